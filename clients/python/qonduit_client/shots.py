@@ -35,6 +35,32 @@ def shots_of(result: Result, seed: int | None = None) -> dict[str, NDArray[np.ui
     }
 
 
+def rows_of(result: Result) -> dict[str, NDArray[np.uint8]]:
+    """Return the bytes of each shot of a sampler's result with `per_shot`, by register, in the order of the shots.
+
+    Returns:
+        For each register an array (shots, bytes), the highest byte first. Registers without bits are left out.
+    """
+    registers = [register for register in result.registers if register.size]
+    widths = [(register.size + 7) // 8 for register in registers]
+    packed = result.message.quasi_distribution.outcomes or result.known_rows()
+    rows: NDArray[np.uint8] = np.frombuffer(packed, dtype=np.uint8).reshape(result.shots, sum(widths))
+    ends = np.cumsum(widths)
+    return {
+        register.name: rows[:, end - width : end]
+        for register, width, end in zip(registers, widths, ends.tolist(), strict=True)
+    }
+
+
+def sampled_bits_of(result: Result) -> dict[str, NDArray[np.uint8]]:
+    """Return the outcome of each shot of a sampler's result, as `shots_of`, in the order of the shots."""
+    sizes = {register.name: register.size for register in result.registers}
+    return {
+        name: np.unpackbits(rows[:, ::-1], axis=1, bitorder="little", count=sizes[name])
+        for name, rows in rows_of(result).items()
+    }
+
+
 def bits_of(numbers: list[int], size: int) -> NDArray[np.uint8]:
     """Return integers of any size as an array (numbers, bits) of 0 and 1, lowest bit first."""
     width = (size + 7) // 8

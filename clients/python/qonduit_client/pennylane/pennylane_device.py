@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pennylane.devices import Device, ExecutionConfig
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
 from pennylane.devices.preprocess import (
     device_resolve_dynamic_wires,
+    validate_adjoint_trainable_params,
     validate_device_wires,
     validate_measurements,
 )
@@ -20,20 +22,33 @@ from pennylane.exceptions import DeviceError
 from pennylane.measurements import ClassicalShadowMP, ExpectationMP, SampleMeasurement, ShadowExpvalMP, StateMeasurement
 from pennylane.ops import CompositeOp, SymbolicOp
 from pennylane.tape import QuantumScript
-from pennylane.transforms import convert_to_numpy_parameters, defer_measurements
+from pennylane.transforms import broadcast_expand, convert_to_numpy_parameters, defer_measurements
 from pennylane.transforms.core import CompilePipeline
 
-from qonduit_client.batch import Batch, submit
+from qonduit.v1.estimator_pb2 import EstimatorOptions
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
-from qonduit_client.errors import QonduitError, ServerUnavailable
+from qonduit_client.errors import QonduitError
+from qonduit_client.estimates import estimate_of
+from qonduit_client.pennylane.execution_jobs import ExecutionJobs
+from qonduit_client.pennylane.expectations import (
+    distinct,
+    estimator_of,
+    from_gradients,
+    from_values,
+    is_differentiable,
+    is_estimated,
+    trainable_angles,
+)
 from qonduit_client.pennylane.outcomes import from_shots, from_state
 from qonduit_client.pennylane.pennylane_gates import decomposed
 from qonduit_client.pennylane.splitting import SPLITTING, rotations
-from qonduit_client.pennylane.tape_programs import Program, program_of
-from qonduit_client.result import Result
-from qonduit_client.shots import shots_of
+from qonduit_client.pennylane.tape_programs import Known, Program, program_of
+from qonduit_client.pennylane.tape_sweeps import Wanted, sweeps_of
+from qonduit_client.shots import sampled_bits_of
 from qonduit_client.simulation_options import Simulation
 
+#: The names of methods of differentiation that mean that of the device.
+_DEVICE_GRADIENTS: Final = ("adjoint", "device", "best")
 #: Methods of mid-circuit measurements: "deferred" uses more wires; the others measure on the device.
 _METHODS: Final = ("deferred", "one-shot", "device")
 
@@ -44,8 +59,9 @@ class QonduitDevice(Device):  # type: ignore[misc]
     """Runs circuits on a device of a Qonduit server.
 
     With shots, results come from the device's samples; without, from its exact state, if the device supports it
-    (`capabilities.statevector`). All circuits of one execution are sent in as few jobs as possible. PennyLane computes
-    gradients: by default parameter-shift, whose circuits are one execution.
+    (`capabilities.statevector`). All circuits of one execution are sent in as few jobs as possible. The server computes
+    gradients of exact expectation values; other gradients are PennyLane's: by default parameter-shift, whose circuits
+    are one execution.
 
     Args:
         wires: the number of wires, or their labels; by default those of each circuit.
@@ -105,8 +121,14 @@ class QonduitDevice(Device):  # type: ignore[misc]
     def supports_derivatives(
         self, execution_config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
     ) -> bool:
-        """Return False: PennyLane's gradient transforms create circuits instead."""
-        return False
+        """Return whether the server computes gradients: of exact expectation values of sums of Pauli products."""
+        if execution_config is None:
+            return True
+        if execution_config.gradient_method not in _DEVICE_GRADIENTS or self._readout_prob:
+            return False
+        if execution_config.gradient_method == "best" and execution_config.derivative_order > 1:
+            return False
+        return self._has_states and (circuit is None or is_differentiable(circuit))
 
     def setup_execution_config(
         self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
@@ -130,11 +152,12 @@ class QonduitDevice(Device):  # type: ignore[misc]
             raise DeviceError(
                 f"postselect_mode 'fill-shots' is not supported on {self.name}, which runs shots: use 'hw-like'"
             )
+        gradient = self.supports_derivatives(config, circuit)
         return replace(
             config,
-            use_device_gradient=False,
+            use_device_gradient=gradient,
             use_device_jacobian_product=False,
-            grad_on_execution=False,
+            grad_on_execution=gradient and config.grad_on_execution is not False,
             mcm_config=replace(mcm, mcm_method=method),
         )
 
@@ -154,6 +177,9 @@ class QonduitDevice(Device):  # type: ignore[misc]
             sample_measurements=_is_sampled,
             name=self.name,
         )
+        if config.use_device_gradient:
+            pipeline.add_transform(broadcast_expand)
+            pipeline.add_transform(validate_adjoint_trainable_params)
         return pipeline
 
     def execute(self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None) -> Any:
@@ -163,27 +189,71 @@ class QonduitDevice(Device):  # type: ignore[misc]
             DeviceError: the server rejected a job, a job failed, or the timeout expired.
         """
         mode = execution_config.mcm_config.postselect_mode if execution_config is not None else None
-        tapes, joined = SPLITTING(circuits)
-        prepared = [self._prepared(tape) for tape in tapes]
-        found: list[Any] = [None] * len(prepared)
-        for place, (result, seed) in enumerate(self._run(prepared)):
-            tape, program = prepared[place]
-            if not tape.shots:
-                amplitudes = [1.0] if result is None else result.statevector
-                found[place] = from_state(tape, program, amplitudes, self._readout_prob)
-            else:
-                found[place] = from_shots(tape, program, {} if result is None else shots_of(result, seed), mode)
-        return joined(tuple(found))
+        ((*tapes,), joined) = broadcast_expand(circuits)
+        return joined(tuple(self._measured(tapes, mode)))
 
-    def _prepared(self, tape: QuantumScript) -> tuple[QuantumScript, Program]:
-        """Return a tape on wires 0, 1, 2 ..., and its program with its measurements."""
-        if tape.shots:
+    def compute_derivatives(
+        self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None
+    ) -> Any:
+        """Return the Jacobians of exact circuits by their trainable parameters, computed on the server.
+
+        Raises:
+            DeviceError: as in `execute`, or a parameter is no angle of a gate.
+        """
+        return self.execute_and_compute_derivatives(circuits, execution_config)[1]
+
+    def execute_and_compute_derivatives(
+        self, circuits: Sequence[QuantumScript], execution_config: ExecutionConfig | None = None
+    ) -> Any:
+        """Return measurements of exact circuits, and their Jacobians, by one job; raises as `compute_derivatives`."""
+        known: Known = {}
+        prepared = [self._prepared(tape, known) for tape in circuits]
+        places = [trainable_angles(tape, program) for tape, program in prepared]
+        wanted = []
+        for (tape, program), own in zip(prepared, places, strict=True):
+            angles = distinct(own)
+            wanted.append(Wanted(program, 0, estimator_of(tape, gradient=bool(angles)), angles))
+        values, jacobians = [], []
+        for (tape, _), own, (found, gradients) in zip(prepared, places, self._estimated(wanted), strict=True):
+            values.append(from_values(tape, found))
+            none: NDArray[np.float64] = np.zeros((len(tape.measurements), 0))
+            jacobians.append(from_gradients(tape, none if gradients is None else gradients, own))
+        return tuple(values), tuple(jacobians)
+
+    def _measured(self, tapes: Sequence[QuantumScript], mode: str | None) -> list[Any]:
+        """Return the measurements of tapes: estimated by the server where it can, else from states and samples."""
+        found: list[Any] = [None] * len(tapes)
+        known: Known = {}
+        prepared = [self._prepared(tape, known) for tape in tapes]
+        estimators: dict[tuple[int, ...], EstimatorOptions] = {}
+        estimated = [
+            place for place, (tape, program) in enumerate(prepared) if is_estimated(tape, program, self._readout_prob)
+        ]
+        wanted = []
+        for tape, program in (prepared[place] for place in estimated):
+            observables = tuple(id(each.obs) for each in tape.measurements)  # of tapes of one gradient: the same
+            if observables not in estimators:
+                estimators[observables] = estimator_of(tape)
+            wanted.append(Wanted(program, tape.shots.total_shots or 0, estimators[observables]))
+        for place, (values, _) in zip(estimated, self._estimated(wanted), strict=True):
+            found[place] = from_values(prepared[place][0], values)
+        others = sorted(set(range(len(tapes))).difference(estimated))
+        split, joined = SPLITTING([tapes[place] for place in others])
+        results = self._run([self._prepared(tape, known, rotated=True) for tape in split], mode)
+        for place, result in zip(others, joined(tuple(results)), strict=True):
+            found[place] = result
+        return found
+
+    def _prepared(self, tape: QuantumScript, known: Known, *, rotated: bool = False) -> tuple[QuantumScript, Program]:
+        """Return a tape on wires 0, 1, 2 ..., and its program; with its measurements if these are `rotated`."""
+        rotated = rotated and bool(tape.shots)
+        if rotated:
             tape = tape.copy(operations=[*tape.operations, *rotations(tape)], trainable_params=[])
         ((tape,), _) = convert_to_numpy_parameters(tape)
         ((tape,), _) = decomposed(tape, name=self.name)
         tape = tape.map_to_standard_wires()
-        program = program_of(tape)
-        if tape.shots:
+        program = program_of(tape, known)
+        if rotated:
             needed = [each.wires for each in tape.measurements if each.mv is None or not program.mid_circuit]
             every = any(not wires for wires in needed)
             wires = range(len(tape.wires)) if every else sorted({wire for each in needed for wire in each})
@@ -191,37 +261,72 @@ class QonduitDevice(Device):  # type: ignore[misc]
             program.readout_prob = self._readout_prob
         return tape, program
 
-    def _run(self, prepared: Sequence[tuple[QuantumScript, Program]]) -> list[tuple[Result | None, int | None]]:
-        """Return each program's result (None if there is nothing to run) and the seed for the order of its shots."""
-        found: list[tuple[Result | None, int | None]] = [(None, None)] * len(prepared)
-        groups: dict[int | None, list[int]] = {}
+    def _run(self, prepared: Sequence[tuple[QuantumScript, Program]], mode: str | None) -> list[Any]:
+        """Return the measurements of tapes from exact states, or from samples."""
+        found: list[Any] = [None] * len(prepared)
+        exact: list[int] = []
+        sampled: list[int] = []
         for place, (tape, program) in enumerate(prepared):
-            if program.qubits and (not tape.shots or program.measured or program.mid_circuit):
-                groups.setdefault(tape.shots.total_shots, []).append(place)
-        whole = Batch([])
-        try:
-            for shots, places in groups.items():
-                part = submit(
-                    self._client,
-                    [prepared[place][1].message for place in places],
-                    device=self._device,
-                    shots=shots or 1,
-                    seed=self._seed(),
-                    statevector=shots is None,
-                    simulation=self._simulation,
+            if not tape.shots and program.qubits:
+                exact.append(place)
+            elif program.qubits and (program.measured or program.mid_circuit):
+                sampled.append(place)
+            else:
+                found[place] = (
+                    from_shots(tape, program, {}, mode)
+                    if tape.shots
+                    else from_state(tape, program, [1.0], self._readout_prob)
                 )
-                whole.handles += part.handles
-            places = [place for group in groups.values() for place in group]
-            for place, result in zip(places, whole.results(self._timeout), strict=True):
-                found[place] = result, self._seed()
-        except BaseException as error:
-            if not isinstance(error, ServerUnavailable):
-                with suppress(QonduitError):
-                    whole.cancel()
-            if not isinstance(error, QonduitError):
-                raise
-            raise DeviceError(f"{self._device}: {error}{_hint(error, [program for _, program in prepared])}") from error
+        sweeps = sweeps_of([Wanted(prepared[place][1], prepared[place][0].shots.total_shots) for place in sampled])
+        programs = [program for _, program in prepared]
+        with self._jobs(programs) as jobs:
+            jobs.submit_states([programs[place].message for place in exact])
+            jobs.submit_parts([sweep.part for sweep in sweeps])
+            results = jobs.results()
+        for place in exact:
+            tape, program = prepared[place]
+            (result,) = next(results)
+            found[place] = from_state(tape, program, result.statevector, self._readout_prob)
+        for sweep in sweeps:
+            for member, result in zip(sweep.members, next(results), strict=True):
+                tape, program = prepared[sampled[member]]
+                found[sampled[member]] = from_shots(tape, program, sampled_bits_of(result), mode)
         return found
+
+    def _estimated(self, wanted: Sequence[Wanted]) -> list[tuple[NDArray[np.float64], NDArray[np.float64] | None]]:
+        """Return for each program the values of its observables, and their gradients if they are wanted."""
+        sweeps = sweeps_of(wanted)
+        with self._jobs([each.program for each in wanted]) as jobs:
+            jobs.submit_parts([sweep.part for sweep in sweeps])
+            results = jobs.results()
+        found: dict[int, tuple[NDArray[np.float64], NDArray[np.float64] | None]] = {}
+        for sweep in sweeps:
+            members = iter(sweep.members)
+            trainable = len(wanted[sweep.members[0]].trainable)
+            for estimate in (estimate_of(result, has_points=True) for result in next(results)):
+                for point, values in enumerate(estimate.values):
+                    gradients = None if estimate.gradients is None else estimate.gradients[point][:, :trainable]
+                    found[next(members)] = values, gradients
+        return [found[place] for place in range(len(wanted))]
+
+    def _jobs(self, programs: Sequence[Program]) -> ExecutionJobs:
+        return ExecutionJobs(
+            self._client,
+            self._device,
+            self._seed,
+            timeout=self._timeout,
+            simulation=self._simulation,
+            hint=lambda error: _hint(error, programs),
+        )
+
+    @cached_property
+    def _has_states(self) -> bool:
+        """Whether the device computes exact states; False if the server does not answer."""
+        try:
+            device = self._client.named_devices().get(self._device)
+        except QonduitError:
+            return False
+        return device is not None and device.capabilities.statevector
 
     def _seed(self) -> int | None:
         return None if self._rng is None else int(self._rng.integers(2**32))

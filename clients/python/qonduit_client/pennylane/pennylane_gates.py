@@ -73,11 +73,16 @@ class Dialect(IntEnum):
     BRAKET = 4
 
 
+#: Stands in the text of a statement for the next of its angles.
+ANGLE: Final = "\0"
+
+
 class Statement(NamedTuple):
-    """A statement, and the least that has it."""
+    """A statement, the least that has it, and the angles that stand for each `ANGLE` in its text."""
 
     text: str
     dialect: Dialect = Dialect.QASM2
+    angles: tuple[float, ...] = ()
 
 
 @transform  # type: ignore[untyped-decorator]
@@ -172,7 +177,7 @@ def statement(op: Any, qubits: Sequence[int]) -> Statement | None:
     if op.name in NOTHING or op.name == "GlobalPhase":
         return None
     if name := GATES.get(op.name):
-        return Statement(f"{name}{_angles(op)} {operands(qubits)};")
+        return Statement(f"{name}{_places(op)} {operands(qubits)};", angles=_angles(op))
     if _is_controlled(op):
         return _controlled(op, qubits)
     return unitary_statement(op.matrix(), qubits)
@@ -190,9 +195,10 @@ def _controlled(op: Any, qubits: Sequence[int]) -> Statement:
         modifiers += ("ctrl" if value else "negctrl") + (f"({number}) @ " if number > 1 else " @ ")
     base = op.base
     if base.name == "GlobalPhase":  # exp(-i angle) in PennyLane; has no operands in OpenQASM, and any in PennyLane
-        angle = -number_of(base.parameters[0], base)
-        return Statement(f"{modifiers}gphase({angle!r}) {operands(qubits[: len(op.control_wires)])};", Dialect.QASM3)
-    return Statement(f"{modifiers}{GATES[base.name]}{_angles(base)} {operands(qubits)};", Dialect.QASM3)
+        controls = operands(qubits[: len(op.control_wires)])
+        return Statement(f"{modifiers}gphase(-({ANGLE})) {controls};", Dialect.QASM3, _angles(base))
+    text = f"{modifiers}{GATES[base.name]}{_places(base)} {operands(qubits)};"
+    return Statement(text, Dialect.QASM3, _angles(base))
 
 
 def operands(qubits: Sequence[int]) -> str:
@@ -200,8 +206,12 @@ def operands(qubits: Sequence[int]) -> str:
     return ",".join(f"q[{qubit}]" for qubit in qubits)
 
 
-def _angles(op: Any) -> str:
-    return f"({','.join(repr(number_of(each, op)) for each in op.parameters)})" if op.parameters else ""
+def _places(op: Any) -> str:
+    return f"({','.join(ANGLE for _ in op.parameters)})" if op.parameters else ""
+
+
+def _angles(op: Any) -> tuple[float, ...]:
+    return tuple(number_of(each, op) for each in op.parameters)
 
 
 def number_of(value: Any, op: Any) -> float:

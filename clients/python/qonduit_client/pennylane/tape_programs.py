@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pennylane import BitFlip
 from pennylane.ops import Conditional, MidMeasure
@@ -13,6 +14,8 @@ from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client.dilation import dilated
 from qonduit_client.pennylane.pennylane_channels import kraus_operators, noise_statement
 from qonduit_client.pennylane.pennylane_gates import (
+    ANGLE,
+    GATES,
     Dialect,
     Statement,
     is_channel,
@@ -33,6 +36,10 @@ _HEADERS: Final = {
 }
 
 
+#: Operations that became one statement with all of their parameters as angles, by identity.
+Known: TypeAlias = dict[int, tuple[Any, Statement]]
+
+
 @dataclass
 class Program:
     """The program of a tape's operations.
@@ -47,6 +54,7 @@ class Program:
         mid_circuit: the mid-circuit measurements, and the bit of each.
         measured: the wires that are measured at the end, in the order of their bits.
         readout_prob: the probability that one of these bits is flipped.
+        parameters: for each parameter of the tape's operations the place of its angle; None if it is no angle.
     """
 
     wires: int
@@ -57,7 +65,10 @@ class Program:
     mid_circuit: dict[Any, int] = field(default_factory=dict)
     measured: list[int] = field(default_factory=list)
     readout_prob: float = 0.0
+    parameters: list[int | None] = field(default_factory=list)
     _statements: list[Statement] = field(default_factory=list)
+    _num_angles: int = 0
+    _known: Known = field(default_factory=dict)
 
     @property
     def qubits(self) -> int:
@@ -65,14 +76,41 @@ class Program:
         return self.wires + len(self.selected)
 
     @property
+    def angles(self) -> list[float]:
+        """The angles of all gates, in order."""
+        return [angle for each in self._statements for angle in each.angles]
+
+    @property
     def message(self) -> QuantumProgram:
         """The message for the server; a program needs at least one qubit."""
+        return self.with_inputs(())
+
+    @property
+    def outline(self) -> str:
+        """The text without the values of angles, which is equal for programs that differ in these only."""
+        dialect, text = self._text(Dialect.QASM2, ())
+        return f"{dialect.name}\n{text}"
+
+    def with_inputs(self, free: Sequence[int]) -> QuantumProgram:
+        """Return the message with inputs instead of some angles: `input_name(place)` for the angle at a place."""
+        declared = [f"input float[64] {input_name(place)};" for place in free]
+        dialect, text = self._text(Dialect.QASM3 if free else Dialect.QASM2, declared)
+        values = [repr(angle) for angle in self.angles]
+        for place in free:
+            values[place] = input_name(place)
+        first, *rest = text.split(ANGLE)
+        filled = "".join(value + part for value, part in zip(values, rest, strict=True))
+        return QuantumProgram(quantum_circuit=first + filled, assembler_language=f"ASSEMBLER_LANGUAGE_{dialect.name}")
+
+    def _text(self, least: Dialect, declared: Sequence[str]) -> tuple[Dialect, str]:
+        """Return the text with `ANGLE` for each angle, and its language."""
         statements = [*self._statements]
         if self.readout_prob:
             statements += [noise_statement(BitFlip(self.readout_prob, wire), [wire]) for wire in self.measured]
-        dialect = max((each.dialect for each in statements), default=Dialect.QASM2)
+        dialect = max((each.dialect for each in statements), default=least)
+        dialect = max(dialect, least)
         old = dialect is Dialect.QASM2
-        lines = [_HEADERS[dialect], f"qreg q[{self.qubits}];" if old else f"qubit[{self.qubits}] q;"]
+        lines = [_HEADERS[dialect], *declared, f"qreg q[{self.qubits}];" if old else f"qubit[{self.qubits}] q;"]
         sizes = {MEASURED: len(self.measured), MID_CIRCUIT: len(self.mid_circuit)}
         if self.measured or self.mid_circuit:
             sizes[SELECTED] = len(self.selected)
@@ -87,9 +125,7 @@ class Program:
             for bit, qubit in enumerate(qubits):
                 measured, kept = f"q[{qubit}]", f"{name}[{bit}]"
                 lines.append(f"measure {measured} -> {kept};" if old else f"{kept} = measure {measured};")
-        return QuantumProgram(
-            quantum_circuit="\n".join(lines) + "\n", assembler_language=f"ASSEMBLER_LANGUAGE_{dialect.name}"
-        )
+        return dialect, "\n".join(lines) + "\n"
 
     def add(self, op: Any) -> None:
         """Add an operation that `travels`, on wires 0 to `wires` - 1.
@@ -97,16 +133,36 @@ class Program:
         Raises:
             DeviceError: a parameter is not a finite number.
         """
+        before, statements = self._num_angles, len(self._statements)
+        self._add(op)
+        own = range(before, self._num_angles)
+        number = len(op.parameters)
+        self.parameters += own if len(own) == number else [None] * number
+        simple = len(own) == number and op.name in GATES
+        if simple and len(self._statements) == statements + 1:
+            self._known[id(op)] = op, self._statements[-1]
+
+    def add_known(self, op: Any) -> bool:
+        """Add an operation that was added to a program with the same `_known`; return whether it was."""
+        known = self._known.get(id(op))
+        if known is None:
+            return False
+        added = known[1]
+        self.parameters += range(self._num_angles, self._num_angles + len(added.angles))
+        self._append(added)
+        return True
+
+    def _add(self, op: Any) -> None:
         if isinstance(op, MidMeasure):
             self._measure(op)
         elif isinstance(op, Conditional):
             converted = statement(op.base, op.base.wires.tolist())
             if converted is not None:
                 text = f"if ({self._condition(op.meas_val)}) {{ {converted.text} }}"
-                self._statements.append(Statement(text, max(converted.dialect, Dialect.QASM3)))
+                self._append(Statement(text, max(converted.dialect, Dialect.QASM3), converted.angles))
         elif (values := projected(op)) is not None:
             for wire, value in zip(op.wires.tolist(), values, strict=True):
-                self._statements.append(Statement(f"cx q[{wire}],q[{self.qubits}];"))
+                self._append(Statement(f"cx q[{wire}],q[{self.qubits}];"))
                 self.selected.append(value)
         elif is_channel(op):
             self._add_channel(op)
@@ -115,27 +171,29 @@ class Program:
                 self.phase -= float(op.parameters[0])
             converted = statement(op, op.wires.tolist())
             if converted is not None:
-                self._statements.append(converted)
+                self._append(converted)
+
+    def _append(self, added: Statement) -> None:
+        self._statements.append(added)
+        self._num_angles += len(added.angles)
 
     def _add_channel(self, op: Any) -> None:
         self.noisy = True
         qubits = op.wires.tolist()
         if not self.exact:
-            self._statements.append(noise_statement(op, qubits))
+            self._append(noise_statement(op, qubits))
             return
         matrix, further = dilated(kraus_operators(op))
         qubits += range(self.qubits, self.qubits + further)
-        self._statements.append(unitary_statement(matrix, qubits))
+        self._append(unitary_statement(matrix, qubits))
         self.selected += [None] * further
 
     def _measure(self, op: Any) -> None:
         wire = op.wires.tolist()[0]
-        self._statements.append(
-            Statement(f"{MID_CIRCUIT}[{len(self.mid_circuit)}] = measure q[{wire}];", Dialect.QASM3)
-        )
+        self._append(Statement(f"{MID_CIRCUIT}[{len(self.mid_circuit)}] = measure q[{wire}];", Dialect.QASM3))
         self.mid_circuit[op] = len(self.mid_circuit)
         if op.reset:
-            self._statements.append(Statement(f"reset q[{wire}];"))
+            self._append(Statement(f"reset q[{wire}];"))
 
     def _condition(self, value: Any) -> str:
         """Return a condition that is true where PennyLane treats a measured value as true."""
@@ -152,13 +210,20 @@ class Program:
         )
 
 
-def program_of(tape: Any) -> Program:
+def input_name(place: int) -> str:
+    """Return the name of the input for the angle at a place."""
+    return f"a{place}"
+
+
+def program_of(tape: Any, known: Known | None = None) -> Program:
     """Return a tape's operations as a program that measures nothing at its end yet.
 
     Args:
         tape: in operations that travel, on wires 0, 1, 2 ...
+        known: is filled in and used, since tapes of one gradient share most operations.
     """
-    program = Program(len(tape.wires), exact=not tape.shots)
+    program = Program(len(tape.wires), exact=not tape.shots, _known={} if known is None else known)
     for op in tape.operations:
-        program.add(op)
+        if not program.add_known(op):
+            program.add(op)
     return program

@@ -17,7 +17,7 @@ from qiskit.primitives import BitArray, DataBin, PubResult, SamplerPubResult
 
 from qonduit_client.estimates import estimate_of
 from qonduit_client.result import Result
-from qonduit_client.samples import Sample
+from qonduit_client.shots import rows_of
 
 
 class PubLayout(ABC):
@@ -66,7 +66,7 @@ class SamplerLayout(PubLayout):
             name: np.zeros((*self.shape, self.shots, (size + 7) // 8), dtype=np.uint8) for name, size in sizes.items()
         }
         for at, result in zip(np.ndindex(self.shape), results[0], strict=True):
-            for name, rows in Sample(result).packed_bits().items():
+            for name, rows in rows_of(result).items():
                 if name in arrays:  # bits without a register form an unnamed register
                     arrays[name][at] = rows
         data = {name: BitArray(arrays[name], size) for name, size in sizes.items()}
