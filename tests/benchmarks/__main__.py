@@ -34,6 +34,8 @@ SIMULATIONS = (
     *(("noise_simulations", kind) for kind in ("aer", "braket", "cirq", "shaped")),
 )
 _SIMULATION_SECONDS = 600
+#: Those of `tests.benchmarks.sweeps`, which sets up its process for simulations.
+SWEPT_SDKS = ("qiskit", "cirq", "braket")
 
 
 def _python(module: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
@@ -221,6 +223,22 @@ def estimated(server: Server) -> list[Row]:
                 "0.5-2",
             )
         )
+
+
+def swept(sdk: str, rounds: int) -> list[Row]:
+    """Measure sweeps in a worker against the SDK's own batch, in one process."""
+    _rest()
+    process = _python("tests.benchmarks.sweeps", sdk, rounds)
+    out, _ = process.communicate(timeout=600)
+    if process.returncode:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    rows = []
+    for line in map(json.loads, out.splitlines()):
+        ours, local = ([seconds / line["points"] * 1e6 for seconds in line[key]] for key in ("ours", "local"))
+        ratios = [a / b for a, b in zip(ours, local, strict=True)]
+        reference = f"the SDK's batch: {_spread(local, '.0f')} us"
+        what = f"sweep in a worker, a point of {line['what']}"
+        rows.append(Row(what, f"{_spread(ours, '.0f')} us", reference, _spread(ratios, ".2f"), "<= 1.0"))
     return rows
 
 
@@ -346,6 +364,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        for sdk in SWEPT_SDKS:
+            measure(f"sweeps {sdk}", lambda sdk=sdk: swept(sdk, min(rounds, 3)))
         measure("start", lambda: start_up(folder, rounds))
         measure("catalogue", lambda: catalogue(folder, rounds))
         with serving(f"sqlite:///{folder / 'bench.sqlite3'}", preload="IBM") as server:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, TypeVar, cast
 
 from qiskit.circuit import (
@@ -78,7 +79,29 @@ class Deferred:
 
     def outcome(self, sample: int) -> int:
         """Return the IR outcome of a sample in which bit j is the outcome of `measured[j]`."""
-        return sum(formula.value(sample) << place for place, formula in enumerate(self.values) if formula != FALSE)
+        found = 0
+        for mask, up, down in self._shifts:
+            found |= (sample & mask) << up >> down
+        for place, formula in self._others:
+            found |= formula.value(sample) << place
+        return found
+
+    @cached_property
+    def _others(self) -> list[tuple[int, Formula]]:
+        """The places of bits whose formulas are more than a bit of a sample."""
+        return [
+            (place, formula) for place, formula in enumerate(self.values) if formula != FALSE and not _is_bit(formula)
+        ]
+
+    @cached_property
+    def _shifts(self) -> list[tuple[int, int, int]]:
+        """Masks of the other bits, with how far these are shifted up and down: a whole register takes one step."""
+        masks: dict[int, int] = {}
+        for place, formula in enumerate(self.values):
+            if _is_bit(formula):
+                (own,) = formula.bits
+                masks[place - own] = masks.get(place - own, 0) | 1 << own
+        return [(mask, max(0, shift), max(0, -shift)) for shift, mask in masks.items()]
 
     def outcomes(self, samples: Mapping[int, _Number]) -> dict[int, _Number]:
         """Return the IR outcomes of samples with their counts or probabilities."""
@@ -87,6 +110,10 @@ class Deferred:
             outcome = self.outcome(sample)
             found[outcome] = found[outcome] + number if outcome in found else number
         return found
+
+
+def _is_bit(formula: Formula) -> bool:
+    return len(formula.bits) == 1 and formula == bit(min(formula.bits))
 
 
 def defer(quantum: QuantumCircuit, lowering: Lowering, device: str, check: Callable[[int, int], None]) -> Deferred:

@@ -88,11 +88,12 @@ class Expressions:
                 self._programs.append(program)
             self._of.append(place)
 
-    def values(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    def values(self, matrix: NDArray[np.float64], first: int = 0) -> NDArray[np.float64]:
         """Return the values of the expressions.
 
         Args:
             matrix: points x names.
+            first: the number of the first point, for messages.
 
         Returns:
             Points x expressions.
@@ -100,7 +101,7 @@ class Expressions:
         Raises:
             ProgramError: INVALID_INPUT, a value is not finite, or an expression has none; the message names the point.
         """
-        matrix = _checked(matrix, self.names)
+        matrix = _checked(matrix, self.names, first)
         found = np.empty((len(matrix), len(self._programs)))
         columns = matrix.T
         with np.errstate(all="ignore"):
@@ -109,7 +110,7 @@ class Expressions:
         finite = np.isfinite(found)
         if not finite.all():
             point, place = (int(each) for each in np.argwhere(~finite)[0])
-            raise self._no_number(matrix, point, self._of.index(place))
+            raise self._no_number(matrix, point, self._of.index(place), first=first)
         return found[:, self._of]
 
     def derivatives(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,13 +139,15 @@ class Expressions:
             raise self._no_number(matrix, point, self._of.index(place), "has no derivative")
         return found[:, self._of]
 
-    def compare(self, matrix: NDArray[np.float64]) -> None:
+    def compare(self, matrix: NDArray[np.float64], first: int = 0) -> None:
         """Compare the values with those that Qiskit computes when it binds the expressions.
+
+        The arguments are those of `values`.
 
         Raises:
             ProgramError: INVALID_INPUT, an expression has no value, or Qiskit does not find it.
         """
-        values = self.values(matrix)
+        values = self.values(matrix, first)
         for place, expression in enumerate(self._expressions):
             if not isinstance(expression, ParameterExpression):
                 continue
@@ -156,15 +159,20 @@ class Expressions:
                 except (CircuitError, ArithmeticError, TypeError, ValueError):
                     found = math.nan
                 if not abs(found - wanted) <= _TOLERANCE * max(1.0, abs(wanted)):
-                    raise self._no_number(matrix, point, place)
+                    raise self._no_number(matrix, point, place, first=first)
 
     def _no_number(
-        self, matrix: NDArray[np.float64], point: int, place: int, what: str = "is not a finite real number"
+        self,
+        matrix: NDArray[np.float64],
+        point: int,
+        place: int,
+        what: str = "is not a finite real number",
+        first: int = 0,
     ) -> ProgramError:
         values = zip(self.names[:_SHOWN], matrix[point], strict=False)
         at = ", ".join(f"{name} = {float(value)!r}" for name, value in values)
         shown = _shortened(str(self._expressions[place]))
-        return ProgramError("INVALID_INPUT", f"point {point}: a gate's parameter {shown} {what} at {at}")
+        return ProgramError("INVALID_INPUT", f"point {first + point}: a gate's parameter {shown} {what} at {at}")
 
 
 class _Program:
@@ -243,7 +251,7 @@ class _Dual(NDArrayOperatorsMixin):
         return _Dual(found, slopes)
 
 
-def _checked(matrix: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.float64]:
+def _checked(matrix: NDArray[np.float64], names: Sequence[str], first: int = 0) -> NDArray[np.float64]:
     """Return a matrix of points; reject one of a wrong shape or with numbers that are not finite."""
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] != len(names):
@@ -252,7 +260,8 @@ def _checked(matrix: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.fl
     if not finite.all():
         point, place = (int(each) for each in np.argwhere(~finite)[0])
         raise ProgramError(
-            "INVALID_INPUT", f"point {point}: {names[place]!r} must be a finite number, got {matrix[point, place]}"
+            "INVALID_INPUT",
+            f"point {first + point}: {names[place]!r} must be a finite number, got {matrix[point, place]}",
         )
     return matrix
 

@@ -17,12 +17,15 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.clifford import clifford_content
 from qonduit_server.ir.deferral import Deferred, defer
 from qonduit_server.ir.noise import has_noise
+from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.ir.unitary import unitary_part
 from qonduit_server.providers import aer_methods as methods
+from qonduit_server.providers.aer_binding import AerTemplate
 from qonduit_server.providers.aer_circuits import AerCircuits, has_loops, operations_of
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.aer_swaps import fewest_swaps
 from qonduit_server.providers.aer_truncation import log_bytes
+from qonduit_server.providers.point_binding import compiling
 from qonduit_server.providers.provider import MOST_EXACT_BITS, SEED_STRIDE, CompiledCircuit, CompileOptions
 from qonduit_server.providers.readout import FinalReadout, final_readout
 from qonduit_server.providers.stabilizer_sampling import directions
@@ -64,6 +67,17 @@ class AerCompiler:
 
     def compile(self, circuit: Circuit, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit; see `SimulatorProvider`."""
+        if not circuit.parameters:
+            return self._compile(circuit, options)
+        with compiling(circuit):
+            compiled = self._compile(circuit, options)
+        program = compiled.native
+        assert isinstance(program, AerProgram)
+        if program.kind is Kind.SHOTS:
+            raise NotSymbolic("Aer binds the angles of circuits that it runs once")
+        return replace(compiled, native=AerTemplate(program, self._exact))
+
+    def _compile(self, circuit: Circuit, options: CompileOptions) -> CompiledCircuit:
         quantum, simulation = circuit.quantum, options.simulation
         limit = methods.limit_bytes(options.memory_limit_bytes, self._device_bytes)
         noisy = has_noise(quantum)
@@ -73,6 +87,8 @@ class AerCompiler:
         final = final_readout(quantum) if noisy or not automatic else None
         obstacle = None
         if simulation.method == methods.STABILIZER or (automatic and quantum.num_qubits > methods.SMALL_QUBITS):
+            if circuit.parameters:
+                raise NotSymbolic("whether the gates are Clifford gates depends on their angles")
             stabilizer = methods.STABILIZER in self._offered
             obstacle = clifford_content(quantum).obstacle if stabilizer else None
             if noisy and final is None and obstacle == "" and has_loops(quantum):
@@ -89,8 +105,13 @@ class AerCompiler:
             return self._noisy(quantum, final, method, options, limit)
         return self._statevector(quantum, options, limit, method)
 
-    def evolution(self, circuit: Circuit) -> QuantumCircuit:
+    def evolution(self, circuit: Circuit) -> AerProgram | AerTemplate:
         """Return a circuit's gates alone, then its state."""
+        with compiling(circuit):
+            program = AerProgram(Kind.PROBABILITIES, self._evolution(circuit))
+        return AerTemplate(program) if circuit.parameters else program
+
+    def _evolution(self, circuit: Circuit) -> QuantumCircuit:
         circuits = AerCircuits(self._device, methods.STATEVECTOR)
         native = circuits.circuit(unitary_part(circuit, circuits.lowering), circuit.quantum.num_qubits)
         native.global_phase = circuits.lowering.phase
@@ -283,8 +304,12 @@ class AerCompiler:
 
     def probabilities(self, compiled: CompiledCircuit) -> AerProgram | None:
         """Return a program that gives the exact probabilities of a compiled one; None without one."""
-        program, limit = compiled.native, methods.limit_bytes(0, self._device_bytes)
+        program = compiled.native
         assert isinstance(program, AerProgram)
+        return self._exact(program) if program.exact is None else program.exact()
+
+    def _exact(self, program: AerProgram) -> AerProgram | None:
+        limit = methods.limit_bytes(0, self._device_bytes)
         if program.kind in (Kind.NOTHING, Kind.PROBABILITIES, Kind.AFFINE) or program.circuit is None:
             return program
         if program.final is not None:

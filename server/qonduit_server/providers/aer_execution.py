@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import cmath
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import numpy as np
 
@@ -29,13 +30,15 @@ from qonduit_server.providers.provider import SEED_STRIDE, CompiledCircuit, RunP
 from qonduit_server.providers.sampling import draw
 
 if TYPE_CHECKING:
-    from qiskit.circuit import QuantumCircuit
+    from numpy.typing import NDArray
 
 #: A call of the SDK with many circuits is cut so that progress is emitted about this often.
 _CHUNK_SECONDS: Final = 0.1
 #: So much of the shots of one program is run in one call.
 _SLICE_SECONDS: Final = 0.3
 _LARGEST_SLICE: Final = 64
+#: The states of a template that one call returns, in bytes.
+_CALL_BYTES: Final = 16 * 1024**2
 #: Parts of Aer's messages when it runs out of memory.
 _OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
 #: The log of matrix product states stays in the process, and each result has a copy of it, which takes about 1 ms for a
@@ -44,6 +47,9 @@ _LARGEST_LOG: Final = 4 * 1024**2
 #: Seeds of blocks are far from those of circuits in a call, which are `SEED_STRIDE` apart.
 _BLOCK_SEEDS: Final = 0x9E3779B97F4A7C15
 _MASK: Final = (1 << 62) - 1
+
+
+_Program = TypeVar("_Program", AerProgram, AerProgram | None)
 
 
 class AerExecution:
@@ -70,7 +76,8 @@ class AerExecution:
         self, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run programs; see `SimulatorProvider`."""
-        start, size, sampled = 0, 16, 0
+        start, sampled = 0, 0
+        size = 64 if compiled and _program(compiled[0]).slots else 16
         while start < len(compiled):
             alone = _alone(compiled[start])
             end = start + 1
@@ -91,10 +98,21 @@ class AerExecution:
             size = max(2, min(512, int((end - start) * _CHUNK_SECONDS / max(seconds, 1e-4))))
             start = end
 
-    def probabilities(self, program: AerProgram, most_bits: int) -> Mapping[int, float] | None:
-        """Return the exact distribution of a program's outcomes; None where more than `most_bits` bits are random."""
-        from qonduit_server.providers.sampling import as_mapping
+    def distributions(
+        self, programs: Iterable[AerProgram | None], most_bits: int
+    ) -> Iterator[Mapping[int, float] | None]:
+        """Yield the exact distributions of programs' outcomes; None where more than `most_bits` bits are random."""
+        for group in _together(programs):
+            own = [each for each in group if each is not None]
+            if not own:
+                yield None
+            elif not own[0].slots:
+                yield self._probabilities(own[0], most_bits)
+            else:
+                results = self._simulate(own, 1, None, _is_large(own[0]))
+                yield from (_distribution(own[0], _succeeded(result), most_bits) for result in results)
 
+    def _probabilities(self, program: AerProgram, most_bits: int) -> Mapping[int, float] | None:
         deferred, circuit = program.deferred, program.circuit
         if program.kind is Kind.AFFINE:
             if len(program.basis) > most_bits:
@@ -102,25 +120,26 @@ class AerExecution:
             (result,) = self._simulate([program], 1, 0, False)
             assert deferred is not None
             return deferred.outcomes(stabilizer_sampling.distribution(_sample(_succeeded(result)), program.basis))
-        if program.final is not None:
-            if program.kind is Kind.NOTHING:
-                return program.final.distribution(np.ones(1), most_bits)
-            (result,) = self._simulate([program], 1, None, _is_large(program))
-            return program.final.distribution(_succeeded(result).data.probabilities, most_bits)
-        if circuit is None:
+        if program.final is not None and program.kind is Kind.NOTHING:
+            return program.final.distribution(np.ones(1), most_bits)
+        if program.final is None and circuit is None:
             return {deferred.outcome(0) if deferred is not None else 0: 1.0}
-        assert deferred is not None
         (result,) = self._simulate([program], 1, None, _is_large(program))
-        return deferred.outcomes(as_mapping(_succeeded(result).data.probabilities))
+        return _distribution(program, _succeeded(result), most_bits)
 
-    def statevector(self, evolution: QuantumCircuit) -> Any:
-        """Return the state that a circuit saves."""
-        qubits = evolution.num_qubits
-        if not qubits:  # of which Aer returns none
-            return np.ones(1, dtype=np.complex128)
-        program = AerProgram(Kind.PROBABILITIES, evolution)
-        (result,) = self._simulate([program], 1, None, qubits >= SMALL_QUBITS)
-        return np.asarray(_succeeded(result).data.statevector)
+    def statevectors(self, evolutions: Sequence[AerProgram]) -> Iterator[NDArray[np.complex128]]:
+        """Yield the states that programs save."""
+        for each in _together(evolutions):
+            assert each[0].circuit is not None
+            qubits = each[0].circuit.num_qubits
+            if not qubits:  # of which Aer returns none
+                yield from (np.ones(1, dtype=np.complex128) for _ in each)
+                continue
+            results = self._simulate(each, 1, None, qubits >= SMALL_QUBITS)
+            for program, result in zip(each, results, strict=True):
+                state = np.asarray(_succeeded(result).data.statevector)
+                phases = program.angles[len(program.slots) :]
+                yield state * cmath.exp(1j * phases[0]) if phases else state
 
     def _call(
         self, programs: Sequence[AerProgram], shots: int, seeds: Sequence[int | None], seed: int | None, alone: bool
@@ -247,8 +266,14 @@ class AerExecution:
 
     def _simulate(self, programs: Sequence[AerProgram], shots: int, seed: int | None, large: bool) -> Iterator[Any]:
         """Make one call of the SDK with programs whose options are alike; yield a result for each."""
-        circuits = [program.circuit for program in programs]
+        templates = list(_together(programs, len(programs)))
+        circuits = [group[0].circuit for group in templates]
         options: dict[str, object] = {"shots": shots, **programs[0].options}
+        if any(group[0].slots for group in templates):
+            options["parameterizations"] = [_angles(group) for group in templates]
+            # Angles are put in while the gates are applied; else a copy of the circuit is made for each point, whose
+            # gates may be merged, which pays for large states.
+            options["runtime_parameter_bind_enable"] = not large
         if seed is not None:
             options["seed_simulator"] = seed
         if any(has_blocks(circuit) for circuit in circuits if circuit is not None):
@@ -260,16 +285,67 @@ class AerExecution:
             options["max_parallel_shots"] = 1
         if large:
             options["max_parallel_threads"] = 0
-        elif shots > 1 and len(circuits) >= (2 if shot_by_shot else 8) and (cores := len(os.sched_getaffinity(0))) > 1:
+        elif shots > 1 and len(programs) >= (2 if shot_by_shot else 8) and (cores := len(os.sched_getaffinity(0))) > 1:
             options["max_parallel_threads"] = cores
             options["max_parallel_experiments"] = cores
         done = self._backend.run(circuits, **options).result()
-        if len(done.results) == len(circuits):
+        if len(done.results) == len(programs):
             return iter(done.results)
-        if len(circuits) == 1:
+        if len(programs) == 1:
             return iter((SimpleNamespace(success=False, status=done.status),))
         # Aer takes none where it cannot load one of them.
-        return (result for program in programs for result in self._simulate([program], shots, seed, large))
+        return (
+            result
+            for place, program in enumerate(programs)
+            for result in self._simulate([program], shots, program_seed(seed, place), large)
+        )
+
+
+def _together(programs: Iterable[_Program], most: int = 0) -> Iterator[list[_Program]]:
+    """Yield adjacent programs of one template together, others alone.
+
+    Args:
+        programs: the programs.
+        most: how many of a template are yielded together; 0: as many as `_CALL_BYTES` allow, of large ones each alone.
+    """
+    own: list[_Program] = []
+    room = 0
+    for each in programs:
+        if room and each is not None and own[0] is not None and each.slots and each.circuit is own[0].circuit:
+            own.append(each)
+            room -= 1
+            continue
+        if own:
+            yield own
+        own = [each]
+        room = (most or _states_of_a_call(each)) - 1 if each is not None and each.slots else 0
+    if own:
+        yield own
+
+
+def _states_of_a_call(program: AerProgram) -> int:
+    """Return how many states of a template are returned by one call."""
+    qubits = 0 if program.circuit is None else int(program.circuit.num_qubits)
+    if qubits >= SMALL_QUBITS or _is_large(program):
+        return 1
+    return max(1, _CALL_BYTES >> 4 + qubits)
+
+
+def _distribution(program: AerProgram, result: Any, most_bits: int) -> Mapping[int, float] | None:
+    """Return the distribution of outcomes for the result of a program that saves probabilities."""
+    from qonduit_server.providers.sampling import as_mapping
+
+    probabilities = result.data.probabilities
+    if program.final is not None:
+        return program.final.distribution(probabilities, most_bits)
+    assert program.deferred is not None
+    return program.deferred.outcomes(as_mapping(probabilities))
+
+
+def _angles(programs: Sequence[AerProgram]) -> list[tuple[tuple[int, int], list[float]]]:
+    """Return the slots of a template, each with its values in programs of it, as Aer takes them."""
+    columns = zip(*(program.angles for program in programs), strict=True)
+    return [(slot, list(column)) for slot, column in zip(programs[0].slots, columns, strict=False)]
 
 
 def _calls(programs: Sequence[AerProgram]) -> Collection[tuple[int, list[int]]]:

@@ -18,7 +18,7 @@ from qonduit_server.providers.aer_swaps import LEFT
 from qonduit_server.providers.aer_truncation import LOG_OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from qiskit.circuit import QuantumCircuit
@@ -59,6 +59,10 @@ class AerProgram:
         min_fidelity: the fidelity that must be certain, of a matrix product state.
         swaps: the direction of swaps, of a matrix product state.
         noise: Aer's noise model for the gates, where the circuit does not contain its noise.
+        slots: of a template, the angles of `circuit` that are given with the run: the places of the gates, and of the
+            angles in these.
+        angles: their values, and behind them the global phase of a circuit that saves its state, where that is open.
+        exact: of a template, returns the program that gives exact probabilities.
     """
 
     kind: Kind
@@ -73,6 +77,9 @@ class AerProgram:
     min_fidelity: float = DEFAULT_MIN_FIDELITY
     swaps: str = LEFT
     noise: Any = None
+    slots: tuple[tuple[int, int], ...] = ()
+    angles: Sequence[float] = ()
+    exact: Callable[[], AerProgram | None] | None = None
 
     @property
     def options(self) -> dict[str, object]:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -131,12 +132,38 @@ class AerSimulator:
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return the exact distribution of a circuit's outcomes; see `SimulatorProvider`."""
+        (found,) = self.exact_distributions(device, [compiled])
+        return found
+
+    def exact_distributions(
+        self, device: str, compiled: Sequence[CompiledCircuit]
+    ) -> Iterator[Mapping[int, float] | None]:
+        """Yield the exact distribution of each circuit; see `SimulatorProvider`."""
         self.load()
-        program = self._compiler.probabilities(compiled)
-        return None if program is None else self._execution.probabilities(program, MOST_EXACT_BITS)
+        yield from self._execution.distributions(map(self._compiler.probabilities, compiled), MOST_EXACT_BITS)
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         """Return the exact state of a circuit; see `SimulatorProvider`."""
-        self.load()
-        state: NDArray[np.complex128] = self._execution.statevector(compiled.evolution.native)
+        (state,) = self.statevectors(device, [compiled])
         return state
+
+    def statevectors(self, device: str, compiled: Sequence[CompiledCircuit]) -> Iterator[NDArray[np.complex128]]:
+        """Yield the exact state of each circuit; see `SimulatorProvider`."""
+        self.load()
+        yield from self._execution.statevectors([each.evolution.native for each in compiled])
+
+    def binds(self, device: str) -> bool:
+        """Return True; see `SimulatorProvider`."""
+        return True
+
+    def bind(
+        self, device: str, template: CompiledCircuit, names: Sequence[str], values: NDArray[np.float64]
+    ) -> Callable[[int], CompiledCircuit]:
+        """Return a function from points to compiled circuits; see `SimulatorProvider`."""
+        native: Any = template.native
+        run = native.bind(names, values)
+        if template.evolution is None:
+            return lambda point: replace(template, native=run(point))
+        evolution = template.evolution
+        evolve = evolution.native.bind(names, values)
+        return lambda point: replace(template, native=run(point), evolution=replace(evolution, native=evolve(point)))

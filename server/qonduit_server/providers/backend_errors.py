@@ -26,6 +26,8 @@ _CONTROL_FLOW: Final = {
     "break_loop": BreakLoopOp,
     "continue_loop": ContinueLoopOp,
 }
+#: How many noise models are kept.
+_MODELS: Final = 32
 #: Take no place on the device.
 _CLASSICAL: Final = frozenset(("barrier", "store"))
 
@@ -49,6 +51,8 @@ class BackendErrors:
         self._properties = [QubitProperties(t1=_known(q, "t1"), t2=_known(q, "t2")) for q in calibration.qubits]
         self._kinds: dict[str, Instruction] = {**get_standard_gate_name_mapping(), "reset": Reset()}
         self._known: dict[tuple[str, tuple[int, ...]], Any] = {}
+        #: Noise models by operations and places: the points of a sweep have the same.
+        self._models: dict[object, NoiseModel] = {}
         self.target = self._target(backend)
 
     def _target(self, backend: Backend) -> Target:
@@ -108,7 +112,15 @@ class BackendErrors:
 
     def noise_model(self, operations: Operations, active: Mapping[int, int]) -> NoiseModel:
         """Return the errors of operations on the device's qubits, for the places that `active` gives to them."""
-        used = {(operation.name, tuple(on)) for operation, on in operations}
+        used = frozenset((operation.name, tuple(on)) for operation, on in operations)
+        key = (used, tuple(active.items()))
+        if key not in self._models:
+            while len(self._models) >= _MODELS:
+                self._models.pop(next(iter(self._models)))
+            self._models[key] = self._noise_model(used, active)
+        return self._models[key]
+
+    def _noise_model(self, used: frozenset[tuple[str, tuple[int, ...]]], active: Mapping[int, int]) -> NoiseModel:
         self._make([each for each in used if self._measured.gate(*each) is not None and each not in self._known])
         model = NoiseModel(basis_gates=sorted(self.target.operation_names))
         for name, on in sorted(used):

@@ -39,11 +39,13 @@ class BraketStatevector(StatevectorSimulator):
 
     def import_sdk(self) -> Mapping[str, object]:
         """Import the SDK; return the metadata that all results carry."""
+        from braket.default_simulator.gate_operations import BRAKET_GATES
         from braket.default_simulator.simulation_strategies import single_operation_strategy
         from braket.default_simulator.state_vector_simulator import StateVectorSimulator
         from braket.ir.openqasm import Program
 
         self._classes = standard_gate_classes()
+        self._gates = BRAKET_GATES
         self._program = Program
         self._apply = single_operation_strategy.apply_operations
         self._simulator = StateVectorSimulator()
@@ -72,6 +74,11 @@ class BraketStatevector(StatevectorSimulator):
             raise ProviderError("SDK_CHANGED", f"Braket read {len(lines)} gates as {len(operations)} operations")
         ends = list(accumulate(len(run) for run in runs))
         return [operations[end - len(run) : end] for run, end in zip(runs, ends, strict=True)]
+
+    def gate(self, gate: Instruction, angles: Sequence[float], places: Sequence[int]) -> Any:
+        """Convert one gate; see `StatevectorSimulator`."""
+        # What the SDK makes of the gate's line, without reading it.
+        return self._gates[BRAKET_NAMES[gate.name]](tuple(places), *angles)
 
     def evolve(self, state: State, run: Any, qubits: int) -> State:
         """Return a state after one run of gates."""

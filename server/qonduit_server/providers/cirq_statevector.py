@@ -79,6 +79,13 @@ class CirqStatevector(StatevectorSimulator):
         # Qiskit's matrices count the first qubit as the lowest, Cirq's as the highest.
         return self._cirq.MatrixGate(gate.to_matrix()).on(*reversed(qubits))
 
+    def gate(self, gate: Instruction, angles: Sequence[float], places: Sequence[int]) -> Any:
+        """Convert one gate; see `StatevectorSimulator`."""
+        named = self._named.get(gate.name)
+        if named is None:
+            return super().gate(gate, angles, places)
+        return named(*angles).on(*[self._line[place] for place in places])
+
     def evolve(self, state: State, run: Any, qubits: int) -> State:
         """Return a state after one run of gates."""
         import numpy as np

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -70,6 +70,26 @@ class CompositeProvider:
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return an exact distribution; see `SimulatorProvider`."""
         return self.part(device).probabilities(device, compiled)
+
+    def exact_distributions(
+        self, device: str, compiled: Sequence[CompiledCircuit]
+    ) -> Iterator[Mapping[int, float] | None]:
+        """Yield exact distributions; see `SimulatorProvider`."""
+        return self.part(device).exact_distributions(device, compiled)
+
+    def binds(self, device: str) -> bool:
+        """Return whether a device binds; see `SimulatorProvider`."""
+        return self.part(device).binds(device)
+
+    def bind(
+        self, device: str, template: CompiledCircuit, names: Sequence[str], values: NDArray[np.float64]
+    ) -> Callable[[int], CompiledCircuit]:
+        """Return a function from points to compiled circuits; see `SimulatorProvider`."""
+        return self.part(device).bind(device, template, names, values)
+
+    def statevectors(self, device: str, compiled: Sequence[CompiledCircuit]) -> Iterator[NDArray[np.complex128]]:
+        """Yield exact states; see `SimulatorProvider`."""
+        return self.part(device).statevectors(device, compiled)
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         """Return an exact state; see `SimulatorProvider`."""

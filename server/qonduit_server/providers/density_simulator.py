@@ -90,6 +90,10 @@ class DensityMatrixSimulator(StatevectorSimulator):
                 lowered[-1].append(channels[key])
         return lowered
 
+    def gate(self, gate: Instruction, angles: Sequence[float], places: Sequence[int]) -> Any:
+        """Convert one gate; see `StatevectorSimulator`."""
+        return self._pure.gate(gate, angles, places)
+
     def distribution(self, circuit: DeferredCircuit, *, exact: bool) -> NDArray[np.float64]:
         """Return the probabilities of the measured qubits."""
         import numpy as np

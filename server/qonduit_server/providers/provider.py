@@ -129,7 +129,7 @@ class SimulatorProvider(Protocol):
         """Compile a circuit. Nothing large is allocated here, and nothing too large gets through.
 
         Args:
-            circuit: the IR circuit, without parameters: `ir.parameters` binds them.
+            circuit: the IR circuit; on a device that binds it may have parameters, and becomes a template.
             device: one of the described devices' names.
             options: what the job asks for.
 
@@ -137,6 +137,24 @@ class SimulatorProvider(Protocol):
             DeviceError: the device cannot run the circuit; the message names the construct.
             ProgramError: reason NO_STATEVECTOR, the circuit has no exact state.
             LimitError: reason MEMORY_LIMIT.
+            NotSymbolic: the compiled circuit depends on the parameters' values in another way than by angles of gates.
+        """
+
+    def binds(self, device: str) -> bool:
+        """Return whether a device compiles circuits with parameters, for `bind`."""
+
+    def bind(
+        self, device: str, template: CompiledCircuit, names: Sequence[str], values: NDArray[np.float64]
+    ) -> Callable[[int], CompiledCircuit]:
+        """Return a function from points to compiled circuits, which differ from the template in angles of gates alone.
+
+        They give what compiling the circuits with these angles gives. Adjacent ones may be run in one call of the SDK.
+
+        Args:
+            device: one that binds.
+            template: compiled for the device from a circuit with parameters; it is not run itself.
+            names: the names of the columns, the template's parameters among them.
+            values: points x names.
         """
 
     def run(
@@ -155,6 +173,14 @@ class SimulatorProvider(Protocol):
         Bit k of an outcome is classical bit k of the IR circuit. Outcomes below 1e-12 are left out. None for circuits
         that branch or are run shot by shot, and for more than `MOST_EXACT_BITS` measured bits.
         """
+
+    def exact_distributions(
+        self, device: str, compiled: Sequence[CompiledCircuit]
+    ) -> Iterator[Mapping[int, float] | None]:
+        """Yield the exact distribution of each circuit, as `probabilities` does."""
+
+    def statevectors(self, device: str, compiled: Sequence[CompiledCircuit]) -> Iterator[NDArray[np.complex128]]:
+        """Yield the exact state of each circuit, as `statevector` does."""
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         """Return the exact state before the final measurements of a circuit that was compiled for it.

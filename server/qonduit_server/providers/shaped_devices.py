@@ -16,6 +16,7 @@ from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.providers.point_binding import OneByOne
 from qonduit_server.providers.provider import (
     DEFAULTS,
     CompiledCircuit,
@@ -65,7 +66,7 @@ class ShapedCircuit:
 S = TypeVar("S", bound=Shape)
 
 
-class ShapedDevices(ABC, Generic[S]):
+class ShapedDevices(OneByOne, ABC, Generic[S]):
     """A `SimulatorProvider` of devices that compile programs to the gates and the coupling map of a processor.
 
     A subclass reads the files of the processors, compiles with the SDK's own compiler and runs with their errors.

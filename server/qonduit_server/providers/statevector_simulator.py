@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -19,6 +19,7 @@ from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.lowering import Lowering
+from qonduit_server.providers.point_binding import OneByOne, compiling
 from qonduit_server.providers.provider import (
     DEFAULTS,
     MOST_EXACT_BITS,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from qiskit.circuit import Instruction
 
     from qonduit_server.ir.deferral import Deferred
+    from qonduit_server.providers.branching import Engine
     from qonduit_server.providers.group_states import State
     from qonduit_server.providers.run_planning import Method
     from qonduit_server.providers.steps import Gate
@@ -58,7 +60,7 @@ class DeferredCircuit:
     method: Method
 
 
-class StatevectorSimulator(ABC):
+class StatevectorSimulator(OneByOne, ABC):
     """A `SimulatorProvider` with one device, based on an SDK's gates."""
 
     name: ClassVar[str]
@@ -94,6 +96,19 @@ class StatevectorSimulator(ABC):
     @abstractmethod
     def lower(self, runs: Sequence[Sequence[Gate]], qubits: int) -> Sequence[Any]:
         """Convert runs of native gates to the SDK's form."""
+
+    def gate(self, gate: Instruction, angles: Sequence[float], places: Sequence[int]) -> Any:
+        """Convert one native gate to the SDK's form.
+
+        Args:
+            gate: the gate.
+            angles: in place of its parameters.
+            places: its qubits.
+        """
+        own = gate.to_mutable()
+        own.params = list(angles)
+        ((found,),) = self.lower([[(own, tuple(places))]], max(places) + 1)
+        return found
 
     @abstractmethod
     def evolve(self, state: State, run: Any, qubits: int) -> State:
@@ -156,8 +171,28 @@ class StatevectorSimulator(ABC):
             return compiled
         from qonduit_server.providers.exact_states import with_evolution
 
+        engine: Engine = self
+        if circuit.parameters:
+            from qonduit_server.providers.gate_templates import TemplateEngine
+
+            engine = TemplateEngine(self)
         lowering = Lowering(self._device_name, self.is_native)
-        return with_evolution(compiled, circuit, lowering, self, self.statevector_bytes, options.memory_limit_bytes)
+        with compiling(circuit):
+            return with_evolution(
+                compiled, circuit, lowering, engine, self.statevector_bytes, options.memory_limit_bytes
+            )
+
+    def binds(self, device: str) -> bool:
+        """Return True; see `SimulatorProvider`."""
+        return True
+
+    def bind(
+        self, device: str, template: CompiledCircuit, names: Sequence[str], values: NDArray[np.float64]
+    ) -> Callable[[int], CompiledCircuit]:
+        """Return a function from points to compiled circuits; see `SimulatorProvider`."""
+        from qonduit_server.providers import gate_templates
+
+        return gate_templates.bind(template, self, names, values)
 
     @property
     def _device_name(self) -> str:
@@ -220,7 +255,12 @@ class StatevectorSimulator(ABC):
         from qonduit_server.providers.branching import Branching
         from qonduit_server.providers.run_planning import plan
 
-        found, qubits, need = plan(circuit.quantum, device, method, memory_limit_bytes)
+        if circuit.parameters:
+            from qonduit_server.providers.gate_templates import TemplateEngine
+
+            method = replace(method, engine=TemplateEngine(method.engine))
+        with compiling(circuit):
+            found, qubits, need = plan(circuit.quantum, device, method, memory_limit_bytes)
         if isinstance(found, Branching):
             return CompiledCircuit(found, qubits, need, operations=found.operations)
         random = bool(found.bits)

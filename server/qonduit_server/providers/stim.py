@@ -14,6 +14,7 @@ from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunErr
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.limits import MAX_QUBITS
 from qonduit_server.process.memory import format_bytes
+from qonduit_server.providers.point_binding import OneByOne
 from qonduit_server.providers.provider import (
     DEFAULTS,
     CompiledCircuit,
@@ -35,7 +36,7 @@ _BASIS: Final = ("id", "x", "y", "z", "h", "s", "sdg", "sx", "sxdg", "cx", "cy",
 _TABLEAU_BITS: Final = 8
 
 
-class Stim:
+class Stim(OneByOne):
     """Stim's simulators: a sampler of whole blocks of shots, and one for single shots."""
 
     name: Final = "STIM"

@@ -143,7 +143,7 @@ class CircuitRuns:
             for point, (circuit, outcome) in enumerate(zip(compiled, outcomes, strict=True), start=first):
                 if not isinstance(outcome, Outcome):
                     raise outcome
-                yield self._results(each, circuit, outcome, hit=point > 0, point=point)
+                yield self._results(each, circuit, outcome, hit=each.hit or point > 0, point=point)
             if failed is not None:
                 raise failed
 

@@ -71,9 +71,8 @@ class Evaluation:
         """Fill in the table; yield each point that is done, in order."""
         points = range(len(self._circuits.points))
         if self._options.exact:
-            for point in points:
-                self._evaluate_exactly(point)
-                yield point
+            for first in range(0, len(points), _CIRCUITS):
+                yield from self._exact(points[first : first + _CIRCUITS])
         elif self._options.HasField("precision"):
             for point in points:
                 self._record(point, self._reach(point))
@@ -87,31 +86,38 @@ class Evaluation:
 
     # ---- exact values
 
-    def _evaluate_exactly(self, point: int) -> None:
+    def _exact(self, points: range) -> Iterator[int]:
+        """Fill in the rows of points; yield each."""
         circuits, table = self._circuits, self._table
-        if circuits.state:
-            state = circuits.statevector(point)
+        if not circuits.state:
+            self.meta_data = {"method": "exact probabilities"}
+            self._evaluate_groups(points)
+            yield from points
+            return
+        self.meta_data = {"method": "statevector"}
+        for point, state in zip(points, circuits.statevectors(points), strict=True):
             table.values[point], table.variances[point] = expectation(state, circuits.sums)
+            table.lower[point] = table.upper[point] = table.values[point]
             if table.terms is not None:
                 table.terms[point] = np.concatenate(term_values(state, circuits.sums))
-            self.meta_data = {"method": "statevector"}
-        else:
-            self._evaluate_groups(point)
-            self.meta_data = {"method": "exact probabilities"}
-        table.lower[point] = table.upper[point] = table.values[point]
+            yield point
 
-    def _evaluate_groups(self, point: int) -> None:
+    def _evaluate_groups(self, points: range) -> None:
+        """Fill in the rows of points, one group after another, so that the circuits of a group stand together."""
         grouping, table = self._circuits.grouping, self._table
-        table.values[point] = grouping.constants
+        rows = slice(points.start, points.stop)
+        table.values[rows] = grouping.constants
         for place, group in enumerate(grouping.groups):
-            moments = from_distribution(self._circuits.distribution(point, place), group, len(self._sizes))
-            table.values[point] += moments.means
-            table.variances[point] += moments.variances
-            self._record_parities(point, group.terms, moments.parities)
+            for point, distribution in zip(points, self._circuits.distributions(points, place), strict=True):
+                moments = from_distribution(distribution, group, len(self._sizes))
+                table.values[point] += moments.means
+                table.variances[point] += moments.variances
+                self._record_parities(point, group.terms, moments.parities)
+        table.lower[rows] = table.upper[rows] = table.values[rows]
         if table.terms is not None:
             for observable, index in enumerate(grouping.identities):
                 if index >= 0:
-                    table.terms[point, self._starts[observable] + index] = 1.0
+                    table.terms[rows, self._starts[observable] + index] = 1.0
 
     def _record_parities(self, point: int, terms: Sequence[GroupTerm], parities: Mapping[int, float]) -> None:
         if self._table.terms is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -42,26 +43,37 @@ class ObservedCircuits:
         index: of the program.
         points: of the circuits.
         bare: returns a circuit without its final measurements, with the noise of the job.
-        sums: the observables.
+        structure: what it returns, apart from angles of gates.
+        observables: the observables.
+        part: names the circuits among those of the program; see `Preparation.kept`.
 
     Attributes:
+        sums: the observables.
         state: whether exact values come from a statevector.
         grouping: the groups of terms that are measured together, unless `state`.
     """
 
     def __init__(
-        self, preparation: Preparation, index: int, points: Points, bare: Change, sums: Sequence[PauliSum]
+        self,
+        preparation: Preparation,
+        index: int,
+        points: Points,
+        bare: Change,
+        structure: Circuit,
+        observables: Observables,
+        part: str,
     ) -> None:
         self._preparation = preparation
         self._index = index
         self._bare = bare
+        self._part = part
         self.points = points
-        self.sums = sums
-        first = bare(points.circuit(0)).quantum
+        self.sums = observables.sums
+        first = structure.quantum
         self._own_bits, self._qubits = first.num_clbits, first.num_qubits
         self._evolution = self._compile_evolution() if preparation.spec(index).estimator.exact else None
         self.state = self._evolution is not None
-        self.grouping = Grouping((), (), (), ()) if self.state else grouping(sums)
+        self.grouping = Grouping((), (), (), ()) if self.state else observables.grouping
         self._groups = [self._compile_group(group) for group in self.grouping.groups]
 
     @property
@@ -69,27 +81,28 @@ class ObservedCircuits:
         """The circuits: one of a state, or one of each group."""
         return self._groups if self._evolution is None else [self._evolution]
 
-    def statevector(self, point: int) -> NDArray[np.complex128]:
-        """Return the exact state at a point; bit k of an index is qubit k."""
+    def statevectors(self, points: Sequence[int]) -> Iterator[NDArray[np.complex128]]:
+        """Yield the exact states at points; bit k of an index is qubit k."""
         assert self._evolution is not None
-        compiled = self._evolution.compiled(point)
-        return self._preparation.provider.statevector(self._preparation.task.device, compiled)
+        compiled = [self._evolution.compiled(point) for point in points]
+        return self._preparation.provider.statevectors(self._preparation.task.device, compiled)
 
-    def distribution(self, point: int, group: int) -> Mapping[int, float]:
-        """Return the exact distribution of a group's outcomes; bit k is qubit k.
+    def distributions(self, points: Sequence[int], group: int) -> Iterator[Mapping[int, float]]:
+        """Yield the exact distributions of a group's outcomes at points; bit k is qubit k.
 
         Raises:
             ProgramError: reason NO_EXACT_VALUES.
         """
-        compiled = self._groups[group].compiled(point)
-        found = self._preparation.provider.probabilities(self._preparation.task.device, compiled)
-        if found is None:
-            raise ProgramError(
-                "NO_EXACT_VALUES",
-                f"{self._preparation.device_name} has no exact values of this program: its outcomes must be sampled. "
-                "Submit the job with shots or estimator.precision, and without estimator.exact",
-            )
-        return self._observed(found)
+        compiled = [self._groups[group].compiled(point) for point in points]
+        preparation = self._preparation
+        for found in preparation.provider.exact_distributions(preparation.task.device, compiled):
+            if found is None:
+                raise ProgramError(
+                    "NO_EXACT_VALUES",
+                    f"{preparation.device_name} has no exact values of this program: its outcomes must be sampled. "
+                    "Submit the job with shots or estimator.precision, and without estimator.exact",
+                )
+            yield self._observed(found)
 
     def sample(
         self, circuits: Sequence[tuple[int, int]], shots: int, seed: int | None
@@ -133,7 +146,9 @@ class ObservedCircuits:
             return None
         options = replace(self._preparation.options(self._index), statevector=True)
         try:
-            return PointCircuits(self._preparation, self._index, self.points, self._bare, options)
+            return PointCircuits(
+                self._preparation, self._index, self.points, self._bare, options, (self._part, "state")
+            )
         except ProgramError as error:
             if error.reason != "NO_STATEVECTOR":
                 raise
@@ -142,7 +157,8 @@ class ObservedCircuits:
     def _compile_group(self, group: Group) -> PointCircuits:
         change = partial(self._measured, group)
         options = self._preparation.options(self._index)
-        return PointCircuits(self._preparation, self._index, self.points, change, options)
+        part = (self._part, *basis_changes(group), group.support)
+        return PointCircuits(self._preparation, self._index, self.points, change, options, part)
 
     def _measured(self, group: Group, circuit: Circuit) -> Circuit:
         return measured_in(self._bare(circuit), basis_changes(group), group.support, self._readout)
@@ -155,6 +171,22 @@ class ObservedCircuits:
         return self._preparation.with_noise(self._index, measurements(self._qubits))
 
 
+class Observables:
+    """The observables of a job.
+
+    Args:
+        messages: as the job has them.
+    """
+
+    def __init__(self, messages: Sequence[Any]) -> None:
+        self.sums = _observables(messages)
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """The groups of terms that are measured together."""
+        return grouping(self.sums)
+
+
 class ObservedProgram:
     """One program of an ESTIMATOR job.
 
@@ -165,7 +197,8 @@ class ObservedProgram:
     Attributes:
         sweep: its points.
         sums: the observables.
-        circuit: the program at its first point, without its final measurements, with the noise of the job.
+        circuit: the program without its final measurements, with the noise of the job: with parameters where
+            possible, else at its first point.
         circuits: its circuits.
     """
 
@@ -174,12 +207,15 @@ class ObservedProgram:
         self.index = index
         self.spec = preparation.spec(index)
         self.sweep = Sweep(preparation, index)
-        self.sums = _observables(self.spec.estimator.observables)
-        self.circuit = self.bare(self.sweep.circuit(0))
+        observables = self._observables = self._kept_observables()
+        self.sums = observables.sums
+        self.circuit = self._structure()
         preparation.circuit = self.circuit
         preparation.check(index, self.circuit)
         _check_qubits(self.sums, self.circuit.quantum.num_qubits)
-        self.circuits = ObservedCircuits(preparation, index, self.sweep, self.bare, self.sums)
+        self.circuits = ObservedCircuits(
+            preparation, index, self.sweep, self.bare, self.circuit, observables, "program"
+        )
         if self.spec.estimator.gradient:
             self._check_gradient()
 
@@ -190,6 +226,18 @@ class ObservedProgram:
             self.adjoint if self.circuits.state else self.shift  # noqa: B018 - made here, and used by the run
         except NotDifferentiable as error:
             raise NotDifferentiable(f"job.estimator.gradient: {error.message}") from error
+
+    def _kept_observables(self) -> Observables:
+        messages = self.spec.estimator.observables
+        digest = hashlib.sha256(b"".join(each.SerializeToString(deterministic=True) + b"\0" for each in messages))
+        part = ("observables", digest.digest(), len(messages))
+        return self._preparation.kept(self.index, part, lambda: Observables(messages))[0]
+
+    def _structure(self) -> Circuit:
+        """Return the program as `circuit` has it."""
+        if self.sweep.symbolic is None:
+            return self.bare(self.sweep.structure)
+        return self._preparation.kept(self.index, ("bare",), lambda: self.bare(self.sweep.structure))[0]
 
     @property
     def compiled(self) -> CompiledCircuit:
@@ -223,27 +271,32 @@ class ObservedProgram:
             raise NotDifferentiable(
                 "the program has no gradient: its parameters decide more than the angles of its gates"
             )
-        return self.bare(self.sweep.symbolic)
-
-    @cached_property
-    def adjoint(self) -> AdjointCircuit:
-        """The circuit for gradients by adjoint differentiation. Raises NotDifferentiable."""
-        from qonduit_server.estimation.adjoint import AdjointCircuit
-
-        return AdjointCircuit(self.symbolic.quantum, self.sweep.names)
+        return self.circuit
 
     @cached_property
     def shift(self) -> ParameterShift:
         """The evaluations for gradients by parameter shift. Raises NotDifferentiable."""
         from qonduit_server.estimation.parameter_shift import parameter_shift
 
-        return parameter_shift(self.symbolic.quantum, self.sweep.names)
+        names = self.sweep.names
+        make = partial(parameter_shift, self.symbolic.quantum, names)
+        return self._preparation.kept(self.index, ("shift",), make)[0]
+
+    @cached_property
+    def adjoint(self) -> AdjointCircuit:
+        """The circuit for gradients by adjoint differentiation. Raises NotDifferentiable."""
+        from qonduit_server.estimation.adjoint import AdjointCircuit
+
+        make = partial(AdjointCircuit, self.symbolic.quantum, self.sweep.names)
+        return self._preparation.kept(self.index, ("adjoint",), make)[0]
 
     def shifted(self, point: int) -> ObservedCircuits:
         """Return the circuits of the evaluations for the gradient at a point."""
         circuit = replace(self.symbolic, quantum=self.shift.circuit, parameters=tuple(self.shift.names))
         points = _Evaluations(circuit, self.shift.names, self.shift.points(self.sweep.values[point].tolist()))
-        return ObservedCircuits(self._preparation, self.index, points, lambda each: each, self.sums)
+        return ObservedCircuits(
+            self._preparation, self.index, points, lambda each: each, circuit, self._observables, "shift"
+        )
 
 
 class _Evaluations:
@@ -253,10 +306,14 @@ class _Evaluations:
         self.symbolic: Circuit | None = symbolic
         self.names = tuple(names)
         self.values = values
-        self._binder = Binder(symbolic, self.names)
+        self._symbolic = symbolic
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @cached_property
+    def _binder(self) -> Binder:
+        return Binder(self._symbolic, self.names)
 
     def circuit(self, point: int) -> Circuit:
         (circuit,) = self._binder.bind(self.values[point : point + 1])

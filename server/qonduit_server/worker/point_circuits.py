@@ -39,6 +39,7 @@ class PointCircuits:
         points: its points.
         change: what becomes of a circuit before it is compiled: it adds the noise of the job, and may measure.
         options: of the compilation.
+        part: names the circuit among those of the program; see `Preparation.kept`.
 
     Attributes:
         first: the circuit of the first point, compiled.
@@ -51,14 +52,17 @@ class PointCircuits:
         points: Points,
         change: Callable[[Circuit], Circuit],
         options: CompileOptions,
+        part: tuple[object, ...],
     ) -> None:
         self._preparation = preparation
+        self._index = index
+        self._part = part
         self._points = points
         self._change = change
         self._options = options
         self._bound: Callable[[int], CompiledCircuit] | None = None
         preparation.reporter.phase("compiling", index)
-        if points.symbolic is not None and points.symbolic.parameters and getattr(preparation.provider, "binds", False):
+        if points.symbolic is not None and points.symbolic.parameters:
             self._bound = self._bind(points.symbolic)
         self.first = self._compiled(0)
 
@@ -73,8 +77,11 @@ class PointCircuits:
 
     def _bind(self, symbolic: Circuit) -> Callable[[int], CompiledCircuit] | None:
         provider, device = self._preparation.provider, self._preparation.task.device
+        if not provider.binds(device):
+            return None
+        part = ("template", *self._part)
         try:
-            template = self._compile(symbolic)
+            template, _ = self._preparation.kept(self._index, part, lambda: self._compile(symbolic))
         except NotSymbolic:
             return None
         return provider.bind(device, template, self._points.names, self._points.values)

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
@@ -19,6 +19,7 @@ from qonduit.v1.job_pb2 import JobType, ProgramOptions
 from qonduit.v1.provenance_pb2 import Provenance
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.languages.python.source_runner import Memory
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, SimulatorProvider
@@ -35,6 +36,8 @@ from qonduit_server.worker.result_encoding import check_statevector, registers_o
 
 #: More than any method that runs shot by shot should run.
 _MANY_SHOTS: Final = 10_000_000
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ class Preparation:
         program, cache, options = self.task.programs[index], self.environment.cache, self.options(index)
         key = self._key(index, program, options)
         # How a noisy circuit is simulated, and the blocks of its shots, depend on the number of shots.
-        cached = cache.get(key) or cache.get((*key, options.shots))
+        cached: CachedProgram | None = cache.get(key) or cache.get((*key, options.shots))
         if cached is not None:
             return cached, True
         self.reporter.phase("reading", index)
@@ -210,6 +213,32 @@ class Preparation:
             key = (*key, options.shots)
         cache.put(key, len(program.text) + len(program.binary), cached)
         return cached, False
+
+    def kept(self, index: int, part: tuple[object, ...], make: Callable[[], Kept]) -> tuple[Kept, bool]:
+        """Return what further jobs need of a program as well, and whether it was in the cache.
+
+        Args:
+            index: of the program.
+            part: names what it is; the program, the job's options and the names of the parameters decide the rest.
+            make: makes it. A NotSymbolic that it raises is kept, too.
+
+        Raises:
+            NotSymbolic: see `make`.
+        """
+        program, cache, options = self.task.programs[index], self.environment.cache, self.options(index)
+        names = tuple(self.spec(index).parameter_sets.names)
+        key = (*self._key(index, program, options), options.shots, names, *part)
+        found = cache.get(key)
+        hit = found is not None
+        if not hit:
+            try:
+                found = make()
+            except NotSymbolic as error:
+                found = error
+            cache.put(key, len(program.text) + len(program.binary), found)
+        if isinstance(found, NotSymbolic):
+            raise NotSymbolic(*found.args)
+        return found, hit
 
     def _key(self, index: int, program: TaskProgram, options: CompileOptions) -> tuple[object, ...]:
         own = index if index in self._specs else -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 from qonduit.v1.result_pb2 import Register
 from qonduit_server.ir.circuit import Circuit
@@ -23,7 +24,7 @@ class CachedProgram:
 
 
 class ProgramCache:
-    """An LRU cache of compiled programs, keyed by program, inputs and device.
+    """An LRU cache of compiled programs and parts of these, keyed by program, inputs and device.
 
     Args:
         entries: maximum number of entries.
@@ -33,19 +34,19 @@ class ProgramCache:
     def __init__(self, entries: int = 1024, source_bytes: int = 8 * 1024**2) -> None:
         self._entries = entries
         self._source_bytes = source_bytes
-        self._programs: OrderedDict[tuple[object, ...], tuple[int, CachedProgram]] = OrderedDict()
+        self._programs: OrderedDict[tuple[object, ...], tuple[int, Any]] = OrderedDict()
         self._size = 0
 
-    def get(self, key: tuple[object, ...]) -> CachedProgram | None:
-        """Return the entry of a key and mark it as recently used."""
+    def get(self, key: tuple[object, ...]) -> Any:
+        """Return the entry of a key and mark it as recently used; None without one."""
         found = self._programs.get(key)
         if found is None:
             return None
         self._programs.move_to_end(key)
         return found[1]
 
-    def put(self, key: tuple[object, ...], size: int, program: CachedProgram) -> None:
-        """Store a program whose source has `size` bytes."""
+    def put(self, key: tuple[object, ...], size: int, program: object) -> None:
+        """Store a program, or a part of one, whose source has `size` bytes."""
         if size > self._source_bytes // 4:
             return
         before = self._programs.pop(key, None)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ class Sweep:
         values: points x parameters.
         symbolic: the circuit with parameters; None if each point is read by itself.
         parse_seconds: the time to read the program.
+        hit: whether it was in the cache.
     """
 
     def __init__(self, preparation: Preparation, index: int) -> None:
@@ -43,19 +45,28 @@ class Sweep:
         self._inputs = MessageToDict(preparation.inputs(index))
         self.symbolic: Circuit | None = None
         self._binder: Binder | None = None
+        self.hit = False
         preparation.reporter.phase("reading", index)
         began = time.perf_counter()
         preparation.circuit = None
         try:
-            self.symbolic = preparation.read(index, self._inputs, frozenset(self.names))
+            (self.symbolic, self._binder), self.hit = preparation.kept(index, ("read",), self._read)
         except NotSymbolic:
-            preparation.circuit = self.circuit(0)
+            pass
         else:
-            if self.symbolic.parameters:
-                self._binder = Binder(self.symbolic, self.names)
-                self._binder.values(self.values)  # rejects all points at once
-            preparation.circuit = self.symbolic
-        self.parse_seconds = time.perf_counter() - began
+            if self._binder is not None:
+                self._binder.check(self.values)
+        preparation.circuit = self.structure
+        self.parse_seconds = 0.0 if self.hit else time.perf_counter() - began
+
+    def _read(self) -> tuple[Circuit, Binder | None]:
+        circuit = self._preparation.read(self._index, self._inputs, frozenset(self.names))
+        return circuit, Binder(circuit, self.names) if circuit.parameters else None
+
+    @cached_property
+    def structure(self) -> Circuit:
+        """The circuit apart from angles of gates: with parameters where possible, else that of the first point."""
+        return self.circuit(0) if self.symbolic is None else self.symbolic
 
     def __len__(self) -> int:
         """Return the number of points."""

@@ -74,7 +74,7 @@ class Reporter:
             failed.needs.CopyFrom(requirements_of(circuit.quantum))
             from qonduit_server.ir.clifford import is_clifford
 
-            failed.needs.clifford = is_clifford(circuit.quantum)
+            failed.needs.clifford = not circuit.parameters and is_clifford(circuit.quantum)
         self.send(program_failed=failed)
 
     def diagnostic(self, error: BaseException, failure: Failure) -> str:

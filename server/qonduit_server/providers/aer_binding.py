@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates of Aer: programs whose angles are given with the call that runs them.
+
+Aer takes a circuit with a list of values for each of its angles, which it runs once for each value. It does not read
+the circuit again, so a point costs a fraction of what a circuit of its own costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from qonduit_server.ir.symbolic import is_open
+from qonduit_server.providers.aer_program import AerProgram
+from qonduit_server.providers.point_binding import PointAngles, expressions_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from qiskit.circuit import ParameterExpression
+
+    from qonduit_server.ir.expressions import Expressions
+
+
+class AerTemplate:
+    """A program with parameters.
+
+    Args:
+        program: the gates of its circuit have expressions as parameters.
+        exact: returns the program that gives its exact probabilities; None without one.
+    """
+
+    def __init__(self, program: AerProgram, exact: Callable[[AerProgram], AerProgram | None] | None = None) -> None:
+        self._program = program
+        self._make_exact = exact
+
+    def bind(self, names: Sequence[str], values: NDArray[np.float64]) -> Callable[[int], AerProgram]:
+        """Return a function from points to programs; for the arguments see `SimulatorProvider.bind`."""
+        program, expressions = self._separated
+        angles = PointAngles(expressions, names, values)
+        exact: list[Callable[[int], AerProgram]] = []
+
+        def exactly(point: int) -> AerProgram | None:
+            if self._exact is None:
+                return None
+            if not exact:
+                exact.append(self._exact.bind(names, values))
+            return exact[0](point)
+
+        def bound(point: int) -> AerProgram:
+            return replace(program, angles=angles.at(point), exact=lambda: exactly(point))
+
+        return bound
+
+    @cached_property
+    def _exact(self) -> AerTemplate | None:
+        program = None if self._make_exact is None else self._make_exact(self._program)
+        return None if program is None else AerTemplate(program)
+
+    @cached_property
+    def _separated(self) -> tuple[AerProgram, Expressions]:
+        """The program with zeros in place of expressions, and these."""
+        circuit = self._program.circuit
+        if circuit is None:
+            return self._program, expressions_of(())
+        slots: list[tuple[int, int]] = []
+        found: list[ParameterExpression] = []
+        zeros = circuit.copy_empty_like()
+        for instruction in circuit.data:
+            operation = instruction.operation
+            if operation.name == "barrier":  # of which Aer keeps no place, so that slots behind it would be wrong
+                continue
+            if any(map(is_open, operation.params)):
+                for number, parameter in enumerate(operation.params):
+                    if is_open(parameter):
+                        slots.append((len(zeros.data), number))
+                        found.append(parameter)
+                operation = operation.to_mutable()
+                operation.params = [0.0 if is_open(each) else each for each in operation.params]
+                instruction = instruction.replace(operation=operation)
+            zeros._append(instruction)
+        if is_open(circuit.global_phase):
+            # Behind the angles of gates: Aer (0.18) refuses lists of values for the global phase.
+            found.append(circuit.global_phase)
+            zeros.global_phase = 0.0
+        return replace(self._program, circuit=zeros, slots=tuple(slots)), expressions_of(found)
