@@ -27,6 +27,7 @@ from qonduit_client.listing import AsyncListing, Table
 from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.primitives import DEFAULT_DEVICE
 from qonduit_client.program_messages import Program
+from qonduit_client.requests import Request
 from qonduit_client.retry import Retry
 from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
@@ -303,6 +304,10 @@ class Client(Primitives):
     async def workers(self) -> Table[Worker]:
         """Return the worker processes of the responding server, as a list with a table as its text."""
         return Table((await self._transport.call(requests.workers())).workers, "Worker")
+
+    async def submit_prepared(self, request: Request[CreateJobResponse]) -> JobHandle:
+        """Queue the job of a request that `requests.submit` built; see `qonduit_client.Client.submit_prepared`."""
+        return await self._submitted(request)
 
     def _handle(self, job: Job, request_id: str, deduplicated: bool) -> JobHandle:
         return JobHandle(self._transport, job.id, known=job, request_id=request_id, deduplicated=deduplicated)
