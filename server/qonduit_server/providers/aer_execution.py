@@ -66,6 +66,8 @@ class AerExecution:
     def __init__(self, backend: Any, versions: Mapping[str, object]) -> None:
         self._backend = backend
         self._versions = versions
+        #: There, binding at run time has not been compared with circuits that have the values.
+        self._on_gpu = getattr(backend.options, "device", "CPU") != "CPU"
 
     @property
     def exhausted(self) -> bool:
@@ -273,7 +275,7 @@ class AerExecution:
             options["parameterizations"] = [_angles(group) for group in templates]
             # Angles are put in while the gates are applied; else a copy of the circuit is made for each point, whose
             # gates may be merged, which pays for large states.
-            options["runtime_parameter_bind_enable"] = not large
+            options["runtime_parameter_bind_enable"] = not (large or self._on_gpu)
         if seed is not None:
             options["seed_simulator"] = seed
         if any(has_blocks(circuit) for circuit in circuits if circuit is not None):

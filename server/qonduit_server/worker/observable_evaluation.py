@@ -137,10 +137,10 @@ class Evaluation:
             return
         pending: list[Mapping[int, int]] = []
         point = 0
-        circuits = [(each, group) for each in range(points) for group in range(groups)]
-        for first in range(0, len(circuits), _CIRCUITS):
+        for first in range(0, points * groups, _CIRCUITS):
+            circuits = [divmod(place, groups) for place in range(first, min(first + _CIRCUITS, points * groups))]
             seed = program_seed(self._seed, first)
-            for counts, meta_data in self._circuits.sample(circuits[first : first + _CIRCUITS], self._shots, seed):
+            for counts, meta_data in self._circuits.sample(circuits, self._shots, seed):
                 self.meta_data = self.meta_data or dict(meta_data)
                 pending.append(counts)
                 if len(pending) == groups:
