@@ -26,6 +26,7 @@ from qonduit_server.providers.provider import (
     CompiledCircuit,
     CompileOptions,
     RunProgress,
+    SmallRun,
     describe_simulator,
     installed_version,
 )
@@ -129,6 +130,14 @@ class AerSimulator:
         """Run compiled circuits; see `SimulatorProvider`."""
         self.load()
         yield from self._execution.run(compiled, shots, seed)
+
+    def is_small(self, device: str, compiled: CompiledCircuit) -> bool:
+        """Return whether a circuit may share a call; see `SimulatorProvider`."""
+        return self._execution.is_small(compiled)
+
+    def run_small(self, device: str, runs: Sequence[SmallRun]) -> Sequence[Outcome | RunError]:
+        """Run small circuits in one call; see `SimulatorProvider`."""
+        return self._execution.run_small(runs)
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return the exact distribution of a circuit's outcomes; see `SimulatorProvider`."""

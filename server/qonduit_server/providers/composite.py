@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import DeviceError, RunError
@@ -15,6 +15,7 @@ from qonduit_server.providers.provider import (
     CompileOptions,
     RunProgress,
     SimulatorProvider,
+    SmallRun,
 )
 
 if TYPE_CHECKING:
@@ -66,6 +67,17 @@ class CompositeProvider:
     ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run compiled circuits; see `SimulatorProvider`."""
         return self.part(device).run(device, compiled, shots, seed)
+
+    def is_small(self, device: str, compiled: CompiledCircuit) -> bool:
+        """Return whether a circuit may share a call; see `SimulatorProvider`."""
+        part: Any = self.part(device)
+        return hasattr(part, "is_small") and part.is_small(device, compiled)
+
+    def run_small(self, device: str, runs: Sequence[SmallRun]) -> Sequence[Outcome | RunError]:
+        """Run small circuits in one call; see `SimulatorProvider`."""
+        part: Any = self.part(device)
+        outcomes: Sequence[Outcome | RunError] = part.run_small(device, runs)
+        return outcomes
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return an exact distribution; see `SimulatorProvider`."""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
@@ -61,6 +61,14 @@ class CompiledCircuit:
     circuit: Callable[[], Circuit] | None = None
 
 
+class SmallRun(NamedTuple):
+    """A circuit of one job that may share a call of the SDK with those of other jobs; see `SimulatorProvider`."""
+
+    compiled: CompiledCircuit
+    shots: int
+    seed: int
+
+
 @dataclass(frozen=True)
 class CompileOptions:
     """What a job asks of the compilation of its programs.
@@ -109,6 +117,10 @@ class SimulatorProvider(Protocol):
     A provider whose SDK keeps memory of finished runs may have a property `exhausted`: once it is True, the process is
     replaced before the next task. A provider should have an attribute `distributions`: the names of the Python
     distributions whose versions its results depend on.
+
+    A provider whose SDK takes less time for several small circuits in one call may have two further methods.
+    `is_small(device, compiled)` returns whether a circuit may share a call. `run_small(device, runs)` takes a sequence
+    of `SmallRun`, and returns for each of them the outcome that `run` gives for it alone.
     """
 
     @property

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.provider_pb2 import ProviderAssemblerLanguage
-from qonduit_server.providers.provider import SimulatorProvider
+from qonduit_server.providers.provider import SimulatorProvider, SmallRun
 from qonduit_server.worker import loop
+
+if TYPE_CHECKING:
+    from qonduit_server.worker.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,51 @@ def describe_provider(provider: SimulatorProvider, options: RunnerOptions | None
     return description
 
 
-def make_runner(provider: SimulatorProvider | None, options: RunnerOptions | None = None) -> loop.Run:
-    """Load a provider's SDK and return a function that runs its tasks one after another in this process.
+class TaskRunner:
+    """Runs tasks in this process; small ones with one call of the SDK, the others one after another.
+
+    Args:
+        runner: runs a task.
+        reusable: returns whether the process may run further tasks.
+    """
+
+    def __init__(self, runner: Runner, reusable: Callable[[], bool]) -> None:
+        self._runner = runner
+        self._reusable = reusable
+        #: By the identity of the task, which is kept, so that no other task gets it.
+        self._runs: dict[int, tuple[Task, SmallRun | None]] = {}
+
+    def joins(self, first: Task, other: Task) -> bool:
+        """Return whether the circuits of two tasks may run in one call of the SDK."""
+        return (
+            first.device == other.device and self._small_run(first) is not None and self._small_run(other) is not None
+        )
+
+    def __call__(self, tasks: Sequence[Task], emit: loop.Emit) -> bool:
+        """Run tasks; return False if the process must be replaced before it runs another one."""
+        small = [
+            (task, run)
+            for task in tasks
+            if len(tasks) > 1 and task.device == tasks[0].device and (run := self._small_run(task)) is not None
+        ]
+        self._runs.clear()
+        if len(small) > 1:
+            self._runner.run_together(small, emit)
+            done = {id(task) for task, _ in small}
+            tasks = [task for task in tasks if id(task) not in done]
+        for task in tasks:
+            self._runner.run(task, emit)
+        return self._reusable()
+
+    def _small_run(self, task: Task) -> SmallRun | None:
+        found = self._runs.get(id(task))
+        if found is None:
+            found = self._runs[id(task)] = task, self._runner.small_run(task)
+        return found[1]
+
+
+def make_runner(provider: SimulatorProvider | None, options: RunnerOptions | None = None) -> TaskRunner:
+    """Load a provider's SDK and return a function that runs its tasks in this process.
 
     An engine decodes `Task` messages, calls the function, and forwards the `TaskEvent` messages that it emits. The
     function returns False when the process must be replaced before it runs another task.
@@ -69,9 +116,4 @@ def make_runner(provider: SimulatorProvider | None, options: RunnerOptions | Non
     runner = Runner(provider, languages)
     runner.load()
 
-    def run(tasks: Sequence[Task], emit: loop.Emit) -> bool:
-        for task in tasks:
-            runner.run(task, emit)
-        return not (languages.interrupted or getattr(provider, "exhausted", False))
-
-    return run
+    return TaskRunner(runner, lambda: not (languages.interrupted or getattr(provider, "exhausted", False)))

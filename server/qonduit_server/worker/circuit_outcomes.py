@@ -66,6 +66,8 @@ def round_seed(seed: int | None, number: int) -> int | None:
 def _run(
     preparation: Preparation, compiled: Sequence[CompiledCircuit], spec: JobSpec, seed: int | None
 ) -> Iterator[Outcome | RunError | RunProgress]:
+    if preparation.outcome is not None:
+        return iter((preparation.outcome,))
     if spec.type == JobType.JOB_TYPE_SAMPLER and spec.sampler.exact:
         return _exact(preparation, compiled)
     if not spec.HasField("stop_when"):

@@ -54,6 +54,8 @@ _WORST_OOM_SCORE: Final = 1000
 #: Loads a provider's SDK; returns the function that a worker calls to run tasks, and the maximum number of tasks a
 #: call. Without a provider, workers only translate.
 RunnerOf = Callable[[SimulatorProvider | None], tuple[loop.Run, int]]
+#: The maximum number of small tasks in one call of the SDK: what the server sends to a worker ahead.
+_MAX_TOGETHER: Final = 16
 
 
 def main(
@@ -89,7 +91,10 @@ def main(
             return os.EX_UNAVAILABLE
         runner_options = RunnerOptions(**options.languages)
         _ForkServer(
-            server, provider, runner_of or (lambda found: (make_runner(found, runner_options), 1)), runner_options
+            server,
+            provider,
+            runner_of or (lambda found: (make_runner(found, runner_options), _MAX_TOGETHER)),
+            runner_options,
         ).serve()
     return os.EX_OK
 
@@ -203,7 +208,7 @@ class _ForkServer:
             if memory_limit_bytes:
                 _limit_memory(memory_limit_bytes)
             with socket.socket(fileno=link) as server:
-                loop.serve(server, tokens, run, self._batch_size)
+                loop.serve(server, tokens, run, self._batch_size, getattr(run, "joins", None))
             code = os.EX_OK
         finally:
             if code:

@@ -34,9 +34,11 @@ Emit = Callable[[TaskEvent], None]
 #: Runs tasks in order and emits their events, `finished` of each included. Returns False when this process must be
 #: replaced before it runs more tasks.
 Run = Callable[[Sequence[Task], Emit], bool | None]
+#: Returns whether a waiting task may be in one call with the first task of the call.
+Joins = Callable[[Task, Task], bool]
 
 
-def serve(server: socket.socket, tokens: int, run: Run, batch_size: int = 1) -> None:
+def serve(server: socket.socket, tokens: int, run: Run, batch_size: int = 1, joins: Joins | None = None) -> None:
     """Run tasks until the server closes its end.
 
     Args:
@@ -44,6 +46,7 @@ def serve(server: socket.socket, tokens: int, run: Run, batch_size: int = 1) -> 
         tokens: the pipe's read end; token n stands for the n-th task sent, from 0.
         run: runs tasks.
         batch_size: maximum number of waiting tasks in one call of `run`.
+        joins: tells which waiting tasks may be in one call; by default any.
     """
     outbox = Outbox(server)
     inbox = _Inbox(server)
@@ -53,12 +56,14 @@ def serve(server: socket.socket, tokens: int, run: Run, batch_size: int = 1) -> 
         while True:
             poll.poll()
             try:
-                data = os.read(tokens, framing.TOKEN.size * batch_size)
+                data = os.read(tokens, framing.TOKEN.size * (batch_size if joins is None else 1))
             except BlockingIOError:  # the server reclaimed the task
                 continue
             if not data:
                 return
             tasks = [inbox.task(ordinal) for (ordinal,) in framing.TOKEN.iter_unpack(data)]
+            if joins is not None and batch_size > 1 and _waiting(tokens):
+                _add_joining(tasks, inbox, tokens, batch_size, joins)
             outbox.begin(tasks, queue_empty=not _waiting(tokens))
             reusable = run(tasks, outbox) is not False
             outbox.end(tasks)
@@ -69,6 +74,26 @@ def serve(server: socket.socket, tokens: int, run: Run, batch_size: int = 1) -> 
                 outbox.flush()
     except (BrokenPipeError, ConnectionResetError, EOFError):
         return
+
+
+def _add_joining(tasks: list[Task], inbox: _Inbox, tokens: int, batch_size: int, joins: Joins) -> None:
+    """Add the waiting tasks that may be in one call with a first one, up to the first that may not.
+
+    A task's token is read only once the task may join: a task that has begun cannot go to another worker. If the server
+    reclaimed it in between, the token is that of a later task, which `run` then runs after the others.
+    """
+    while len(tasks) < batch_size:
+        following = inbox.following()
+        if following is None or not joins(tasks[0], following):
+            return
+        try:
+            data = os.read(tokens, framing.TOKEN.size)
+        except BlockingIOError:  # the server reclaimed the tasks
+            return
+        if not data:
+            return
+        ((ordinal,),) = framing.TOKEN.iter_unpack(data)
+        tasks.append(inbox.task(ordinal))
 
 
 def _waiting(tokens: int) -> bool:
@@ -93,13 +118,25 @@ class _Inbox:
                 number, task = self._tasks.popleft()
                 if number == ordinal:
                     return task
-            piece = self._server.recv(1 << 18)
-            if not piece:
-                raise EOFError
-            for body in self._buffer.feed(piece):
-                for task in WorkerRequest.FromString(body).run.tasks:
-                    self._tasks.append((self._received, task))
-                    self._received += 1
+            self._receive(self._server.recv(1 << 18))
+
+    def following(self) -> Task | None:
+        """Return the next task that has arrived, and keep it; None if there is none."""
+        if not self._tasks:
+            try:
+                piece = self._server.recv(1 << 18, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None
+            self._receive(piece)
+        return self._tasks[0][1] if self._tasks else None
+
+    def _receive(self, piece: bytes) -> None:
+        if not piece:
+            raise EOFError
+        for body in self._buffer.feed(piece):
+            for task in WorkerRequest.FromString(body).run.tasks:
+                self._tasks.append((self._received, task))
+                self._received += 1
 
 
 class Outbox:

@@ -17,8 +17,8 @@ from qonduit.execution.v1.task_pb2 import Task, TaskProgram
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import JobType, ProgramOptions
 from qonduit.v1.provenance_pb2 import Provenance
-from qonduit_server.errors import DeviceError
-from qonduit_server.ir.circuit import Circuit
+from qonduit_server.errors import DeviceError, RunError
+from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.languages.python.source_runner import Memory
 from qonduit_server.languages.registry import Languages
@@ -66,13 +66,17 @@ class Preparation:
         task: the task.
         environment: of the process.
         reporter: receives phases and failures.
+        outcome: of the circuit of its only program, if that ran with those of other tasks.
     """
 
-    def __init__(self, task: Task, environment: Environment, reporter: Reporter) -> None:
+    def __init__(
+        self, task: Task, environment: Environment, reporter: Reporter, outcome: Outcome | RunError | None = None
+    ) -> None:
         draw_seed(task)
         self.task = task
         self.environment = environment
         self.reporter = reporter
+        self.outcome = outcome
         #: The program that is being compiled, once it is read.
         self.circuit: Circuit | None = None
         #: The options of programs that have own ones, by index.
@@ -188,14 +192,20 @@ class Preparation:
         """Compile a circuit for the task's device, with the options of a program."""
         return self.provider.compile(circuit, self.task.device, self.options(index))
 
-    def compiled(self, index: int) -> tuple[CachedProgram, bool]:
-        """Return a program, read and compiled, and whether it was in the cache."""
-        program, cache, options = self.task.programs[index], self.environment.cache, self.options(index)
-        key = self._key(index, program, options)
+    def cached(self, index: int) -> CachedProgram | None:
+        """Return a program that was read and compiled before; None if it is not in the cache."""
+        options, cache = self.options(index), self.environment.cache
+        key = self._key(index, self.task.programs[index], options)
         # How a noisy circuit is simulated, and the blocks of its shots, depend on the number of shots.
         cached: CachedProgram | None = cache.get(key) or cache.get((*key, options.shots))
+        return cached
+
+    def compiled(self, index: int) -> tuple[CachedProgram, bool]:
+        """Return a program, read and compiled, and whether it was in the cache."""
+        cached = self.cached(index)
         if cached is not None:
             return cached, True
+        program, options = self.task.programs[index], self.options(index)
         self.reporter.phase("reading", index)
         began = time.perf_counter()
         self.circuit = None
@@ -209,9 +219,10 @@ class Preparation:
         cached = CachedProgram(circuit, compiled, registers_of(circuit), parsed - began, time.perf_counter() - parsed)
         from qonduit_server.ir.noise import has_noise
 
+        key = self._key(index, program, options)
         if has_noise(circuit.quantum) or compiled.sliceable:
             key = (*key, options.shots)
-        cache.put(key, len(program.text) + len(program.binary), cached)
+        self.environment.cache.put(key, len(program.text) + len(program.binary), cached)
         return cached, False
 
     def kept(self, index: int, part: tuple[object, ...], make: Callable[[], Kept]) -> tuple[Kept, bool]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -16,7 +16,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit_server.languages.python.source_runner import MemoryNotGranted
 from qonduit_server.languages.registry import Languages
-from qonduit_server.providers.provider import SimulatorProvider, depth_of
+from qonduit_server.providers.provider import SimulatorProvider, SmallRun, depth_of
 from qonduit_server.worker.circuit_runs import CircuitRuns
 from qonduit_server.worker.failures import failure_of
 from qonduit_server.worker.preparation import Environment, Preparation
@@ -26,6 +26,7 @@ from qonduit_server.worker.program_writing import write_program
 from qonduit_server.worker.provenance import ProviderFacts
 from qonduit_server.worker.reporting import Emit, Reporter
 from qonduit_server.worker.result_encoding import registers_of
+from qonduit_server.worker.small_tasks import run_small, small_run
 
 
 class Runner:
@@ -46,7 +47,8 @@ class Runner:
         description = provider.describe() if provider else ProviderDescription()
         #: The provider's devices, by name.
         self.devices: dict[str, Device] = {device.name: device for device in description.devices}
-        self._facts = ProviderFacts(provider, description) if provider is not None else None
+        facts = ProviderFacts(provider, description) if provider is not None else None
+        self._environment = Environment(provider, languages, self.cache, self.devices, facts)
 
     def load(self) -> None:
         """Import the provider's SDK and the readers of all languages before the first run."""
@@ -56,8 +58,17 @@ class Runner:
 
     def run(self, task: Task, emit: Emit) -> None:
         """Run one task. All progress and errors are emitted as events; the last event is `finished`."""
-        environment = Environment(self.provider, self.languages, self.cache, self.devices, self._facts)
-        _Run(Preparation(task, environment, Reporter(task, emit))).run()
+        _Run(Preparation(task, self._environment, Reporter(task, emit))).run()
+
+    def small_run(self, task: Task) -> SmallRun | None:
+        """Return the run of a task that may share a call of the SDK with others; None if it may not."""
+        return small_run(task, self._environment)
+
+    def run_together(self, tasks: Sequence[tuple[Task, SmallRun]], emit: Emit) -> None:
+        """Run small tasks of one device, with one call of the SDK; each emits the events of `run`."""
+        outcomes = run_small(self._environment, tasks[0][0].device, [run for _, run in tasks])
+        for (task, _), outcome in zip(tasks, outcomes, strict=True):
+            _Run(Preparation(task, self._environment, Reporter(task, emit), outcome)).run()
 
 
 class _Run:

@@ -22,7 +22,7 @@ PATIENCE = 100.0
 class Server:
     """The server's side of one worker."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, joins: loop.Joins | None = None) -> None:
         self.link, self._worker_end = socket.socketpair()
         self.link.settimeout(PATIENCE)
         self.tokens_in, self.tokens_out = os.pipe()
@@ -34,12 +34,12 @@ class Server:
         self._buffer = framing.FrameBuffer()
         self._events: list[TaskEvent] = []
         self._sent = 0
-        self._thread = threading.Thread(target=self._serve, args=(batch_size,))
+        self._thread = threading.Thread(target=self._serve, args=(batch_size, joins))
         self._thread.start()
 
-    def _serve(self, batch_size: int) -> None:
+    def _serve(self, batch_size: int, joins: loop.Joins | None) -> None:
         with self._worker_end:
-            loop.serve(self._worker_end, self.tokens_in, self._run, batch_size)
+            loop.serve(self._worker_end, self.tokens_in, self._run, batch_size, joins)
 
     def _run(self, tasks: Sequence[Task], emit: loop.Emit) -> bool:
         self.batches.append([task.job_id for task in tasks])
@@ -152,3 +152,35 @@ def test_a_worker_that_must_be_replaced_reports_its_task_and_leaves_the_next_one
     assert server.until_finished(1)[-1] == (1, "finished")
     assert server.reclaim() == [1]
     assert server.batches == [[1]]
+
+
+@pytest.fixture
+def joining() -> Iterator[Server]:
+    """A worker whose tasks share a call if they have the same device."""
+    made = Server(3, joins=lambda first, other: first.device == other.device)
+    yield made
+    made.close()
+
+
+def test_waiting_tasks_that_join_the_first_one_are_in_its_call(joining: Server) -> None:
+    joining.send(slow(1))
+    assert joining.next_event() == (1, "started")
+    joining.send(quick(2), quick(3), quick(4), quick(5))
+    joining.gate.release()
+    joining.until_finished(5)
+    assert joining.batches == [[1], [2, 3, 4], [5]]
+
+
+def test_a_task_that_does_not_join_can_still_be_reclaimed(joining: Server) -> None:
+    joining.send(slow(1))
+    assert joining.next_event() == (1, "started")
+    other = Task(job_id=4, attempt=1, device="other")
+    first = Task(job_id=2, attempt=1, spec=JobSpec(shots=1))
+    *_, number = joining.send(first, quick(3), other)
+    joining.gate.release()
+    while joining.next_event() != (2, "started"):
+        pass
+    assert joining.reclaim() == [number]
+    joining.gate.release()
+    joining.until_finished(3)
+    assert joining.batches == [[1], [2, 3]]
