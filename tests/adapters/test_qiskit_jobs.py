@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from qiskit.exceptions import QiskitError
 
 from qonduit_client import Client
 from qonduit_client.qiskit import EstimatorV2, QonduitBackend, QonduitJob, QonduitProvider, SamplerV2
+from tests.server_process import serving
 
 
 @pytest.fixture
@@ -123,3 +127,20 @@ def test_many_pubs_are_one_job_of_qiskit(provider: QonduitProvider, backend: Qon
     (again,) = provider.jobs(job_tags=["many"])
     assert again.job_id() == job.job_id()
     assert [each.header["name"] for each in again.result().results] == [str(k) for k in range(count)]
+
+
+def test_jobs_come_back_in_another_process_after_a_restart(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/qonduit.db"
+    with serving(database) as server, QonduitProvider(server.target) as provider:
+        job = EstimatorV2(provider.get_backend(), exact=True).run([(free(), ["ZI", "IZ"], [0.3, 1.2])])
+        wanted = job.result()[0].data.evs.tolist()
+    script = (
+        "import sys\nfrom qonduit_client.qiskit import QonduitProvider\n"
+        "provider = QonduitProvider(sys.argv[1])\n"
+        "print(provider.job(sys.argv[2]).result()[0].data.evs.tolist(), [job.job_id() for job in provider.jobs()])"
+    )
+    with serving(database) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", script, server.target, job.job_id()], capture_output=True, text=True, timeout=60
+        )
+    assert done.stdout.strip() == f"{wanted} ['{job.job_id()}']", done.stderr

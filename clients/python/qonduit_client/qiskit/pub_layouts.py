@@ -39,7 +39,7 @@ class PubLayout(ABC):
 
     def to_list(self) -> list[Any]:
         """Return the layout as values of JSON."""
-        return list(asdict(self).values())  # type: ignore[call-overload,no-any-return]
+        return list(asdict(self).values())  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
