@@ -8,8 +8,8 @@ repeatedly, each measurement gets its own register, and conditions refer to the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Final
 
@@ -22,7 +22,6 @@ from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit_client.circuits import program_of
 from qonduit_client.cirq.gate_decomposition import NO_UNITARY, NeedsValues, readable, same
 from qonduit_client.errors import ProgramUnreadable
-from qonduit_client.input_values import struct_of
 
 #: Qubit types that a server supports; other qubits are renamed, since results do not contain qubits.
 _QUBITS: Final = frozenset((cirq.LineQubit, cirq.GridQubit, cirq.NamedQubit))
@@ -52,6 +51,9 @@ class Prepared:
     """A program and its measurements, in the execution order of Cirq's simulators.
 
     Attributes:
+        program: with the symbols as inputs.
+        measured: its measurements.
+        values: of the symbols by name; programs of one circuit share `program` and differ in these.
         sampled: whether `cirq.Simulator` samples the final state of this circuit instead of running each shot. The two
             modes differ in the type of the numbers and in confusion maps; see `records_of`.
     """
@@ -59,6 +61,7 @@ class Prepared:
     program: QuantumProgram
     measured: tuple[Measured, ...]
     sampled: bool
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]) -> Iterator[Prepared]:
@@ -81,11 +84,7 @@ def prepared(circuit: cirq.AbstractCircuit, points: Sequence[cirq.ParamResolver]
                 raise
         else:
             for each in values:
-                program = QuantumProgram()
-                program.CopyFrom(template.program)
-                if each:
-                    program.python_file_inputs.CopyFrom(struct_of(each))
-                yield Prepared(program, template.measured, template.sampled)
+                yield replace(template, values=each or {})
             return
     for point in points:
         resolved = cirq.resolve_parameters(circuit, point)

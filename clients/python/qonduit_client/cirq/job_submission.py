@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qonduit.v1.estimator_pb2 import EstimatorOptions, Observable
 from qonduit.v1.failure_pb2 import FailureCategory
-from qonduit_client.batch import Batch, derived_seed, submit
+from qonduit.v1.sampler_pb2 import SamplerOptions
+from qonduit.v1.sweep_pb2 import ParameterSets
+from qonduit_client.batch import Batch, derived_seed
 from qonduit_client.cirq.records import records_of
 from qonduit_client.errors import (
     InvalidRequest,
@@ -23,12 +25,15 @@ from qonduit_client.errors import (
     QonduitError,
     TimedOut,
 )
+from qonduit_client.estimates import estimate_of
+from qonduit_client.job_parts import Part, by_part, submit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qonduit_client.cirq.circuit_serialization import Prepared
     from qonduit_client.client import Client
+    from qonduit_client.result import Result
     from qonduit_client.simulation_options import Simulation
 
 #: Errors of the caller.
@@ -50,7 +55,7 @@ class Shots:
 
 
 class Run:
-    """Programs that run together: as few jobs as limits allow, separate for each number of repetitions.
+    """Programs that run together: as few jobs as limits allow. The points of a sweep are one program.
 
     Args:
         client: the connection.
@@ -86,40 +91,46 @@ class Run:
             TimedOut: the timeout expired; the jobs are cancelled.
             QonduitError: the server is unreachable, or reported an internal error.
         """
-        groups: dict[int, list[int]] = {}
-        for place, each in enumerate(wanted):
-            groups.setdefault(each.repetitions, []).append(place)
-        found: dict[int, dict[str, NDArray[Any]]] = {}
+        groups = _groups(wanted)
+        results = self._run([_part(group) for group in groups], [len(group) for group in groups])
+        place = 0
+        found: list[dict[str, NDArray[Any]]] = []
+        for group, own in zip(groups, results, strict=True):
+            for each, result in zip(group, own, strict=True):
+                seed = None if self._seed is None else derived_seed(self._seed, place)
+                found.append(records_of(result, each.prepared, seed))
+                place += 1
+        return found
+
+    def values(self, wanted: Sequence[Shots], observables: Sequence[Observable]) -> list[list[float]]:
+        """Estimate observables at the state of each program, with its repetitions for each group of terms.
+
+        Raises:
+            ValueError, RuntimeError, TimedOut, QonduitError: as in `records`.
+        """
+        estimator = EstimatorOptions(observables=observables)
+        groups = _groups(wanted)
+        results = self._run([_part(group, estimator) for group in groups], [len(group) for group in groups])
+        return [
+            [float(value) for value in row]
+            for own in results
+            for result in own
+            for row in estimate_of(result, has_points=True).values
+        ]
+
+    def _run(self, parts: Sequence[Part], points: Sequence[int]) -> list[list[Result]]:
         try:
             with _as_cirq_errors():
-                for shots, places in groups.items():
-                    self._submit([wanted[place].prepared for place in places], shots)
-                deadline = None if self._timeout is None else time.monotonic() + self._timeout
-                for batch, places in zip(self._batches, groups.values(), strict=True):
-                    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                    for place, result in zip(places, batch.results(left), strict=True):
-                        seed = None if self._seed is None else derived_seed(self._seed, place)
-                        found[place] = records_of(result, wanted[place].prepared, seed)
+                batch = submit(self._client, parts, device=self._device, seed=self._seed, simulation=self._simulation)
+                with self._lock:
+                    self._batches.append(batch)
+                    late = self._cancelled
+                if late:
+                    batch.cancel()
+                return by_part(batch.results(self._timeout), points)
         except BaseException:
             self.cancel()
             raise
-        return [found[place] for place in range(len(wanted))]
-
-    def _submit(self, programs: Sequence[Prepared], shots: int) -> None:
-        seed = None if self._seed is None else derived_seed(self._seed, len(self._batches))
-        batch = submit(
-            self._client,
-            [each.program for each in programs],
-            device=self._device,
-            shots=shots,
-            seed=seed,
-            simulation=self._simulation,
-        )
-        with self._lock:
-            self._batches.append(batch)
-            late = self._cancelled
-        if late:
-            batch.cancel()
 
     def cancel(self) -> None:
         """Cancel all jobs; an unreachable server is ignored."""
@@ -131,6 +142,33 @@ class Run:
                 batch.cancel()
             except QonduitError:
                 continue
+
+
+def _groups(wanted: Sequence[Shots]) -> list[list[Shots]]:
+    """Return programs in order; neighbours that differ in values only are one group."""
+    groups: list[list[Shots]] = []
+    for each in wanted:
+        first = groups[-1][0] if groups else None
+        if (
+            first is not None
+            and each.prepared.values
+            and first.prepared.program is each.prepared.program
+            and first.repetitions == each.repetitions
+        ):
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    return groups
+
+
+def _part(group: Sequence[Shots], estimator: EstimatorOptions | None = None) -> Part:
+    first = group[0]
+    sets = None
+    if names := list(first.prepared.values):
+        values = [each.prepared.values[name] for each in group for name in names]
+        sets = ParameterSets(names=names, values=values)
+    sampler = SamplerOptions(per_shot=True) if estimator is None else None
+    return Part(first.prepared.program, first.repetitions, estimator=estimator, sampler=sampler, parameter_sets=sets)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qonduit_client.shots import shots_of
+from qonduit_client.shots import sampled_bits_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,15 +25,15 @@ def records_of(result: Result, prepared: Prepared, seed: int | None) -> dict[str
     and all to the measured bits in the second. This function reproduces both.
 
     Args:
-        result: of the program.
+        result: of a sampler, with the shots in order.
         prepared: the program.
-        seed: of the order of the shots and of confusion maps.
+        seed: of confusion maps.
 
     Returns:
         For each key, in order of its first measurement, an array (shots, measurements of the key, qubits): int8 where
         the Simulator samples a final state, uint8 where it runs each shot.
     """
-    shots = shots_of(result, seed)
+    shots = sampled_bits_of(result)
     random = np.random.default_rng(None if seed is None else (seed, 1))
     of: dict[str, list[NDArray[np.uint8]]] = {}
     for each in prepared.measured:

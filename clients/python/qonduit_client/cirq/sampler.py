@@ -19,6 +19,7 @@ import numpy as np
 from qonduit_client.cirq.circuit_serialization import prepared
 from qonduit_client.cirq.job_submission import Run, Shots
 from qonduit_client.client import Client, connect
+from qonduit_client.observables import observables_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,9 @@ _T = TypeVar("_T")
 
 #: Maximum number of concurrent asynchronous runs of one sampler.
 _AT_A_TIME: Final = 16
+
+#: Qubits that a server sorts as Cirq does.
+_ORDERED: Final = (cirq.LineQubit, cirq.GridQubit, cirq.NamedQubit)
 
 #: A circuit, its sweep, and the repetitions per point.
 _Wanted = tuple[cirq.AbstractCircuit, list[cirq.ParamResolver], int]
@@ -126,6 +130,42 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         sweeps = cirq.to_sweeps(params)
         ready = self.run_sweep(program, sweeps, repetitions)
         return _Ready(ready).sample(program, repetitions=repetitions, params=sweeps)
+
+    def sample_expectation_values(
+        self,
+        program: cirq.AbstractCircuit,
+        observables: cirq.PauliSumLike | list[cirq.PauliSumLike],
+        *,
+        num_samples: int,
+        params: cirq.Sweepable = None,
+        permit_terminal_measurements: bool = False,
+    ) -> Sequence[Sequence[float]]:
+        """Estimate observables at all points of a sweep by one job; see `cirq.Sampler.sample_expectation_values`.
+
+        Each group of terms that commute qubit by qubit is measured `num_samples` times. Cirq itself measures circuits
+        with measurements and with a noise model, whose measurements are noisy too.
+        """
+        sums = [cirq.PauliSum.wrap(each) for each in (observables if isinstance(observables, list) else [observables])]
+        simple = num_samples > 0 and sums and self.noise == cirq.NO_NOISE and not program.has_measurements()
+        if not simple or any(string.coefficient.imag for each in sums for string in each):
+            values: Sequence[Sequence[float]] = super().sample_expectation_values(
+                program,
+                observables,
+                num_samples=num_samples,
+                params=params,
+                permit_terminal_measurements=permit_terminal_measurements,
+            )
+            return values
+        qubits = sorted(program.all_qubits().union(*(each.qubits for each in sums)))
+        if missing := sorted(set(qubits) - program.all_qubits()):
+            program = program.unfreeze() + cirq.I.on_each(missing)
+        if any(not isinstance(each, _ORDERED) for each in qubits):
+            names = {each: cirq.LineQubit(place) for place, each in enumerate(qubits)}
+            program, qubits = program.unfreeze().transform_qubits(names), list(names.values())
+            sums = [each.with_qubits(*(names[qubit] for qubit in each.qubits)) for each in sums]
+        run = self._new()
+        shots = [Shots(each, num_samples) for each in prepared(program, list(cirq.to_resolvers(params)))]
+        return run.values(shots, observables_of(sums, qubits))
 
     def _batch(
         self,
