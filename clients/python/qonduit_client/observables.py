@@ -144,7 +144,8 @@ class _Terms:
 
     def packed(self) -> PauliTerms:
         """Return the message. Raises ValueError for a complex coefficient."""
-        number = max(((x | z).bit_length() for x, z in self._terms), default=0)
+        # At least one qubit, also for a multiple of the identity.
+        number = max((1, *((x | z).bit_length() for x, z in self._terms)))
         width = (number + 7) // 8
         return PauliTerms(
             coefficients=[_real(mask, value) for mask, value in self._terms.items()] or [0.0],

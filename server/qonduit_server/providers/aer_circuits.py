@@ -27,6 +27,7 @@ from qonduit_server.ir.circuit import contains
 from qonduit_server.ir.clifford import clifford_gates
 from qonduit_server.ir.lowering import Lowering, standard_gate_classes
 from qonduit_server.ir.noise import Channel, ReadoutError
+from qonduit_server.ir.symbolic import is_open
 from qonduit_server.providers.aer_methods import BASIS, DENSITY_MATRIX, MATRIX_PRODUCT_STATE, STABILIZER
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class AerCircuits:
                 if waiting is not None:
                     yield waiting
                 waiting = None
-                if isinstance(step[0], Gate) and len(step[1]) <= _MOST_MERGED_QUBITS:
+                if _is_merged(*step):
                     waiting = step
                 else:
                     yield step
@@ -243,6 +244,11 @@ class AerCircuits:
 def _key(channel: Channel) -> object:
     """Return what equal mixtures of Pauli operators share; else it is the same for one object only."""
     return tuple(channel.paulis.items()) if channel.paulis is not None else id(channel)
+
+
+def _is_merged(gate: Instruction, places: tuple[int, ...]) -> bool:
+    """Return whether a gate is merged with a channel behind it; one whose angles are not known yet has no matrix."""
+    return isinstance(gate, Gate) and len(places) <= _MOST_MERGED_QUBITS and not any(map(is_open, gate.params))
 
 
 def _aer_channel(channel: Channel, as_kraus: bool) -> Instruction:

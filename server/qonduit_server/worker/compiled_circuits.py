@@ -62,6 +62,11 @@ def _written(preparation: Preparation, program: ReadyProgram) -> str:
         raise ProgramError(
             "UNSUPPORTED_CONSTRUCT", f"the compiler of {preparation.device_name} gives gates that OpenQASM 3 has not"
         )
+    if circuit.parameters:
+        from qonduit_server.ir.parameters import bind
+
+        sets = preparation.spec(program.index).parameter_sets
+        circuit = bind(circuit, dict(zip(sets.names, sets.values, strict=False)))
     source = preparation.environment.languages.write(_QASM3, circuit).source
     assert isinstance(source, str)
     return source
