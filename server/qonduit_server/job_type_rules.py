@@ -65,7 +65,7 @@ def observable(message: Observable) -> PauliSum:
     """Return an observable of a request.
 
     Raises:
-        PauliSumError: it is empty or wrong; the message says what is allowed.
+        PauliSumError: it is empty or wrong; the message contains the allowed forms.
     """
     match message.WhichOneof("form"):
         case "expression":

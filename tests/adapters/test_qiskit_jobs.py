@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Qiskit's jobs that are found again on a real server, and what they say about themselves."""
+"""Qiskit's jobs that are found again on a real server, and their own descriptions."""
 
 from __future__ import annotations
 

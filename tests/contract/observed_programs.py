@@ -90,7 +90,7 @@ def text(*lines: str, qubits: int = 3) -> str:
 
 
 def observed_programs() -> Iterator[Observed]:
-    """Yield programs that tell mistakes apart: order of qubits, final measurements, feed-forward, noise, readout."""
+    """Yield programs that distinguish mistakes: order of qubits, final measurements, feed-forward, noise, readout."""
     tilted = ["ry(0.7) q[0];", "ry(1.9) q[1];", "s q[1];", "cx q[0],q[2];", "ry(0.4) q[2];"]
     states = [gate(ry(0.7), 0), gate(ry(1.9), 1), gate(S, 1), gate(CX, 0, 2), gate(ry(0.4), 2)]
     # Final measurements into other bits: they and their order must not matter.

@@ -38,7 +38,7 @@ def unused(inputs: Inputs, known: Collection[str]) -> tuple[str, ...]:
     """Return warnings about values that match none of the program's inputs `known`.
 
     Raises:
-        ProgramError: reason UNKNOWN_INPUT, a swept input is none of them.
+        ProgramError: reason UNKNOWN_INPUT, a swept input does not exist.
     """
     unknown = [name for name in inputs if name not in known]
     if isinstance(inputs, SweptInputs):

@@ -100,7 +100,7 @@ DEFAULTS: Final = CompileOptions()
 class RunProgress:
     """The completed share, 0..1, of the circuit that a run works on: from work done, never from a clock.
 
-    `counts` returns the counts of the shots that ran so far, as those of an `Outcome`; None where there are none.
+    `counts` returns the counts of the shots that ran so far, as those of an `Outcome`; None without such counts.
     """
 
     share: float

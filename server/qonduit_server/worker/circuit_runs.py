@@ -32,7 +32,7 @@ _OF_SHOTS: Final = frozenset(
 )  # fmt: skip
 #: The points of one call of the provider. Fixed, because Aer's seeds within a call depend on the other circuits of it.
 _POINTS: Final = 64
-#: Points are emitted together for so long, in seconds, or until they have so many bytes.
+#: Points are emitted together for so long, in seconds, or until they have this size in bytes.
 _EMIT_SECONDS: Final = 0.25
 _EMIT_BYTES: Final = 1024**2
 #: Counts of more outcomes are not emitted before the run ends.

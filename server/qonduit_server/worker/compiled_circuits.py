@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled circuit of a program as a result: OpenQASM 3 text, or the reason why there is none."""
+"""The compiled circuit of a program as a result: OpenQASM 3 text, or the reason for its absence."""
 
 from __future__ import annotations
 

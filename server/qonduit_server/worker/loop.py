@@ -46,7 +46,7 @@ def serve(server: socket.socket, tokens: int, run: Run, batch_size: int = 1, joi
         tokens: the pipe's read end; token n stands for the n-th task sent, from 0.
         run: runs tasks.
         batch_size: maximum number of waiting tasks in one call of `run`.
-        joins: tells which waiting tasks may be in one call; by default any.
+        joins: decides which waiting tasks may be in one call; by default any.
     """
     outbox = Outbox(server)
     inbox = _Inbox(server)
@@ -121,7 +121,7 @@ class _Inbox:
             self._receive(self._server.recv(1 << 18))
 
     def following(self) -> Task | None:
-        """Return the next task that has arrived, and keep it; None if there is none."""
+        """Return the next task that has arrived, and keep it; None without one."""
         if not self._tasks:
             try:
                 piece = self._server.recv(1 << 18, socket.MSG_DONTWAIT)

@@ -64,7 +64,7 @@ class Reporter:
             self.send(log=line)
 
     def fail(self, index: int, error: Exception, circuit: Circuit | None, point: int | None = None) -> None:
-        """Report a program that failed, at a point; the circuit, if known, tells which devices would run it."""
+        """Report a program that failed, at a point; the circuit, if known, shows which devices would run it."""
         failure = failure_of(error)
         if point is not None and _AT_POINT not in failure.message:
             failure.message += f" ({_AT_POINT} {point})"

@@ -115,7 +115,7 @@ def test_a_circuit_without_parameters_is_bound_to_itself() -> None:
 
 
 def test_small_numbers_are_computed_in_double_precision() -> None:
-    # Qiskit takes what is below 2e-15 for 0.
+    # Qiskit takes numbers below 2e-15 for 0.
     circuit = read("rx(x * x * 1000000000.0 * 1000000000.0) q[0];")
     (bound,) = Binder(circuit, ("x",)).bind(np.array([[1e-9]]))
     assert bound.quantum.data[0].params == [pytest.approx(1.0, abs=1e-12)]

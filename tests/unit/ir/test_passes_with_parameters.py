@@ -66,7 +66,7 @@ def test_a_noise_model_of_aer_needs_the_values() -> None:
     circuit = read("rx(x) q[0];")
     with pytest.raises(NotSymbolic):
         with_noise(circuit, noise)
-    with pytest.raises(ProgramError):  # which says what is wrong with the model
+    with pytest.raises(ProgramError):  # which names the fault of the model
         with_noise(bind(circuit, VALUES), noise)
 
 

@@ -23,7 +23,7 @@ _SECONDS: Final = 1 / 3
 
 @dataclass(slots=True)
 class _Forwarding:
-    """What is not forwarded yet of a task, and when it may be."""
+    """The results of a task that wait to be forwarded, and when they may be."""
 
     waiting: PartialResult | None = None
     due: float = 0.0
@@ -58,7 +58,7 @@ class PartialResults:
         self._hold(event, event.points_done)
 
     def complete(self, event: TaskEvent) -> None:
-        """Forward what waits, and add what was kept of a cancelled task to its last event."""
+        """Forward the waiting results, and add the kept ones of a cancelled task to its last event."""
         key = (event.job_id, event.attempt)
         held = self._forwarding.pop(key, None)
         if held is not None and held.waiting is not None:
@@ -68,12 +68,12 @@ class PartialResults:
             event.finished.partial.extend(kept[each] for each in sorted(kept))
 
     def forget(self, key: Key) -> None:
-        """Drop what was kept of a task."""
+        """Drop the kept results of a task."""
         self._kept.pop(key, None)
         self._forwarding.pop(key, None)
 
     def send_due(self, now: float) -> None:
-        """Forward what is due."""
+        """Forward the results that are due."""
         for (job_id, _), held in self._forwarding.items():
             if held.waiting is not None and held.due <= now:
                 self._send(job_id, held.waiting)

@@ -133,7 +133,7 @@ class Symbols:
         tick: see `evaluate`.
         outer: the symbols of the enclosing circuit; None for the whole program.
         given: the expressions for symbols of this circuit.
-        by_name: whether gates are told apart by name, as for a noise model. X to the power 1 is another gate than X to
+        by_name: whether gates differ by name, as for a noise model. X to the power 1 is another gate than X to
             the power 0.9, so that an exponent must be known.
     """
 
@@ -174,7 +174,7 @@ class Symbols:
         """Return the value of a parameter that decides by which gate of the IR a gate is expressed.
 
         Raises:
-            NotSymbolic: it depends on a free input, and gates are told apart by name.
+            NotSymbolic: it depends on a free input, and gates are distinguished by name.
         """
         return self.known(node, what) if self._by_name else self.number(node, what)
 

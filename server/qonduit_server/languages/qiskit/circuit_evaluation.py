@@ -111,7 +111,7 @@ class _Walk(Flow):
         self.warnings: dict[str, None] = {}
         self._depth = 0
         circuit, self.known_inputs = bound(circuit, inputs)
-        self._free = frozenset(circuit.parameters)  # what is left of them
+        self._free = frozenset(circuit.parameters)  # the unbound ones
         qubits = self.builder.add_qubits(circuit.num_qubits)
         clbits = self.builder.add_clbits(circuit.num_clbits)
         bits = [Variable("", _BIT, _ZERO, homes={0: clbit}) for clbit in clbits]
