@@ -273,6 +273,18 @@ def test_gradients_equal_finite_differences(device: str, noise: bool) -> None:
     assert pytest.approx(np.array(wanted), abs=1e-6) == np.reshape(found.gradients, (2, 3)).T
 
 
+@pytest.mark.parametrize("device", [each for each in DEVICES if each != "STIM/stim"])
+def test_values_beside_gradients_are_those_of_a_job_without_gradients(device: str) -> None:
+    """They come from the states of the gradients, so that each point must have its own."""
+    options: dict[str, Any] = {"exact": True, "per_term": True, "parameter_sets": sets(**POINTS)}
+    with_gradient = estimate(device, TURNS, "X0*Z1 + 0.2*Y1", "Y1", gradient=True, **options).values()
+    plain = estimate(device, TURNS, "X0*Z1 + 0.2*Y1", "Y1", **options).values()
+    assert len(set(plain.values)) == 6
+    tolerance = 1e-5 if device == "GOOGLE/qsim_simulator" else 1e-9
+    assert list(with_gradient.values) == pytest.approx(list(plain.values), abs=tolerance)
+    assert list(with_gradient.variances) == pytest.approx(list(plain.variances), abs=tolerance)
+
+
 def test_sampled_gradients_agree_with_exact_ones() -> None:
     exact = estimate(AER, TURNS, "X0*Z1", exact=True, gradient=True, parameter_sets=sets(**POINTS)).values()
     found = estimate(AER, TURNS, "X0*Z1", shots=SHOTS, gradient=True, parameter_sets=sets(**POINTS)).values()

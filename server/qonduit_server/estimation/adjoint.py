@@ -19,6 +19,7 @@ from qonduit_server.capabilities import FEATURES
 from qonduit_server.estimation.angles import Angles, NotDifferentiable
 from qonduit_server.estimation.pauli_action import Vector, apply
 from qonduit_server.estimation.rotation_gates import GENERATORS, expanded, is_rotation, parameters_of
+from qonduit_server.estimation.rotation_rows import RotationRows
 from qonduit_server.estimation.state_kernels import Rows, Targets, apply_rows, element, rows_of
 from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.pauli_sums import PauliSum
@@ -43,8 +44,7 @@ class _Rotation:
     """A gate with an angle, by its number."""
 
     targets: Targets
-    operation: Instruction
-    generator: Rows
+    rows: RotationRows
     angle: int
 
 
@@ -73,6 +73,7 @@ class AdjointCircuit:
         self._expressions: list[ParameterExpression] = []
         self._targets: dict[tuple[int, ...], Targets] = {}
         self._matrices: dict[object, tuple[Rows, Rows]] = {}
+        self._rotations: dict[type, RotationRows] = {}
         self._touched: set[int] = set()
         for instruction in circuit.data:
             if instruction.operation.name == "measure":
@@ -82,8 +83,16 @@ class AdjointCircuit:
                 self._add(operation, tuple(places[place] for place in own))
         self._angles = Angles(self._expressions, names)
 
+    def state(self, point: Sequence[float]) -> Vector:
+        """Return the final state at a point, without the program's global phase; bit k of an index is qubit k.
+
+        Raises:
+            ProgramError: an angle has no finite real value at the point.
+        """
+        return self._forward(self._angles.values(point))
+
     def gradients(
-        self, point: Sequence[float], observables: Sequence[PauliSum]
+        self, point: Sequence[float], observables: Sequence[PauliSum], state: Vector | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the values (one an observable) and their derivatives (observables x parameters) at a point.
 
@@ -93,16 +102,13 @@ class AdjointCircuit:
         Args:
             point: the parameters' values, in the order of the names.
             observables: on at most the circuit's qubits.
+            state: that of `state` at the point, if it is known already.
 
         Raises:
             ProgramError: an angle has no finite real value at the point.
         """
         angles = self._angles.values(point)
-        final: Vector = np.zeros(1 << self.num_qubits, dtype=np.complex128)
-        final[0] = 1.0
-        for step in self._steps:
-            rows = step.rows if isinstance(step, _Fixed) else rows_of(_matrix(step.operation, angles[step.angle]))
-            apply_rows(rows, step.targets.parts(final))
+        final = self._forward(angles) if state is None else state
         values = np.zeros(len(observables))
         derivatives: NDArray[np.float64] = np.zeros((len(observables), len(self._expressions)))
         together = max(1, _MEMORY // final.nbytes)
@@ -113,6 +119,14 @@ class AdjointCircuit:
             self._backward(angles, final.copy(), applied, derivatives[own])
         return values, self._angles.chain(point, derivatives)
 
+    def _forward(self, angles: NDArray[np.float64]) -> Vector:
+        state: Vector = np.zeros(1 << self.num_qubits, dtype=np.complex128)
+        state[0] = 1.0
+        for step in self._steps:
+            rows = step.rows if isinstance(step, _Fixed) else step.rows.at(float(angles[step.angle]))
+            apply_rows(rows, step.targets.parts(state))
+        return state
+
     def _add(self, operation: Instruction, qubits: tuple[int, ...]) -> None:
         if operation.name == "reset":
             if self._touched.isdisjoint(qubits):
@@ -121,8 +135,9 @@ class AdjointCircuit:
         self._touched.update(qubits)
         targets = self._targets.setdefault(qubits, Targets(qubits, self.num_qubits))
         if parameters_of(operation):
-            generator = _all_rows(GENERATORS[operation.base_class])
-            self._steps.append(_Rotation(targets, operation, generator, len(self._expressions)))
+            kind = operation.base_class
+            rows = self._rotations.get(kind) or self._rotations.setdefault(kind, RotationRows(GENERATORS[kind]))
+            self._steps.append(_Rotation(targets, rows, len(self._expressions)))
             self._expressions.append(operation.params[0])
             return
         key = (operation.base_class, tuple(operation.params)) if not operation.mutable else None
@@ -145,10 +160,10 @@ class AdjointCircuit:
                 inverse = step.inverse
             else:
                 for row, other in enumerate(others):
-                    derivatives[row, step.angle] = -2 * element(step.generator, other, parts).imag
+                    derivatives[row, step.angle] = -2 * element(step.rows.generator, other, parts).imag
                 if step.angle == 0:
                     return
-                inverse = rows_of(_matrix(step.operation, -angles[step.angle]))
+                inverse = step.rows.at(-float(angles[step.angle]))
             apply_rows(inverse, parts)
             for other in others:
                 apply_rows(inverse, other)
@@ -162,16 +177,3 @@ def _keep(operation: Instruction) -> bool:
         and hasattr(operation, "to_matrix")
         and hasattr(operation, "__array__")
     )
-
-
-def _matrix(operation: Instruction, angle: float) -> NDArray[np.complex128]:
-    return np.asarray(operation.base_class(angle).to_matrix(), dtype=np.complex128)
-
-
-def _all_rows(matrix: NDArray[np.complex128]) -> Rows:
-    """Return the rows of a generator, of which those of the identity count too."""
-    return [
-        (row, [(int(column), complex(entries[column])) for column in np.flatnonzero(entries)])
-        for row, entries in enumerate(matrix)
-        if entries.any()
-    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramPartial, ProgramSucceeded
@@ -95,9 +95,17 @@ class _EstimatorRun:
         self._job_seed = seed
         self._emitted = time.monotonic()
         self._first = 0
+        self._state: NDArray[np.complex128] | None = None
         stop_at = program.spec.stop_when.standard_error
         self._evaluation = Evaluation(
-            program.circuits, self._options, self._shots, self._seed, self._table, stop_at, self._emit_late
+            program.circuits,
+            self._options,
+            self._shots,
+            self._seed,
+            self._table,
+            stop_at,
+            self._emit_late,
+            self._adjoint_states if self._shares_states else None,
         )
 
     def run(self) -> ProgramSucceeded:
@@ -141,9 +149,24 @@ class _EstimatorRun:
             return self._shifted
         return self._adjoint
 
+    @property
+    def _shares_states(self) -> bool:
+        """Whether values come from the states of the gradients: the device would compute the same ones again.
+
+        Not for single precision, which a job asks for and its result names.
+        """
+        single = self._program.spec.simulation.floating_point == "single"
+        return self._options.gradient and self._options.exact and self._program.circuits.state and not single
+
+    def _adjoint_states(self, points: Sequence[int]) -> Iterator[NDArray[np.complex128]]:
+        """Yield the state at each point; the gradient at the point uses it too, before the next one."""
+        for point in points:
+            self._state = self._program.adjoint.state(self._program.sweep.values[point].tolist())
+            yield self._state
+
     def _adjoint(self, point: int) -> NDArray[np.float64]:
         values = self._program.sweep.values[point].tolist()
-        _, gradients = self._program.adjoint.gradients(values, self._program.sums)
+        _, gradients = self._program.adjoint.gradients(values, self._program.sums, self._state)
         return gradients
 
     def _shifted(self, point: int) -> NDArray[np.float64]:

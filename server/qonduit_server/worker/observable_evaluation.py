@@ -38,6 +38,7 @@ class Evaluation:
         table: is filled in.
         stop_at: the standard error at which a point ends before all its shots ran; 0 for none.
         looked: called with a point whose estimates are preliminary.
+        states: yields the exact states at points, if they are not to come from the device.
 
     Attributes:
         meta_data: about the first run.
@@ -53,7 +54,9 @@ class Evaluation:
         table: EstimateTable,
         stop_at: float = 0.0,
         looked: Callable[[int], object] = lambda _: None,
+        states: Callable[[Sequence[int]], Iterator[NDArray[np.complex128]]] | None = None,
     ) -> None:
+        self._states = states or circuits.statevectors
         self._stop_at = stop_at
         self._looked = looked
         self._circuits = circuits
@@ -95,7 +98,7 @@ class Evaluation:
             yield from points
             return
         self.meta_data = {"method": "statevector"}
-        for point, state in zip(points, circuits.statevectors(points), strict=True):
+        for point, state in zip(points, self._states(points), strict=True):
             table.values[point], table.variances[point] = expectation(state, circuits.sums)
             table.lower[point] = table.upper[point] = table.values[point]
             if table.terms is not None:
