@@ -34,6 +34,8 @@ SIMULATIONS = (
     *(("noise_simulations", kind) for kind in ("aer", "braket", "cirq", "shaped")),
 )
 _SIMULATION_SECONDS = 600
+#: Modules that measure jobs of a server of their own, with their kinds of measurement.
+SERVED = (("variational", "vqe"), ("served_jobs", "sweeps"), ("served_jobs", "terms"))
 #: Those of `tests.benchmarks.sweeps`, which sets up its process for simulations.
 SWEPT_SDKS = ("qiskit", "cirq", "braket")
 
@@ -242,6 +244,23 @@ def swept(sdk: str, rounds: int) -> list[Row]:
     return rows
 
 
+def served(module: str, kind: str, rounds: int) -> list[Row]:
+    """Measure jobs end to end against SDKs in the process of the client: see `variational` and `served_jobs`."""
+    _rest()
+    process = _python(f"tests.benchmarks.{module}", kind, rounds)
+    out, _ = process.communicate(timeout=600)
+    if process.returncode:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    rows = []
+    for line in map(json.loads, out.splitlines()):
+        factor, form = {"ms": (1e3, ".1f"), "us": (1e6, ".0f"), "terms/s": (1.0, ",.0f")}[line["unit"]]
+        ours, theirs = ([seconds * factor for seconds in line[key]] for key in ("ours", "theirs"))
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        mine, other = (f"{_spread(values, form)} {line['unit']}" for values in (ours, theirs))
+        rows.append(Row(line["what"], mine, f"{line['reference']}: {other}", _spread(ratios, ".2f"), line["goal"]))
+    return rows
+
+
 def start_up(folder: Path, rounds: int) -> list[Row]:
     """Measure the time from `serve` to serving (new and existing database), idle memory, and `qonduit --help`."""
     fresh, again, resident, helped, floor = [], [], [], [], []
@@ -366,6 +385,8 @@ def main() -> None:
         folder = Path(name)
         for sdk in SWEPT_SDKS:
             measure(f"sweeps {sdk}", lambda sdk=sdk: swept(sdk, min(rounds, 3)))
+        for module, kind in SERVED:
+            measure(f"served {kind}", lambda module=module, kind=kind: served(module, kind, min(rounds, 3)))
         measure("start", lambda: start_up(folder, rounds))
         measure("catalogue", lambda: catalogue(folder, rounds))
         with serving(f"sqlite:///{folder / 'bench.sqlite3'}", preload="IBM") as server:

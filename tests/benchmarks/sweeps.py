@@ -52,16 +52,21 @@ def values_of(points: int, parameters: int) -> Any:
     return np.random.default_rng(7).uniform(-3, 3, (points, parameters))
 
 
-def worker(sdk: str, qubits: int, parameters: int, points: int) -> Callable[[], object]:
-    """Return a function that runs the sweep as one task in this process."""
-    provider, device = _DEVICES[sdk].split("/")
-    runner = Runner(registry.get(provider), Languages())
+def program_text(qubits: int, parameters: int) -> str:
+    """Return the circuit in OpenQASM 3, with an array of parameters as input."""
     lines = [f'OPENQASM 3.0; include "stdgates.inc"; input array[float, {parameters}] x;']
     lines.append(f"qubit[{qubits}] q; bit[{qubits}] c;")
     for name, places, parameter in ansatz(qubits, parameters):
         angle = f"(x[{parameter}])" if parameter >= 0 else ""
         lines.append(f"{name}{angle} {', '.join(f'q[{place}]' for place in places)};")
-    text = "\n".join([*lines, "c = measure q;"])
+    return "\n".join([*lines, "c = measure q;"])
+
+
+def worker(sdk: str, qubits: int, parameters: int, points: int) -> Callable[[], object]:
+    """Return a function that runs the sweep as one task in this process."""
+    provider, device = _DEVICES[sdk].split("/")
+    runner = Runner(registry.get(provider), Languages())
+    text = program_text(qubits, parameters)
     spec = JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=SHOTS, seed=1)
     spec.parameter_sets.names.extend(f"x[{parameter}]" for parameter in range(parameters))
     spec.parameter_sets.values.extend(values_of(points, parameters).ravel().tolist())
