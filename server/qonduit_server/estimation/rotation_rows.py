@@ -51,7 +51,7 @@ class RotationRows:
 
     def _projection(self, generator: NDArray[np.complex128], value: float) -> NDArray[np.complex128]:
         """Return the projection on an eigenspace: a polynomial of the generator, exact for multiples of 1/2."""
-        one = np.eye(len(generator), dtype=np.complex128)
+        one: NDArray[np.complex128] = np.eye(len(generator), dtype=np.complex128)
         found = one
         for other in self._values:
             if other != value:
