@@ -7,7 +7,8 @@ work is done in blocks of amplitudes that fit the cache, on arrays of shape (2, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -21,6 +22,9 @@ Parts: TypeAlias = NDArray[np.float64]
 _BLOCK_BITS: Final = 14
 #: With more products of one x mask, a Walsh-Hadamard transform of a block is faster than a product of matrices.
 _TRANSFORM: Final = 256
+#: Observables with at most so many products are kept: those of at most 256 KiB each.
+_KEPT_TERMS: Final = 128
+_KEPT_OBSERVABLES: Final = 16
 
 
 def parts_of(state: Vector) -> Parts:
@@ -47,8 +51,8 @@ def apply_to_parts(observable: PauliSum, parts: Parts) -> Parts:
     block = min(size, 1 << _BLOCK_BITS)
     indices = np.arange(block)
     found: Parts = np.zeros_like(parts)
-    for x, coefficients, z in _by_x_mask(observable):
-        diagonal = _Diagonal(coefficients, x, z, block)
+    small = len(observable.coefficients) <= _KEPT_TERMS
+    for x, diagonal in _kept_diagonals(observable, block) if small else _diagonals(observable, block):
         low, high = x % block, x - x % block
         order = indices ^ low
         for first in range(0, size, block):
@@ -63,6 +67,18 @@ def apply_to_parts(observable: PauliSum, parts: Parts) -> Parts:
                 target[0] -= source[1] * imaginary
                 target[1] += source[0] * imaginary
     return found
+
+
+def _diagonals(observable: PauliSum, block: int) -> Iterator[tuple[int, _Diagonal]]:
+    """Yield each x mask with its diagonal."""
+    for x, coefficients, z in _by_x_mask(observable):
+        yield x, _Diagonal(coefficients, x, z, block)
+
+
+@functools.lru_cache(maxsize=_KEPT_OBSERVABLES)
+def _kept_diagonals(observable: PauliSum, block: int) -> Sequence[tuple[int, _Diagonal]]:
+    """Return those of a small observable, which variational loops apply to many small states."""
+    return tuple(_diagonals(observable, block))
 
 
 def _by_x_mask(observable: PauliSum) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.int64]]]:

@@ -151,3 +151,12 @@ def test_many_outcomes_and_terms_take_bounded_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 120e6
+
+
+def test_an_observable_has_the_right_value_on_states_of_different_sizes_in_turn() -> None:
+    """What is kept of an observable depends on the size of the state."""
+    observable = random_sum(3, 20, 5)
+    for qubits in (3, 5, 3, 4, 5):
+        state = random_state(qubits, qubits)
+        expected = np.vdot(state, dense(observable, qubits) @ state).real
+        assert exact_values.expectation(state, [observable])[0][0] == pytest.approx(expected, abs=1e-12)
