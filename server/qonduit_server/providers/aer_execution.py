@@ -6,9 +6,9 @@ from __future__ import annotations
 import cmath
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -16,13 +16,19 @@ from qonduit_server.errors import LimitError, ProviderError, RunError
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.ir.formula import FALSE, bit
 from qonduit_server.providers import stabilizer_sampling
+from qonduit_server.providers.aer_calls import (
+    calls_of,
+    has_one_shot,
+    is_large,
+    needs_threads,
+    program_of,
+    runs_alone,
+    together,
+)
 from qonduit_server.providers.aer_circuits import has_blocks
 from qonduit_server.providers.aer_methods import (
-    DENSITY_MATRIX,
-    LARGE_QUBITS,
     MATRIX_PRODUCT_STATE,
     SMALL_QUBITS,
-    STABILIZER,
 )
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.aer_truncation import THRESHOLD, truncation
@@ -37,8 +43,6 @@ _CHUNK_SECONDS: Final = 0.1
 #: So much of the shots of one program is run in one call.
 _SLICE_SECONDS: Final = 0.3
 _LARGEST_SLICE: Final = 64
-#: The states of a template that one call returns, in bytes.
-_CALL_BYTES: Final = 16 * 1024**2
 #: Parts of Aer's messages when it runs out of memory.
 _OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
 #: The log of matrix product states stays in the process, and each result has a copy of it, which takes about 1 ms for a
@@ -47,9 +51,6 @@ _LARGEST_LOG: Final = 4 * 1024**2
 #: Seeds of blocks are far from those of circuits in a call, which are `SEED_STRIDE` apart.
 _BLOCK_SEEDS: Final = 0x9E3779B97F4A7C15
 _MASK: Final = (1 << 62) - 1
-
-
-_Program = TypeVar("_Program", AerProgram, AerProgram | None)
 
 
 class AerExecution:
@@ -79,15 +80,15 @@ class AerExecution:
     ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run programs; see `SimulatorProvider`."""
         start, sampled = 0, 0
-        size = 64 if compiled and _program(compiled[0]).slots else 16
+        size = 64 if compiled and program_of(compiled[0]).slots else 16
         while start < len(compiled):
-            alone = _alone(compiled[start])
+            alone = runs_alone(compiled[start])
             end = start + 1
             if not alone:
-                while end < min(start + size, len(compiled)) and not _alone(compiled[end]):
+                while end < min(start + size, len(compiled)) and not runs_alone(compiled[end]):
                     end += 1
             began = time.perf_counter()
-            programs = [_program(each) for each in compiled[start:end]]
+            programs = [program_of(each) for each in compiled[start:end]]
             # Aer gives the circuits of one call seeds in a row: this continues where the last call ended.
             first = program_seed(seed, sampled)
             if programs[0].kind is Kind.SHOTS:
@@ -104,27 +105,27 @@ class AerExecution:
         self, programs: Iterable[AerProgram | None], most_bits: int
     ) -> Iterator[Mapping[int, float] | None]:
         """Yield the exact distributions of programs' outcomes; None where more than `most_bits` bits are random."""
-        for group in _together(programs):
+        for group in together(programs):
             own = [each for each in group if each is not None]
             if not own:
                 yield None
             elif not own[0].slots:
                 yield self._probabilities(own[0], most_bits)
             else:
-                results = self._simulate(own, 1, None, _is_large(own[0]))
+                results = self._simulate(own, 1, None, is_large(own[0]))
                 yield from (_distribution(own[0], _succeeded(result), most_bits) for result in results)
 
     @staticmethod
     def is_small(compiled: CompiledCircuit) -> bool:
         """Return whether a program's shots are drawn from probabilities that take less time than a call of the SDK."""
-        return _program(compiled).kind is Kind.PROBABILITIES and not _alone(compiled)
+        return program_of(compiled).kind is Kind.PROBABILITIES and not runs_alone(compiled)
 
     def run_small(self, runs: Sequence[SmallRun]) -> list[Outcome | RunError]:
         """Run small programs, with one call of the SDK for those that are alike."""
         began = time.perf_counter()
-        programs = [_program(each.compiled) for each in runs]
+        programs = [program_of(each.compiled) for each in runs]
         results: dict[int, Any] = {}
-        for _, places in _calls(programs):
+        for _, places in calls_of(programs):
             found = self._simulate([programs[place] for place in places], 1, None, False)
             results.update(zip(places, found, strict=True))
         seconds = (time.perf_counter() - began) / len(runs)
@@ -145,12 +146,12 @@ class AerExecution:
             return program.final.distribution(np.ones(1), most_bits)
         if program.final is None and circuit is None:
             return {deferred.outcome(0) if deferred is not None else 0: 1.0}
-        (result,) = self._simulate([program], 1, None, _is_large(program))
+        (result,) = self._simulate([program], 1, None, is_large(program))
         return _distribution(program, _succeeded(result), most_bits)
 
     def statevectors(self, evolutions: Sequence[AerProgram]) -> Iterator[NDArray[np.complex128]]:
         """Yield the states that programs save."""
-        for each in _together(evolutions):
+        for each in together(evolutions):
             assert each[0].circuit is not None
             qubits = each[0].circuit.num_qubits
             if not qubits:  # of which Aer returns none
@@ -168,12 +169,12 @@ class AerExecution:
         """Run programs, with one call of the SDK for those that are alike, and give their outcomes in order."""
         began = time.perf_counter()
         results: dict[int, Any] = {}
-        for before, places in _calls(programs):
+        for before, places in calls_of(programs):
             own = [programs[place] for place in places]
             number, first = shots, program_seed(seed, before)
-            if _has_one_shot(own[0]):
+            if has_one_shot(own[0]):
                 number, first = 1, seeds[places[0]] if own[0].kind is Kind.AFFINE else None
-            found = self._simulate(own, number, first, alone and _is_large(own[0]))
+            found = self._simulate(own, number, first, alone and is_large(own[0]))
             results.update(zip(places, found, strict=True))
         seconds = (time.perf_counter() - began) / len(programs)
         for place, program in enumerate(programs):
@@ -256,7 +257,7 @@ class AerExecution:
         self, compiled: CompiledCircuit, shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run a program's shots in blocks, each with a seed of its own; a slice is a number of blocks."""
-        program = _program(compiled)
+        program = program_of(compiled)
         seed = int.from_bytes(os.urandom(4)) if seed is None else seed
         first = (seed * _BLOCK_SEEDS + _BLOCK_SEEDS) & _MASK
         whole, rest = divmod(shots, program.block)
@@ -268,7 +269,7 @@ class AerExecution:
             own = program.block if done < whole else rest
             since = time.perf_counter()
             own_seed = first + SEED_STRIDE * done
-            for result in self._simulate([program] * number, own, own_seed, _needs_threads(program)):
+            for result in self._simulate([program] * number, own, own_seed, needs_threads(program)):
                 if not result.success:
                     yield failure_of(str(result.status))
                     return
@@ -287,7 +288,7 @@ class AerExecution:
 
     def _simulate(self, programs: Sequence[AerProgram], shots: int, seed: int | None, large: bool) -> Iterator[Any]:
         """Make one call of the SDK with programs whose options are alike; yield a result for each."""
-        templates = list(_together(programs, len(programs)))
+        templates = list(together(programs, len(programs)))
         circuits = [group[0].circuit for group in templates]
         options: dict[str, object] = {"shots": shots, **programs[0].options}
         if any(group[0].slots for group in templates):
@@ -322,36 +323,6 @@ class AerExecution:
         )
 
 
-def _together(programs: Iterable[_Program], most: int = 0) -> Iterator[list[_Program]]:
-    """Yield adjacent programs of one template together, others alone.
-
-    Args:
-        programs: the programs.
-        most: how many of a template are yielded together; 0: as many as `_CALL_BYTES` allow, of large ones each alone.
-    """
-    own: list[_Program] = []
-    room = 0
-    for each in programs:
-        if room and each is not None and own[0] is not None and each.slots and each.circuit is own[0].circuit:
-            own.append(each)
-            room -= 1
-            continue
-        if own:
-            yield own
-        own = [each]
-        room = (most or _states_of_a_call(each)) - 1 if each is not None and each.slots else 0
-    if own:
-        yield own
-
-
-def _states_of_a_call(program: AerProgram) -> int:
-    """Return how many states of a template are returned by one call."""
-    qubits = 0 if program.circuit is None else int(program.circuit.num_qubits)
-    if qubits >= SMALL_QUBITS or _is_large(program):
-        return 1
-    return max(1, _CALL_BYTES >> 4 + qubits)
-
-
 def _distribution(program: AerProgram, result: Any, most_bits: int) -> Mapping[int, float] | None:
     """Return the distribution of outcomes for the result of a program that saves probabilities."""
     from qonduit_server.providers.sampling import as_mapping
@@ -369,52 +340,6 @@ def _angles(programs: Sequence[AerProgram]) -> list[tuple[tuple[int, int], list[
     return [(slot, list(column)) for slot, column in zip(programs[0].slots, columns, strict=False)]
 
 
-def _calls(programs: Sequence[AerProgram]) -> Collection[tuple[int, list[int]]]:
-    """Return the places of programs that one call of the SDK runs, each with the number of sampled programs before.
-
-    Aer gives the sampled circuits of one call seeds in a row. Only neighbours share a call, so that the seed of a
-    program depends on its place, and not on how programs are divided into calls.
-    """
-    found: dict[tuple[object, ...], tuple[int, list[int]]] = {}
-    sampled = before = 0
-    last: tuple[object, ...] = ()
-    for place, program in enumerate(programs):
-        if program.kind is Kind.NOTHING:
-            continue
-        key = _group(program)
-        if not _has_one_shot(program):
-            if key != last:
-                last, before = key, sampled
-            key = (*key, before)
-            sampled += 1
-        found.setdefault(key, (before, []))[1].append(place)
-    return found.values()
-
-
-def _group(program: AerProgram) -> tuple[object, ...]:
-    """Return what programs of one call have in common."""
-    options = {**program.options, "noise_model": id(program.noise)}
-    return _has_one_shot(program), *options.values()
-
-
-def _program(compiled: CompiledCircuit) -> AerProgram:
-    assert isinstance(compiled.native, AerProgram)
-    return compiled.native
-
-
-def _alone(compiled: CompiledCircuit) -> bool:
-    """Return whether a program is run by calls of its own.
-
-    Aer gives shot i of a circuit its seed + i. Programs that run shot by shot have seeds that are mixed first, so that
-    jobs with neighbouring seeds have no shots in common.
-    """
-    program = _program(compiled)
-    return program.kind is Kind.SHOTS or (
-        program.kind is not Kind.NOTHING
-        and (compiled.qubits >= SMALL_QUBITS or program.method == MATRIX_PRODUCT_STATE or _is_large(program))
-    )
-
-
 def _drawn(program: AerProgram, sample: int, shots: int, generator: np.random.Generator) -> Mapping[int, int]:
     """Return the counts of a Clifford circuit of which one sample is known."""
     deferred = program.deferred
@@ -427,28 +352,6 @@ def _drawn(program: AerProgram, sample: int, shots: int, generator: np.random.Ge
         basis = [deferred.outcome(each) for each in program.basis]
         return stabilizer_sampling.draw(deferred.outcome(sample), basis, shots, generator)
     return deferred.outcomes(stabilizer_sampling.draw(sample, program.basis, shots, generator))
-
-
-def _has_one_shot(program: AerProgram) -> bool:
-    return program.kind in (Kind.PROBABILITIES, Kind.AFFINE)
-
-
-def _is_large(program: AerProgram) -> bool:
-    """Return whether a program is given all cores: below, waiting for threads costs more than they bring."""
-    # Threads cost more on a density matrix: with 8 qubits 9 times as much was measured.
-    return _size(program) >= (LARGE_QUBITS if program.method == DENSITY_MATRIX else SMALL_QUBITS)
-
-
-def _needs_threads(program: AerProgram) -> bool:
-    """Return whether the cores share each shot; else each runs shots of its own."""
-    return _size(program) >= LARGE_QUBITS
-
-
-def _size(program: AerProgram) -> int:
-    """Return the binary logarithm of the number of amplitudes."""
-    if program.circuit is None or program.method in (STABILIZER, MATRIX_PRODUCT_STATE):
-        return 0
-    return int(program.circuit.num_qubits) * (2 if program.method == DENSITY_MATRIX else 1)
 
 
 def _counts(result: Any) -> dict[int, int]:
