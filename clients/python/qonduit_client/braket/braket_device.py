@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from braket.circuits import Circuit
@@ -18,11 +20,16 @@ from qonduit_client.braket.openqasm_parsing import Plan, Reader
 from qonduit_client.braket.program_sets import is_set, programs_of, set_result
 from qonduit_client.braket.specifications import is_one, program_of
 from qonduit_client.braket.task import QonduitTask, QonduitTaskBatch
-from qonduit_client.braket.task_submission import ProgramOutcome, submit
+from qonduit_client.braket.task_labels import stored_program
+from qonduit_client.braket.task_submission import ProgramOutcome, Run, Running, submit
 from qonduit_client.client import Client, connect
 
 #: Options of Braket's simulators and devices that do not change results; ignored.
 _IGNORED_OPTIONS: Final = ("batch_size", "poll_interval_seconds", "disable_qubit_rewiring", "max_connections")
+
+
+#: The id of a task: the server, which is optional, the job and the index of the program.
+_ID: Final = re.compile(r"(?:(.+)/)?jobs/(\d{1,18})/programs/(\d{1,9})", re.ASCII)
 
 
 class _Order(NamedTuple):
@@ -92,8 +99,8 @@ class QonduitDevice(Device):  # type: ignore[misc]
             inputs: values for free parameters.
             seed: the seed of simulators and of the order of shots.
             poll_timeout_seconds: the timeout of `result`; by default unlimited.
-            options: further arguments of `qonduit_client.Client.run`, for example `name`. Options that only affect
-                Braket's own devices are ignored.
+            options: `tags`, a dict, and further arguments of `qonduit_client.Client.run`, for example `name`. Options
+                that only affect Braket's own devices are ignored.
 
         Raises:
             ValueError, TypeError, NameError ...: as Braket's local simulator for the program or shots.
@@ -148,10 +155,36 @@ class QonduitDevice(Device):  # type: ignore[misc]
         ]
         return QonduitTaskBatch(self._submitted(orders, seed, poll_timeout_seconds, options))
 
+    def task(self, task_id: str) -> QonduitTask:
+        """Return a task that was submitted before, by this process or another one.
+
+        Args:
+            task_id: the `id` of the task. The task is read from this device's server, also if its address has changed.
+
+        Raises:
+            ValueError: the task does not exist, it ran on another device or is a set of programs, its program is too
+                large to be stored in labels, or Braket's adapter did not submit it.
+            RuntimeError: the server is unreachable.
+        """
+        found = _ID.fullmatch(task_id)
+        if found is None:
+            raise ValueError(f"a task's id ends with jobs/NUMBER/programs/NUMBER, got {task_id!r}")
+        handle, place = self._client.job(int(found[2])), int(found[3])
+        with as_braket_has_it():
+            job = handle.job()
+        stored = stored_program(job, place)
+        if job.device != self.name:
+            raise ValueError(
+                f"task {task_id} ran on {job.device}: open it with QonduitDevice({job.device!r}).task(...)"
+            )
+        plan = self._reader.plan(stored.program, stored.shots)
+        running = Running(Run(handle, found[1] or self._client.target), place, plan, stored.order)
+        return QonduitTask([running], self.name, stored.shots, _only_result)
+
     def _order(self, specification: Any, inputs: Mapping[str, Any] | None, shots: int | None) -> _Order:
         if is_set(specification):
             whole, programs, each = programs_of(specification, inputs, None if shots is None else _shots(shots))
-            plans = [self._plan(program, each) for program in programs]
+            plans = [replace(self._plan(program, each), alone=False) for program in programs]
             return _Order(
                 plans,
                 each * len(plans),
@@ -159,7 +192,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
             )
         number = _shots(shots)
         plan = self._plan(program_of(specification, inputs, number), number)
-        return _Order([plan], number, lambda outcomes, task, device: task_result(outcomes[0], task, device))
+        return _Order([plan], number, _only_result)
 
     def _plan(self, program: Any, shots: int) -> Plan:
         fewest, most = self._properties.service.shotsRange
@@ -175,9 +208,12 @@ class QonduitDevice(Device):  # type: ignore[misc]
         self, orders: Sequence[_Order], seed: int | None, timeout: float | None, options: dict[str, Any]
     ) -> list[QonduitTask]:
         known = {name: value for name, value in options.items() if name not in _IGNORED_OPTIONS}
+        tags = known.pop("tags", None) or {}
+        if not isinstance(tags, Mapping):
+            raise TypeError(f"tags must be a dict of names and values, got {tags!r}")
         with as_braket_has_it():
             plans = [plan for order in orders for plan in order.plans]
-            left = iter(submit(self._client, self.name, plans, seed, known))
+            left = iter(submit(self._client, self.name, plans, seed, tags, known))
         tasks: list[QonduitTask] = []
         for order in orders:
             running = [next(left) for _ in order.plans]
@@ -186,6 +222,10 @@ class QonduitDevice(Device):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"QonduitDevice('name':{self.name})"
+
+
+def _only_result(outcomes: Sequence[ProgramOutcome], task: str, device: str) -> Any:
+    return task_result(outcomes[0], task, device)
 
 
 def _shots(shots: int | None) -> int:

@@ -60,6 +60,7 @@ class Plan:
         exact: the same, as functions of a state.
         phase: the global phase of the state in radians, which servers omit.
         noisy: whether the state has further qubits, which are traced out.
+        alone: whether it is a task of its own; False for one of a set of programs.
     """
 
     program: Program
@@ -74,6 +75,7 @@ class Plan:
     exact: list[ResultType] = field(default_factory=list)
     phase: float = 0.0
     noisy: bool = False
+    alone: bool = True
 
 
 class Reader(StateVectorSimulator):  # type: ignore[misc]

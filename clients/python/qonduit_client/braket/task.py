@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from braket.tasks import QuantumTask, QuantumTaskBatch
 from google.protobuf.json_format import MessageToDict
@@ -14,8 +14,12 @@ from google.protobuf.json_format import MessageToDict
 from qonduit.v1.job_pb2 import Job
 from qonduit_client.braket.braket_errors import as_braket_has_it
 from qonduit_client.braket.braket_results import timestamp
+from qonduit_client.braket.task_labels import tags_in
 from qonduit_client.braket.task_submission import ProgramOutcome, Running
 from qonduit_client.job import JobHandle
+
+if TYPE_CHECKING:
+    from braket.aws.queue_information import QuantumTaskQueueInfo
 
 #: The state of several programs: the first of these states that any of them has.
 _ORDER: Final = ("FAILED", "CANCELLED", "CANCELLING", "RUNNING", "QUEUED", "CREATED", "COMPLETED")
@@ -77,8 +81,8 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
             use_cached_value: return the last known value.
 
         Returns:
-            `id`, `status`, `shots`, `deviceId`, `createdAt`, `jobs` (the server's messages) and, if known, `endedAt`
-            and `failureReason`.
+            `id`, `status`, `shots`, `deviceId`, `createdAt`, `tags`, `jobs` (the server's messages) and, if known,
+            `endedAt` and `failureReason`.
 
         Raises:
             RuntimeError: the server is unreachable.
@@ -88,6 +92,25 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
                 jobs = {handle.id: handle.job() for handle in self.jobs}
             self._metadata = self._described(jobs)
         return dict(self._metadata)
+
+    def queue_position(self) -> QuantumTaskQueueInfo:
+        """Return the place of the task in the server's queue.
+
+        Returns:
+            `queue_position`, the number of jobs that run before it, as text; None with a `message` if it does not wait.
+
+        Raises:
+            RuntimeError: the server is unreachable.
+        """
+        from braket.aws.queue_information import QuantumTaskQueueInfo, QueueType  # loads the client of AWS
+
+        with as_braket_has_it():
+            jobs = [handle.job() for handle in self.jobs]
+        places = [job.queue.position for job in jobs if job.queue.HasField("position")]
+        if places:
+            return QuantumTaskQueueInfo(QueueType.NORMAL, str(max(places)))
+        state = self._described({job.id: job for job in jobs})["status"]
+        return QuantumTaskQueueInfo(QueueType.NORMAL, None, f"The task is {state}: it does not wait in a queue.")
 
     def _described(self, jobs: Mapping[int, Job]) -> dict[str, Any]:
         states = {each: each.state(jobs[each.run.handle.id]) for each in self._running}
@@ -100,6 +123,7 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
             "shots": self._shots,
             "deviceId": self._device,
             "createdAt": timestamp(next(iter(jobs.values())).created_at),
+            "tags": tags_in(next(iter(jobs.values()))),
         }
         if all(job.HasField("finished_at") for job in jobs.values()):
             described["endedAt"] = max(timestamp(job.finished_at) for job in jobs.values())

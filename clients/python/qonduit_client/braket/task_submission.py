@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -15,6 +16,7 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client import batch
 from qonduit_client.braket.openqasm_parsing import Plan
+from qonduit_client.braket.task_labels import task_labels
 from qonduit_client.client import Client
 from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 from qonduit_client.job import JobHandle
@@ -117,7 +119,12 @@ class Running:
 
 
 def submit(
-    client: Client, device: str, plans: Sequence[Plan], seed: int | None, options: dict[str, Any]
+    client: Client,
+    device: str,
+    plans: Sequence[Plan],
+    seed: int | None,
+    tags: Mapping[str, str],
+    options: dict[str, Any],
 ) -> list[Running]:
     """Submit programs; those with equal shots and inputs share jobs.
 
@@ -126,42 +133,46 @@ def submit(
         device: "PROVIDER/device".
         plans: the programs, any number.
         seed: the seed of all programs; their samples are independent.
+        tags: of each job, in addition to its labels.
         options: further arguments of `Client.run`.
 
     Raises:
         QonduitError: the server rejected a job; the jobs submitted before are cancelled.
+        ValueError: a tag is too long, or there are too many.
     """
+    own_labels = options.get("labels") or {}
+    # Without a seed, too, each reading of a result gives the shots in the same order.
+    orders = [secrets.randbits(32) if seed is None else batch.derived_seed(seed, 1 + k) for k in range(len(plans))]
     groups: dict[tuple[int, str], list[int]] = {}
     for place, plan in enumerate(plans):
         groups.setdefault((plan.shots, repr(plan.inputs)), []).append(place)
     running: dict[int, Running] = {}
-    for group, places in enumerate(groups.values()):
-        first = plans[places[0]]
-        programs = [_program(plans[place].text) for place in places]
-        try:
-            made = batch.submit(
-                client,
-                programs,
-                device=device,
-                shots=first.shots or 1,
-                # A batch derives seeds for non-negative places only.
-                seed=seed if seed is None or not group else batch.derived_seed(seed, -group),
-                inputs=first.inputs or None,
-                statevector=not first.shots,
-                **options,
-            )
-        except BaseException:
-            for run in {each.run for each in running.values()}:
-                with suppress(QonduitError):
-                    run.handle.cancel()
-            raise
-        left = iter(places)
-        for handle, chunk in zip(made.handles, batch.chunks_of(programs, client.server_limits()), strict=True):
-            run = Run(handle, client.target)
-            for own, _ in enumerate(chunk):
-                place = next(left)
-                order = None if seed is None else batch.derived_seed(seed, place + 1)
-                running[place] = Running(run, own, plans[place], order)
+    try:
+        for group, places in enumerate(groups.values()):
+            first = plans[places[0]]
+            # Seeds of jobs of a group are derived from non-negative numbers.
+            base = seed if seed is None or not group else batch.derived_seed(seed, -group)
+            left = iter(places)
+            programs = [_program(plans[place].text) for place in places]
+            for number, chunk in enumerate(batch.chunks_of(programs, client.server_limits())):
+                own = [next(left) for _ in chunk]
+                labels = task_labels([plans[place] for place in own], [orders[place] for place in own], tags)
+                handle = client.run(
+                    chunk,
+                    device,
+                    first.shots or 1,
+                    base if base is None else batch.derived_seed(base, number),
+                    inputs=first.inputs or None,
+                    statevector=not first.shots,
+                    **options | {"labels": {**own_labels, **labels}},
+                )
+                run = Run(handle, client.target)
+                running |= {place: Running(run, k, plans[place], orders[place]) for k, place in enumerate(own)}
+    except BaseException:
+        for run in {each.run for each in running.values()}:
+            with suppress(QonduitError):
+                run.handle.cancel()
+        raise
     return [running[place] for place in range(len(plans))]
 
 

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels of jobs with the programs of their tasks, from which another process builds the same results."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from braket.ir.openqasm import Program
+
+from qonduit.v1.job_pb2 import Job
+from qonduit_client.braket.openqasm_parsing import Plan
+from qonduit_client.job_labels import OWN, data_of, kind_of, labels_of
+
+_KIND: Final = "braket.task"
+
+
+class StoredProgram(NamedTuple):
+    """One program of a job: as Braket has it, its shots, and the seed of the order of its shots."""
+
+    program: Program
+    shots: int
+    order: int
+
+
+def task_labels(plans: Sequence[Plan], orders: Sequence[int], tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels of a job.
+
+    Args:
+        plans: its programs, all with the same number of shots.
+        orders: the seeds of the order of their shots.
+        tags: the user's own.
+
+    Raises:
+        ValueError: a tag is too long, or there are too many.
+    """
+    entries = [
+        [plan.program.source, plan.program.inputs, order] if plan.alone else None
+        for plan, order in zip(plans, orders, strict=True)
+    ]
+    # The programs of a batch are much alike, so all of them together take little more than one.
+    packed = base64.b85encode(zlib.compress(json.dumps(entries).encode())).decode()
+    return labels_of(_KIND, [plans[0].shots, packed], tags) | dict(tags)
+
+
+def stored_program(job: Job, place: int) -> StoredProgram:
+    """Return a program of a job.
+
+    Args:
+        job: the job.
+        place: the program's index in the job.
+
+    Raises:
+        ValueError: this adapter did not submit the job, or the labels do not contain the program.
+    """
+    way = f"read it with Client(...).job({job.id})"
+    if kind_of(job.labels) != _KIND:
+        raise ValueError(f"job {job.id} is no task of Braket: {way}")
+    data, _ = data_of(job.labels)
+    if data is None:
+        raise ValueError(f"the programs of job {job.id} are too large to be stored in its labels: {way}")
+    shots, packed = data
+    entries = json.loads(zlib.decompress(base64.b85decode(packed)))
+    if place >= len(entries):
+        raise ValueError(f"job {job.id} has {len(entries)} programs, numbered from 0: there is no program {place}")
+    if entries[place] is None:
+        raise ValueError(
+            f"program {place} of job {job.id} belongs to a set of programs, not to a task of its own: {way}"
+        )
+    source, inputs, order = entries[place]
+    return StoredProgram(Program(source=source, inputs=inputs), shots, order)
+
+
+def tags_in(job: Job) -> dict[str, str]:
+    """Return the user's tags of a job."""
+    return {name: value for name, value in sorted(job.labels.items()) if not name.startswith(OWN)}
