@@ -42,7 +42,7 @@ def same(found: Any, wanted: Any) -> None:
         assert np.array_equal(own, other)
 
 
-@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("seed", [None, np.int64(3)])
 def test_tasks_of_a_batch_are_found_again(client: Client, device: QonduitDevice, seed: int | None) -> None:
     noisy = Circuit().h(0).depolarizing(0, 0.1).density_matrix()
     feedback = "OPENQASM 3.0; qubit[2] q; bit[2] b; h q[0]; b[0] = measure q[0]; if (b[0]) x q[1]; b[1] = measure q[1];"

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from braket.ir.openqasm import Program
 
 from qonduit.v1.job_pb2 import Job
+from qonduit_client.batch import derived_seed
 from qonduit_client.braket.openqasm_parsing import Plan
 from qonduit_client.job_labels import OWN, data_of, kind_of, labels_of
 
@@ -26,24 +27,35 @@ class StoredProgram(NamedTuple):
     order: int
 
 
-def task_labels(plans: Sequence[Plan], orders: Sequence[int], tags: Mapping[str, str]) -> dict[str, str]:
+def order_seed(seed: int, place: int) -> int:
+    """Return the seed of the order of a program's shots.
+
+    Args:
+        seed: of all programs that were submitted together.
+        place: the program's index among them.
+    """
+    return derived_seed(seed, place + 1)
+
+
+def task_labels(plans: Sequence[Plan], places: Sequence[int], seed: int, tags: Mapping[str, str]) -> dict[str, str]:
     """Return the labels of a job.
 
     Args:
         plans: its programs, all with the same number of shots.
-        orders: the seeds of the order of their shots.
+        places: the indices of its programs among those that were submitted together.
+        seed: the seed of the order of shots of all of them.
         tags: the user's own.
 
     Raises:
         ValueError: a tag is too long, or there are too many.
     """
     entries = [
-        [plan.program.source, plan.program.inputs, order] if plan.alone else None
-        for plan, order in zip(plans, orders, strict=True)
+        [plan.program.source, plan.program.inputs, place] if plan.alone else None
+        for plan, place in zip(plans, places, strict=True)
     ]
     # The programs of a batch are much alike, so all of them together take little more than one.
     packed = base64.b85encode(zlib.compress(json.dumps(entries).encode())).decode()
-    return labels_of(_KIND, [plans[0].shots, packed], tags) | dict(tags)
+    return labels_of(_KIND, [plans[0].shots, seed, packed], tags) | dict(tags)
 
 
 def stored_program(job: Job, place: int) -> StoredProgram:
@@ -62,7 +74,7 @@ def stored_program(job: Job, place: int) -> StoredProgram:
     data, _ = data_of(job.labels)
     if data is None:
         raise ValueError(f"the programs of job {job.id} are too large to be stored in its labels: {way}")
-    shots, packed = data
+    shots, seed, packed = data
     entries = json.loads(zlib.decompress(base64.b85decode(packed)))
     if place >= len(entries):
         raise ValueError(f"job {job.id} has {len(entries)} programs, numbered from 0: there is no program {place}")
@@ -70,8 +82,8 @@ def stored_program(job: Job, place: int) -> StoredProgram:
         raise ValueError(
             f"program {place} of job {job.id} belongs to a set of programs, not to a task of its own: {way}"
         )
-    source, inputs, order = entries[place]
-    return StoredProgram(Program(source=source, inputs=inputs), shots, order)
+    source, inputs, index = entries[place]
+    return StoredProgram(Program(source=source, inputs=inputs), shots, order_seed(seed, index))
 
 
 def tags_in(job: Job) -> dict[str, str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client import batch
 from qonduit_client.braket.openqasm_parsing import Plan
-from qonduit_client.braket.task_labels import task_labels
+from qonduit_client.braket.task_labels import order_seed, task_labels
 from qonduit_client.client import Client
 from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 from qonduit_client.job import JobHandle
@@ -142,7 +143,7 @@ def submit(
     """
     own_labels = options.get("labels") or {}
     # Without a seed, too, each reading of a result gives the shots in the same order.
-    orders = [secrets.randbits(32) if seed is None else batch.derived_seed(seed, 1 + k) for k in range(len(plans))]
+    order = secrets.randbits(32) if seed is None else operator.index(seed)
     groups: dict[tuple[int, str], list[int]] = {}
     for place, plan in enumerate(plans):
         groups.setdefault((plan.shots, repr(plan.inputs)), []).append(place)
@@ -156,7 +157,7 @@ def submit(
             programs = [_program(plans[place].text) for place in places]
             for number, chunk in enumerate(batch.chunks_of(programs, client.server_limits())):
                 own = [next(left) for _ in chunk]
-                labels = task_labels([plans[place] for place in own], [orders[place] for place in own], tags)
+                labels = task_labels([plans[place] for place in own], own, order, tags)
                 handle = client.run(
                     chunk,
                     device,
@@ -167,7 +168,9 @@ def submit(
                     **options | {"labels": {**own_labels, **labels}},
                 )
                 run = Run(handle, client.target)
-                running |= {place: Running(run, k, plans[place], orders[place]) for k, place in enumerate(own)}
+                running |= {
+                    place: Running(run, k, plans[place], order_seed(order, place)) for k, place in enumerate(own)
+                }
     except BaseException:
         for run in {each.run for each in running.values()}:
             with suppress(QonduitError):
