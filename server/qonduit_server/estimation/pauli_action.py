@@ -22,7 +22,7 @@ Parts: TypeAlias = NDArray[np.float64]
 _BLOCK_BITS: Final = 14
 #: With more products of one x mask, a Walsh-Hadamard transform of a block is faster than a product of matrices.
 _TRANSFORM: Final = 256
-#: Observables with at most so many products are kept: those of at most 256 KiB each.
+#: Observables with at most this number of products are kept: those of at most 256 KiB each.
 _KEPT_TERMS: Final = 128
 _KEPT_OBSERVABLES: Final = 16
 

@@ -154,7 +154,7 @@ def test_many_outcomes_and_terms_take_bounded_memory() -> None:
 
 
 def test_an_observable_has_the_right_value_on_states_of_different_sizes_in_turn() -> None:
-    """What is kept of an observable depends on the size of the state."""
+    """The kept form of an observable depends on the size of the state."""
     observable = random_sum(3, 20, 5)
     for qubits in (3, 5, 3, 4, 5):
         state = random_state(qubits, qubits)
