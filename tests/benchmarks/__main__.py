@@ -225,6 +225,7 @@ def estimated(server: Server) -> list[Row]:
                 "0.5-2",
             )
         )
+    return rows
 
 
 def swept(sdk: str, rounds: int) -> list[Row]:
