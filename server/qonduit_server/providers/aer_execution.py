@@ -32,7 +32,14 @@ from qonduit_server.providers.aer_methods import (
 )
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.aer_truncation import THRESHOLD, truncation
-from qonduit_server.providers.provider import SEED_STRIDE, CompiledCircuit, RunProgress, SmallRun, program_seed
+from qonduit_server.providers.provider import (
+    SEED_STRIDE,
+    CompiledCircuit,
+    RunProgress,
+    SmallRun,
+    distant_seed,
+    program_seed,
+)
 from qonduit_server.providers.sampling import draw
 
 if TYPE_CHECKING:
@@ -48,9 +55,6 @@ _OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
 #: The log of matrix product states stays in the process, and each result has a copy of it, which takes about 1 ms for a
 #: MiB; beyond this, the process should be replaced.
 _LARGEST_LOG: Final = 4 * 1024**2
-#: Seeds of blocks are far from those of circuits in a call, which are `SEED_STRIDE` apart.
-_BLOCK_SEEDS: Final = 0x9E3779B97F4A7C15
-_MASK: Final = (1 << 62) - 1
 
 
 class AerExecution:
@@ -259,7 +263,7 @@ class AerExecution:
         """Run a program's shots in blocks, each with a seed of its own; a slice is a number of blocks."""
         program = program_of(compiled)
         seed = int.from_bytes(os.urandom(4)) if seed is None else seed
-        first = (seed * _BLOCK_SEEDS + _BLOCK_SEEDS) & _MASK
+        first = distant_seed(seed)
         whole, rest = divmod(shots, program.block)
         counts: dict[int, int] = {}
         began = time.perf_counter()

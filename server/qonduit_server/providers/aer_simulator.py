@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_client.distribution import with_extras
-from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.errors import DeviceError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.providers.aer_methods import (
     BASIS,
@@ -28,6 +28,7 @@ from qonduit_server.providers.provider import (
     RunProgress,
     SmallRun,
     describe_simulator,
+    importing_sdk,
     installed_version,
 )
 
@@ -85,14 +86,12 @@ class AerSimulator:
             return
         # Threads that wait for work by spinning take the cores from other workers. Read when the library is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        try:
+        with importing_sdk("ibm"):
             import qiskit
             import qiskit_aer
 
             from qonduit_server.providers.aer_compiler import AerCompiler
             from qonduit_server.providers.aer_execution import AerExecution
-        except ImportError as error:
-            raise ProviderError("SDK_MISSING", f"{error}: install {with_extras('ibm')}") from error
         versions = {
             "sdk": "qiskit-aer",
             "sdk_version": qiskit_aer.__version__,

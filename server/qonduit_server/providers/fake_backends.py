@@ -28,6 +28,7 @@ from qonduit_server.providers.provider import (
     CompileOptions,
     RunProgress,
     check_memory,
+    distant_seed,
     installed_version,
     most_qubits,
 )
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 _AXES: Final = {STATEVECTOR: 1, DENSITY_MATRIX: 2}
 #: Up to this many active qubits a density matrix takes less time than a statevector for each shot.
 _DENSITY_QUBITS: Final = 8
-_FAR: Final = 0x9E3779B97F4A7C15
-_MASK: Final = (1 << 62) - 1
 
 
 class FakeBackends(ShapedDevices[Backend]):
@@ -190,10 +189,8 @@ class FakeBackends(ShapedDevices[Backend]):
         assert native.circuit is not None
         if seed is None:
             seed = int.from_bytes(os.urandom(4))
-        # Aer gives shot i the seed + i: jobs with neighbouring seeds would have nearly all shots in common.
-        distant = (seed * _FAR + _FAR) & _MASK
         compiled = CompiledCircuit(native, native.circuit.num_qubits)
-        for found in self._execution.run([compiled], shots, distant):
+        for found in self._execution.run([compiled], shots, distant_seed(seed)):
             yield replace(found, meta_data={**found.meta_data, "seed": seed}) if isinstance(found, Outcome) else found
 
     def exact(self, native: AerProgram) -> Mapping[int, float] | None:

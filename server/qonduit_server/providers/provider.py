@@ -16,7 +16,8 @@ from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit.v1.simulation_pb2 import SimulationOptions
-from qonduit_server.errors import LimitError, RunError
+from qonduit_client.distribution import with_extras
+from qonduit_server.errors import LimitError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.process.memory import format_bytes, usable_memory
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: The seed of circuit i of a call is the call's seed plus i times this: Aer's rule, used for all providers.
 SEED_STRIDE: Final = 2113
+#: Of `distant_seed`.
+_DISTANCE: Final = 0x9E3779B97F4A7C15
+_DISTANT_MASK: Final = (1 << 62) - 1
 #: Maximum number of measured bits for exact probabilities.
 MOST_EXACT_BITS: Final = 20
 #: Yields the qubits of each operation, measurements included. None: a barrier, as at a condition on measured bits. Each
@@ -247,6 +251,15 @@ def simulator_device(name: str, *, num_qubits: int, basis_gates: Sequence[str], 
     )
 
 
+@contextlib.contextmanager
+def importing_sdk(extra: str) -> Iterator[None]:
+    """Report a failed import of an SDK as a ProviderError, which names the extra that installs it."""
+    try:
+        yield
+    except ImportError as error:
+        raise ProviderError("SDK_MISSING", f"{error}: install {with_extras(extra)}") from error
+
+
 def installed_version(distribution: str) -> str:
     """Return the version of an installed distribution, "" if it is not installed, without importing it."""
     return installed_versions().get(_normalized(distribution), "")
@@ -353,6 +366,14 @@ def check_memory(
 def program_seed(seed: int | None, place: int) -> int | None:
     """Return the seed of one circuit of a call: distinct for each circuit and reproducible."""
     return None if seed is None else seed + SEED_STRIDE * place
+
+
+def distant_seed(seed: int) -> int:
+    """Return a seed far from those of other circuits and of jobs with neighbouring seeds.
+
+    Aer gives shot i the seed + i: such runs would have nearly all shots in common.
+    """
+    return (seed * _DISTANCE + _DISTANCE) & _DISTANT_MASK
 
 
 def depth_of(operations: Operations) -> tuple[int, int]:

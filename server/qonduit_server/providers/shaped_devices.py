@@ -14,7 +14,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_client.distribution import with_extras
-from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.errors import DeviceError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.providers.point_binding import OneByOne
 from qonduit_server.providers.provider import (
@@ -24,6 +24,7 @@ from qonduit_server.providers.provider import (
     Operations,
     RunProgress,
     depth_of,
+    importing_sdk,
     installed_version,
     program_seed,
     simulator_device,
@@ -141,10 +142,8 @@ class ShapedDevices(OneByOne, ABC, Generic[S]):
         """Import the SDK once; see `SimulatorProvider`."""
         if self._metadata:
             return
-        try:
+        with importing_sdk(self.extra):
             self._metadata = self.import_sdk()
-        except ImportError as error:
-            raise ProviderError("SDK_MISSING", f"{error}: install {with_extras(self.extra)}") from error
 
     def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
         """Compile a circuit to a processor's coupling map and gates; see `SimulatorProvider`."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_client.distribution import with_extras
-from qonduit_server.errors import DeviceError, ProviderError, RunError
+from qonduit_server.errors import DeviceError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.lowering import Lowering
 from qonduit_server.providers.point_binding import OneByOne, compiling
@@ -28,6 +28,7 @@ from qonduit_server.providers.provider import (
     RunProgress,
     check_memory,
     describe_simulator,
+    importing_sdk,
     installed_version,
     most_qubits,
     program_seed,
@@ -155,10 +156,8 @@ class StatevectorSimulator(OneByOne, ABC):
         """
         if self._metadata:
             return
-        try:
+        with importing_sdk(self.extra):
             self._metadata = self.import_sdk()
-        except ImportError as error:
-            raise ProviderError("SDK_MISSING", f"{error}: install {with_extras(self.extra)}") from error
 
     def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
         """Compile a circuit, with its measurements deferred or as a program that branches."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_client.distribution import with_extras
-from qonduit_server.errors import DeviceError, LimitError, ProviderError, RunError
+from qonduit_server.errors import DeviceError, LimitError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.limits import MAX_QUBITS
 from qonduit_server.process.memory import format_bytes
@@ -21,6 +21,7 @@ from qonduit_server.providers.provider import (
     CompileOptions,
     RunProgress,
     describe_simulator,
+    importing_sdk,
     installed_version,
     program_seed,
     task_memory,
@@ -76,12 +77,10 @@ class Stim(OneByOne):
         """Import the SDK; see `SimulatorProvider`."""
         if self._metadata:
             return
-        try:
+        with importing_sdk("stim"):
             import stim
 
             from qonduit_server.providers import stim_sampling, stim_shots
-        except ImportError as error:
-            raise ProviderError("SDK_MISSING", f"{error}: install {with_extras('stim')}") from error
         self._sampling, self._shots = stim_sampling, stim_shots
         self._metadata = {"sdk": "stim", "sdk_version": stim.__version__, "method": _METHOD}
 

@@ -78,7 +78,7 @@ class CircuitRuns:
         self._reporter.phase("running", group[0].index, group[0].compiled)
         compiled = [each.cached.compiled for each in group]
         done, partial = 0, time.monotonic()
-        for outcome in outcomes_of(self._preparation, compiled, spec, program_seed(_seed(spec), first)):
+        for outcome in outcomes_of(self._preparation, compiled, spec, program_seed(spec.seed, first)):
             each = group[done]
             if isinstance(outcome, RunProgress):
                 progressed(done, outcome.share)
@@ -135,7 +135,7 @@ class CircuitRuns:
 
     def _point_results(self, each: Prepared, circuits: PointCircuits, start: int) -> Iterator[list[FurtherResult]]:
         """Yield the results of each point from one on. Raises the error of the first point that fails."""
-        base = seed_of_points(_seed(each.spec), each.index)
+        base = seed_of_points(each.spec.seed, each.index)
         for first in range(start, each.points, _POINTS):
             compiled, failed = _compile_points(circuits, range(first, min(first + _POINTS, each.points)))
             found = outcomes_of(self._preparation, compiled, each.spec, program_seed(base, first))
@@ -275,10 +275,6 @@ def _same_call(one: JobSpec, other: JobSpec) -> bool:
     return one is other or (one.shots, one.sampler) == (other.shots, other.sampler)
 
 
-def _seed(spec: JobSpec) -> int | None:
-    return spec.seed if spec.HasField("seed") else None
-
-
-def seed_of_points(seed: int | None, index: int) -> int | None:
+def seed_of_points(seed: int, index: int) -> int:
     """Return the seed of a program's first point; those of its others follow as those of circuits do."""
-    return None if seed is None else (seed + index * _PROGRAM_SEEDS) & SEED_MASK
+    return (seed + index * _PROGRAM_SEEDS) & SEED_MASK

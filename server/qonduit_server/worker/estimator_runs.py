@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 _EMIT_SECONDS: Final = 0.25
 #: Of a point, on a device without a limit of its own.
 _MAX_SHOTS: Final = 10_000_000
-#: Of `job.seed`.
-_SEED_BITS: Final = 32
 #: Seeds of the evaluations for gradients are far from those of the values.
 _GRADIENT_SEEDS: Final = 0x2545F4914F6CDD1D
 
@@ -44,9 +41,6 @@ class EstimatorRuns:
         self._preparation = preparation
         self._reporter = preparation.reporter
         self._task = preparation.task
-        spec = preparation.task.spec
-        #: Drawn here if the job has none, because a program has many runs: the result names one seed for all of them.
-        self._seed = spec.seed if spec.HasField("seed") else secrets.randbits(_SEED_BITS)
 
     def run(self, ready: Sequence[ObservedProgram]) -> None:
         """Run prepared programs, and emit an outcome of each."""
@@ -60,7 +54,7 @@ class EstimatorRuns:
 
             self._reporter.phase("running", program.index)
             try:
-                succeeded = _EstimatorRun(self._preparation, program, self._seed, progressed).run()
+                succeeded = _EstimatorRun(self._preparation, program, progressed).run()
             except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from running
                 self._reporter.fail(program.index, error, program.circuit)
             else:
@@ -71,9 +65,7 @@ class EstimatorRuns:
 class _EstimatorRun:
     """The run of one program."""
 
-    def __init__(
-        self, preparation: Preparation, program: ObservedProgram, seed: int, progressed: Callable[[float], None]
-    ) -> None:
+    def __init__(self, preparation: Preparation, program: ObservedProgram, progressed: Callable[[float], None]) -> None:
         self._preparation = preparation
         self._program = program
         self._progressed = progressed
@@ -91,8 +83,7 @@ class _EstimatorRun:
             len(self._parameters) if self._options.gradient else None,
             sum(len(each.coefficients) for each in program.sums) if self._options.per_term else None,
         )
-        self._seed = None if self._options.exact else seed_of_points(seed, program.index)
-        self._job_seed = seed
+        self._seed = None if self._options.exact else seed_of_points(program.spec.seed, program.index)
         self._emitted = time.monotonic()
         self._first = 0
         self._state: NDArray[np.complex128] | None = None
@@ -215,7 +206,7 @@ class _EstimatorRun:
             **meta_data,
         }
         if self._seed is not None:
-            more["seed"] = self._job_seed
+            more["seed"] = self._program.spec.seed
         if self._program.spec.simulation.floating_point == "single":
             more["floating_point"] = "single"
         result.meta_data.update(more)

@@ -173,11 +173,11 @@ class Evaluation:
         for number, shots in enumerate(rounds(self._shots if counts else 0)):
             self._add_shots(point, [shots] * len(counts), counts, place, number)
             found = estimates(grouping, counts)
-            self._record(point, found)
             done += shots
             if done < self._shots and found.standard_errors.max(initial=0.0) <= self._stop_at:
                 self.stopped = True
                 break
+            self._record(point, found)
             self._looked(point)
         return found
 

@@ -209,7 +209,7 @@ class ObservedProgram:
         self.sweep = Sweep(preparation, index)
         observables = self._observables = self._kept_observables()
         self.sums = observables.sums
-        self.circuit = self._structure()
+        self.circuit = self.sweep.kept_structure("bare", self.bare)
         preparation.circuit = self.circuit
         preparation.check(index, self.circuit)
         _check_qubits(self.sums, self.circuit.quantum.num_qubits)
@@ -232,12 +232,6 @@ class ObservedProgram:
         digest = hashlib.sha256(b"".join(each.SerializeToString(deterministic=True) + b"\0" for each in messages))
         part = ("observables", digest.digest(), len(messages))
         return self._preparation.kept(self.index, part, lambda: Observables(messages))[0]
-
-    def _structure(self) -> Circuit:
-        """Return the program as `circuit` has it."""
-        if self.sweep.symbolic is None:
-            return self.bare(self.sweep.structure)
-        return self._preparation.kept(self.index, ("bare",), lambda: self.bare(self.sweep.structure))[0]
 
     @property
     def compiled(self) -> CompiledCircuit:
@@ -303,17 +297,16 @@ class _Evaluations:
     """Points of a circuit whose angles are its parameters."""
 
     def __init__(self, symbolic: Circuit, names: Sequence[str], values: NDArray[np.float64]) -> None:
-        self.symbolic: Circuit | None = symbolic
         self.names = tuple(names)
         self.values = values
-        self._symbolic = symbolic
+        self.symbolic = symbolic
 
     def __len__(self) -> int:
         return len(self.values)
 
     @cached_property
     def _binder(self) -> Binder:
-        return Binder(self._symbolic, self.names)
+        return Binder(self.symbolic, self.names)
 
     def circuit(self, point: int) -> Circuit:
         (circuit,) = self._binder.bind(self.values[point : point + 1])

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 class Points(Protocol):
     """Points of a circuit."""
 
-    symbolic: Circuit | None
     names: tuple[str, ...]
     values: NDArray[np.float64]
+
+    @property
+    def symbolic(self) -> Circuit | None:
+        """The circuit with parameters; None if each point has a circuit of its own."""
 
     def __len__(self) -> int:
         """Return the number of points."""

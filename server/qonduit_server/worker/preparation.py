@@ -94,7 +94,7 @@ class Preparation:
     @cached_property
     def provenance(self) -> ResultProvenance:
         """What the results of this task depend on."""
-        return ResultProvenance(self.task, self._facts)
+        return ResultProvenance(self.task, self.spec, self._facts)
 
     @property
     def _facts(self) -> Provenance:

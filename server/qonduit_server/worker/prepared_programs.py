@@ -20,7 +20,6 @@ from qonduit_server.worker.result_encoding import registers_of
 
 if TYPE_CHECKING:
     from qonduit_server.worker.point_circuits import PointCircuits
-    from qonduit_server.worker.program_points import Sweep
 
 #: The share of reading and compiling in a job's progress.
 PREPARING: Final = 0.1
@@ -108,7 +107,7 @@ def _prepare_points(preparation: Preparation, index: int) -> Prepared:
     from qonduit_server.worker.program_points import Sweep
 
     sweep = Sweep(preparation, index)
-    circuit = preparation.circuit = _structure(preparation, index, sweep)
+    circuit = preparation.circuit = sweep.kept_structure("noisy", partial(preparation.with_noise, index))
     preparation.check(index, circuit)
     began = time.perf_counter()
     circuits = PointCircuits(
@@ -117,13 +116,6 @@ def _prepare_points(preparation: Preparation, index: int) -> Prepared:
     seconds = time.perf_counter() - began
     cached = CachedProgram(circuit, circuits.first, registers_of(circuit), sweep.parse_seconds, seconds)
     return Prepared(index, preparation.spec(index), cached, sweep.hit, len(sweep), circuits)
-
-
-def _structure(preparation: Preparation, index: int, sweep: Sweep) -> Circuit:
-    """Return the circuit with noise, apart from angles of gates."""
-    if sweep.symbolic is None:
-        return preparation.with_noise(index, sweep.structure)
-    return preparation.kept(index, ("noisy",), lambda: preparation.with_noise(index, sweep.structure))[0]
 
 
 def prepare_all(preparation: Preparation, prepare: Callable[[Preparation, int], Ready]) -> tuple[list[Ready], int]:

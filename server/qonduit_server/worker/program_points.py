@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,12 @@ class Sweep:
     def structure(self) -> Circuit:
         """The circuit apart from angles of gates: with parameters where possible, else that of the first point."""
         return self.circuit(0) if self.symbolic is None else self.symbolic
+
+    def kept_structure(self, name: str, change: Callable[[Circuit], Circuit]) -> Circuit:
+        """Return `structure` after a change; further jobs find that of a circuit with parameters by its name."""
+        if self.symbolic is None:
+            return change(self.structure)
+        return self._preparation.kept(self._index, (name,), lambda: change(self.structure))[0]
 
     def __len__(self) -> int:
         """Return the number of points."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.provenance_pb2 import Provenance
@@ -90,11 +91,13 @@ class ResultProvenance:
 
     Args:
         task: the task.
+        spec: returns the options of a program by its index.
         common: what all results of its device have in common.
     """
 
-    def __init__(self, task: Task, common: Provenance) -> None:
+    def __init__(self, task: Task, spec: Callable[[int], JobSpec], common: Provenance) -> None:
         self._task = task
+        self._spec = spec
         self._common = common
         self._programs: dict[int, Provenance] = {}
 
@@ -109,18 +112,14 @@ class ResultProvenance:
     def _of(self, index: int) -> Provenance:
         found = self._programs.get(index)
         if found is None:
-            program, spec = self._task.programs[index], self._task.spec
+            program, spec = self._task.programs[index], self._spec(index)
             found = self._programs[index] = Provenance()
             found.CopyFrom(self._common)
             found.program_sha256 = hashlib.sha256(program.binary or program.text.encode()).hexdigest()
             found.seed = spec.seed
             if spec.HasField("simulation"):
                 found.simulation.CopyFrom(spec.simulation)
-            noise = spec.noise_model if spec.HasField("noise_model") else None
-            for options in spec.program_options:
-                if options.index == index and options.HasField("noise_model"):
-                    noise = options.noise_model
-            if noise is not None:
-                data = noise.SerializeToString(deterministic=True)
+            if spec.HasField("noise_model"):
+                data = spec.noise_model.SerializeToString(deterministic=True)
                 found.noise_model_sha256 = hashlib.sha256(data).hexdigest()
         return found

@@ -58,18 +58,11 @@ def encode_distribution(
         _check_size(result.shots * row_bytes, max_bytes)
         rows = _in_order(merged, columns, outcome.meta_data.get("seed"))
         if len(rows) > MESSAGE_BYTES // 2:
-            _fill(result, merged)
-            if not fits_message(result):
-                del member.by_register[:]
-                member.quasi_probabilities.clear()
+            _fill_if_fits(result, merged)
             return into_buffer(result, columns, rows, row_bytes)
         member.outcomes = rows
-    if len(merged) * (2 * row_bytes + _NUMBER_BYTES) <= MESSAGE_BYTES:
-        _fill(result, merged)
-        if fits_message(result):
-            return b""
-        del member.by_register[:]
-        member.quasi_probabilities.clear()
+    if len(merged) * (2 * row_bytes + _NUMBER_BYTES) <= MESSAGE_BYTES and _fill_if_fits(result, merged):
+        return b""
     if options.per_shot and not member.exact:
         member.outcomes = b""
         return into_buffer(result, columns, rows, row_bytes)
@@ -81,7 +74,8 @@ def encode_distribution(
     return into_buffer(result, columns, data, row_bytes + _NUMBER_BYTES)
 
 
-def _fill(result: Result, merged: Mapping[tuple[int, ...], float]) -> None:
+def _fill_if_fits(result: Result, merged: Mapping[tuple[int, ...], float]) -> bool:
+    """Fill in the probabilities if the message can hold them; return whether it can."""
     member = result.quasi_distribution
     total = 1.0 if member.exact else result.shots
     for values, share in merged.items():
@@ -91,6 +85,11 @@ def _fill(result: Result, merged: Mapping[tuple[int, ...], float]) -> None:
         for values, share in merged.items():
             key = hex(values[place])
             own[key] = own.get(key, 0.0) + share / total
+    if fits_message(result):
+        return True
+    del member.by_register[:]
+    member.quasi_probabilities.clear()
+    return False
 
 
 def _in_order(counts: Mapping[tuple[int, ...], float], columns: list[BufferColumn], seed: object) -> bytes:

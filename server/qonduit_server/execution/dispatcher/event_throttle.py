@@ -11,7 +11,7 @@ from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit_server.execution.dispatcher.running_jobs import Key
 
 #: Three per second at regular intervals and the last one at any time make at most four in any second.
-_PROGRESS_SECONDS: Final = 1 / 3
+PROGRESS_SECONDS: Final = 1 / 3
 #: The start of a program is recorded if the program has not ended after this time.
 _START_SECONDS: Final = 0.05
 
@@ -72,7 +72,7 @@ class EventThrottle:
             if held.progress is not None and held.progress_due <= now:
                 passed.append(held.progress)
                 held.progress = None
-                held.progress_due = now + _PROGRESS_SECONDS
+                held.progress_due = now + PROGRESS_SECONDS
         return passed
 
     def next_due(self) -> float:

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.execution.v1.task_pb2 import PointsDone, ProgramPartial, TaskEvent
 from qonduit.v1.event_pb2 import JobEvent, PartialResult
+from qonduit_server.execution.dispatcher.event_throttle import PROGRESS_SECONDS
 from qonduit_server.execution.dispatcher.running_jobs import Key
 from qonduit_server.store.notification_bus import Notification, NotificationBus
 
@@ -17,8 +18,6 @@ from qonduit_server.store.notification_bus import Notification, NotificationBus
 _MAX_EVENT_BYTES: Final = 256 * 1024
 #: Maximum of bytes that are kept of a task.
 _MAX_KEPT_BYTES: Final = 1024**2
-#: Three per second at regular intervals and the last one at any time make at most four in any second.
-_SECONDS: Final = 1 / 3
 
 
 @dataclass(slots=True)
@@ -77,7 +76,7 @@ class PartialResults:
         for (job_id, _), held in self._forwarding.items():
             if held.waiting is not None and held.due <= now:
                 self._send(job_id, held.waiting)
-                held.waiting, held.due = None, now + _SECONDS
+                held.waiting, held.due = None, now + PROGRESS_SECONDS
 
     def next_due(self) -> float:
         """Return the time at which the next event is due; infinity if none waits."""
