@@ -8,7 +8,6 @@ circuit, gate by gate, and each angle's derivative is a matrix element of its ge
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,11 +15,13 @@ from numpy.typing import NDArray
 from qiskit.circuit import Instruction, ParameterExpression, QuantumCircuit
 
 from qonduit_server.capabilities import FEATURES
+from qonduit_server.estimation.adjoint_steps import MAX_PERMUTED_QUBITS, FixedGate, Permutation, Rotation, Step
 from qonduit_server.estimation.angles import Angles, NotDifferentiable
+from qonduit_server.estimation.one_qubit_layers import OneQubitGate, OneQubitLayer, fixed_gate
 from qonduit_server.estimation.pauli_action import Vector, apply
 from qonduit_server.estimation.rotation_gates import GENERATORS, expanded, is_rotation, parameters_of
 from qonduit_server.estimation.rotation_rows import RotationRows
-from qonduit_server.estimation.state_kernels import Rows, Targets, apply_rows, element, rows_of
+from qonduit_server.estimation.state_kernels import Rows, Targets, rows_of
 from qonduit_server.ir.requirements import requirements_of
 from qonduit_server.pauli_sums import PauliSum
 
@@ -28,24 +29,6 @@ from qonduit_server.pauli_sums import PauliSum
 _MAX_MATRIX_QUBITS: Final = 3
 #: Memory for the observables' states that go through the circuit together, in bytes; at least one does.
 _MEMORY: Final = 1 << 28
-
-
-@dataclass(frozen=True)
-class _Fixed:
-    """A gate without parameters."""
-
-    targets: Targets
-    rows: Rows
-    inverse: Rows
-
-
-@dataclass(frozen=True)
-class _Rotation:
-    """A gate with an angle, by its number."""
-
-    targets: Targets
-    rows: RotationRows
-    angle: int
 
 
 class AdjointCircuit:
@@ -69,18 +52,24 @@ class AdjointCircuit:
                     "leave gradient unset"
                 )
         self.num_qubits: int = circuit.num_qubits
-        self._steps: list[_Fixed | _Rotation] = []
+        self._steps: list[Step] = []
         self._expressions: list[ParameterExpression] = []
         self._targets: dict[tuple[int, ...], Targets] = {}
         self._matrices: dict[object, tuple[Rows, Rows]] = {}
         self._rotations: dict[type, RotationRows] = {}
+        self._permutations: dict[tuple[object, ...], Permutation] = {}
         self._touched: set[int] = set()
+        #: Gates that the next step combines: those on one qubit, or permutations, each with a key for equal gates.
+        self._layer: dict[int, list[OneQubitGate]] = {}
+        self._permuted: list[tuple[FixedGate, object]] = []
         for instruction in circuit.data:
             if instruction.operation.name == "measure":
                 continue
             places = tuple(circuit.find_bit(qubit).index for qubit in instruction.qubits)
             for operation, own in expanded(instruction.operation, _keep):
                 self._add(operation, tuple(places[place] for place in own))
+        self._end_layer()
+        self._end_permutation()
         self._angles = Angles(self._expressions, names)
 
     def state(self, point: Sequence[float]) -> Vector:
@@ -114,18 +103,24 @@ class AdjointCircuit:
         together = max(1, _MEMORY // final.nbytes)
         for first in range(0, len(observables), together):
             own = slice(first, first + together)
-            applied = [apply(each, final) for each in observables[own]]
-            values[own] = [np.vdot(final, each).real for each in applied]
-            self._backward(angles, final.copy(), applied, derivatives[own])
+            states: Vector = np.stack([final, *(apply(each, final) for each in observables[own])])
+            values[own] = [np.vdot(final, each).real for each in states[1:]]
+            self._backward(angles, states, derivatives[own])
         return values, self._angles.chain(point, derivatives)
 
     def _forward(self, angles: NDArray[np.float64]) -> Vector:
-        state: Vector = np.zeros(1 << self.num_qubits, dtype=np.complex128)
-        state[0] = 1.0
+        states: Vector = np.zeros((1, 1 << self.num_qubits), dtype=np.complex128)
+        states[0, 0] = 1.0
         for step in self._steps:
-            rows = step.rows if isinstance(step, _Fixed) else step.rows.at(float(angles[step.angle]))
-            apply_rows(rows, step.targets.parts(state))
-        return state
+            states = step.forward(states, angles)
+        return states[0]
+
+    def _backward(self, angles: NDArray[np.float64], states: Vector, derivatives: NDArray[np.float64]) -> None:
+        """Take the state and the observables' states back to the first gate with an angle."""
+        for step in reversed(self._steps):
+            states = step.backward(states, angles, derivatives)
+            if step.first_angle == 0:
+                return
 
     def _add(self, operation: Instruction, qubits: tuple[int, ...]) -> None:
         if operation.name == "reset":
@@ -133,40 +128,62 @@ class AdjointCircuit:
                 return
             raise NotDifferentiable("the program resets a qubit that gates have acted on: use parameter shift")
         self._touched.update(qubits)
-        targets = self._targets.setdefault(qubits, Targets(qubits, self.num_qubits))
+        angle = -1
         if parameters_of(operation):
-            kind = operation.base_class
-            rows = self._rotations.get(kind) or self._rotations.setdefault(kind, RotationRows(GENERATORS[kind]))
-            self._steps.append(_Rotation(targets, rows, len(self._expressions)))
+            angle = len(self._expressions)
             self._expressions.append(operation.params[0])
+        if len(qubits) == 1:
+            self._end_permutation()
+            gate = self._rotation(operation).one_qubit_gate(angle) if angle >= 0 else fixed_gate(_matrix(operation))
+            self._layer.setdefault(qubits[0], []).append(gate)
+            return
+        self._end_layer()
+        targets = self._targets.setdefault(qubits, Targets(qubits, self.num_qubits))
+        if angle >= 0:
+            self._end_permutation()
+            self._steps.append(Rotation(targets, self._rotation(operation), angle))
             return
         key = (operation.base_class, tuple(operation.params)) if not operation.mutable else None
+        rows, inverse = self._fixed_rows(operation, key)
+        fixed = FixedGate(targets, rows, inverse)
+        if self.num_qubits <= MAX_PERMUTED_QUBITS and fixed.is_monomial:
+            self._permuted.append((fixed, (key or object(), qubits)))
+        else:
+            self._end_permutation()
+            self._steps.append(fixed)
+
+    def _end_layer(self) -> None:
+        if self._layer:
+            self._steps.append(OneQubitLayer(self._layer))
+            self._layer = {}
+
+    def _end_permutation(self) -> None:
+        if len(self._permuted) == 1:
+            self._steps.append(self._permuted[0][0])
+        elif self._permuted:
+            keys = tuple(key for _, key in self._permuted)
+            if keys not in self._permutations:
+                gates = [gate for gate, _ in self._permuted]
+                self._permutations[keys] = Permutation(gates, self.num_qubits)
+            self._steps.append(self._permutations[keys])
+        self._permuted = []
+
+    def _rotation(self, operation: Instruction) -> RotationRows:
+        kind = operation.base_class
+        return self._rotations.get(kind) or self._rotations.setdefault(kind, RotationRows(GENERATORS[kind]))
+
+    def _fixed_rows(self, operation: Instruction, key: object) -> tuple[Rows, Rows]:
         known = self._matrices.get(key) if key is not None else None
         if known is None:
-            matrix = np.asarray(operation.to_matrix(), dtype=np.complex128)
+            matrix = _matrix(operation)
             known = rows_of(matrix), rows_of(matrix.conj().T)
             if key is not None:
                 self._matrices[key] = known
-        self._steps.append(_Fixed(targets, *known))
+        return known
 
-    def _backward(
-        self, angles: NDArray[np.float64], state: Vector, applied: list[Vector], derivatives: NDArray[np.float64]
-    ) -> None:
-        """Take the state and the observables' states back to the first gate with an angle."""
-        for step in reversed(self._steps):
-            parts = step.targets.parts(state)
-            others = [step.targets.parts(each) for each in applied]
-            if isinstance(step, _Fixed):
-                inverse = step.inverse
-            else:
-                for row, other in enumerate(others):
-                    derivatives[row, step.angle] = -2 * element(step.rows.generator, other, parts).imag
-                if step.angle == 0:
-                    return
-                inverse = step.rows.at(-float(angles[step.angle]))
-            apply_rows(inverse, parts)
-            for other in others:
-                apply_rows(inverse, other)
+
+def _matrix(operation: Instruction) -> NDArray[np.complex128]:
+    return np.asarray(operation.to_matrix(), dtype=np.complex128)
 
 
 def _keep(operation: Instruction) -> bool:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qonduit_server.estimation.one_qubit_layers import OneQubitGate
 from qonduit_server.estimation.state_kernels import Rows
 
 #: Eigenvalues of generators are multiples of 1 / _PARTS.
@@ -28,6 +29,8 @@ class RotationRows:
     def __init__(self, generator: NDArray[np.complex128]) -> None:
         self._values: list[float] = np.unique(np.round(np.linalg.eigvalsh(generator) * _PARTS) / _PARTS).tolist()
         projections = np.array([self._projection(generator, value) for value in self._values])
+        self._projections = projections
+        self._generator = generator
         self.generator: Rows = []
         self._rows: list[tuple[int, list[tuple[int, list[complex]]]]] = []
         # Where a row of the generator is zero, that of each of its powers is too: the matrix leaves that part alone.
@@ -48,6 +51,10 @@ class RotationRows:
             )
             for row, columns in self._rows
         ]
+
+    def one_qubit_gate(self, angle: int) -> OneQubitGate:
+        """Return the gate of a generator of one qubit with two eigenvalues, with the number of its angle."""
+        return OneQubitGate(np.array(self._values), self._projections, self._generator, angle)
 
     def _projection(self, generator: NDArray[np.complex128], value: float) -> NDArray[np.complex128]:
         """Return the projection on an eigenspace: a polynomial of the generator, exact for multiples of 1/2."""

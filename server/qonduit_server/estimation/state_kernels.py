@@ -20,7 +20,7 @@ Rows: TypeAlias = list[tuple[int, list[tuple[int, complex]]]]
 
 
 class Targets:
-    """The parts of a state in which some of its qubits have fixed values."""
+    """The parts of states in which some of their qubits have fixed values."""
 
     def __init__(self, qubits: Sequence[int], num_qubits: int) -> None:
         shape: list[int] = []
@@ -34,14 +34,14 @@ class Targets:
         self._shape = (*shape, 1 << above)
         self._index: list[tuple[int | slice, ...]] = []
         for values in range(1 << len(qubits)):
-            index: list[int | slice] = [slice(None)] * len(self._shape)
+            index: list[int | slice] = [slice(None)] * (len(self._shape) + 1)
             for place, qubit in enumerate(qubits):
-                index[axes[qubit]] = values >> place & 1
+                index[axes[qubit] + 1] = values >> place & 1
             self._index.append(tuple(index))
 
-    def parts(self, state: Vector) -> list[Vector]:
-        """Return views of the parts; bit k of a part's number is the value of the k-th qubit."""
-        array = state.reshape(self._shape)
+    def parts(self, states: Vector) -> list[Vector]:
+        """Return views of the parts of states, of shape (states, ...); bit k of a part's number is the k-th qubit."""
+        array = states.reshape(-1, *self._shape)
         return [array[index] for index in self._index]
 
 
@@ -56,7 +56,7 @@ def rows_of(matrix: NDArray[np.complex128]) -> Rows:
 
 
 def apply_rows(rows: Rows, parts: list[Vector]) -> None:
-    """Apply a matrix to the parts of a state, in place."""
+    """Apply a matrix to the parts of states, in place."""
     if all(len(columns) == 1 and columns[0][0] == row for row, columns in rows):
         for row, columns in rows:
             parts[row] *= columns[0][1]
