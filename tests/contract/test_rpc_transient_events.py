@@ -14,9 +14,11 @@ from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.event_pb2 import JobEvent, PartialResult
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.result_pb2 import Result
+from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit_server.rpc import queue_places
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.results import result_rows
 from tests.contract.rpc_fixture import OWNER, WAIT, RpcFixture, bell, rpc_fixture
 
 
@@ -131,3 +133,59 @@ def test_a_partial_result_before_the_end_is_not_lost(rpc: RpcFixture) -> None:
     found = [response.event for response in stream]
     assert found[0].partial_result.results[0].shots == 7
     assert found[-1].sequence
+
+
+def test_a_stream_that_asks_gets_the_results_before_the_end(rpc: RpcFixture) -> None:
+    stream, job_id = run(rpc, final_results=True)
+    plain = watch(rpc, job_id)
+    rpc.run(job_id)
+    found = [response.event for response in stream]
+    assert [event.WhichOneof("event") for event in found[-2:]] == ["final_results", "state_change"]
+    results, end = found[-2], found[-1]
+    listed = rpc.results.ListResults(ListResultsRequest(job_id=job_id), timeout=WAIT).results
+    assert list(results.final_results.results) == list(listed)
+    assert (results.sequence, results.job_id, results.final_results.last_sequence) == (0, job_id, end.sequence - 1)
+    assert results.HasField("event_time")
+    assert "final_results" not in kinds(plain)
+    # A stream that breaks between the two receives both again; one that has the end receives neither.
+    assert kinds(watch(rpc, job_id, after=end.sequence - 1, final_results=True)) == ["final_results", "state_change"]
+    assert kinds(watch(rpc, job_id, after=end.sequence, final_results=True)) == ["heartbeat"]
+
+
+@pytest.mark.parametrize("programs", [8, 9])
+def test_many_results_are_left_to_lists(rpc: RpcFixture, programs: int) -> None:
+    request = bell(final_results=True)
+    request.deployment.programs.extend([request.deployment.programs[0]] * (programs - 1))
+    stream = rpc.jobs.RunJob(request, timeout=WAIT)
+    rpc.run(next(stream).event.job_id)
+    assert ("final_results" in kinds(stream)) == (programs == 8)
+
+
+def test_large_results_are_left_to_lists(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, job_id = run(rpc, final_results=True)
+    rpc.run(job_id)
+    monkeypatch.setattr(result_rows, "_MAX_FEW_BYTES", 20)
+    assert "final_results" not in kinds(watch(rpc, job_id, final_results=True))
+    stream.cancel()
+
+
+def test_a_failed_job_has_no_results_to_send(rpc: RpcFixture) -> None:
+    stream, job_id = run(rpc, final_results=True)
+    (task,) = rpc.claim()
+    end = TaskEvent(job_id=job_id, attempt=task.attempt, finished=TaskFinished(failure=Failure(reason="BROKEN")))
+    queue.record(rpc.db, OWNER, [end])
+    found = kinds(stream)
+    assert "final_results" not in found
+    assert found[-1] == "state_change"
+
+
+def test_a_stream_may_omit_the_events_between_the_first_and_the_last(rpc: RpcFixture) -> None:
+    stream, job_id = run(rpc, omit_intermediate=True, final_results=True)
+    rpc.claim()
+    rpc.log(job_id, "working")
+    rpc.finish(job_id)
+    found = [response.event for response in stream]
+    assert [event.WhichOneof("event") for event in found] == ["final_results", "state_change"]
+    last = found[-1].sequence
+    assert [r.event.sequence for r in watch(rpc, job_id, omit_intermediate=True)] == [1, last]
+    assert [r.event.sequence for r in watch(rpc, job_id, after=2, omit_intermediate=True)] == [last]

@@ -22,6 +22,7 @@ from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_server import errors
 from qonduit_server.rpc import job_watches
+from qonduit_server.rpc.watch import framed
 from qonduit_server.store import event_log as events_store
 from qonduit_server.store.notification_bus import Notification
 from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, details_of, programs, rpc_fixture, sequences, until
@@ -88,7 +89,7 @@ def test_the_stored_bytes_are_sent_unchanged(rpc: RpcFixture) -> None:
     raw = rpc.channel.unary_stream("/qonduit.v1.JobService/WatchJob")
     sent = list(raw(watching(job.id).SerializeToString(), timeout=WAIT))
     stored = events_store.read_after(rpc.db, job.id, 0, 100)
-    assert sent == [job_watches.framed(event.payload) for event in stored]
+    assert sent == [framed(event.payload) for event in stored]
     assert [job_service.WatchJobResponse.FromString(one).event.sequence for one in sent] == [
         event.sequence for event in stored
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.benchmarks.programs import layered
@@ -56,3 +58,36 @@ def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> Non
     for name in BOTH_CLIENTS:
         assert seen[name] == list(range(1, last + 1)), name
         assert counts[name] == 30
+
+
+def test_both_clients_estimate_across_a_killed_server(tmp_path: Path) -> None:
+    """The stream of the call breaks while its job waits; the repeated request returns the same job."""
+    url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    program = layered(14, 8, seed=1)
+
+    def estimate(name: str) -> float:
+        with BOTH_CLIENTS[name](way.target, timeout=WAIT, connect_timeout=WAIT) as client:
+            return float(client.estimate(program, "Z0", exact=True, name=name, timeout=WAIT).values[0])
+
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor())
+        with serving(url, preload="IBM", workers="1") as first:
+            way = Proxy(first.target)
+            stack.callback(way.close)
+            with BOTH_CLIENTS["blocking"](first.target) as client:
+                busy = client.run([layered(14, 8, seed=k) for k in range(30)], shots=100)
+                calls = {name: threads.submit(estimate, name) for name in BOTH_CLIENTS}
+                # The jobs wait behind the busy one, so the server is killed before they end.
+                while len(list(client.jobs(limit=3))) < 3:
+                    next(iter(busy.events(heartbeat=0.05, after_sequence=busy.job().last_sequence)))
+            first.process.send_signal(signal.SIGKILL)
+            first.process.wait(WAIT)
+            way.cut()
+        with serving(url, preload="IBM", workers="1") as second:
+            way.forward_to(second.target)
+            found = {name: call.result(WAIT) for name, call in calls.items()}
+            with BOTH_CLIENTS["blocking"](second.target) as client:
+                jobs = list(client.jobs())
+                expected = float(client.estimate(program, "Z0", exact=True).values[0])
+    assert found == dict.fromkeys(BOTH_CLIENTS, expected)
+    assert len(jobs) == 3

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from qonduit.v1 import result_pb2
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.sweep_pb2 import ParameterSets
@@ -52,6 +53,8 @@ class Handle:
         self.deduplicated = deduplicated
         self._endpoint = endpoint
         self._known = known
+        #: The results of the ended job, if its stream of events contained them.
+        self._final: tuple[result_pb2.Result, ...] | None = None
 
     def __repr__(self) -> str:
         known = f": {Bar(self.id, self._known).summary()};" if self._known is not None else ""
@@ -70,11 +73,15 @@ class Handle:
         """The monotonic clock of timeouts, in seconds."""
         return self._endpoint.retry.clock
 
-    def _learn(self, event: JobEvent) -> None:
+    def receive(self, event: JobEvent) -> None:
+        """Update the known job, or its results, by an event of its stream."""
+        self.id = event.job_id
         if event.HasField("created"):
             self._known = self._known or event.created
         elif event.HasField("state_change") and event.state_change.HasField("job"):
             self._known = _with_options(event.state_change.job, self._known)
+        elif event.HasField("final_results"):
+            self._final = tuple(event.final_results.results)
 
 
 def _with_options(job: Job, known: Job | None) -> Job:

@@ -102,7 +102,7 @@ class JobHandle(Handle):
         )
         with closing(self._transport.resumed(stream)) as events:
             for event in events:
-                self._learn(event)
+                self.receive(event)
                 yield event
 
     def wait(self, timeout: float | None = None) -> Job:
@@ -177,6 +177,8 @@ class JobHandle(Handle):
     def stored_results(self, *, points: range | None = None, program: int | None = None) -> list[Result]:
         """Return the results stored so far, without waiting, in any state of the job; arguments as in `results`."""
         source = partial(read, self._transport)
+        if self._final is not None and points is None and program is None:
+            return [Result(message, source) for message in self._final]
         pages = requests.results(self.id, points, program)
         return [Result(message, source) for message in self._transport.items(pages)]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING, Final, Unpack, overload
 
 from qonduit.v1.device_pb2 import Device
@@ -13,9 +14,10 @@ from qonduit_client.handle import only
 from qonduit_client.job import JobHandle
 from qonduit_client.observables import ObservableLike
 from qonduit_client.parameter_values import ParameterValues
-from qonduit_client.primitive_requests import EstimateOptions, SampleOptions
+from qonduit_client.primitive_requests import EstimateOptions, JobOptions, SampleOptions
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
+from qonduit_client.resumable_stream import RunStream
 from qonduit_client.samples import Sample
 from qonduit_client.transport import Transport
 
@@ -68,7 +70,8 @@ class Primitives:
             ImportError: NumPy is not installed.
             QonduitError: the server rejected the job, or is unreachable.
         """
-        return self.submit_estimate(program, observables, device, **options).estimate(timeout)
+        request = primitive_requests.estimate(program, observables, device, **options)
+        return self._ran(request, options, timeout).estimate(timeout)
 
     def submit_estimate(
         self,
@@ -142,7 +145,8 @@ class Primitives:
         Returns:
             The sample; with `parameter_values` a list with the sample of each point.
         """
-        job = self.submit_sample(program, device, parameter_values=parameter_values, **options)
+        request = primitive_requests.sample(program, device, parameter_values=parameter_values, **options)
+        job = self._ran(request, options, timeout)
         found = job.samples(timeout)
         return found if parameter_values is not None else only(found, job.id)
 
@@ -173,6 +177,17 @@ class Primitives:
         return self._transport.call(
             primitive_requests.sample(program, device, parameter_values=parameter_values, **options)
         )
+
+    def _ran(self, request: Request[CreateJobResponse], options: JobOptions, timeout: float | None) -> JobHandle:
+        """Create a job and wait for it, on one stream that also contains its results."""
+        if options.get("request_id") or (timeout is not None and timeout <= 0):
+            # The caller's id may be that of a job that `submit_estimate` or `submit_sample` created.
+            return self._submitted(request)
+        job = JobHandle(self._transport, 0, request_id=request.message.request_id)
+        with closing(self._transport.resumed(RunStream(self._transport, request.message, timeout))) as events:
+            for event in events:
+                job.receive(event)
+        return job
 
     def _submitted(self, request: Request[CreateJobResponse]) -> JobHandle:
         answer = self._transport.call(request)

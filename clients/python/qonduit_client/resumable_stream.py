@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
 from qonduit.v1.event_pb2 import JobEvent
-from qonduit.v1.job_service_pb2 import GetJobResponse, WatchJobRequest, WatchJobResponse
+from qonduit.v1.job_service_pb2 import (
+    CreateJobRequest,
+    GetJobResponse,
+    RunJobRequest,
+    RunJobResponse,
+    WatchJobRequest,
+    WatchJobResponse,
+)
 from qonduit_client import requests
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError, ServerUnavailable, TimedOut
@@ -17,6 +24,8 @@ from qonduit_client.retry import Attempts, may_resume
 from qonduit_client.states import TERMINAL
 
 Item = TypeVar("Item")
+#: The events that are not stored and that a stream has because it requested them.
+_REQUESTED: Final = ("partial_result", "queue_change", "final_results")
 
 
 class ResumableStream(Generic[Item]):
@@ -97,7 +106,7 @@ class EventStream(ResumableStream[JobEvent]):
         self._partial_results = partial_results
         self._queue_updates = queue_updates
 
-    def next_request(self) -> Request[WatchJobResponse]:
+    def next_request(self) -> Request[Any]:
         """Return the request for the events after the last one received."""
         request = WatchJobRequest(
             job_id=self._job_id,
@@ -115,7 +124,7 @@ class EventStream(ResumableStream[JobEvent]):
         """Return a new event, also a requested one that is not stored."""
         self._attempts.succeeded()
         event = response.event
-        if event.HasField("partial_result") or event.HasField("queue_change"):
+        if event.WhichOneof("event") in _REQUESTED:
             return event
         if event.HasField("heartbeat"):
             return None if self._heartbeat is None else event
@@ -138,6 +147,40 @@ class EventStream(ResumableStream[JobEvent]):
     def confirm_end(self, response: GetJobResponse) -> None:
         """Check whether the job has ended with the last received event."""
         self._ended = response.job.state in TERMINAL and response.job.last_sequence <= self._last
+
+
+class RunStream(EventStream):
+    """The first and the last event of a job that the stream creates, and its results if they are few and small.
+
+    The request id makes repetitions of the request return the same job.
+
+    Args:
+        endpoint: the server.
+        request: creates the job; with a request id.
+        timeout: seconds until `TimedOut`.
+    """
+
+    def __init__(self, endpoint: Endpoint, request: CreateJobRequest, timeout: float | None) -> None:
+        super().__init__(endpoint, 0, timeout=timeout)
+        # The fields of both requests have the same numbers.
+        self._request = RunJobRequest.FromString(request.SerializeToString())
+        self._request.final_results = self._request.omit_intermediate = True
+
+    def next_request(self) -> Request[RunJobResponse]:
+        """Return the request that creates the job, or resumes its stream."""
+        self._request.after_sequence = self._last
+        return Request("JobService/RunJob", self._request, RunJobResponse)
+
+    def receive(self, response: Any) -> JobEvent | None:
+        """Return a new event."""
+        self._job_id = response.event.job_id
+        return super().receive(response)
+
+    def failed(self, error: QonduitError) -> None:
+        """Record the error that broke the stream; a timeout before the first event is not one of a job."""
+        if isinstance(error, TimedOut) and not self._job_id:
+            raise error
+        super().failed(error)
 
 
 def late(job_id: int, timeout: float | None, status: str = "") -> TimedOut:

@@ -39,11 +39,11 @@ from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.device_comparison import Caller, DeviceComparison
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_validation import JobValidator
-from qonduit_server.rpc.job_watches import DEFAULT_HEARTBEAT, JobWatches, draining, framed
+from qonduit_server.rpc.job_watches import DEFAULT_HEARTBEAT, JobWatches, draining
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.submission_checks import UnplacedJob
-from qonduit_server.rpc.watch import Extras
+from qonduit_server.rpc.watch import Wanted, framed
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows, queue_positions
@@ -142,7 +142,7 @@ class JobService:
         call.job_id = request.job_id
         event_log.require_job(self._db, call.principal.name, request.job_id)
         interval = _seconds(request.heartbeat_interval)
-        wants = Extras(request.partial_results, request.queue_updates)
+        wants = _wanted(request)
         self._watching.open(stream, request.job_id, request.after_sequence, interval, wants=wants)
 
     def list_job_events(self, request: ListJobEventsRequest, call: CallContext) -> ListJobEventsResponse:
@@ -200,7 +200,7 @@ class JobService:
         # If this call created the job, no client has an event of it: ignore `after_sequence` and send all events.
         after = request.after_sequence if created.deduplicated else 0
         interval = _seconds(request.heartbeat_interval)
-        wants = Extras(request.partial_results, request.queue_updates)
+        wants = _wanted(request)
         self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated, wants=wants)
 
     def _admitted(
@@ -252,6 +252,10 @@ def _send_preview(new: job_rows.NewJob, stream: Stream) -> None:
     now.GetCurrentTime()
     event = JobEvent(sequence=1, event_time=now, created=submission_checks.preview(new))
     stream.finish(framed(event.SerializeToString()))
+
+
+def _wanted(request: RunJobRequest | WatchJobRequest) -> Wanted:
+    return Wanted(request.partial_results, request.queue_updates, request.final_results, request.omit_intermediate)
 
 
 def _seconds(interval: Duration) -> float:

@@ -23,10 +23,20 @@ from qonduit_server.errors import CallError, InvalidArgument, NotFound, Unavaila
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.queue_places import QueuePlaces, queue_change
 from qonduit_server.rpc.stream_sender import Stream
-from qonduit_server.rpc.watch import NO_EXTRAS, Extras, Watch, WatchState, add_transient, heartbeat
+from qonduit_server.rpc.watch import (
+    STORED_EVENTS,
+    Wanted,
+    Watch,
+    WatchState,
+    add_transient,
+    final_results,
+    framed,
+    heartbeat,
+)
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import Notification, StoredEvent
+from qonduit_server.store.results import result_rows
 
 #: The default time without events before a heartbeat, in seconds.
 DEFAULT_HEARTBEAT: Final = 20.0
@@ -91,7 +101,7 @@ class JobWatches:
         interval: float,
         *,
         fresh: bool = False,
-        wants: Extras = NO_EXTRAS,
+        wants: Wanted = STORED_EVENTS,
     ) -> None:
         """Watch a job on a stream.
 
@@ -99,7 +109,7 @@ class JobWatches:
             after: the last sequence that the client has.
             interval: seconds without events before a heartbeat.
             fresh: whether this call created the job; then `after` is not checked.
-            wants: the events that are not stored that the stream requested.
+            wants: the events that the stream requested.
         """
         watch = Watch(stream, job_id, after, interval, verify=not fresh, wants=wants)
         with self._lock:
@@ -271,13 +281,7 @@ class JobWatches:
         for event in found:
             # Smaller sequences were read for another watch of the same job, which is behind this one.
             if event.sequence > watch.cursor:
-                if event.sequence > 1:
-                    # Before the next stored event, so that a job's end does not hide what came before it.
-                    add_transient(watch)
-                watch.cursor = event.sequence
-                if event.sequence > watch.skip:
-                    watch.pending.append(event.payload)
-                watch.complete = watch.complete or event.terminal
+                self._add(watch, event)
         if more:
             with self._lock:
                 watch.stale = True
@@ -289,6 +293,19 @@ class JobWatches:
         if watch.pending:
             watch.beat = False
         self._send_next(watch)
+
+    def _add(self, watch: Watch, event: StoredEvent) -> None:
+        """Add a stored event to a watch, and the events that come before it."""
+        if event.sequence > 1:
+            # Before the next stored event, so that a job's end does not hide what came before it.
+            add_transient(watch)
+        if event.sequence > watch.skip:
+            if event.terminal and watch.wants.final_results and (results := result_rows.few(self._db, watch.job_id)):
+                watch.pending.append(final_results(watch, results))
+            if event.terminal or event.sequence == 1 or not watch.wants.omit_intermediate:
+                watch.pending.append(event.payload)
+        watch.cursor = event.sequence
+        watch.complete = watch.complete or event.terminal
 
     def _send_next(self, watch: Watch) -> None:
         """Send the next pending event; each completed send calls this again."""
@@ -372,19 +389,6 @@ class JobWatches:
                 wanted = set(found)
                 with self._lock:
                     self._mark_ready(watch for watch in waiting if watch.job_id in wanted)
-
-
-def framed(payload: bytes) -> bytes:
-    """Return a serialized JobEvent in a RunJobResponse or WatchJobResponse: field 1, length-delimited."""
-    size = len(payload)
-    if size < 0x80:
-        return b"\x0a" + bytes((size,)) + payload
-    head = bytearray(b"\x0a")
-    while size >= 0x80:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + payload
 
 
 def draining() -> CallError:

@@ -4,23 +4,29 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from qonduit.v1.event_pb2 import Heartbeat, JobEvent, PartialResult, QueueChange
+from qonduit.v1.event_pb2 import FinalResults, Heartbeat, JobEvent, PartialResult, QueueChange
 from qonduit_server.rpc.stream_sender import Stream
 
 
-class Extras(NamedTuple):
-    """The events that are not stored that a stream requested."""
+class Wanted(NamedTuple):
+    """The events that a stream requested."""
 
     partial_results: bool = False
     queue_updates: bool = False
+    final_results: bool = False
+    omit_intermediate: bool = False
 
 
-NO_EXTRAS: Final = Extras()
+#: The number of the field in JobEvent, and the wire type of a message (protobuf's encoding of fields).
+_FINAL_RESULTS: Final = JobEvent.DESCRIPTOR.fields_by_name["final_results"].number
+_LENGTH_DELIMITED: Final = 2
+STORED_EVENTS: Final = Wanted()
 
 
 class WatchState(Enum):
@@ -55,7 +61,7 @@ class Watch:
     )
 
     def __init__(
-        self, stream: Stream, job_id: int, skip: int, interval: float, *, verify: bool, wants: Extras = NO_EXTRAS
+        self, stream: Stream, job_id: int, skip: int, interval: float, *, verify: bool, wants: Wanted = STORED_EVENTS
     ) -> None:
         self.stream = stream
         self.job_id = job_id
@@ -93,10 +99,35 @@ def add_transient(watch: Watch) -> None:
         watch.pending.append(partial + tail.SerializeToString())
 
 
+def final_results(watch: Watch, results: Iterable[bytes]) -> bytes:
+    """Return the event with the serialized results of a job, without parsing them."""
+    last = FinalResults(last_sequence=max(watch.cursor, watch.skip)).SerializeToString()
+    content = b"".join(framed(result) for result in results) + last
+    return JobEvent(job_id=watch.job_id, event_time=_now()).SerializeToString() + framed(content, _FINAL_RESULTS)
+
+
 def heartbeat(watch: Watch) -> bytes:
     """Return a heartbeat with the last sequence that a watch sent."""
+    return JobEvent(
+        job_id=watch.job_id, event_time=_now(), heartbeat=Heartbeat(last_sequence=max(watch.cursor, watch.skip))
+    ).SerializeToString()
+
+
+def framed(payload: bytes, field: int = 1) -> bytes:
+    """Return a serialized message as a field of another one: tag, length, payload.
+
+    Field 1 of RunJobResponse and of WatchJobResponse is an event, that of FinalResults a result.
+    """
+    size = len(payload)
+    head = bytearray((field << 3 | _LENGTH_DELIMITED,))
+    while size >= 0x80:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + payload
+
+
+def _now() -> Timestamp:
     now = Timestamp()
     now.GetCurrentTime()
-    return JobEvent(
-        job_id=watch.job_id, event_time=now, heartbeat=Heartbeat(last_sequence=max(watch.cursor, watch.skip))
-    ).SerializeToString()
+    return now

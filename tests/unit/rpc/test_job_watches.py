@@ -7,7 +7,7 @@ import pytest
 
 from qonduit.v1.event_pb2 import JobEvent, LogLine
 from qonduit.v1.job_service_pb2 import RunJobResponse, WatchJobResponse
-from qonduit_server.rpc.job_watches import framed
+from qonduit_server.rpc.watch import framed
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 16_383, 16_384, 3_000_000])

@@ -97,7 +97,7 @@ class JobHandle(Handle):
         )
         async with aclosing(self._transport.resumed(stream)) as events:
             async for event in events:
-                self._learn(event)
+                self.receive(event)
                 yield event
 
     async def wait(self, timeout: float | None = None) -> Job:
@@ -149,6 +149,8 @@ class JobHandle(Handle):
 
     async def stored_results(self, *, points: range | None = None, program: int | None = None) -> list[Result]:
         """Return the results stored so far, without waiting, in any state of the job; large results are fetched."""
+        if self._final is not None and points is None and program is None:
+            return [await self._fetched(message) for message in self._final]
         pages = requests.results(self.id, points, program)
         return [await self._fetched(message) async for message in self._transport.items(pages)]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Unpack, overload
 
 from qonduit.v1.device_pb2 import Device
@@ -14,10 +15,11 @@ from qonduit_client.aio.transport import Transport
 from qonduit_client.handle import only
 from qonduit_client.observables import ObservableLike
 from qonduit_client.parameter_values import ParameterValues
-from qonduit_client.primitive_requests import EstimateOptions, SampleOptions
+from qonduit_client.primitive_requests import EstimateOptions, JobOptions, SampleOptions
 from qonduit_client.primitives import DEFAULT_DEVICE
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
+from qonduit_client.resumable_stream import RunStream
 from qonduit_client.samples import Sample
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class Primitives:
         **options: Unpack[EstimateOptions],
     ) -> Estimate:
         """Estimate the expectation values of observables and wait for them; see `qonduit_client.Client.estimate`."""
-        job = await self.submit_estimate(program, observables, device, **options)
+        request = primitive_requests.estimate(program, observables, device, **options)
+        job = await self._ran(request, options, timeout)
         return await job.estimate(timeout)
 
     async def submit_estimate(
@@ -98,7 +101,8 @@ class Primitives:
         **options: Unpack[SampleOptions],
     ) -> Sample | list[Sample]:
         """Sample the outcomes of a program and wait for them; see `qonduit_client.Client.sample`."""
-        job = await self.submit_sample(program, device, parameter_values=parameter_values, **options)
+        request = primitive_requests.sample(program, device, parameter_values=parameter_values, **options)
+        job = await self._ran(request, options, timeout)
         found = await job.samples(timeout)
         return found if parameter_values is not None else only(found, job.id)
 
@@ -128,6 +132,17 @@ class Primitives:
         return await self._transport.call(
             primitive_requests.sample(program, device, parameter_values=parameter_values, **options)
         )
+
+    async def _ran(self, request: Request[CreateJobResponse], options: JobOptions, timeout: float | None) -> JobHandle:
+        """Create a job and wait for it, on one stream; see `qonduit_client.primitives.Primitives._ran`."""
+        if options.get("request_id") or (timeout is not None and timeout <= 0):
+            return await self._submitted(request)
+        job = JobHandle(self._transport, 0, request_id=request.message.request_id)
+        stream = RunStream(self._transport, request.message, timeout)
+        async with aclosing(self._transport.resumed(stream)) as events:
+            async for event in events:
+                job.receive(event)
+        return job
 
     async def _submitted(self, request: Request[CreateJobResponse]) -> JobHandle:
         answer = await self._transport.call(request)

@@ -65,6 +65,14 @@ class PartialResult(_message.Message):
     last_sequence: int
     def __init__(self, program_id: _Optional[int] = ..., index: _Optional[int] = ..., first_point: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_result_pb2.Result, _Mapping]]] = ..., last_sequence: _Optional[int] = ...) -> None: ...
 
+class FinalResults(_message.Message):
+    __slots__ = ("results", "last_sequence")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[_result_pb2.Result]
+    last_sequence: int
+    def __init__(self, results: _Optional[_Iterable[_Union[_result_pb2.Result, _Mapping]]] = ..., last_sequence: _Optional[int] = ...) -> None: ...
+
 class QueueChange(_message.Message):
     __slots__ = ("queue", "last_sequence")
     QUEUE_FIELD_NUMBER: _ClassVar[int]
@@ -90,7 +98,7 @@ class Heartbeat(_message.Message):
     def __init__(self, last_sequence: _Optional[int] = ...) -> None: ...
 
 class JobEvent(_message.Message):
-    __slots__ = ("job_id", "sequence", "event_time", "created", "state_change", "progress", "program_run", "result_ready", "log", "heartbeat", "partial_result", "queue_change")
+    __slots__ = ("job_id", "sequence", "event_time", "created", "state_change", "progress", "program_run", "result_ready", "log", "heartbeat", "partial_result", "queue_change", "final_results")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +111,7 @@ class JobEvent(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_RESULT_FIELD_NUMBER: _ClassVar[int]
     QUEUE_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    FINAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     sequence: int
     event_time: _timestamp_pb2.Timestamp
@@ -115,4 +124,5 @@ class JobEvent(_message.Message):
     heartbeat: Heartbeat
     partial_result: PartialResult
     queue_change: QueueChange
-    def __init__(self, job_id: _Optional[int] = ..., sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., program_run: _Optional[_Union[_job_pb2.ProgramRun, _Mapping]] = ..., result_ready: _Optional[_Union[ResultReady, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., partial_result: _Optional[_Union[PartialResult, _Mapping]] = ..., queue_change: _Optional[_Union[QueueChange, _Mapping]] = ...) -> None: ...
+    final_results: FinalResults
+    def __init__(self, job_id: _Optional[int] = ..., sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., program_run: _Optional[_Union[_job_pb2.ProgramRun, _Mapping]] = ..., result_ready: _Optional[_Union[ResultReady, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., partial_result: _Optional[_Union[PartialResult, _Mapping]] = ..., queue_change: _Optional[_Union[QueueChange, _Mapping]] = ..., final_results: _Optional[_Union[FinalResults, _Mapping]] = ...) -> None: ...

@@ -59,7 +59,7 @@ class CreateJobResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deduplicated: _Optional[bool] = ..., compiled: _Optional[_Iterable[_Union[CompiledProgram, _Mapping]]] = ...) -> None: ...
 
 class RunJobRequest(_message.Message):
-    __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates")
+    __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +70,8 @@ class RunJobRequest(_message.Message):
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_UPDATES_FIELD_NUMBER: _ClassVar[int]
+    FINAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    OMIT_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
     job: _job_pb2.Job
     deployment: _deployment_pb2.Deployment
     device: str
@@ -80,7 +82,9 @@ class RunJobRequest(_message.Message):
     heartbeat_interval: _duration_pb2.Duration
     partial_results: bool
     queue_updates: bool
-    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ...) -> None: ...
+    final_results: bool
+    omit_intermediate: bool
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ...) -> None: ...
 
 class RunJobResponse(_message.Message):
     __slots__ = ("event",)
@@ -159,18 +163,22 @@ class DeleteJobResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class WatchJobRequest(_message.Message):
-    __slots__ = ("job_id", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates")
+    __slots__ = ("job_id", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_UPDATES_FIELD_NUMBER: _ClassVar[int]
+    FINAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    OMIT_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     after_sequence: int
     heartbeat_interval: _duration_pb2.Duration
     partial_results: bool
     queue_updates: bool
-    def __init__(self, job_id: _Optional[int] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ...) -> None: ...
+    final_results: bool
+    omit_intermediate: bool
+    def __init__(self, job_id: _Optional[int] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ...) -> None: ...
 
 class WatchJobResponse(_message.Message):
     __slots__ = ("event",)

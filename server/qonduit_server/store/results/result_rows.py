@@ -39,6 +39,15 @@ _MANY: Final = (
     .where(among(results.c.id, "ids"))
     .order_by(results.c.position, results.c.point, results.c.id)
 )
+#: Maximum number and size in bytes of the results that a stream of events may contain.
+_MAX_FEW: Final = 8
+_MAX_FEW_BYTES: Final = 1024**2
+_FEW: Final = (
+    select(results.c.result)
+    .where(results.c.job_id == bindparam("job"))
+    .order_by(results.c.position, results.c.point, results.c.id)
+    .limit(_MAX_FEW + 1)
+)
 
 
 class ResultRange(NamedTuple):
@@ -66,6 +75,13 @@ def get(db: Database, caller: str, result_id: int) -> Result:
         if found is not None:
             return Result.FromString(found)
     raise NotFound("result", result_id)
+
+
+def few(db: Database, job_id: int) -> list[bytes] | None:
+    """Return all results of a job, serialized and in order; None if they are many or large."""
+    with db.read() as connection:
+        found = list(connection.execute(_FEW, {"job": job_id}).scalars())
+    return found if len(found) <= _MAX_FEW and sum(map(len, found)) <= _MAX_FEW_BYTES else None
 
 
 def list_page(
