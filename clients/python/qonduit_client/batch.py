@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
@@ -36,11 +36,13 @@ class Batch:
         self._results: list[Result] | None = None
 
     def state(self) -> str:
-        """Return the current state: "FAILED" or "CANCELLED" if any job is, else that of the slowest job."""
-        states = {handle.state() for handle in self.handles}
-        if states == {"QUEUED", "SUCCEEDED"}:
-            return "RUNNING"
-        return next((state for state in _ORDER if state in states), "SUCCEEDED")
+        """Return the current state; see `joint_state`."""
+        return joint_state(handle.state() for handle in self.handles)
+
+    def queue_position(self) -> int | None:
+        """Return the number of jobs before the last of these in the server's queue; None if none of them waits."""
+        jobs = [handle.job() for handle in self.handles]
+        return max((job.queue.position for job in jobs if job.queue.HasField("position")), default=None)
 
     @property
     def status(self) -> str:
@@ -86,6 +88,14 @@ class Batch:
             if timeout is not None and deadline is None:
                 deadline = clock() + timeout
             yield handle, None if deadline is None else max(0.0, deadline - clock())
+
+
+def joint_state(states: Iterable[str]) -> str:
+    """Return the state of jobs together: "FAILED" or "CANCELLED" if any job is, else that of the slowest job."""
+    states = set(states)
+    if states == {"QUEUED", "SUCCEEDED"}:
+        return "RUNNING"
+    return next((state for state in _ORDER if state in states), "SUCCEEDED")
 
 
 def submit(

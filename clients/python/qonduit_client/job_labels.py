@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of jobs by which adapters recognize them: what submitted a job, how to read its results, and its tags."""
+"""Ids and labels by which adapters find jobs again: what submitted a job, how to read its results, and its tags."""
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -62,9 +64,34 @@ def data_of(labels: Mapping[str, str]) -> tuple[Any, list[Any]]:
     return data, metadata
 
 
-def tags_of(labels: Mapping[str, str]) -> list[str]:
-    """Return the user's tags, sorted."""
-    return sorted(name for name in labels if not name.startswith(OWN))
+def users_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the user's own labels, sorted by name."""
+    return {name: value for name, value in sorted(labels.items()) if not name.startswith(OWN)}
+
+
+def packed(value: object) -> str:
+    """Return a value of JSON as a compressed text, for data that repeat themselves."""
+    return base64.b85encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode())).decode()
+
+
+def unpacked(text: str) -> Any:
+    """Return the value of a compressed text."""
+    return json.loads(zlib.decompress(base64.b85decode(text)))
+
+
+def ids_of(job_id: str | int) -> list[int]:
+    """Return the ids of the server's jobs of a job of an adapter, in ascending order.
+
+    Args:
+        job_id: a number, or several separated by commas.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    ids = str(job_id).split(",")
+    if not all(each.strip().isdecimal() for each in ids):
+        raise ValueError(f"a job's id is a number, or several separated by commas, got {job_id!r}")
+    return sorted(map(int, ids))
 
 
 def _kept(value: object) -> object:

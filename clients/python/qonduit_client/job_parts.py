@@ -74,6 +74,22 @@ def by_part(results: Iterable[Result], points: Sequence[int]) -> list[list[Resul
     return found
 
 
+def grouped(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Yield the jobs of each submission together, in the order of their submission.
+
+    Args:
+        jobs: the latest first, as the server lists them. Submissions of which jobs are missing come last.
+    """
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        group = job.labels.get(GROUP, "/1")
+        own = groups.setdefault(group, [])
+        own.insert(0, job)
+        if len(own) == int(group.rpartition("/")[2]):
+            yield groups.pop(group)
+    yield from groups.values()
+
+
 def submit(
     client: Client,
     parts: Sequence[Part],

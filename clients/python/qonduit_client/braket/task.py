@@ -14,9 +14,9 @@ from google.protobuf.json_format import MessageToDict
 from qonduit.v1.job_pb2 import Job
 from qonduit_client.braket.braket_errors import as_braket_has_it
 from qonduit_client.braket.braket_results import timestamp
-from qonduit_client.braket.task_labels import tags_in
 from qonduit_client.braket.task_submission import ProgramOutcome, Running
 from qonduit_client.job import JobHandle
+from qonduit_client.job_labels import users_labels
 
 if TYPE_CHECKING:
     from braket.aws.queue_information import QuantumTaskQueueInfo
@@ -123,7 +123,7 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
             "shots": self._shots,
             "deviceId": self._device,
             "createdAt": timestamp(next(iter(jobs.values())).created_at),
-            "tags": tags_in(next(iter(jobs.values()))),
+            "tags": users_labels(next(iter(jobs.values())).labels),
         }
         if all(job.HasField("finished_at") for job in jobs.values()):
             described["endedAt"] = max(timestamp(job.finished_at) for job in jobs.values())

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -14,7 +11,7 @@ from braket.ir.openqasm import Program
 from qonduit.v1.job_pb2 import Job
 from qonduit_client.batch import derived_seed
 from qonduit_client.braket.openqasm_parsing import Plan
-from qonduit_client.job_labels import OWN, data_of, kind_of, labels_of
+from qonduit_client.job_labels import data_of, kind_of, labels_of, packed, unpacked
 
 _KIND: Final = "braket.task"
 
@@ -54,8 +51,7 @@ def task_labels(plans: Sequence[Plan], places: Sequence[int], seed: int, tags: M
         for plan, place in zip(plans, places, strict=True)
     ]
     # The programs of a batch are much alike, so all of them together take little more than one.
-    packed = base64.b85encode(zlib.compress(json.dumps(entries).encode())).decode()
-    return labels_of(_KIND, [plans[0].shots, seed, packed], tags) | dict(tags)
+    return labels_of(_KIND, [plans[0].shots, seed, packed(entries)], tags) | dict(tags)
 
 
 def stored_program(job: Job, place: int) -> StoredProgram:
@@ -74,8 +70,8 @@ def stored_program(job: Job, place: int) -> StoredProgram:
     data, _ = data_of(job.labels)
     if data is None:
         raise ValueError(f"the programs of job {job.id} are too large to be stored in its labels: {way}")
-    shots, seed, packed = data
-    entries = json.loads(zlib.decompress(base64.b85decode(packed)))
+    shots, seed, text = data
+    entries = unpacked(text)
     if place >= len(entries):
         raise ValueError(f"job {job.id} has {len(entries)} programs, numbered from 0: there is no program {place}")
     if entries[place] is None:
@@ -84,8 +80,3 @@ def stored_program(job: Job, place: int) -> StoredProgram:
         )
     source, inputs, index = entries[place]
     return StoredProgram(Program(source=source, inputs=inputs), shots, order_seed(seed, index))
-
-
-def tags_in(job: Job) -> dict[str, str]:
-    """Return the user's tags of a job."""
-    return {name: value for name, value in sorted(job.labels.items()) if not name.startswith(OWN)}

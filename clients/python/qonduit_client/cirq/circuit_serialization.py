@@ -47,20 +47,31 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A program and its measurements, in the execution order of Cirq's simulators.
+class Measurements:
+    """All measurements of a program.
 
     Attributes:
-        program: with the symbols as inputs.
-        measured: its measurements.
-        values: of the symbols by name; programs of one circuit share `program` and differ in these.
+        measured: in the execution order of Cirq's simulators.
         sampled: whether `cirq.Simulator` samples the final state of this circuit instead of running each shot. The two
             modes differ in the type of the numbers and in confusion maps; see `records_of`.
     """
 
-    program: QuantumProgram
     measured: tuple[Measured, ...]
     sampled: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A program and its measurements.
+
+    Attributes:
+        program: with the symbols as inputs.
+        measurements: its measurements.
+        values: of the symbols by name; programs of one circuit share `program` and differ in these.
+    """
+
+    program: QuantumProgram
+    measurements: Measurements
     values: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -115,7 +126,7 @@ def _prepared(circuit: cirq.AbstractCircuit) -> Prepared:
             # Cirq runs each shot if a sub-circuit or a gate contains measurements.
             naming.sampled = naming.sampled and _measurements(operations) == _measurements(moment)
     program = program_of(cirq.Circuit(moments) if changed else circuit)
-    return Prepared(program, tuple(naming.measured), naming.sampled)
+    return Prepared(program, Measurements(tuple(naming.measured), naming.sampled))
 
 
 def _known_qubits(circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:

@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qonduit.v1.estimator_pb2 import EstimatorOptions, Observable
 from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.sampler_pb2 import SamplerOptions
 from qonduit.v1.sweep_pb2 import ParameterSets
-from qonduit_client.batch import Batch, derived_seed
-from qonduit_client.cirq.records import records_of
+from qonduit_client.batch import Batch
 from qonduit_client.errors import (
     InvalidRequest,
+    JobCancelled,
     JobFailed,
     LimitExceeded,
     NotFound,
@@ -29,12 +29,11 @@ from qonduit_client.estimates import estimate_of
 from qonduit_client.job_parts import Part, by_part, submit
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from qonduit_client.cirq.circuit_serialization import Prepared
     from qonduit_client.client import Client
-    from qonduit_client.result import Result
     from qonduit_client.simulation_options import Simulation
+
+_T = TypeVar("_T")
 
 #: Errors of the caller.
 _CALLER: tuple[type[QonduitError], ...] = (
@@ -63,6 +62,9 @@ class Run:
         seed: the seed of all programs.
         timeout: seconds for all programs together.
         simulation: options of the simulation, as of `Client.run`.
+
+    Attributes:
+        seed: as passed to the constructor.
     """
 
     def __init__(
@@ -75,15 +77,28 @@ class Run:
     ) -> None:
         self._client = client
         self._device = device
-        self._seed = seed
+        self.seed = seed
         self._timeout = timeout
         self._simulation = simulation
         self._batches: list[Batch] = []
         self._cancelled = False
         self._lock = threading.Lock()
 
-    def records(self, wanted: Sequence[Shots]) -> list[dict[str, NDArray[Any]]]:
-        """Run all programs and return their measurements, in order.
+    def submit(self, wanted: Sequence[Shots], **options: Any) -> Batch:
+        """Submit programs for single shots; one result for each of them, in order.
+
+        Args:
+            wanted: the programs.
+            options: `name` and `labels` of the jobs.
+
+        Raises:
+            ValueError: a program, the device's name or another argument is invalid.
+            QonduitError: the server is unreachable, or reported an internal error.
+        """
+        return self._submit([_part(group) for group in _groups(wanted)], **options)
+
+    def values(self, wanted: Sequence[Shots], observables: Sequence[Observable]) -> list[list[float]]:
+        """Estimate observables at the state of each program, with its repetitions for each group of terms.
 
         Raises:
             ValueError: a program, the device's name or another argument is invalid.
@@ -91,26 +106,10 @@ class Run:
             TimedOut: the timeout expired; the jobs are cancelled.
             QonduitError: the server is unreachable, or reported an internal error.
         """
-        groups = _groups(wanted)
-        results = self._run([_part(group) for group in groups], [len(group) for group in groups])
-        place = 0
-        found: list[dict[str, NDArray[Any]]] = []
-        for group, own in zip(groups, results, strict=True):
-            for each, result in zip(group, own, strict=True):
-                seed = None if self._seed is None else derived_seed(self._seed, place)
-                found.append(records_of(result, each.prepared, seed))
-                place += 1
-        return found
-
-    def values(self, wanted: Sequence[Shots], observables: Sequence[Observable]) -> list[list[float]]:
-        """Estimate observables at the state of each program, with its repetitions for each group of terms.
-
-        Raises:
-            ValueError, RuntimeError, TimedOut, QonduitError: as in `records`.
-        """
         estimator = EstimatorOptions(observables=observables)
         groups = _groups(wanted)
-        results = self._run([_part(group, estimator) for group in groups], [len(group) for group in groups])
+        batch = self._submit([_part(group, estimator) for group in groups])
+        results = self.wait(lambda timeout: by_part(batch.results(timeout), [len(group) for group in groups]))
         return [
             [float(value) for value in row]
             for own in results
@@ -118,19 +117,26 @@ class Run:
             for row in estimate_of(result, has_points=True).values
         ]
 
-    def _run(self, parts: Sequence[Part], points: Sequence[int]) -> list[list[Result]]:
+    def wait(self, read: Callable[[float | None], _T]) -> _T:
+        """Return what a function reads within the timeout; cancel all jobs if it raises."""
         try:
-            with _as_cirq_errors():
-                batch = submit(self._client, parts, device=self._device, seed=self._seed, simulation=self._simulation)
-                with self._lock:
-                    self._batches.append(batch)
-                    late = self._cancelled
-                if late:
-                    batch.cancel()
-                return by_part(batch.results(self._timeout), points)
+            with as_cirq_errors():
+                return read(self._timeout)
         except BaseException:
             self.cancel()
             raise
+
+    def _submit(self, parts: Sequence[Part], **options: Any) -> Batch:
+        with as_cirq_errors():
+            batch = submit(
+                self._client, parts, device=self._device, seed=self.seed, simulation=self._simulation, **options
+            )
+        with self._lock:
+            self._batches.append(batch)
+            late = self._cancelled
+        if late:
+            self.cancel()
+        return batch
 
     def cancel(self) -> None:
         """Cancel all jobs; an unreachable server is ignored."""
@@ -172,7 +178,7 @@ def _part(group: Sequence[Shots], estimator: EstimatorOptions | None = None) -> 
 
 
 @contextmanager
-def _as_cirq_errors() -> Iterator[None]:
+def as_cirq_errors() -> Iterator[None]:
     """Convert client errors to those of Cirq's samplers, chained to the original."""
     try:
         yield
@@ -183,5 +189,7 @@ def _as_cirq_errors() -> Iterator[None]:
         ours = (FailureCategory.FAILURE_CATEGORY_PROGRAM, FailureCategory.FAILURE_CATEGORY_DEVICE)
         kind = ValueError if category in ours else RuntimeError
         raise kind(f"job {error.job.id} failed: {error.message} ({error.reason})") from error
+    except JobCancelled as error:
+        raise RuntimeError(str(error)) from error
     except _CALLER as error:
         raise ValueError(str(error)) from error

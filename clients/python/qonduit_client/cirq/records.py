@@ -12,11 +12,11 @@ from qonduit_client.shots import sampled_bits_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qonduit_client.cirq.circuit_serialization import Measured, Prepared
+    from qonduit_client.cirq.circuit_serialization import Measured, Measurements
     from qonduit_client.result import Result
 
 
-def records_of(result: Result, prepared: Prepared, seed: int | None) -> dict[str, NDArray[np.integer[Any]]]:
+def records_of(result: Result, measurements: Measurements, seed: int) -> dict[str, NDArray[np.integer[Any]]]:
     """Return the measurements of each shot, as `cirq.Simulator` reports them.
 
     The Simulator is inconsistent if a measurement has both an `invert_mask` and a `confusion_map`. When it
@@ -26,7 +26,7 @@ def records_of(result: Result, prepared: Prepared, seed: int | None) -> dict[str
 
     Args:
         result: of a sampler, with the shots in order.
-        prepared: the program.
+        measurements: of the program.
         seed: of confusion maps.
 
     Returns:
@@ -34,18 +34,18 @@ def records_of(result: Result, prepared: Prepared, seed: int | None) -> dict[str
         the Simulator samples a final state, uint8 where it runs each shot.
     """
     shots = sampled_bits_of(result)
-    random = np.random.default_rng(None if seed is None else (seed, 1))
+    random = np.random.default_rng((seed, 1))
     of: dict[str, list[NDArray[np.uint8]]] = {}
-    for each in prepared.measured:
+    for each in measurements.measured:
         bits = shots[each.register]
-        if each.confusion and prepared.sampled:
+        if each.confusion and measurements.sampled:
             bits = _confused(bits, each, random, in_turn=True)
         elif each.confusion:
             # The device has already inverted the bits.
             flips = np.array(each.flips, dtype=np.uint8)
             bits = _confused(bits ^ flips, each, random, in_turn=False) ^ flips
         of.setdefault(each.key, []).append(bits)
-    dtype = np.int8 if prepared.sampled else np.uint8
+    dtype = np.int8 if measurements.sampled else np.uint8
     return {key: np.stack(bits, axis=1).astype(dtype, copy=False) for key, bits in of.items()}
 
 

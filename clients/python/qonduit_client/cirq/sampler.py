@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import operator
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import cirq
-import duet.futuretools
-import duet.impl
 import numpy as np
 
 from qonduit_client.cirq.circuit_serialization import prepared
+from qonduit_client.cirq.cirq_job import QonduitJob, stored_job, stored_jobs
+from qonduit_client.cirq.coroutines import awaited
 from qonduit_client.cirq.job_submission import Run, Shots
+from qonduit_client.cirq.result_layout import CircuitLayout, ResultLayout, layout_labels
 from qonduit_client.client import Client, connect
 from qonduit_client.observables import observables_of
 
@@ -34,8 +34,13 @@ _AT_A_TIME: Final = 16
 #: Qubits that a server sorts as Cirq does.
 _ORDERED: Final = (cirq.LineQubit, cirq.GridQubit, cirq.NamedQubit)
 
-#: A circuit, its sweep, and the repetitions per point.
-_Wanted = tuple[cirq.AbstractCircuit, list[cirq.ParamResolver], int]
+
+class _Wanted(NamedTuple):
+    """A circuit, its sweeps, and the repetitions per point."""
+
+    circuit: cirq.AbstractCircuit
+    sweeps: list[cirq.Sweep]
+    repetitions: int
 
 
 class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
@@ -94,6 +99,80 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             QonduitError: the server is unreachable, or reported an internal error.
         """
         return self._sampled([_wanted(program, params, repetitions)], self._new())[0]
+
+    def submit(
+        self,
+        program: cirq.AbstractCircuit,
+        params: cirq.Sweepable = None,
+        repetitions: int = 1,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> QonduitJob:
+        """Submit a circuit at all points of a sweep, and return the job without waiting for it.
+
+        Args:
+            program: the circuit.
+            params: the points.
+            repetitions: of each point, at least 1.
+            name: of the job.
+            labels: of the job, for your own use.
+
+        Raises:
+            ValueError, TypeError, QonduitError: as in `run_sweep`.
+        """
+        return self._submitted([_wanted(program, params, repetitions)], self._new(), name=name, labels=labels)
+
+    def submit_batch(
+        self,
+        programs: Sequence[cirq.AbstractCircuit],
+        params_list: Sequence[cirq.Sweepable] | None = None,
+        repetitions: int | Sequence[int] = 1,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> QonduitJob:
+        """Submit circuits, each with its own sweep and repetitions; see `submit` and `run_batch`."""
+        wanted = self._batch(programs, params_list, repetitions)
+        if not wanted:
+            raise ValueError("a job needs at least one circuit, got none")
+        return self._submitted(wanted, self._new(), name=name, labels=labels)
+
+    def job(self, job_id: str | int) -> QonduitJob:
+        """Return a job that a sampler submitted, in this process or another one, on any device of the server.
+
+        Args:
+            job_id: as `job.id()` returned it.
+
+        Raises:
+            ValueError: the job does not exist, no sampler submitted it, or it is too large to be opened again.
+            QonduitError: the server is unreachable.
+        """
+        return stored_job(self.client, job_id)
+
+    def jobs(
+        self,
+        limit: int | None = 10,
+        *,
+        device: str | None = None,
+        status: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[QonduitJob]:
+        """Return jobs that samplers submitted to the server, the latest first.
+
+        Args:
+            limit: the maximum number; None: all.
+            device: "PROVIDER/device"; by default jobs on all devices.
+            status: as `job.status()` returns it.
+            name: the name that they were submitted with.
+            labels: labels that all of them have.
+
+        Raises:
+            ValueError: the status is unknown.
+            QonduitError: the server is unreachable.
+        """
+        return stored_jobs(self.client, limit, device=device, status=status, name=name, labels=labels or {})
 
     async def run_sweep_async(
         self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1
@@ -180,20 +259,31 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         seed = None if self._random is None else int(self._random.randint(2**31))
         return Run(self.client, self.device, seed, self.timeout, self.simulation)
 
-    def _sampled(self, wanted: Sequence[_Wanted], run: Run) -> list[list[cirq.Result]]:
-        shots = [
-            Shots(each, repetitions)
-            for circuit, points, repetitions in wanted
-            if repetitions
-            for each in prepared(self._noisy(circuit), points)
-        ]
-        records = iter(run.records(shots))
-        return [
+    def _submitted(
+        self, wanted: Sequence[_Wanted], run: Run, *, name: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> QonduitJob:
+        if any(each.repetitions == 0 for each in wanted):
+            raise ValueError("repetitions of a submitted circuit must be at least 1, got 0")
+        programs = [list(prepared(self._noisy(each.circuit), list(cirq.to_resolvers(each.sweeps)))) for each in wanted]
+        layout = ResultLayout.of(
             [
-                cirq.ResultDict(params=point, records=next(records) if repetitions else _nothing(circuit))
-                for point in points
-            ]
-            for circuit, points, repetitions in wanted
+                CircuitLayout(each.sweeps, each.repetitions, [own.measurements for own in points])
+                for each, points in zip(wanted, programs, strict=True)
+            ],
+            run.seed,
+        )
+        stored = layout_labels(layout, [own for points in programs for own in points], labels or {})
+        shots = [Shots(own, each.repetitions) for each, points in zip(wanted, programs, strict=True) for own in points]
+        return QonduitJob(run.submit(shots, name=name, labels=stored), layout)
+
+    def _sampled(self, wanted: Sequence[_Wanted], run: Run) -> list[list[cirq.Result]]:
+        job = self._submitted([each for each in wanted if each.repetitions], run)
+        found = iter(run.wait(job.batched_results))
+        return [
+            next(found)
+            if repetitions
+            else [cirq.ResultDict(params=point, records=_nothing(circuit)) for point in cirq.to_resolvers(sweeps)]
+            for circuit, sweeps, repetitions in wanted
         ]
 
     def _noisy(self, circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:
@@ -203,7 +293,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         run = self._new()
         future = self._threads.submit(self._sampled, wanted, run)
         try:
-            return await _awaited(future)
+            return await awaited(future)
         except BaseException:
             if not future.done():
                 threading.Thread(target=run.cancel, daemon=True).start()
@@ -220,23 +310,13 @@ def _wanted(program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: 
     shots = operator.index(repetitions)
     if shots < 0:
         raise ValueError(f"repetitions must be at least 0, got {shots}")
-    return program, list(cirq.to_resolvers(params)), shots
+    return _Wanted(program, cirq.to_sweeps(params), shots)
 
 
 def _nothing(circuit: cirq.AbstractCircuit) -> dict[str, np.ndarray[Any, Any]]:
     """Return records without shots, in the shape and type of Cirq 1.7's simulators."""
     found = circuit.findall_operations_with_gate_type(cirq.MeasurementGate)
     return {cirq.measurement_key_name(operation): np.empty([0, 1, 1]) for _, operation, _ in found}
-
-
-async def _awaited(future: Future[_T]) -> _T:
-    """Wait for a thread's future under asyncio or duet, whichever runs the coroutine."""
-    try:
-        duet.impl.current_task()
-    except RuntimeError:
-        return await asyncio.wrap_future(future)
-    result: _T = await duet.futuretools.AwaitableFuture.wrap(future)
-    return result
 
 
 class _Ready(cirq.Sampler):  # type: ignore[misc]

@@ -15,7 +15,7 @@ from qiskit.providers.jobstatus import JOB_FINAL_STATES
 from qonduit.v1.job_pb2 import Job
 from qonduit_client.batch import Batch
 from qonduit_client.job import state_name
-from qonduit_client.job_labels import tags_of
+from qonduit_client.job_labels import users_labels
 from qonduit_client.qiskit.qiskit_errors import JobTimedOut, as_qiskit_has_it
 from qonduit_client.result import Result
 
@@ -145,8 +145,8 @@ class JobGroup(Generic[Made]):
 
     def queue_position(self) -> int | None:
         """Return the number of jobs before this one in the server's queue; None if it does not wait."""
-        found = [job.queue.position for job in self._jobs() if job.queue.HasField("position")]
-        return max(found) if found else None
+        with as_qiskit_has_it():
+            return self._submitted().queue_position()
 
     def usage(self) -> float:
         """Return the seconds for which the job ran; 0 before it has ended."""
@@ -177,7 +177,7 @@ class JobGroup(Generic[Made]):
 
     def tags(self) -> list[str]:
         """Return the tags that the job was submitted with (`job_tags`), sorted."""
-        return sorted({tag for job in self._jobs() for tag in tags_of(job.labels)})
+        return sorted({tag for job in self._jobs() for tag in users_labels(job.labels)})
 
     def name(self) -> str:
         """Return the name that the job was submitted with (`job_name`); "" without."""

@@ -15,8 +15,8 @@ from qonduit.v1.job_pb2 import Job
 from qonduit_client.batch import Batch
 from qonduit_client.client import Client
 from qonduit_client.job import JobHandle
-from qonduit_client.job_labels import data_of, kind_of
-from qonduit_client.job_parts import GROUP
+from qonduit_client.job_labels import data_of, ids_of, kind_of
+from qonduit_client.job_parts import grouped
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.backend_job import BACKEND, QonduitJob
 from qonduit_client.qiskit.estimator import ESTIMATOR
@@ -42,11 +42,12 @@ def stored_job(client: Client, job_id: str | int, backend: Callable[[str], Qondu
     Raises:
         QiskitError: the job does not exist, the server is unreachable, or Qiskit did not submit the job.
     """
-    ids = str(job_id).split(",")
-    if not all(each.strip().isdigit() for each in ids):
-        raise QiskitError(f"a job's id is a number, or several separated by commas, got {job_id!r}")
+    try:
+        ids = ids_of(job_id)
+    except ValueError as error:
+        raise QiskitError(str(error)) from error
     with as_qiskit_has_it():
-        jobs = [client.job(int(each)).job() for each in ids]
+        jobs = [client.job(each).job() for each in ids]
     if not kind_of(jobs[0].labels).startswith("qiskit."):
         raise QiskitError(f"job {job_id} was not submitted by Qiskit: read it with Client(...).job({job_id})")
     return _opened(client, jobs, backend)
@@ -69,26 +70,18 @@ def stored_jobs(
     Raises:
         QiskitError: the server is unreachable.
     """
-    groups: dict[str, list[Job]] = {}
-    listing = iter(client.jobs(filter))
+    listed = client.jobs(filter)
+    groups = grouped(job for job in listed if kind_of(job.labels).startswith("qiskit.") and wanted(job))
     while True:
         with as_qiskit_has_it():
-            job = next(listing, None)
-        if job is None:
-            break
-        if not kind_of(job.labels).startswith("qiskit.") or not wanted(job):
-            continue
-        group = job.labels.get(GROUP, "/1")
-        own = groups.setdefault(group, [])
-        own.append(job)
-        if len(own) == int(group.rpartition("/")[2]):
-            yield _opened(client, groups.pop(group), backend)
-    for own in groups.values():  # of which some were deleted, or are in another state
-        yield _opened(client, own, backend)
+            jobs = next(groups, None)
+        if jobs is None:
+            return
+        yield _opened(client, jobs, backend)
 
 
 def _opened(client: Client, jobs: Sequence[Job], backend: Callable[[str], QonduitBackend]) -> StoredJob:
-    handles = [client.job(each) for each in sorted(job.id for job in jobs)]
+    handles = [client.job(job.id) for job in jobs]
     batch = Batch(handles)
     kind, (data, metadata) = kind_of(jobs[0].labels), data_of(jobs[0].labels)
     if data is None:
