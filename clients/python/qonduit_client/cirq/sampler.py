@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -178,7 +178,8 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1
     ) -> Sequence[cirq.Result]:
         """Do the same without blocking the event loop. Cancelling the coroutine cancels its jobs."""
-        return (await self._sampled_async([_wanted(program, params, repetitions)]))[0]
+        wanted = [_wanted(program, params, repetitions)]
+        return (await self._in_thread(lambda run: self._sampled(wanted, run)))[0]
 
     def run_batch(
         self,
@@ -200,7 +201,8 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         repetitions: int | Sequence[int] = 1,
     ) -> Sequence[Sequence[cirq.Result]]:
         """Do the same without blocking the event loop. Cancelling the coroutine cancels its jobs."""
-        return await self._sampled_async(self._batch(programs, params_list, repetitions))
+        wanted = self._batch(programs, params_list, repetitions)
+        return await self._in_thread(lambda run: self._sampled(wanted, run))
 
     def sample(
         self, program: cirq.AbstractCircuit, *, repetitions: int = 1, params: cirq.Sweepable = None
@@ -225,16 +227,41 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         with measurements and with a noise model, whose measurements are noisy too.
         """
         sums = [cirq.PauliSum.wrap(each) for each in (observables if isinstance(observables, list) else [observables])]
-        simple = num_samples > 0 and sums and self.noise == cirq.NO_NOISE and not program.has_measurements()
-        if not simple or any(string.coefficient.imag for each in sums for string in each):
-            values: Sequence[Sequence[float]] = super().sample_expectation_values(
-                program,
-                observables,
-                num_samples=num_samples,
-                params=params,
-                permit_terminal_measurements=permit_terminal_measurements,
-            )
-            return values
+        if num_samples > 0 and sums and self.can_estimate(program, sums):
+            return self._estimated(program, sums, num_samples, params, self._new())
+        values: Sequence[Sequence[float]] = super().sample_expectation_values(
+            program,
+            observables,
+            num_samples=num_samples,
+            params=params,
+            permit_terminal_measurements=permit_terminal_measurements,
+        )
+        return values
+
+    def can_estimate(self, program: cirq.AbstractCircuit, observables: Sequence[cirq.PauliSum]) -> bool:
+        """Return whether `sample_expectation_values` is a job of the type ESTIMATOR: else, Cirq itself measures."""
+        real = not any(string.coefficient.imag for each in observables for string in each)
+        return real and self.noise == cirq.NO_NOISE and not program.has_measurements()
+
+    async def estimate_async(
+        self, program: cirq.AbstractCircuit, observables: Sequence[cirq.PauliSum], num_samples: int
+    ) -> list[float]:
+        """Estimate observables of which `can_estimate` is true by one job, without blocking the event loop.
+
+        Raises:
+            ValueError, RuntimeError, TimedOut, QonduitError: as `run_sweep`.
+        """
+        found = await self._in_thread(lambda run: self._estimated(program, observables, num_samples, None, run))
+        return found[0]
+
+    def _estimated(
+        self,
+        program: cirq.AbstractCircuit,
+        sums: Sequence[cirq.PauliSum],
+        num_samples: int,
+        params: cirq.Sweepable,
+        run: Run,
+    ) -> list[list[float]]:
         qubits = sorted(program.all_qubits().union(*(each.qubits for each in sums)))
         if missing := sorted(set(qubits) - program.all_qubits()):
             program = program.unfreeze() + cirq.I.on_each(missing)
@@ -242,7 +269,6 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             names = {each: cirq.LineQubit(place) for place, each in enumerate(qubits)}
             program, qubits = program.unfreeze().transform_qubits(names), list(names.values())
             sums = [each.with_qubits(*(names[qubit] for qubit in each.qubits)) for each in sums]
-        run = self._new()
         shots = [Shots(each, num_samples) for each in prepared(program, list(cirq.to_resolvers(params)))]
         return run.values(shots, observables_of(sums, qubits))
 
@@ -289,9 +315,9 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
     def _noisy(self, circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:
         return circuit if self.noise == cirq.NO_NOISE else circuit.unfreeze(copy=False).with_noise(self.noise)
 
-    async def _sampled_async(self, wanted: Sequence[_Wanted]) -> list[list[cirq.Result]]:
+    async def _in_thread(self, call: Callable[[Run], _T]) -> _T:
         run = self._new()
-        future = self._threads.submit(self._sampled, wanted, run)
+        future = self._threads.submit(call, run)
         try:
             return await awaited(future)
         except BaseException:
