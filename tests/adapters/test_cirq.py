@@ -277,16 +277,6 @@ def test_mistakes_are_told_as_the_simulator_tells_them(
             ValueError,
             "confusion_map",
         ),
-        (
-            cirq.Circuit(
-                cirq.CircuitOperation(
-                    cirq.FrozenCircuit(cirq.H(A), cirq.measure(A, key="m")),
-                    repeat_until=cirq.KeyCondition(cirq.MeasurementKey("m")),
-                )
-            ),
-            ValueError,
-            "repeat_until",
-        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_kept_is_refused(

@@ -55,15 +55,17 @@ def rows_of(result: Result) -> dict[str, NDArray[np.uint8]]:
 def sampled_bits_of(result: Result) -> dict[str, NDArray[np.uint8]]:
     """Return the outcome of each shot of a sampler's result, as `shots_of`, in the order of the shots."""
     sizes = {register.name: register.size for register in result.registers}
-    return {
-        name: np.unpackbits(rows[:, ::-1], axis=1, bitorder="little", count=sizes[name])
-        for name, rows in rows_of(result).items()
-    }
+    return {name: unpacked_rows(rows, sizes[name]) for name, rows in rows_of(result).items()}
+
+
+def unpacked_rows(rows: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return the bits of rows of bytes, an array (rows, size), lowest bit first; missing bits are 0."""
+    return np.unpackbits(rows[:, ::-1], axis=1, bitorder="little", count=size)
 
 
 def bits_of(numbers: list[int], size: int) -> NDArray[np.uint8]:
     """Return integers of any size as an array (numbers, bits) of 0 and 1, lowest bit first."""
     width = (size + 7) // 8
-    joined = b"".join(number.to_bytes(width, "little") for number in numbers)
+    joined = b"".join(number.to_bytes(width) for number in numbers)
     packed: NDArray[np.uint8] = np.frombuffer(joined, dtype=np.uint8)
-    return np.unpackbits(packed.reshape(len(numbers), width), axis=1, bitorder="little", count=size)
+    return unpacked_rows(packed.reshape(len(numbers), width), size)

@@ -278,6 +278,54 @@ def test_loops() -> None:
     refused(json.dumps(data), "SYNTAX_ERROR", "tested before|never ends")
 
 
+def coin(*tags: object, key: str = "m", **options: Any) -> cirq.Operation:
+    """Return a loop until a coin on A is 1, which also counts its rounds modulo 2 on B."""
+    body = cirq.FrozenCircuit(cirq.H(A), cirq.measure(A, key=key), cirq.X(B), cirq.measure(B, key="p"))
+    condition = cirq.KeyCondition(cirq.MeasurementKey(key))
+    return cirq.CircuitOperation(body, use_repetition_ids=False, repeat_until=condition, **options).with_tags(*tags)
+
+
+def test_a_tag_of_a_loop_keeps_all_records() -> None:
+    before = cirq.X(D), cirq.measure(D, key="p")
+    circuit = written(*before, coin("another", 7, "qonduit.records=3"), cirq.measure(D, key="p"))
+    registers = {each.name: each for each in circuit.registers}
+    assert list(registers) == ["p", "m", "p#records", "m#records"]
+    assert [len(each.bits) for each in registers.values()] == [1, 1, 3 * 2 + 1, 3 * 2 + 1]
+    shares: Counter[tuple[int, ...]] = Counter()
+    for key, number in simulated(circuit).items():
+        m_records, p_records, m, p = (int(each, 16) for each in key.split())
+        assert (m, p) == (1, 1)
+        shares[m_records, p_records] += number
+    # From the highest bit: whether there are more records than places, and the records from the first to the latest,
+    # each followed by whether there is one. The second round has two of m, and four of p.
+    assert shares[0b0_00_00_11, 0b0_11_11_11] / SHOTS == pytest.approx(1 / 2, abs=0.05)
+    assert shares[0b0_00_01_11, 0b1_11_01_11] / SHOTS == pytest.approx(1 / 4, abs=0.05)
+    assert shares[0b0_01_01_11, 0b1_01_11_11] / SHOTS == pytest.approx(1 / 8, abs=0.05)
+
+
+def test_a_tag_of_an_outer_loop_keeps_the_records_of_inner_ones() -> None:
+    inner = coin(key="i")
+    condition = cirq.KeyCondition(cirq.MeasurementKey("o"))
+    body = cirq.FrozenCircuit(inner, cirq.X(C), cirq.measure(C, key="o"))
+    outer = cirq.CircuitOperation(body, use_repetition_ids=False, repeat_until=condition)
+    names = [each.name for each in written(outer.with_tags("qonduit.records=2")).registers]
+    assert names == ["i", "p", "o", "i#records", "p#records", "o#records"]
+    tagged = outer.replace(circuit=cirq.FrozenCircuit(coin("qonduit.records=2", key="i"), *body[1:]))
+    refused(cirq.Circuit(tagged), "UNSUPPORTED_CONSTRUCT", "outermost")
+    assert len(written(tagged.with_tags("qonduit.records=5")).registers[-1].bits) == 11
+
+
+@pytest.mark.parametrize("number", ["0", "4097", "-1", "1.5", "", "9" * 5000, "٣"])
+def test_a_tag_with_a_wrong_number_of_records_is_refused(number: str) -> None:
+    refused(cirq.Circuit(coin(f"qonduit.records={number}")), "SYNTAX_ERROR", "1 to 4096")
+
+
+def test_records_have_bounds_and_names_of_their_own() -> None:
+    refused(cirq.Circuit(coin("qonduit.records=3"), cirq.measure(C, key="m#records")), "SYNTAX_ERROR", "m#records")
+    many = cirq.CircuitOperation(cirq.FrozenCircuit(coin("qonduit.records=4096")), repetitions=100)
+    refused(cirq.Circuit(many), "TOO_LARGE", "operations|bits")
+
+
 def test_resets_states_and_pauli_measurements() -> None:
     state = np.array([0.6, 0, 0.8j, 0])
     agrees(

@@ -51,11 +51,22 @@ def readable(operations: Iterable[cirq.Operation]) -> Iterator[cirq.Operation]:
 
     Raises:
         TypeError: an operation is not supported, as in Cirq's simulators.
-        ValueError: a loop; see `_sub_circuit`.
         NeedsValues: a decomposition depends on values of the parameters.
     """
     for operation in operations:
         yield from _readable(operation)
+
+
+def moments_of(moment: cirq.Moment, operations: Sequence[cirq.Operation]) -> list[cirq.Moment]:
+    """Return moments with the operations that replace those of a moment: the moment itself if they are the same."""
+    if same(moment.operations, operations) and not getattr(moment, "tags", ()):
+        return [moment]
+    return list(cirq.Circuit(operations).moments)
+
+
+def is_loop(operation: cirq.Operation) -> bool:
+    """Return whether an operation repeats until a condition holds."""
+    return type(operation) is cirq.CircuitOperation and operation.repeat_until is not None
 
 
 def same(given: Sequence[cirq.Operation], made: Sequence[cirq.Operation]) -> bool:
@@ -103,17 +114,10 @@ def _conditional(operation: cirq.Operation) -> Iterator[cirq.Operation]:
 
 
 def _sub_circuit(operation: cirq.Operation) -> Iterator[cirq.Operation]:
-    """Yield a sub-circuit: unchanged, unless it has measurements or conditions or contains unsupported operations.
-
-    Raises:
-        ValueError: it is repeated until a condition holds. Cirq records each round; a server's result contains the
-            last one.
-    """
-    if operation.repeat_until is not None:
-        raise ValueError(
-            "a CircuitOperation with repeat_until is not supported: Cirq records every round, but results here "
-            "contain the last one. Use repetitions= and classically controlled operations"
-        )
+    """Yield a sub-circuit: unchanged, unless it has measurements or conditions or contains unsupported operations."""
+    if is_loop(operation):
+        yield _loop(operation)
+        return
     inner = list(operation.circuit.all_operations())
     needs_unrolling = cirq.is_measurement(operation) or cirq.control_keys(operation)
     if not needs_unrolling and same(inner, list(readable(inner))):
@@ -122,6 +126,22 @@ def _sub_circuit(operation: cirq.Operation) -> Iterator[cirq.Operation]:
         raise NeedsValues
     else:
         yield from readable(operation.mapped_circuit().all_operations())
+
+
+def _loop(operation: cirq.CircuitOperation) -> cirq.CircuitOperation:
+    """Return a loop with the keys and qubits of the whole circuit, and with supported operations."""
+    # Cirq maps the keys of a condition as those of an operation that follows the circuit.
+    last = cirq.I(min(operation.circuit.all_qubits())).with_classical_controls(operation.repeat_until)
+    once = operation.replace(circuit=cirq.FrozenCircuit(*operation.circuit, cirq.Moment(last)), repeat_until=None)
+    *moments, after = once.mapped_circuit().moments
+    (condition,) = after.operations[0].classical_controls
+    body = [each for moment in moments for each in moments_of(moment, list(readable(moment)))]
+    return loop_of(body, condition)
+
+
+def loop_of(body: Sequence[cirq.Moment], condition: cirq.Condition) -> cirq.CircuitOperation:
+    """Return a loop that repeats moments until a condition holds."""
+    return cirq.CircuitOperation(cirq.FrozenCircuit(body), repeat_until=condition, use_repetition_ids=False)
 
 
 def _decomposed(operation: cirq.Operation) -> Iterator[cirq.Operation]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qonduit_client.shots import sampled_bits_of
+from qonduit_client.cirq.circuit_serialization import RECORDS
+from qonduit_client.shots import rows_of, unpacked_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,13 +32,20 @@ def records_of(result: Result, measurements: Measurements, seed: int) -> dict[st
 
     Returns:
         For each key, in order of its first measurement, an array (shots, measurements of the key, qubits): int8 where
-        the Simulator samples a final state, uint8 where it runs each shot.
+        the Simulator samples a final state, uint8 where it runs each shot. After the last measurement of a shot with
+        fewer measurements of a key than other shots, it has zeros, as in the Simulator.
+
+    Raises:
+        ValueError: a shot has more measurements of a key than there is room for.
     """
-    shots = sampled_bits_of(result)
+    shots = rows_of(result)
     random = np.random.default_rng((seed, 1))
     of: dict[str, list[NDArray[np.uint8]]] = {}
     for each in measurements.measured:
-        bits = shots[each.register]
+        if each.rounds:
+            of[each.key] = list(_rounds(shots[each.register + RECORDS], each).swapaxes(0, 1))
+            continue
+        bits = unpacked_rows(shots[each.register], len(each.flips))
         if each.confusion and measurements.sampled:
             bits = _confused(bits, each, random, in_turn=True)
         elif each.confusion:
@@ -47,6 +55,30 @@ def records_of(result: Result, measurements: Measurements, seed: int) -> dict[st
         of.setdefault(each.key, []).append(bits)
     dtype = np.int8 if measurements.sampled else np.uint8
     return {key: np.stack(bits, axis=1).astype(dtype, copy=False) for key, bits in of.items()}
+
+
+def _rounds(rows: NDArray[np.uint8], measured: Measured) -> NDArray[np.uint8]:
+    """Return all records of a key that a loop measures, an array (shots, records, qubits).
+
+    Args:
+        rows: for each shot a stack, from the lowest bit: for each place whether it has a record, and the record, the
+            latest one first; then whether there are more records than places.
+        measured: the measurement.
+    """
+    width, size = 1 + len(measured.flips), measured.rounds
+    last = size * width
+    if (rows[:, -1 - last // 8] >> last % 8 & 1).any():
+        raise ValueError(
+            f"a repetition measures {measured.key!r} in a CircuitOperation with repeat_until more than "
+            f"max_rounds = {size} times: make the loop shorter, or pass QonduitSampler a larger max_rounds"
+        )
+    used = rows.shape[1] - int(np.argmax(np.append(rows.any(axis=0), True)))  # bytes that are not all 0
+    places = min(size, -(-8 * used // width))
+    stack = unpacked_rows(rows[:, rows.shape[1] - used :], places * width).reshape(len(rows), places, width)
+    numbers = stack[:, :, 0].sum(axis=1, dtype=np.int64)
+    order = numbers[:, None] - 1 - np.arange(numbers.max(initial=0))
+    found: NDArray[np.uint8] = np.take_along_axis(stack[:, :, 1:], np.maximum(order, 0)[:, :, None], axis=1)
+    return found * (order >= 0)[:, :, None].astype(np.uint8)
 
 
 def _confused(

@@ -171,10 +171,11 @@ def _sweeps_from_values(batch: Batch, points: int) -> list[cirq.Sweep]:
 def _written(each: Measured) -> list[Any]:
     register = None if each.register == each.key else each.register
     flips = "".join("01"[flip] for flip in each.flips)
-    return [each.key, register, flips, [[list(places), matrix.tolist()] for places, matrix in each.confusion]]
+    confusion = [[list(places), matrix.tolist()] for places, matrix in each.confusion]
+    return [each.key, register, flips, confusion, each.rounds]
 
 
 def _read(entry: Sequence[Any]) -> Measured:
-    key, register, flips, confusion = entry
+    key, register, flips, confusion, rounds = entry
     maps = tuple((tuple(places), np.array(matrix)) for places, matrix in confusion)
-    return Measured(key, register or key, tuple(flip == "1" for flip in flips), maps)
+    return Measured(key, register or key, tuple(flip == "1" for flip in flips), maps, rounds)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import cirq
 import numpy as np
 
-from qonduit_client.cirq.circuit_serialization import prepared
+from qonduit_client.cirq.circuit_serialization import Prepared, prepared
 from qonduit_client.cirq.cirq_job import QonduitJob, stored_job, stored_jobs
 from qonduit_client.cirq.coroutines import awaited
 from qonduit_client.cirq.job_submission import Run, Shots
@@ -30,6 +30,9 @@ _T = TypeVar("_T")
 
 #: Maximum number of concurrent asynchronous runs of one sampler.
 _AT_A_TIME: Final = 16
+
+#: The largest number of rounds for which a server keeps records.
+_MOST_ROUNDS: Final = 4096
 
 #: Qubits that a server sorts as Cirq does.
 _ORDERED: Final = (cirq.LineQubit, cirq.GridQubit, cirq.NamedQubit)
@@ -58,9 +61,11 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         timeout: seconds per call, after which its jobs are cancelled and `TimedOut` is raised. By default unlimited.
         noise: added to all circuits, as by Cirq's simulators; devices with noise run it.
         simulation: options of the simulation, as of `Client.run`.
+        max_rounds: the maximum number of measurements of a key that a `CircuitOperation` with `repeat_until` measures,
+            in one repetition, up to 4096. A run with more raises `ValueError`.
 
     Raises:
-        ValueError: the first argument is the name of a device, or the seed is invalid.
+        ValueError: max_rounds is invalid, the first argument is the name of a device, or the seed is invalid.
     """
 
     def __init__(
@@ -72,7 +77,11 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         timeout: float | None = None,
         noise: cirq.NOISE_MODEL_LIKE = None,
         simulation: Simulation | None = None,
+        max_rounds: int = 256,
     ) -> None:
+        if not 1 <= operator.index(max_rounds) <= _MOST_ROUNDS:
+            raise ValueError(f"max_rounds must be an integer from 1 to {_MOST_ROUNDS}, got {max_rounds}")
+        self.max_rounds = max_rounds
         self.noise = cirq.NoiseModel.from_noise_model_like(noise)
         if isinstance(client, str) and "/" in client:
             raise ValueError(f"client must be HOST:PORT, got {client!r}; pass a device as device={client!r}")
@@ -269,7 +278,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             names = {each: cirq.LineQubit(place) for place, each in enumerate(qubits)}
             program, qubits = program.unfreeze().transform_qubits(names), list(names.values())
             sums = [each.with_qubits(*(names[qubit] for qubit in each.qubits)) for each in sums]
-        shots = [Shots(each, num_samples) for each in prepared(program, list(cirq.to_resolvers(params)))]
+        shots = [Shots(each, num_samples) for each in self._prepared(program, params)]
         return run.values(shots, observables_of(sums, qubits))
 
     def _batch(
@@ -290,7 +299,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
     ) -> QonduitJob:
         if any(each.repetitions == 0 for each in wanted):
             raise ValueError("repetitions of a submitted circuit must be at least 1, got 0")
-        programs = [list(prepared(self._noisy(each.circuit), list(cirq.to_resolvers(each.sweeps)))) for each in wanted]
+        programs = [self._prepared(self._noisy(each.circuit), each.sweeps) for each in wanted]
         layout = ResultLayout.of(
             [
                 CircuitLayout(each.sweeps, each.repetitions, [own.measurements for own in points])
@@ -311,6 +320,9 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             else [cirq.ResultDict(params=point, records=_nothing(circuit)) for point in cirq.to_resolvers(sweeps)]
             for circuit, sweeps, repetitions in wanted
         ]
+
+    def _prepared(self, circuit: cirq.AbstractCircuit, params: cirq.Sweepable) -> list[Prepared]:
+        return list(prepared(circuit, list(cirq.to_resolvers(params)), self.max_rounds))
 
     def _noisy(self, circuit: cirq.AbstractCircuit) -> cirq.AbstractCircuit:
         return circuit if self.noise == cirq.NO_NOISE else circuit.unfreeze(copy=False).with_noise(self.noise)

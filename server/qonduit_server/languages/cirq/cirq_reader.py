@@ -17,7 +17,7 @@ from qiskit.circuit import Gate, Measure, Reset
 from qiskit.circuit.library import IGate, StatePreparation
 
 from qonduit_server.errors import ProgramError
-from qonduit_server.ir.builder import Block, Builder, Loop, Write
+from qonduit_server.ir.builder import Block, Builder
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.controls import Step
 from qonduit_server.ir.formula import FALSE, TRUE, Formula, bit, conjunction, negation
@@ -25,7 +25,7 @@ from qonduit_server.ir.limits import MAX_DEPTH, MAX_OPERATIONS, too_large
 from qonduit_server.ir.noise import Channel, ReadoutError
 from qonduit_server.languages import gate_modifiers, pauli_strings
 from qonduit_server.languages.cirq import cirq_gates, noise_channels, qubit_ids, subcircuits
-from qonduit_server.languages.cirq.classical_controls import Conditions, Keys, Records, texts
+from qonduit_server.languages.cirq.classical_controls import Conditions, Keys, Record, Records, texts
 from qonduit_server.languages.cirq.gate_parts import (
     Context,
     Parts,
@@ -37,6 +37,7 @@ from qonduit_server.languages.cirq.gate_parts import (
     kind_of,
     unknown,
 )
+from qonduit_server.languages.cirq.loops import Loops, places_of
 from qonduit_server.languages.cirq.qubit_ids import Qubit, qubit
 from qonduit_server.languages.cirq.shared_circuits import CIRCUITS, Shared
 from qonduit_server.languages.cirq.symbols import Symbols
@@ -80,8 +81,11 @@ class _Frame:
     guard: Formula = TRUE
     inverted: bool = False
     conditional: bool = False
-    #: Whether the circuit is nested in another.
+    #: Whether the circuit is nested in another, and in a loop.
     within: bool = False
+    looping: bool = False
+    #: The number of records that loops keep of each of their keys; see `loops`.
+    records: int = 0
     depth: int = 0
 
     def deeper(self) -> _Frame:
@@ -101,6 +105,7 @@ class _CircuitReader:
         self.symbols = Symbols(inputs, self._used, self._tick, by_name=bool(gate_names))
         self._builder = Builder()
         self._records = Records()
+        self._loops = Loops(self._builder, self._records)
         self._places: dict[Qubit, int] = {}
         #: IR qubits that the current operation acts on.
         self._touched: set[int] = set()
@@ -117,9 +122,8 @@ class _CircuitReader:
         if any(old != new for old, new in order.items()):
             self._builder.renumber(order)
         warnings = (*self._warnings, *unused(self._inputs, self._used))
-        return Circuit(
-            self._builder.finish(), self._records.registers(), warnings, qubit_names=qubit_ids.grid_names(qubits)
-        )
+        registers = (*self._records.registers(), *self._loops.registers())
+        return Circuit(self._builder.finish(), registers, warnings, qubit_names=qubit_ids.grid_names(qubits))
 
     def _tick(self) -> None:
         if time.thread_time() > self._deadline:
@@ -158,7 +162,9 @@ class _CircuitReader:
             case "SingleQubitPauliStringGateOperation":
                 self._gate(fields.get("pauli"), [fields.get("qubit")], frame)
             case "TaggedOperation":
-                self._operation(fields.get("sub_operation"), frame.deeper())
+                places = places_of(fields, frame.looping and not frame.records)
+                inner = replace(frame.deeper(), records=places or frame.records)
+                self._operation(fields.get("sub_operation"), inner)
             case "ClassicallyControlledOperation":
                 self._conditional(fields, frame.deeper())
             case "ControlledOperation":
@@ -317,7 +323,7 @@ class _CircuitReader:
             )
         values = self._measure(places, frame, errors)
         record = tuple(negation(each) if flip else each for each, flip in zip(values, flips, strict=True))
-        self._records.add(frame.keys, text(fields.get("key", ""), "a measurement key"), record)
+        self._record(fields, record, frame)
 
     def _pauli_measurement(self, fields: Node, qubits: list[object], frame: _Frame) -> None:
         letters, phase = cirq_gates.pauli_letters(fields.get("observable"))
@@ -331,8 +337,11 @@ class _CircuitReader:
         (value,) = self._measure((places[target],), frame)
         for gate, own in gate_modifiers.inverse(change):
             self._builder.append(frame.guard, gate, [places[place] for place in own])
-        key = text(fields.get("key", ""), "a measurement key")
-        self._records.add(frame.keys, key, (negation(value) if phase else value,))
+        self._record(fields, (negation(value) if phase else value,), frame)
+
+    def _record(self, fields: Node, record: Record, frame: _Frame) -> None:
+        key = self._records.add(frame.keys, text(fields.get("key", ""), "a measurement key"), record)
+        self._loops.push(key)
 
     def _measure(
         self, places: tuple[int, ...], frame: _Frame, errors: Mapping[int, ReadoutError] = _NO_ERRORS
@@ -399,38 +408,16 @@ class _CircuitReader:
         self._no_inverse("a loop", frame)
         if frame.conditional:
             raise wrong("Cirq has no loop under a classical condition")
-        builder, records = self._builder, self._records
-        outer, clbits, before = builder.block, builder.clbits, records.copy()
-        # Read one iteration and discard it, to find the keys that an iteration measures.
-        builder.block = Block()
-        self.circuit(circuit, replace(frame, keys=frame.keys.inner(path, names)))
-        changed = [key for key, each in records.of.items() if len(each) != len(before.of.get(key, ()))]
-        builder.block, builder.clbits, self._records = outer, clbits, (records := before)
-        records.uncounted.update(changed)
-        homes = {key: builder.add_clbits(records.sizes[key]) for key in changed if key in records.of}
-        for key, own in homes.items():
-            self._write(own, records.of[key][-1])
-            records.of[key].append(tuple(map(bit, own)))
-        (go,) = builder.add_clbits(1)
-        builder.append(TRUE, Write(go, TRUE))
-        builder.block = Block()
-        keys = frame.keys.inner(path, names)
-        self.circuit(circuit, replace(frame, keys=keys))
-        done = Conditions(records, keys, True, self._tick).formula(until)
-        fresh = frozenset[int]().union(*(each.bits for key in changed for each in records.of[key][-1]))
-        if done != TRUE and not done.bits & fresh:
-            raise wrong("a loop never ends: its condition does not depend on its measurements")
-        for key, own in homes.items():
-            self._write(own, records.of[key][-1])
-            records.of[key].append(tuple(bit(place) for place in own))
-        builder.append(TRUE, Write(go, negation(done)))
-        body, builder.block = builder.block, outer
-        builder.append(TRUE, Loop(bit(go), body))
-        frame.keys.pending.update(keys.measured)
+        keys = Keys()
 
-    def _write(self, clbits: tuple[int, ...], record: tuple[Formula, ...]) -> None:
-        for clbit, formula in zip(clbits, record, strict=True):
-            self._builder.append(TRUE, Write(clbit, formula))
+        def iteration() -> Formula:
+            nonlocal keys
+            keys = frame.keys.inner(path, names)
+            self.circuit(circuit, replace(frame, keys=keys, looping=True))
+            return Conditions(self._records, keys, True, self._tick).formula(until)
+
+        self._loops.repeat(iteration, 0 if frame.looping else frame.records)
+        frame.keys.pending.update(keys.measured)
 
 
 def _pauli_string(fields: Node, pairs: list[list[object]]) -> tuple[str, list[Step]]:

@@ -73,14 +73,15 @@ class Records:
         #: Keys with an unknown number of measurements.
         self.uncounted: set[str] = set()
 
-    def add(self, keys: Keys, written: str, record: Record) -> None:
-        """Record a measurement under a key as its circuit writes it."""
+    def add(self, keys: Keys, written: str, record: Record) -> str:
+        """Record a measurement under a key as its circuit writes it; return the key in the whole program."""
         *path, name = written.split(":")
         full = joined((*keys.path, *path), keys.name(name))
         if self.sizes.setdefault(full, len(record)) != len(record):
             raise wrong(f"the key {full!r} is measured on {self.sizes[full]} qubits, and elsewhere on {len(record)}")
         self.of.setdefault(full, []).append(record)
         keys.pending[full] = len(keys.path) + len(path)
+        return full
 
     def copy(self) -> Records:
         """Return a copy of the records so far."""
@@ -88,6 +89,10 @@ class Records:
         copied.of = {key: list(records) for key, records in self.of.items()}
         copied.sizes, copied.uncounted = dict(self.sizes), set(self.uncounted)
         return copied
+
+    def restore(self, before: Records) -> None:
+        """Forget the records since a copy was made."""
+        self.of, self.sizes, self.uncounted = before.of, before.sizes, before.uncounted
 
     def registers(self) -> tuple[ClassicalRegister, ...]:
         """Return a register for each key, with its last measurement; the first qubit is bit 0."""
