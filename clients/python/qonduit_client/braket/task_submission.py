@@ -54,14 +54,14 @@ class Run:
     def __init__(self, handle: JobHandle, target: str) -> None:
         self.handle = handle
         self.name = f"{target}/jobs/{handle.id}"
-        self._results: dict[int, Result] | None = None
+        self._results: list[Result] | None = None
         self._lock = Lock()
 
-    def results(self) -> dict[int, Result]:
-        """Return all results of the ended job, by their ids."""
+    def results(self) -> list[Result]:
+        """Return all results of the ended job."""
         with self._lock:
             if self._results is None:
-                self._results = {result.id: result for result in self.handle.stored_results()}
+                self._results = self.handle.stored_results()
             return self._results
 
 
@@ -109,11 +109,13 @@ class Running:
         if len(job.program_runs) <= self.place:
             job = self.run.handle.job()
         own = job.program_runs[self.place]
+        if own.state == JobState.JOB_STATE_FAILED and not own.HasField("failure"):
+            job = self.run.handle.job()  # the event of a job with many programs has room for some failures only
         if own.state != JobState.JOB_STATE_SUCCEEDED:
             if job.state == JobState.JOB_STATE_CANCELLED:
                 raise JobCancelled(job)
             raise JobFailed(self.failure(job), job)
-        results = [self.run.results()[each] for each in own.result_ids]
+        results = [each for each in self.run.results() if each.message.program_id == own.program_id]
         counts = next(each for each in results if not each.message.HasField("statevector"))
         counts.further = [each for each in results if each is not counts]
         return ProgramOutcome(self.plan, counts, job, self.seed)

@@ -22,6 +22,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
+from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message
 from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
@@ -210,9 +211,10 @@ def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "
         lambda row: (row.created_at, row.id),
         lambda row: len(row.program_runs) + len(row.spec or b"") + len(row.failure or b"") + len(row.name or "") + 200,
     )
-    exact, earlier_token = cursor.cut(
-        [job_message(row) for row in kept], lambda job: (microseconds(job.created_at), job.id), sent_bytes
-    )
+    found = [job_message(row) for row in kept]
+    for job in found:
+        shorten_runs(job)
+    exact, earlier_token = cursor.cut(found, lambda job: (microseconds(job.created_at), job.id), sent_bytes)
     return Page(exact, earlier_token or token)
 
 

@@ -3,13 +3,13 @@
 
 JobSpec and Job have the same fields under the same numbers, so each can be parsed from the bytes of the other. An
 option larger than `INLINE_BYTES` is stored by its SHA-256 (see large_options); except in a task, a reference replaces
-it.
+it. So are the largest of the others, where the options together would exceed the bound of a spec (see job_sizes).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
@@ -19,11 +19,14 @@ from qonduit.v1.job_pb2 import Job, JobType, OptionReference
 from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit_server.errors import NotFound
 from qonduit_server.store.jobs import large_options
+from qonduit_server.store.jobs.job_sizes import SPEC_BYTES
 
 #: A larger option is stored by its SHA-256. Inputs take about 25 bytes per number, so about 150 numbers fit.
 INLINE_BYTES: Final = 4096
 #: The options that may be large. Each has a field "NAME_reference" beside it, in JobSpec and in Job.
 LARGE: Final = ("inputs", "noise_model", "estimator", "parameter_sets", "program_options")
+#: An option that a reference would not make smaller.
+_SMALLEST_STORED: Final = 96
 _NAMES_BYTES: Final = 1024
 
 
@@ -56,25 +59,29 @@ def job_of(spec: JobSpec) -> Job:
 
 
 def pack(spec: JobSpec) -> PackedSpec:
-    """Replace each large option with a reference."""
-    # Most specs are small as a whole.
-    large = [field for field in LARGE if _size(spec, field) > INLINE_BYTES] if spec.ByteSize() > INLINE_BYTES else ()
+    """Replace large options with references, so that the spec has at most `SPEC_BYTES`."""
     points = {-1: _points(spec.parameter_sets)} | {
         options.index: _points(options.parameter_sets)
         for options in spec.program_options
         if options.HasField("parameter_sets")
     }
-    if not large:
+    if spec.ByteSize() <= INLINE_BYTES:  # most specs
         return PackedSpec(spec, {}, points)
     packed = JobSpec()
     packed.CopyFrom(spec)
     options: dict[str, bytes] = {}
-    for field in large:
+    references: list[tuple[OptionReference, list[str]]] = []
+    for size, field in sorted(((_size(spec, field), field) for field in LARGE), reverse=True):
+        if size <= INLINE_BYTES and (size <= _SMALLEST_STORED or packed.ByteSize() <= SPEC_BYTES):
+            break
         data = _data(spec, field)
-        reference = _reference(data, spec, field)
+        reference = getattr(packed, f"{field}_reference")
+        names = _describe(reference, data, spec, field)
         options[reference.sha256] = data
+        references.append((reference, names))
         packed.ClearField(field)
-        getattr(packed, f"{field}_reference").CopyFrom(reference)
+    for reference, names in references:
+        reference.names.extend(_fitting(names, min(_NAMES_BYTES, SPEC_BYTES - packed.ByteSize())))
     return PackedSpec(packed, options, points)
 
 
@@ -125,7 +132,7 @@ def _is_repeated(field: str) -> bool:
 
 def _size(spec: JobSpec, field: str) -> int:
     value = getattr(spec, field)
-    return sum(each.ByteSize() for each in value) if _is_repeated(field) else int(value.ByteSize())
+    return JobSpec(**{field: value}).ByteSize() if _is_repeated(field) else int(value.ByteSize())
 
 
 def _data(spec: JobSpec, field: str) -> bytes:
@@ -143,9 +150,11 @@ def _merge(spec: JobSpec, field: str, data: bytes) -> None:
         getattr(spec, field).ParseFromString(data)
 
 
-def _reference(data: bytes, spec: JobSpec, field: str) -> OptionReference:
-    reference = OptionReference(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    names: Iterable[str] = ()
+def _describe(reference: OptionReference, data: bytes, spec: JobSpec, field: str) -> list[str]:
+    """Set the fields of a reference, except its names; return these."""
+    reference.size_bytes = len(data)
+    reference.sha256 = hashlib.sha256(data).hexdigest()
+    names: list[str] = []
     match field:
         case "noise_model":
             model = spec.noise_model
@@ -155,16 +164,18 @@ def _reference(data: bytes, spec: JobSpec, field: str) -> OptionReference:
         case "program_options":
             reference.count = len(spec.program_options)
         case "parameter_sets":
-            names = spec.parameter_sets.names
+            names = list(spec.parameter_sets.names)
             reference.points = _points(spec.parameter_sets)
         case _:
             names = sorted(spec.inputs.fields)
-    names = list(names)
     reference.count = reference.count or len(names)
-    left = _NAMES_BYTES
+    return names
+
+
+def _fitting(names: Iterable[str], size: int) -> Iterator[str]:
+    """Yield the first names that fit into a size in bytes, with the tag and the length of each."""
     for name in names:
-        left -= len(name.encode())
-        if left < 0:
-            break
-        reference.names.append(name)
-    return reference
+        size -= len(name.encode()) + 4
+        if size < 0:
+            return
+        yield name

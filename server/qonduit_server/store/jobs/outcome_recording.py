@@ -21,6 +21,7 @@ from qonduit_server.cost_estimates import run_time_of
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
 from qonduit_server.store.bulk_statements import BulkInsert
 from qonduit_server.store.id_allocation import new_ids
+from qonduit_server.store.jobs.job_sizes import SHORT_TEXT_BYTES, TEXT_BYTES, set_failure, truncate, truncate_failure
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.results import large_results
 from qonduit_server.store.results.buffers import name_of
@@ -28,14 +29,10 @@ from qonduit_server.store.schema import results
 from qonduit_server.store.writer import Transaction
 
 _INSERT_RESULTS: Final = BulkInsert(results, ("id", "job_id", "position", "point", "size", "result"))
-#: Maximum size of an event's text, and of the texts of all failures of a job, in bytes: events and jobs must fit in a
-#: response.
-_TEXT_BYTES: Final = 8192
+#: Maximum size of the texts of all failures of a job, in bytes: a job must fit in a response.
 _FAILURES_BYTES: Final = 1024**2
 #: Maximum number of results that a program run lists: a job must fit in a response, whatever its number of points.
 _MAX_LISTED: Final = 100
-#: Minimum text size of a failure, and maximum size of its other texts, in bytes.
-_SHORT_TEXT_BYTES: Final = 128
 #: The reason that a worker reports after a requested cancel.
 _CANCELLED_REASON: Final = "CANCELLED"
 
@@ -98,7 +95,7 @@ class OutcomeRecorder:
                 if (event.job_id, event.attempt, index) not in ended:
                     self._record_start(entry, index)
             elif kind == "log":
-                event.log.message = _truncate(event.log.message, _TEXT_BYTES)
+                event.log.message = truncate(event.log.message, TEXT_BYTES)
                 self._unit.append(entry, log=event.log)
         return refused
 
@@ -169,7 +166,7 @@ class OutcomeRecorder:
         if run is not None:
             run.state = FAILED
             run.failure.CopyFrom(failure)
-            _truncate_failure(run.failure, _failure_text_limit(entry))
+            truncate_failure(run.failure, _failure_text_limit(entry))
             self._unit.append(entry, program_run=run)
 
     def _record_start(self, entry: JobChange, index: int) -> None:
@@ -181,7 +178,7 @@ class OutcomeRecorder:
     def _record_progress(self, entry: JobChange, progress: float, message: str) -> None:
         if entry.job.progress < progress <= 1.0:
             entry.job.progress = progress
-            self._unit.append(entry, progress=Progress(progress=progress, message=_truncate(message, _TEXT_BYTES)))
+            self._unit.append(entry, progress=Progress(progress=progress, message=truncate(message, TEXT_BYTES)))
 
     def _record_end(self, entry: JobChange, finished: TaskFinished) -> None:
         job = entry.job
@@ -195,31 +192,17 @@ class OutcomeRecorder:
             self._unit.set_open_programs(entry, CANCELLED)
             self._unit.move(entry, CANCELLED)
         else:
-            job.failure.CopyFrom(failure)
-            _truncate_failure(job.failure, _TEXT_BYTES)
+            set_failure(job, failure)
             each = Failure()
             each.CopyFrom(job.failure)
-            _truncate_failure(each, _failure_text_limit(entry))
+            truncate_failure(each, _failure_text_limit(entry))
             self._unit.set_open_programs(entry, FAILED, each)
             self._unit.move(entry, FAILED)
 
 
 def _failure_text_limit(entry: JobChange) -> int:
     """Return the maximum size of one program's failure text: a response contains those of all programs of a job."""
-    return max(_SHORT_TEXT_BYTES, min(_TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs)))
-
-
-def _truncate_failure(failure: Failure, size: int) -> None:
-    failure.message = _truncate(failure.message, size)
-    failure.reason = _truncate(failure.reason, _SHORT_TEXT_BYTES)
-    failure.provider_code = _truncate(failure.provider_code, _SHORT_TEXT_BYTES)
-
-
-def _truncate(text: str, size: int) -> str:
-    """Return a text cut to a maximum size in bytes; three dots mark a cut."""
-    if len(text) * 4 <= size or len(data := text.encode()) <= size:
-        return text
-    return data[: size - 3].decode(errors="ignore") + "..."
+    return max(SHORT_TEXT_BYTES, min(TEXT_BYTES, _FAILURES_BYTES // len(entry.job.program_runs)))
 
 
 def _outcome_index(event: TaskEvent) -> int:

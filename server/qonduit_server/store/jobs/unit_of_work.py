@@ -14,6 +14,7 @@ from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
 from qonduit_server.store.bulk_statements import BulkInsert, BulkUpdate, among
+from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
 from qonduit_server.store.notification_bus import StoredEvent
 from qonduit_server.store.schema import devices, events, jobs, providers
@@ -211,6 +212,7 @@ class UnitOfWork:
             self.transaction.queue = True
         change = StateChange(from_state=before, to_state=state, job=job)
         leave_out_large(change.job)
+        shorten_runs(change.job)
         self.queue_event(job, entry.time, is_terminal=ended, state_change=change)
 
     def start(self, entry: JobChange, owner: str, lease_until: int) -> None:
