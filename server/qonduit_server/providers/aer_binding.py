@@ -12,8 +12,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.ir.parameters import Binder
 from qonduit_server.ir.symbolic import is_open
-from qonduit_server.providers.aer_program import AerProgram
+from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.point_binding import PointAngles, expressions_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class AerTemplate:
 
     def bind(self, names: Sequence[str], values: NDArray[np.float64]) -> Callable[[int], AerProgram]:
         """Return a function from points to programs; for the arguments see `SimulatorProvider.bind`."""
+        if self._program.kind is Kind.SHOTS:
+            return self._bind_circuits(names, values)
         program, expressions = self._separated
         angles = PointAngles(expressions, names, values)
         exact: list[Callable[[int], AerProgram]] = []
@@ -51,6 +55,24 @@ class AerTemplate:
 
         def bound(point: int) -> AerProgram:
             return replace(program, angles=angles.at(point), exact=lambda: exactly(point))
+
+        return bound
+
+    def _bind_circuits(self, names: Sequence[str], values: NDArray[np.float64]) -> Callable[[int], AerProgram]:
+        """Return a function from points to programs whose circuits have the values.
+
+        The shots of a point take longer than its circuit, and in control flow Aer counts no place of a gate.
+        """
+        circuit = self._program.circuit
+        assert circuit is not None
+        if not circuit.parameters:
+            return lambda _: self._program
+        parameters = tuple(sorted(each.name for each in circuit.parameters))
+        binder = Binder(Circuit(circuit, (), parameters=parameters), names)
+
+        def bound(point: int) -> AerProgram:
+            (found,) = binder.bind(values[point : point + 1])
+            return replace(self._program, circuit=found.quantum)
 
         return bound
 

@@ -7,6 +7,7 @@ import cmath
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -137,6 +138,21 @@ class AerExecution:
             self._outcome(program, results[place], run.shots, run.seed, seconds)
             for place, (program, run) in enumerate(zip(programs, runs, strict=True))
         ]
+
+    def run_each(self, runs: Sequence[SmallRun]) -> Iterator[Outcome | RunError | RunProgress]:
+        """Run programs that have seeds of their own: adjacent small ones in calls of about `_SLICE_SECONDS`."""
+        start, size = 0, 16
+        while start < len(runs):
+            own = [*takewhile(lambda run: self.is_small(run.compiled), runs[start : start + size])]
+            if not own:
+                run = runs[start]
+                yield from self.run([run.compiled], run.shots, run.seed)
+                start += 1
+                continue
+            began = time.perf_counter()
+            yield from self.run_small(own)
+            start += len(own)
+            size = max(2, int(len(own) * _SLICE_SECONDS / max(time.perf_counter() - began, 1e-4)))
 
     def _probabilities(self, program: AerProgram, most_bits: int) -> Mapping[int, float] | None:
         deferred, circuit = program.deferred, program.circuit

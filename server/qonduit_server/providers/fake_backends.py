@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,16 +27,26 @@ from qonduit_server.providers.provider import (
     CompiledCircuit,
     CompileOptions,
     RunProgress,
+    SmallRun,
     check_memory,
     distant_seed,
     installed_version,
     most_qubits,
 )
-from qonduit_server.providers.shaped_devices import ShapedCircuit, ShapedDevices, compiled_metadata, described_width
+from qonduit_server.providers.shaped_devices import (
+    ShapedCircuit,
+    ShapedDevices,
+    compiled_metadata,
+    described_width,
+    shaped,
+)
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from qiskit.circuit import QuantumCircuit
 
+    from qonduit_server.providers.aer_binding import AerTemplate
     from qonduit_server.providers.aer_program import AerProgram
     from qonduit_server.providers.backend_errors import BackendErrors
     from qonduit_server.providers.readout import FinalReadout
@@ -97,6 +107,7 @@ class FakeBackends(ShapedDevices[Backend]):
     def compile_native(self, circuit: Circuit, shape: Backend, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit to a backend's coupling map and gates."""
         from qonduit_server.providers.active_qubits import each_operation, levels, reduced
+        from qonduit_server.providers.aer_binding import AerTemplate
         from qonduit_server.providers.aer_circuits import has_blocks
         from qonduit_server.providers.aer_compiler import block_of
         from qonduit_server.providers.aer_program import AerProgram, Kind
@@ -123,16 +134,20 @@ class FakeBackends(ShapedDevices[Backend]):
             amplitudes = 1 << _AXES[method] * len(active)
             program = AerProgram(Kind.SHOTS, small, method, block=block_of(small, options.shots, amplitudes))
             need += memory_of_shots(method, len(active), BYTES_PER_AMPLITUDE)
+        runnable: AerProgram | AerTemplate | None = None
         if program is not None:
-            program = replace(program, noise=errors.noise_model(each_operation(native), active))
+            runnable = program = replace(program, noise=errors.noise_model(each_operation(native), active))
+            if circuit.parameters:
+                runnable = AerTemplate(program)
+        parameters = tuple(sorted(each.name for each in native.parameters))
         return CompiledCircuit(
-            ShapedCircuit(program, meta_data),
+            ShapedCircuit(runnable, meta_data),
             len(active),
             need,
             circuits=int(program is not None),
             operations=lambda: levels(small),
             sliceable=program is not None and program.kind is Kind.SHOTS,
-            circuit=lambda: replace(circuit, quantum=native),
+            circuit=lambda: replace(circuit, quantum=native, parameters=parameters),
         )
 
     @staticmethod
@@ -177,30 +192,87 @@ class FakeBackends(ShapedDevices[Backend]):
         try:
             native = compiler.run(quantum)
         except QiskitError as error:
+            if quantum.parameters:
+                raise
             raise DeviceError(
                 "UNSUPPORTED_CONSTRUCT", f"Qiskit cannot compile the program for IBM/{device}: {error.message}"
             ) from error
         return native, list(native.layout.initial_index_layout(filter_ancillas=True))
 
     def run_native(
-        self, native: AerProgram, shots: int, seed: int | None
+        self, natives: Sequence[AerProgram], shots: int, seeds: Sequence[int | None]
     ) -> Iterator[Outcome | RunError | RunProgress]:
-        """Run a program of Aer."""
-        assert native.circuit is not None
-        if seed is None:
-            seed = int.from_bytes(os.urandom(4))
-        compiled = CompiledCircuit(native, native.circuit.num_qubits)
-        for found in self._execution.run([compiled], shots, distant_seed(seed)):
+        """Run programs of Aer: small ones together, because a call with a noise model takes 20 ms."""
+        own = [int.from_bytes(os.urandom(4)) if seed is None else seed for seed in seeds]
+        runs = [
+            SmallRun(_runnable(native), shots, distant_seed(seed)) for native, seed in zip(natives, own, strict=True)
+        ]
+        rest = iter(own)
+        for found in self._execution.run_each(runs):
+            if isinstance(found, RunProgress):
+                yield found
+                continue
+            seed = next(rest)
             yield replace(found, meta_data={**found.meta_data, "seed": seed}) if isinstance(found, Outcome) else found
 
     def exact(self, native: AerProgram) -> Mapping[int, float] | None:
         """Return the exact distribution of a circuit that runs as one density matrix."""
-        from qonduit_server.providers.aer_program import Kind
-
-        if native.kind is not Kind.PROBABILITIES:
-            return None
-        (found,) = self._execution.distributions([native], MOST_EXACT_BITS)
+        (found,) = self._execution.distributions([_with_probabilities(native)], MOST_EXACT_BITS)
         return found
+
+    def exact_distributions(
+        self, device: str, compiled: Sequence[CompiledCircuit]
+    ) -> Iterator[Mapping[int, float] | None]:
+        """Yield the exact distribution of each circuit, many points of a template at a time."""
+        self.load()
+        programs = [shaped(each).native for each in compiled]
+        if None in programs:
+            yield from super().exact_distributions(device, compiled)
+        else:
+            yield from self._execution.distributions(map(_with_probabilities, programs), MOST_EXACT_BITS)
+
+    def binds(self, device: str) -> bool:
+        """Return True; see `SimulatorProvider`."""
+        return True
+
+    def bind(
+        self, device: str, template: CompiledCircuit, names: Sequence[str], values: NDArray[np.float64]
+    ) -> Callable[[int], CompiledCircuit]:
+        """Return a function from points to compiled circuits; see `SimulatorProvider`."""
+        from qonduit_server.ir.parameters import Binder
+
+        circuit = shaped(template)
+        assert template.circuit is not None
+        native = template.circuit()
+        binder: list[Binder] = []
+
+        def bound_circuit(point: int) -> Circuit:
+            if not native.parameters:
+                return native
+            if not binder:
+                binder.append(Binder(native, names))
+            (found,) = binder[0].bind(values[point : point + 1])
+            return found
+
+        program = circuit.native.bind(names, values) if circuit.native is not None else None
+
+        def bound(point: int) -> CompiledCircuit:
+            own = replace(circuit, native=None if program is None else program(point))
+            return replace(template, native=own, circuit=lambda: bound_circuit(point))
+
+        return bound
+
+
+def _runnable(native: AerProgram) -> CompiledCircuit:
+    assert native.circuit is not None
+    return CompiledCircuit(native, native.circuit.num_qubits)
+
+
+def _with_probabilities(native: AerProgram) -> AerProgram | None:
+    """Return a program if it gives exact probabilities; None for others."""
+    from qonduit_server.providers.aer_program import Kind
+
+    return native if native.kind is Kind.PROBABILITIES else None
 
 
 def _method(qubits: int, ends: bool, wanted: str) -> str:

@@ -164,7 +164,8 @@ class SimulatorProvider(Protocol):
     ) -> Callable[[int], CompiledCircuit]:
         """Return a function from points to compiled circuits, which differ from the template in angles of gates alone.
 
-        They give what compiling the circuits with these angles gives. Adjacent ones may be run in one call of the SDK.
+        They give what compiling the circuits with these angles gives, except where a compiler to native gates merges
+        more gates if these have values. Adjacent ones may be run in one call of the SDK.
 
         Args:
             device: one that binds.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
@@ -16,7 +17,7 @@ from qonduit.v1.simulation_pb2 import SimulationMethod
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.providers.point_binding import OneByOne
+from qonduit_server.providers.point_binding import OneByOne, compiling
 from qonduit_server.providers.provider import (
     DEFAULTS,
     CompiledCircuit,
@@ -103,11 +104,17 @@ class ShapedDevices(OneByOne, ABC, Generic[S]):
 
     @abstractmethod
     def compile_native(self, circuit: Circuit, shape: S, options: CompileOptions) -> CompiledCircuit:
-        """Compile a circuit without noise that is not wider than the device."""
+        """Compile a circuit without noise that is not wider than the device.
+
+        Raises:
+            NotSymbolic: the circuit has parameters, and its compilation needs their values.
+        """
 
     @abstractmethod
-    def run_native(self, native: Any, shots: int, seed: int | None) -> Iterator[Outcome | RunError | RunProgress]:
-        """Run one circuit in the form that `compile_native` gave it, with one outcome at the end."""
+    def run_native(
+        self, natives: Sequence[Any], shots: int, seeds: Sequence[int | None]
+    ) -> Iterator[Outcome | RunError | RunProgress]:
+        """Run circuits in the form that `compile_native` gave them, with one outcome or error each, in order."""
 
     @abstractmethod
     def exact(self, native: Any) -> Mapping[int, float] | None:
@@ -160,35 +167,47 @@ class ShapedDevices(OneByOne, ABC, Generic[S]):
 
         if has_noise(circuit.quantum):
             raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{self.name}/{device} has noise of its own, and takes no other")
-        return self.compile_native(circuit, shape, options)
+        with compiling(circuit):
+            return self.compile_native(circuit, shape, options)
 
     def run(
         self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run compiled circuits, one after another; see `SimulatorProvider`."""
         self.load()
-        for place, each in enumerate(compiled):
-            circuit = each.native
-            assert isinstance(circuit, ShapedCircuit)
-            if circuit.native is None:
-                yield Outcome({0: shots}, {**self._metadata, **circuit.meta_data})
-                continue
-            for found in self.run_native(circuit.native, shots, program_seed(seed, place)):
-                if isinstance(found, Outcome):
-                    yield Outcome(found.counts, {**found.meta_data, **self._metadata, **circuit.meta_data})
+        circuits = [shaped(each) for each in compiled]
+        for is_run, group in groupby(range(len(circuits)), lambda place: circuits[place].native is not None):
+            places = list(group)
+            found: Iterator[Outcome | RunError | RunProgress] = iter([Outcome({0: shots})] * len(places))
+            if is_run:
+                seeds = [program_seed(seed, place) for place in places]
+                found = self.run_native([circuits[place].native for place in places], shots, seeds)
+            rest = iter(places)
+            for each in found:
+                if isinstance(each, RunProgress):
+                    yield each
+                    continue
+                meta_data = circuits[next(rest)].meta_data
+                if isinstance(each, Outcome):
+                    yield Outcome(each.counts, {**each.meta_data, **self._metadata, **meta_data})
                 else:
-                    yield found
+                    yield each
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return the exact distribution of a circuit that runs as one density matrix; see `SimulatorProvider`."""
         self.load()
-        circuit = compiled.native
-        assert isinstance(circuit, ShapedCircuit)
+        circuit = shaped(compiled)
         return {0: 1.0} if circuit.native is None else self.exact(circuit.native)
 
     def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
         """Refuse: a noisy circuit has no statevector."""
         raise DeviceError("NO_STATEVECTOR", f"{self.name}/{device} does not support statevectors")
+
+
+def shaped(compiled: CompiledCircuit) -> ShapedCircuit:
+    """Return the circuit of a shaped device in its own form."""
+    assert isinstance(compiled.native, ShapedCircuit)
+    return compiled.native
 
 
 def described_width(name: str, num_qubits: int, width: int, memory_bytes: int) -> SimulationMethod:

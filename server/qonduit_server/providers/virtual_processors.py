@@ -186,12 +186,14 @@ class VirtualProcessors(ShapedDevices[Processor]):
         return TRAJECTORIES, _Trajectories(noisy, native.clbits, qubits), need
 
     def run_native(
-        self, native: _Trajectories | CompiledCircuit, shots: int, seed: int | None
+        self, natives: Sequence[_Trajectories | CompiledCircuit], shots: int, seeds: Sequence[int | None]
     ) -> Iterator[Outcome | RunError | RunProgress]:
-        """Run a circuit as trajectories or as a density matrix."""
-        if isinstance(native, _Trajectories):
-            return self._sample(native, shots, seed)
-        return self._density.run(self._density.device, [native], shots, seed)
+        """Run circuits as trajectories or as density matrices."""
+        for native, seed in zip(natives, seeds, strict=True):
+            if isinstance(native, _Trajectories):
+                yield from self._sample(native, shots, seed)
+            else:
+                yield from self._density.run(self._density.device, [native], shots, seed)
 
     def exact(self, native: _Trajectories | CompiledCircuit) -> Mapping[int, float] | None:
         """Return the exact distribution of a circuit that runs as one density matrix."""
