@@ -6,7 +6,7 @@ Stabilizer simulators run these circuits at any width. For providers that have s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -94,6 +94,35 @@ def clifford_content(quantum: QuantumCircuit) -> CliffordContent:
         elif name not in _PASSIVE and name not in ("measure", "reset") and clifford_gates(operation) is None:
             return CliffordContent(f"gate {name} at {_at(where)}", noisy)
     return CliffordContent("", noisy)
+
+
+def open_gates(quantum: QuantumCircuit) -> list[Instruction] | None:
+    """Return the gates with parameters without a value, if all else is for a stabilizer simulator; None if it is not.
+
+    Gates that the program defines are left out: their parts have the parameters.
+    """
+    found: list[Instruction] = []
+    for operation, _ in _operations(quantum, range(quantum.num_qubits)):
+        if isinstance(operation, Channel):
+            if operation.paulis is None:
+                return None
+        elif isinstance(operation, ReadoutError) or operation.name in (*_PASSIVE, "measure", "reset"):
+            continue
+        elif not any(map(is_open, operation.params)):
+            if clifford_gates(operation) is None:
+                return None
+        elif getattr(operation, "_standard_gate", None) is not None:
+            if operation.num_qubits > _MATRIX_QUBITS:
+                return None
+            found.append(operation)
+    return found
+
+
+def is_clifford_at(gate: Instruction, angles: Sequence[float]) -> bool:
+    """Return whether a standard gate is a Clifford gate with these parameters; see `clifford_gates`."""
+    own = gate.to_mutable()
+    own.params = list(angles)
+    return _of_matrix(own.to_matrix()) is not None
 
 
 def _operations(block: QuantumCircuit, numbers: range | list[int]) -> Iterator[tuple[Instruction, list[int]]]:

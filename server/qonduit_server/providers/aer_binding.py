@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.ir.parameters import Binder
+from qonduit_server.ir.clifford import is_clifford_at
+from qonduit_server.ir.parameters import Binder, bind
 from qonduit_server.ir.symbolic import is_open
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.point_binding import PointAngles, expressions_of
@@ -21,9 +23,38 @@ from qonduit_server.providers.point_binding import PointAngles, expressions_of
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from qiskit.circuit import ParameterExpression
+    from qiskit.circuit import Instruction, ParameterExpression, QuantumCircuit
 
     from qonduit_server.ir.expressions import Expressions
+    from qonduit_server.providers.provider import CompileOptions
+
+
+class CliffordPoints:
+    """The points at which a circuit has Clifford gates only: another method than that of the template runs these.
+
+    Args:
+        circuit: with parameters; all gates without them are Clifford gates.
+        options: of its compilation.
+        gates: those with parameters.
+    """
+
+    def __init__(self, circuit: Circuit, options: CompileOptions, gates: Sequence[Instruction]) -> None:
+        self._circuit = circuit
+        self.options = options
+        self._gates = gates
+        self._expressions = expressions_of([parameter for gate in gates for parameter in gate.params])
+
+    def bind(self, names: Sequence[str], values: NDArray[np.float64]) -> Callable[[int], Circuit | None]:
+        """Return a function from points to circuits with the values; None at points with other gates."""
+        angles = PointAngles(self._expressions, names, values)
+
+        def bound(point: int) -> Circuit | None:
+            rest = iter(angles.at(point))
+            if not all(is_clifford_at(gate, [*islice(rest, len(gate.params))]) for gate in self._gates):
+                return None
+            return bind(self._circuit, dict(zip(names, values[point].tolist(), strict=True)))
+
+        return bound
 
 
 class AerTemplate:
@@ -32,18 +63,21 @@ class AerTemplate:
     Args:
         program: the gates of its circuit have expressions as parameters.
         exact: returns the program that gives its exact probabilities; None without one.
+        clifford: the points that are compiled by themselves.
     """
 
-    def __init__(self, program: AerProgram, exact: Callable[[AerProgram], AerProgram | None] | None = None) -> None:
+    def __init__(
+        self,
+        program: AerProgram,
+        exact: Callable[[AerProgram], AerProgram | None] | None = None,
+        clifford: CliffordPoints | None = None,
+    ) -> None:
         self._program = program
         self._make_exact = exact
+        self.clifford = clifford
 
     def bind(self, names: Sequence[str], values: NDArray[np.float64]) -> Callable[[int], AerProgram]:
         """Return a function from points to programs; for the arguments see `SimulatorProvider.bind`."""
-        if self._program.kind is Kind.SHOTS:
-            return self._bind_circuits(names, values)
-        program, expressions = self._separated
-        angles = PointAngles(expressions, names, values)
         exact: list[Callable[[int], AerProgram]] = []
 
         def exactly(point: int) -> AerProgram | None:
@@ -53,26 +87,30 @@ class AerTemplate:
                 exact.append(self._exact.bind(names, values))
             return exact[0](point)
 
-        def bound(point: int) -> AerProgram:
-            return replace(program, angles=angles.at(point), exact=lambda: exactly(point))
+        if self._program.kind is Kind.SHOTS:
+            circuit = self._bind_circuit(names, values)
+            if self._program.final is None:  # the exact probabilities are those of the circuit
+                return lambda point: replace(self._program, circuit=circuit(point))
+            return lambda point: replace(self._program, circuit=circuit(point), exact=lambda: exactly(point))
+        program, expressions = self._separated
+        angles = PointAngles(expressions, names, values)
+        return lambda point: replace(program, angles=angles.at(point), exact=lambda: exactly(point))
 
-        return bound
-
-    def _bind_circuits(self, names: Sequence[str], values: NDArray[np.float64]) -> Callable[[int], AerProgram]:
-        """Return a function from points to programs whose circuits have the values.
+    def _bind_circuit(self, names: Sequence[str], values: NDArray[np.float64]) -> Callable[[int], QuantumCircuit]:
+        """Return a function from points to circuits that have the values.
 
         The shots of a point take longer than its circuit, and in control flow Aer counts no place of a gate.
         """
         circuit = self._program.circuit
         assert circuit is not None
         if not circuit.parameters:
-            return lambda _: self._program
+            return lambda _: circuit
         parameters = tuple(sorted(each.name for each in circuit.parameters))
         binder = Binder(Circuit(circuit, (), parameters=parameters), names)
 
-        def bound(point: int) -> AerProgram:
+        def bound(point: int) -> QuantumCircuit:
             (found,) = binder.bind(values[point : point + 1])
-            return replace(self._program, circuit=found.quantum)
+            return found.quantum
 
         return bound
 

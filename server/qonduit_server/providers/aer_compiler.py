@@ -14,13 +14,13 @@ from qiskit_aer.library import SaveProbabilities, SaveStatevector
 from qonduit_server.capabilities import chooses_method
 from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.ir.clifford import clifford_content
+from qonduit_server.ir.clifford import clifford_content, open_gates
 from qonduit_server.ir.deferral import Deferred, defer
 from qonduit_server.ir.noise import has_noise
 from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.ir.unitary import unitary_part
 from qonduit_server.providers import aer_methods as methods
-from qonduit_server.providers.aer_binding import AerTemplate
+from qonduit_server.providers.aer_binding import AerTemplate, CliffordPoints
 from qonduit_server.providers.aer_circuits import AerCircuits, has_loops, operations_of
 from qonduit_server.providers.aer_program import AerProgram, Kind
 from qonduit_server.providers.aer_swaps import fewest_swaps
@@ -70,12 +70,24 @@ class AerCompiler:
         if not circuit.parameters:
             return self._compile(circuit, options)
         with compiling(circuit):
-            compiled = self._compile(circuit, options)
+            try:
+                compiled = self._compile(circuit, options)
+            except LimitError as error:  # of a statevector; with values, a circuit may have Clifford gates only
+                raise NotSymbolic(error.message) from error
         program = compiled.native
         assert isinstance(program, AerProgram)
-        if program.kind is Kind.SHOTS:
-            raise NotSymbolic("Aer binds the angles of circuits that it runs once")
-        return replace(compiled, native=AerTemplate(program, self._exact))
+        clifford = None
+        if self._prefers_stabilizer(circuit.quantum, options) and (gates := open_gates(circuit.quantum)) is not None:
+            clifford = CliffordPoints(circuit, options, gates)
+        return replace(compiled, native=AerTemplate(program, self._exact, clifford))
+
+    def _prefers_stabilizer(self, quantum: QuantumCircuit, options: CompileOptions) -> bool:
+        """Return whether a circuit gets the stabilizer method if it has Clifford gates only."""
+        return (
+            chooses_method(options.simulation)
+            and quantum.num_qubits > methods.SMALL_QUBITS
+            and methods.STABILIZER in self._offered
+        )
 
     def _compile(self, circuit: Circuit, options: CompileOptions) -> CompiledCircuit:
         quantum, simulation = circuit.quantum, options.simulation
@@ -86,11 +98,11 @@ class AerCompiler:
             return self._statevector(quantum, options, limit)
         final = final_readout(quantum) if noisy or not automatic else None
         obstacle = None
-        if simulation.method == methods.STABILIZER or (automatic and quantum.num_qubits > methods.SMALL_QUBITS):
-            if circuit.parameters:
-                raise NotSymbolic("whether the gates are Clifford gates depends on their angles")
-            stabilizer = methods.STABILIZER in self._offered
-            obstacle = clifford_content(quantum).obstacle if stabilizer else None
+        if simulation.method == methods.STABILIZER and circuit.parameters:
+            raise NotSymbolic("whether the gates are Clifford gates depends on their angles")
+        if simulation.method == methods.STABILIZER or self._prefers_stabilizer(quantum, options):
+            # A gate whose angle has no value yet is one, too; see CliffordPoints.
+            obstacle = clifford_content(quantum).obstacle
             if noisy and final is None and obstacle == "" and has_loops(quantum):
                 obstacle = "noise of a circuit with a loop"
         traits = methods.Traits(quantum.num_qubits, noisy, final is not None, obstacle, options.shots)

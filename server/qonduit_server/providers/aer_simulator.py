@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qonduit_server.providers.aer_binding import AerTemplate
     from qonduit_server.providers.aer_compiler import AerCompiler
     from qonduit_server.providers.aer_execution import AerExecution
 
@@ -168,10 +169,18 @@ class AerSimulator:
         self, device: str, template: CompiledCircuit, names: Sequence[str], values: NDArray[np.float64]
     ) -> Callable[[int], CompiledCircuit]:
         """Return a function from points to compiled circuits; see `SimulatorProvider`."""
-        native: Any = template.native
+        native: AerTemplate = template.native  # type: ignore[assignment]
         run = native.bind(names, values)
-        if template.evolution is None:
-            return lambda point: replace(template, native=run(point))
         evolution = template.evolution
-        evolve = evolution.native.bind(names, values)
-        return lambda point: replace(template, native=run(point), evolution=replace(evolution, native=evolve(point)))
+        evolve = None if evolution is None else evolution.native.bind(names, values)
+        clifford = native.clifford
+        alone = None if clifford is None else clifford.bind(names, values)
+
+        def bound(point: int) -> CompiledCircuit:
+            circuit = None if alone is None else alone(point)
+            if clifford is not None and circuit is not None:
+                return self.compile(circuit, device, clifford.options)
+            own = None if evolve is None else replace(evolution, native=evolve(point))
+            return replace(template, native=run(point), evolution=own)
+
+        return bound

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 import pytest
 from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.circuit import library as qk
+from qiskit.circuit.classical import expr
 from qiskit.circuit.library import get_standard_gate_name_mapping
 
+from qonduit.v1.noise_pb2 import NoiseChannel, NoiseModel
 from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister, Outcome
+from qonduit_server.ir.noise_pass import with_noise
 from qonduit_server.ir.parameters import Binder
 from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.providers.aer_methods import BASIS
@@ -141,10 +145,92 @@ def test_circuits_of_several_templates_keep_their_order(provider: AerSimulator) 
     assert counts(drawn[0]) == counts(drawn[1])
 
 
-@pytest.mark.parametrize(("qubits", "simulation"), [(16, {}), (3, {"method": "stabilizer"})])
-def test_angles_that_decide_the_method_are_not_bound(
-    provider: AerSimulator, qubits: int, simulation: dict[str, str]
-) -> None:
-    options = CompileOptions(simulation=SimulationOptions(**simulation))
+def test_the_stabilizer_method_is_not_bound(provider: AerSimulator) -> None:
+    options = CompileOptions(simulation=SimulationOptions(method="stabilizer"))
     with pytest.raises(NotSymbolic):
-        provider.compile(circuit(("rx",), qubits, qubits), DEVICE, options)
+        provider.compile(circuit(("rx",), 3, 3), DEVICE, options)
+
+
+def dynamic(qubits: int = 2) -> Circuit:
+    """Return a circuit that runs shot by shot: a loop until a measured bit is 0, with angles inside and behind it."""
+    a, b = Parameter("a"), Parameter("b")
+    quantum = QuantumCircuit(qubits, 3)
+    quantum.ry(a, 0)
+    quantum.measure(0, 0)
+    with quantum.while_loop(expr.lift(quantum.clbits[0])):
+        quantum.rx(a * b + 0.4, 1)
+        quantum.h(0)
+        quantum.measure(0, 0)
+    with quantum.if_test(expr.logic_not(quantum.clbits[0])):
+        quantum.ry(b, 0)
+    quantum.measure([0, 1], [1, 2])
+    return Circuit(quantum, (ClassicalRegister("c", (0, 1, 2)),), parameters=("a", "b"))
+
+
+def noisy(qubits: int) -> Circuit:
+    """Return a circuit with a channel, which runs shot by shot if its method is trajectories."""
+    found = circuit(("rx", "cu", "rzz"), qubits, 3)
+    model = NoiseModel()
+    model.gate_errors.add(gates=["rx", "ry"], channel=NoiseChannel(depolarizing=0.1))
+    model.readout_errors.add(prob_1_given_0=0.2)
+    return with_noise(found, model, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "simulation"),
+    [(dynamic, {}), (lambda: noisy(4), {"method": "trajectories"}), (lambda: noisy(4), {"method": "density_matrix"})],
+)
+def test_shots_one_by_one_take_the_angles(
+    provider: AerSimulator, make: Callable[[], Circuit], simulation: dict[str, str]
+) -> None:
+    found = make()
+    values = np.random.default_rng(2).uniform(-3, 3, (3, len(found.parameters)))
+    options = CompileOptions(simulation=SimulationOptions(**simulation))
+    template = provider.compile(found, DEVICE, options)
+    bind = provider.bind(DEVICE, template, found.parameters, values)
+    ours = [bind(point) for point in range(3)]
+    theirs = [provider.compile(each, DEVICE, options) for each in Binder(found).bind(values)]
+    drawn = [
+        counts([each for each in provider.run(DEVICE, own, 500, 5) if isinstance(each, Outcome)])
+        for own in (ours, theirs)
+    ]
+    assert drawn[0] == drawn[1]
+    assert len({str(each) for each in drawn[0]}) == 3
+    for one, other in zip(*(provider.exact_distributions(DEVICE, own) for own in (ours, theirs)), strict=True):
+        assert (one is None) == (other is None) == (make is dynamic)
+        if one is not None:
+            assert one == pytest.approx(other, abs=1e-12)
+
+
+def test_points_of_wide_circuits_have_the_method_of_their_values(provider: AerSimulator) -> None:
+    """With 16 qubits and Clifford gates only, a job would be simulated by its tableau: so is such a point."""
+    quantum = QuantumCircuit(16, 16)
+    a, b = Parameter("a"), Parameter("b")
+    for qubit in range(16):
+        quantum.h(qubit)
+        quantum.rz(a, qubit)
+        quantum.cp(a + b, qubit, (qubit + 1) % 16)
+    quantum.measure(range(3), range(3))
+    found = Circuit(quantum, (ClassicalRegister("c", tuple(range(3))),), parameters=("a", "b"))
+    values = np.array([[math.pi / 2, math.pi / 2], [math.pi / 2, 0.1], [0.3, 0.7], [-math.pi, 2 * math.pi]])
+    bind = provider.bind(DEVICE, provider.compile(found, DEVICE), ("a", "b"), values)
+    ours = [bind(point) for point in range(4)]
+    theirs = [provider.compile(each, DEVICE) for each in Binder(found).bind(values)]
+    drawn = [list(provider.run(DEVICE, own, 200, 5)) for own in (ours, theirs)]
+    assert counts(drawn[0]) == counts(drawn[1])
+    methods = [[each.meta_data["method"] for each in own] for own in drawn]  # type: ignore[union-attr]
+    assert methods[0] == methods[1] == ["stabilizer", "statevector", "statevector", "stabilizer"]
+
+
+def test_a_statevector_that_does_not_fit_leaves_the_points_to_their_values(provider: AerSimulator) -> None:
+    quantum = QuantumCircuit(60, 1)
+    quantum.rx(Parameter("a"), 0)
+    quantum.cx(0, 59)
+    quantum.measure(59, 0)
+    found = Circuit(quantum, (ClassicalRegister("c", (0,)),), parameters=("a",))
+    with pytest.raises(NotSymbolic):
+        provider.compile(found, DEVICE)
+    (one,) = Binder(found).bind(np.array([[math.pi]]))
+    (outcome,) = provider.run(DEVICE, [provider.compile(one, DEVICE)], 10, 5)
+    assert isinstance(outcome, Outcome)
+    assert outcome.counts == {1: 10}
