@@ -15,6 +15,8 @@ from qonduit.v1.job_pb2 import ProgramOptions, StopCondition
 from qonduit.v1.noise_pb2 import NoiseModel
 from qonduit.v1.result_pb2 import ResultType
 from qonduit.v1.simulation_pb2 import SimulationOptions
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.worker.preparation import Preparation
 from tests.contract.observed_programs import OBSERVABLES, Observed, observed_programs, text
 from tests.contract.worker_jobs import ESTIMATOR, HEADER3, WorkerJob, estimate, observable, sets
 
@@ -361,3 +363,22 @@ def test_estimates_of_many_points_are_a_buffer() -> None:
     rows = np.frombuffer(buffer, dtype=">f8").reshape(160, 40, 7)
     assert rows[:, 0, 0] == pytest.approx(np.cos(points["a"]), abs=1e-9)
     assert estimate(AER, TURNS, "Z0", max_result_bytes=1000, **options).failures[0].reason == "RESULT_TOO_LARGE"
+
+
+@pytest.mark.parametrize("points", [{}, POINTS])
+def test_groups_share_the_circuit_with_noise(monkeypatch: pytest.MonkeyPatch, points: dict[str, list[float]]) -> None:
+    """The noise of the job is added to the program once, and once to measurements: not for each group or point."""
+    added: list[int] = []
+    with_noise = Preparation.with_noise
+
+    def count(self: Preparation, index: int, circuit: Circuit) -> Circuit:
+        added.append(len(circuit.quantum.data))
+        return with_noise(self, index, circuit)
+
+    monkeypatch.setattr(Preparation, "with_noise", count)
+    noise = ParseDict({"gate_errors": [{"gates": ["ry"], "channel": {"bit_flip": 0.07}}]}, NoiseModel())
+    named = {"parameter_sets": sets(**points)} if points else {"inputs": {"a": 0.3, "b": [0.2, -0.6]}}
+    job = estimate(AER, TURNS, "X0*X1 + Z0*Z1 + Y0*Y1", shots=500, noise_model=noise, **named)
+    assert not job.failures
+    assert len(job.values().values) == (3 if points else 1)
+    assert len(added) == 2

@@ -66,6 +66,7 @@ class ObservedCircuits:
         self._preparation = preparation
         self._index = index
         self._bare = bare
+        self._structure = structure
         self._part = part
         self.points = points
         self.sums = observables.sums
@@ -147,12 +148,15 @@ class ObservedCircuits:
         options = replace(self._preparation.options(self._index), statevector=True)
         try:
             return PointCircuits(
-                self._preparation, self._index, self.points, self._bare, options, (self._part, "state")
+                self._preparation, self._index, self.points, self._bare_circuit, options, (self._part, "state")
             )
         except ProgramError as error:
             if error.reason != "NO_STATEVECTOR":
                 raise
             return None
+
+    def _bare_circuit(self, circuit: Circuit) -> Circuit:
+        return self._structure if circuit is self.points.symbolic else self._bare(circuit)
 
     def _compile_group(self, group: Group) -> PointCircuits:
         change = partial(self._measured, group)
@@ -161,7 +165,7 @@ class ObservedCircuits:
         return PointCircuits(self._preparation, self._index, self.points, change, options, part)
 
     def _measured(self, group: Group, circuit: Circuit) -> Circuit:
-        return measured_in(self._bare(circuit), basis_changes(group), group.support, self._readout)
+        return measured_in(self._bare_circuit(circuit), basis_changes(group), group.support, self._readout)
 
     @cached_property
     def _readout(self) -> Circuit | None:

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.execution.v1.task_pb2 import Task, TaskProgram
+from qonduit.execution.v1.task_pb2 import Task
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import JobType, ProgramOptions
 from qonduit.v1.provenance_pb2 import Provenance
@@ -81,7 +81,10 @@ class Preparation:
         self.circuit: Circuit | None = None
         #: The options of programs that have own ones, by index.
         self._specs = {options.index: _merged(task.spec, options) for options in task.spec.program_options}
-        self._keys: dict[int, tuple[bytes, bytes]] = {}
+        #: Keys of the cache by index, and what they contain of each set of options: protobuf decodes a text at each
+        #: access.
+        self._keys: dict[int, tuple[object, ...]] = {}
+        self._option_keys: dict[int, tuple[object, ...]] = {}
 
     @cached_property
     def provider(self) -> SimulatorProvider:
@@ -195,7 +198,7 @@ class Preparation:
     def cached(self, index: int) -> CachedProgram | None:
         """Return a program that was read and compiled before; None if it is not in the cache."""
         options, cache = self.options(index), self.environment.cache
-        key = self._key(index, self.task.programs[index], options)
+        key = self._key(index)
         # How a noisy circuit is simulated, and the blocks of its shots, depend on the number of shots.
         cached: CachedProgram | None = cache.get(key) or cache.get((*key, options.shots))
         return cached
@@ -219,7 +222,7 @@ class Preparation:
         cached = CachedProgram(circuit, compiled, registers_of(circuit), parsed - began, time.perf_counter() - parsed)
         from qonduit_server.ir.noise import has_noise
 
-        key = self._key(index, program, options)
+        key = self._key(index)
         if has_noise(circuit.quantum) or compiled.sliceable:
             key = (*key, options.shots)
         self.environment.cache.put(key, len(program.text) + len(program.binary), cached)
@@ -238,7 +241,7 @@ class Preparation:
         """
         program, cache, options = self.task.programs[index], self.environment.cache, self.options(index)
         names = tuple(self.spec(index).parameter_sets.names)
-        key = (*self._key(index, program, options), options.shots, names, *part)
+        key = (*self._key(index), options.shots, names, *part)
         found = cache.get(key)
         hit = found is not None
         if not hit:
@@ -251,23 +254,29 @@ class Preparation:
             raise NotSymbolic(*found.args)
         return found, hit
 
-    def _key(self, index: int, program: TaskProgram, options: CompileOptions) -> tuple[object, ...]:
+    def _key(self, index: int) -> tuple[object, ...]:
+        if (key := self._keys.get(index)) is None:
+            program = self.task.programs[index]
+            key = self._keys[index] = (
+                program.language,
+                program.text or program.binary,
+                self.inputs(index).SerializeToString(deterministic=True),
+                self.task.device,
+                self.task.memory_limit_bytes,
+                *self._option_key(index),
+            )
+        return key
+
+    def _option_key(self, index: int) -> tuple[object, ...]:
         own = index if index in self._specs else -1
-        if (known := self._keys.get(own)) is None:
+        if (key := self._option_keys.get(own)) is None:
             spec = self.spec(index)
-            known = self._keys[own] = (
+            key = self._option_keys[own] = (
+                spec.include_statevector,
                 spec.simulation.SerializeToString(deterministic=True),
                 spec.noise_model.SerializeToString(deterministic=True),
             )
-        return (
-            program.language,
-            program.text or program.binary,
-            self.inputs(index).SerializeToString(deterministic=True),
-            self.task.device,
-            self.task.memory_limit_bytes,
-            options.statevector,
-            *known,
-        )
+        return key
 
 
 def _shots(spec: JobSpec) -> int:
