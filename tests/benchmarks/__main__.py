@@ -37,7 +37,7 @@ _SIMULATION_SECONDS = 600
 #: Modules that measure jobs of a server of their own, with their kinds of measurement.
 SERVED = (("variational", "vqe"), ("served_jobs", "sweeps"), ("served_jobs", "terms"))
 #: Those of `tests.benchmarks.sweeps`, which sets up its process for simulations.
-SWEPT_SDKS = ("qiskit", "cirq", "braket")
+SWEPT_SDKS = ("qiskit", "cirq", "braket", "fake_manila", "fake_torino")
 
 
 def _python(module: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 # The setting of the server's workers; see `bare`.
@@ -32,8 +33,16 @@ _SHAPES = {
     "qiskit": ((2, 8, 500), (4, 16, 100), (4, 16, 1000), (4, 16, 10_000), (10, 40, 500)),
     "cirq": ((2, 8, 100), (4, 16, 100), (10, 40, 20)),
     "braket": ((2, 8, 100), (4, 16, 100), (10, 40, 20)),
+    "fake_manila": ((4, 16, 100),),
+    "fake_torino": ((4, 16, 100),),
 }
-_DEVICES = {"qiskit": "IBM/aer_simulator", "cirq": "GOOGLE/cirq_simulator", "braket": "AWS/local_simulator"}
+_DEVICES = {
+    "qiskit": "IBM/aer_simulator",
+    "cirq": "GOOGLE/cirq_simulator",
+    "braket": "AWS/local_simulator",
+    "fake_manila": "IBM/fake_manila",
+    "fake_torino": "IBM/fake_torino",
+}
 
 #: A gate: its name, its qubits, and the number of its parameter.
 Gate = tuple[str, tuple[int, ...], int]
@@ -83,16 +92,42 @@ def worker(sdk: str, qubits: int, parameters: int, points: int) -> Callable[[], 
     return work
 
 
-def qiskit(qubits: int, parameters: int, points: int) -> Callable[[], object]:
-    """Return Aer's batch: all values in one call, bound at run time."""
+def qiskit_circuit(qubits: int, parameters: int) -> tuple[Any, Any]:
+    """Return the circuit and its parameters."""
     from qiskit import QuantumCircuit
     from qiskit.circuit import ParameterVector
-    from qiskit_aer import AerSimulator
 
     circuit, vector = QuantumCircuit(qubits), ParameterVector("x", parameters)
     for name, places, parameter in ansatz(qubits, parameters):
         getattr(circuit, name)(*([vector[parameter]] if parameter >= 0 else []), *places)
     circuit.measure_all()
+    return circuit, vector
+
+
+def fake(device: str, qubits: int, parameters: int, points: int) -> Callable[[], object]:
+    """Return the batch of a fake backend: the circuit is compiled once, and Aer receives all values in one call."""
+    from qiskit.transpiler import generate_preset_pass_manager
+    from qiskit_aer import AerSimulator
+    from qiskit_ibm_runtime import fake_provider
+
+    backend = fake_provider.FakeProviderForBackendV2().backend(device)
+    simulator = AerSimulator.from_backend(backend)
+    circuit, vector = qiskit_circuit(qubits, parameters)
+    compiled = generate_preset_pass_manager(1, backend=backend, seed_transpiler=0).run(circuit)
+    values = values_of(points, parameters)
+    binds = {vector[place]: values[:, place].tolist() for place in range(parameters)}
+
+    def work() -> object:
+        return simulator.run(compiled, parameter_binds=[binds], shots=SHOTS).result().get_counts()
+
+    return work
+
+
+def qiskit(qubits: int, parameters: int, points: int) -> Callable[[], object]:
+    """Return Aer's batch: all values in one call, bound at run time."""
+    from qiskit_aer import AerSimulator
+
+    circuit, vector = qiskit_circuit(qubits, parameters)
     backend = AerSimulator(method="statevector", max_parallel_threads=1)
     values = values_of(points, parameters)
     binds = {vector[place]: values[:, place].tolist() for place in range(parameters)}
@@ -150,7 +185,7 @@ def braket(qubits: int, parameters: int, points: int) -> Callable[[], object]:
 
 def measure(sdk: str, rounds: int) -> Iterator[dict[str, object]]:
     """Yield the seconds of each round of each shape; the worker and the SDK alternate."""
-    batch = {"qiskit": qiskit, "cirq": cirq, "braket": braket}[sdk]
+    batch = {"qiskit": qiskit, "cirq": cirq, "braket": braket}.get(sdk) or partial(fake, sdk)
     for qubits, parameters, points in _SHAPES[sdk]:
         ours, local = worker(sdk, qubits, parameters, points), batch(qubits, parameters, points)
         ours()

@@ -51,6 +51,8 @@ _CHUNK_SECONDS: Final = 0.1
 #: So much of the shots of one program is run in one call.
 _SLICE_SECONDS: Final = 0.3
 _LARGEST_SLICE: Final = 64
+#: The entries of all density matrices in the first of several calls.
+_FIRST_ENTRIES: Final = 1 << 18
 #: Parts of Aer's messages when it runs out of memory.
 _OUT_OF_MEMORY: Final = ("allocate memory", "bad_alloc", "nsufficient memory")
 #: The log of matrix product states stays in the process, and each result has a copy of it, which takes about 1 ms for a
@@ -141,7 +143,7 @@ class AerExecution:
 
     def run_each(self, runs: Sequence[SmallRun]) -> Iterator[Outcome | RunError | RunProgress]:
         """Run programs that have seeds of their own: adjacent small ones in calls of about `_SLICE_SECONDS`."""
-        start, size = 0, 16
+        start, size = 0, max(1, min(64, _FIRST_ENTRIES >> 2 * runs[0].compiled.qubits))
         while start < len(runs):
             own = [*takewhile(lambda run: self.is_small(run.compiled), runs[start : start + size])]
             if not own:
