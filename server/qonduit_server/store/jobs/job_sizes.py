@@ -3,7 +3,7 @@
 
 The fields are bounded by arithmetic. A spec has at most `SPEC_BYTES` (see job_spec): 32 labels of the largest size take
 10.3 KiB of them, and references to all large options fit beside these. The name, the caller and what the server assigns
-take less than 2 KiB. The text of the failure is cut to what is left, which is never less than 1.5 KiB.
+take less than 2 KiB. The text of the failure is cut to the rest, which is never less than 1.5 KiB.
 """
 
 from __future__ import annotations
