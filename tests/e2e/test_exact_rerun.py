@@ -46,6 +46,17 @@ def test_an_exact_rerun_of_a_job_without_a_seed_gives_the_same_counts(
     assert client.rerun(first.id).job().drawn_seed != first.job().drawn_seed
 
 
+def test_an_exact_rerun_of_a_sweep_on_a_fake_backend_gives_the_same_counts(client: Client) -> None:
+    """Its circuit is compiled with parameters, in each worker by itself."""
+    turned = PAIR.replace("qubit[2]", "input float a; qubit[2]").replace("ry(0.4)", "ry(a)")
+    first = client.submit_sample(turned, "IBM/fake_lima", shots=2000, parameter_values={"a": [0.4, 0.9, 2.5]})
+    found = [each.quasi_probabilities for each in first.samples(timeout=180)]
+    assert len(found) == 3
+    exact = client.rerun(first.id, exact=True)
+    assert [each.quasi_probabilities for each in exact.samples(timeout=180)] == found
+    assert [each.quasi_probabilities for each in client.rerun(first.id).samples(timeout=180)] != found
+
+
 def test_the_command_line_repeats_a_job_exactly_or_says_why_not(server: Server, client: Client) -> None:
     first = client.run(SPREAD, "IBM/aer_simulator", 500)
     counts = first.result(timeout=180).counts
