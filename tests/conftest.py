@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import settings
 from qonduit_server.store import migrations
 from qonduit_server.store.database import Database, open_database
 from tests.missing_components import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
+from tests.oidc_provider import oidc  # noqa: F401 - a fixture
 from tests.postgresql import PostgresqlServer, start_or_skip
 
 pytest_plugins = ("tests.process_leftovers",)
@@ -20,6 +22,9 @@ pytest_plugins = ("tests.process_leftovers",)
 # The same examples every time, and no deadlines: machines differ in speed and load.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+# Neither the configuration nor the logins of the person who runs the tests; processes of tests inherit both.
+os.environ["QONDUIT_CONFIG"] = os.devnull
 
 # Under nohup, children inherit SIG_IGN for SIGHUP, and a server keeps it; a handler is not inherited.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn, Self
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.deployment_pb2 import Deployment
@@ -22,6 +22,7 @@ from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job import JobHandle
 from qonduit_client.listing import Listing, Table
+from qonduit_client.named_servers import NamedServer, read_configuration
 from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.primitives import DEFAULT_DEVICE as DEFAULT_DEVICE
 from qonduit_client.primitives import Primitives
@@ -40,11 +41,12 @@ class Client(Primitives):
     has a request id, and the server answers a repetition with the same job.
 
     Args:
-        target: the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else 127.0.0.1:50051.
+        target: the server as "HOST:PORT", or the name of a server of the configuration file (`qonduit config`); by
+            default the environment variable QONDUIT_SERVER, then the default server of the file, else 127.0.0.1:50051.
         token: sent with every call as `authorization: Bearer TOKEN`: a string, or a function that returns the current
-            token; by default QONDUIT_TOKEN.
+            token; by default the token file or the login of the named server, else QONDUIT_TOKEN.
         tls: True for TLS with the system's CAs, a CA bundle (PEM file), or `grpc.ChannelCredentials`; False for plain
-            text. By default QONDUIT_TLS (1, a PEM file, or 0), else plain text.
+            text. By default that of the named server, then QONDUIT_TLS (1, a PEM file, or 0), else plain text.
         timeout: seconds per call, including retries; also the maximum time for which a followed job's server may be
             unreachable.
         connect_timeout: the same, until the server's first response.
@@ -53,12 +55,13 @@ class Client(Primitives):
     Raises:
         ValueError: a token would cross a network in plain text without an explicit `tls=False`; or target, token or CA
             bundle is invalid.
+        ConfigInvalid: the configuration file is required and not valid.
         OSError: the CA bundle cannot be read.
     """
 
     def __init__(
         self,
-        target: str | None = None,
+        target: str | NamedServer | None = None,
         *,
         token: Token | None = None,
         tls: Tls | None = None,
@@ -71,6 +74,19 @@ class Client(Primitives):
         )
         self._limits: ServerLimits | None = None
         notebook.show_messages_as_tables()
+
+    @classmethod
+    def from_config(cls, name: str | None = None, **options: Any) -> Self:
+        """Connect to a server of the configuration file (`qonduit config`), with its TLS and its token or login.
+
+        Args:
+            name: the server; by default the default server of the file.
+            options: the arguments of the client, which override those of the file.
+
+        Raises:
+            ConfigInvalid: the file is not valid, or has no such server.
+        """
+        return cls(read_configuration().server(name), **options)
 
     @property
     def target(self) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import Final, TypeAlias
 
 import grpc
 
+from qonduit_client.addresses import is_local, with_port
 from qonduit_client.errors import ClientClosed, QonduitError, ServerUnavailable, TimedOut
+from qonduit_client.named_servers import NamedServer, config_path, is_name, resolve
 from qonduit_client.retry import UNTRUSTED, Retry
 from qonduit_client.status import error_of
+from qonduit_client.token_file import TokenFile
 
-DEFAULT_TARGET: Final = "127.0.0.1:50051"
 #: A token, or a function that returns the current one; it is called for each call and should be fast.
 Token: TypeAlias = str | Callable[[], str]
 #: False: plain text; True: TLS with the system's CAs; else a CA bundle (PEM file), or gRPC channel credentials.
@@ -48,21 +49,25 @@ class Endpoint:
     """Base class of the blocking and the asynchronous transport: one server and its connection settings.
 
     Args:
-        target: "HOST:PORT", the default port is 50051; by default QONDUIT_SERVER, else 127.0.0.1:50051.
-        token: sent with each call as `authorization: Bearer TOKEN`; by default QONDUIT_TOKEN.
-        tls: how the connection is secured; by default QONDUIT_TLS (0, 1, or a CA bundle), else plain text.
+        target: "HOST:PORT" (the default port is 50051), or a server of the configuration file, or its name; by default
+            QONDUIT_SERVER, then the default server of the configuration file, else 127.0.0.1:50051.
+        token: sent with each call as `authorization: Bearer TOKEN`; by default the token file or the login of the named
+            server, else QONDUIT_TOKEN.
+        tls: how the connection is secured; by default that of the named server, then QONDUIT_TLS (0, 1, or a CA
+            bundle), else plain text.
         timeout: seconds per call, including retries; also the maximum time to resume a stream.
         connect_timeout: the same, until the server's first response.
         retry: the backoff between attempts.
 
     Raises:
         ValueError: target or token is invalid, or the token would cross a network in plain text.
+        ConfigInvalid: the configuration file is required and not valid.
         OSError: the CA bundle cannot be read.
     """
 
     def __init__(
         self,
-        target: str | None = None,
+        target: str | NamedServer | None = None,
         *,
         token: Token | None = None,
         tls: Tls | None = None,
@@ -70,15 +75,22 @@ class Endpoint:
         connect_timeout: float = 5.0,
         retry: Retry | None = None,
     ) -> None:
-        self.target = with_port(target or os.environ.get("QONDUIT_SERVER") or DEFAULT_TARGET)
+        found = resolve(target)
+        self.server = found if isinstance(found, NamedServer) else None
+        self._unnamed = found if isinstance(found, str) and is_name(found) else ""
+        self.target = with_port(found) if isinstance(found, str) else found.target
         self.retry = retry or Retry()
         self.timeout = timeout
         self._connect_timeout = connect_timeout
         self._reachable = False
         self._process = os.getpid()
-        self._token = os.environ.get("QONDUIT_TOKEN") or None if token is None else token
+        if token is None:
+            token = (self.server and _token_of(self.server)) or os.environ.get("QONDUIT_TOKEN") or None
+        self._token = token
         if isinstance(self._token, str):
             _bearer(self._token)
+        if tls is None and self.server is not None:
+            tls = self.server.tls
         if tls is None:
             tls = tls_of(os.environ.get("QONDUIT_TLS", ""))
         local = is_local(self.target)
@@ -88,6 +100,7 @@ class Endpoint:
             raise ValueError(
                 f"refusing to send a token to {self.target} in plain text: use tls=True (or tls=FILE with a CA "
                 "bundle), or pass tls=False if the network is trusted"
+                + (f"; or set tls in [servers.{self.server.name}] of {self.server.config}" if self.server else "")
             )
         self.options = list(_OPTIONS)
         if local:
@@ -108,6 +121,12 @@ class Endpoint:
             return ()
         return (("authorization", _bearer(self._token if isinstance(self._token, str) else self._token())),)
 
+    @property
+    def token_due(self) -> bool:
+        """Whether `metadata` may block, because the token of a login must be read or refreshed first."""
+        fresh = getattr(self._token, "fresh", None)
+        return fresh is not None and not fresh()
+
     def check_process(self) -> None:
         """Raise an error in a process that was forked after the client was created: gRPC calls would hang there."""
         if os.getpid() != self._process:
@@ -122,17 +141,21 @@ class Endpoint:
         error = error_of(cause)
         if error.reason or not isinstance(error, ServerUnavailable | TimedOut):
             self._reachable = True
+            if error.status == "UNAUTHENTICATED" and hasattr(self._token, "fresh") and self.server is not None:
+                _extend(error, f": run `qonduit login {self.server.name}`")
             return error
         if not isinstance(error, ServerUnavailable) or self._reachable:
             return error
         error.message = f"no server at {self.target}"
+        if self._unnamed:
+            error.message += f" ({config_path()} contains no server named {self._unnamed!r})"
         for said, meaning in _HANDSHAKES.items():
             if self._secure and said in str(cause.details()):
                 error.message = f"the server at {self.target} is not trusted: {meaning}"
                 error.reason = UNTRUSTED
         if not self._secure and "Socket closed" in str(cause.details()):
             error.message += " in plain text: the peer closes the connection; use tls=True if it requires TLS"
-        error.args = (error.message,)
+        _extend(error)
         return error
 
 
@@ -144,34 +167,17 @@ def tls_of(text: str) -> bool | Path | None:
     return Path(text.strip()).expanduser() if word else None
 
 
-def with_port(target: str) -> str:
-    """Add the default port to a target without one.
-
-    Raises:
-        ValueError: the target is a URL.
-    """
-    if target.startswith(("http://", "https://", "grpc://", "grpcs://")):
-        scheme, _, rest = target.partition("://")
-        suggestion = f"{rest.strip('/')!r} and tls=True" if scheme.endswith("s") else repr(rest.strip("/"))
-        raise ValueError(f"target must be HOST:PORT: instead of {target!r}, pass {suggestion}")
-    host, colon, port = target.rpartition(":")
-    if "/" in target or (colon and port.isdigit() and host and not (":" in host and not host.endswith("]"))):
-        return target
-    if target.count(":") > 1 and not target.startswith("["):
-        target = f"[{target}]"
-    return f"{target}:50051"
+def _extend(error: QonduitError, further: str = "") -> None:
+    error.message += further
+    error.args = (error.message,)
 
 
-def is_local(target: str) -> bool:
-    """Return whether the target is this machine: loopback or a Unix socket."""
-    if target.startswith(("unix:", "unix-abstract:")):
-        return True
-    host = target.rpartition("/")[2].removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:")
-    host = host.rpartition(":")[0].strip("[]").lower()
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _token_of(server: NamedServer) -> Token | None:
+    if server.oidc is not None:
+        from qonduit_client.login.login_token import LoginToken
+
+        return LoginToken(server)
+    return None if server.token_file is None else TokenFile(server)
 
 
 def _bearer(token: object) -> str:

@@ -8,10 +8,13 @@ QonduitError                                   base class; `status`, `reason`, `
 +-- PreconditionFailed    FAILED_PRECONDITION  the resource is in a state that does not allow this
 +-- LimitExceeded         RESOURCE_EXHAUSTED   a limit of the server is reached
 +-- Refused               UNAUTHENTICATED, PERMISSION_DENIED
+|   +-- LoginRequired     (client only)        there is no valid login: run `qonduit login NAME`
 +-- ServerUnavailable     UNAVAILABLE          the server is unreachable or unavailable
 +-- TimedOut              DEADLINE_EXCEEDED    the timeout expired (also a TimeoutError); the job continues
 +-- ServerFault           all others           an internal error; the server's log contains `request_id`
 +-- ClientClosed          (client only)        the client was closed
++-- ConfigInvalid         (client only)        the configuration file is not valid (also a ValueError)
++-- LoginFailed           (client only)        the login failed; see the message
 +-- ProgramUnreadable     (client only)        the language of a program is unknown (also a ValueError)
 +-- JobFailed             (call succeeded)     the job failed; see `failure` and `job`
 +-- JobCancelled          (call succeeded)     the job was cancelled; see `job`
@@ -96,8 +99,12 @@ class Refused(QonduitError):
     """Authentication is required, or permission is denied."""
 
 
+class LoginRequired(Refused):
+    """There is no valid login to the server."""
+
+
 class ServerUnavailable(QonduitError):
-    """The server is unreachable or shutting down, or its database is unavailable."""
+    """The server is unreachable or shutting down, or its database or the identity provider is unavailable."""
 
 
 class TimedOut(QonduitError, TimeoutError):
@@ -110,6 +117,14 @@ class ServerFault(QonduitError):
 
 class ClientClosed(QonduitError):
     """The client was closed during the call. Jobs continue."""
+
+
+class ConfigInvalid(QonduitError, ValueError):
+    """The configuration file is not valid, or lacks the requested server."""
+
+
+class LoginFailed(QonduitError):
+    """The login was denied or not confirmed, or the identity provider or the stored login is faulty."""
 
 
 class ProgramUnreadable(QonduitError, ValueError):

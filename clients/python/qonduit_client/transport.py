@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
+from qonduit_client.named_servers import NamedServer
 from qonduit_client.requests import Pages, Request, Response
 from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
@@ -23,7 +24,7 @@ Item = TypeVar("Item")
 class Transport(Endpoint):
     """Calls one server. Thread-safe. The arguments are those of `Endpoint`."""
 
-    def __init__(self, target: str | None = None, **options: Any) -> None:
+    def __init__(self, target: str | NamedServer | None = None, **options: Any) -> None:
         super().__init__(target, **options)
         self._closed = threading.Event()
         self._channels: Channels[grpc.Channel] = Channels(self._connect)

@@ -44,6 +44,8 @@ def test_both_have_the_same_names_and_parameters(blocking: type, asynchronous: t
         elif isinstance(here, property):
             assert isinstance(there, property), name
         else:
+            assert type(here) is type(there), name
+            here, there = (getattr(each, "__func__", each) for each in (here, there))  # of a class method
             assert callable(here), name
             assert callable(there), name
             left, right = inspect.signature(here).parameters, inspect.signature(there).parameters

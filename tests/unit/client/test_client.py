@@ -11,8 +11,8 @@ import pytest
 
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.simulation_pb2 import SimulationOptions
+from qonduit_client.addresses import with_port
 from qonduit_client.client import Client
-from qonduit_client.endpoint import with_port
 from qonduit_client.errors import InvalidRequest, LimitExceeded, QonduitError, ServerUnavailable, TimedOut
 from tests.both_clients import Connect
 from tests.unit.client.peer import AWAY, BELL, JOB, Peer, Refusal

@@ -14,7 +14,8 @@ import pytest
 
 from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.result_pb2 import ColumnKind, Result
-from qonduit_client.endpoint import Endpoint, is_local, tls_of
+from qonduit_client.addresses import is_local
+from qonduit_client.endpoint import Endpoint, tls_of
 from qonduit_client.errors import ServerUnavailable
 from tests.both_clients import Connect
 from tests.unit.client.peer import BELL, JOB, Peer, Stream, serving_peer

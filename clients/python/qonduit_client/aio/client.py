@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn, Self
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.deployment_pb2 import Deployment
@@ -24,6 +24,7 @@ from qonduit_client.aio.transport import Transport
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.listing import AsyncListing, Table
+from qonduit_client.named_servers import NamedServer, read_configuration
 from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.primitives import DEFAULT_DEVICE
 from qonduit_client.program_messages import Program
@@ -42,7 +43,7 @@ class Client(Primitives):
 
     def __init__(
         self,
-        target: str | None = None,
+        target: str | NamedServer | None = None,
         *,
         token: Token | None = None,
         tls: Tls | None = None,
@@ -55,6 +56,19 @@ class Client(Primitives):
         )
         self._limits: ServerLimits | None = None
         notebook.show_messages_as_tables()
+
+    @classmethod
+    def from_config(cls, name: str | None = None, **options: Any) -> Self:
+        """Connect to a server of the configuration file (`qonduit config`), with its TLS and its token or login.
+
+        Args:
+            name: the server; by default the default server of the file.
+            options: the arguments of the client, which override those of the file.
+
+        Raises:
+            ConfigInvalid: the file is not valid, or has no such server.
+        """
+        return cls(read_configuration().server(name), **options)
 
     @property
     def target(self) -> str:

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
+from qonduit_client.named_servers import NamedServer
 from qonduit_client.requests import Pages, Request, Response
 from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
@@ -25,7 +26,7 @@ Item = TypeVar("Item")
 class Transport(Endpoint):
     """Calls one server, in the event loop that uses it first. The arguments are those of `Endpoint`."""
 
-    def __init__(self, target: str | None = None, **options: Any) -> None:
+    def __init__(self, target: str | NamedServer | None = None, **options: Any) -> None:
         super().__init__(target, **options)
         self._closed = asyncio.Event()
         self._channels: Channels[grpc.aio.Channel] = Channels(self._connect)
@@ -39,12 +40,13 @@ class Transport(Endpoint):
         attempts = Attempts(self.retry)
         while True:
             try:
+                metadata = await self._current_metadata()
                 with channels.one() as channel:
                     response: Response = await channel.unary_unary(
                         f"/qonduit.v1.{request.method}",
                         request_serializer=_bytes_of,
                         response_deserializer=request.response.FromString,
-                    )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
+                    )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=metadata)
             except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as cause:
                 error = self._error(cause)
                 if not (request.safe and may_repeat(error)):
@@ -58,12 +60,13 @@ class Transport(Endpoint):
         """Make a call that returns a stream; see `qonduit_client.transport.Transport.stream`."""
         channels = self._open_channels()
         try:
+            metadata = await self._current_metadata()
             with channels.one() as channel:
                 responses = channel.unary_stream(
                     f"/qonduit.v1.{request.method}",
                     request_serializer=_bytes_of,
                     response_deserializer=request.response.FromString,
-                )(request.message, timeout=timeout, metadata=self.metadata())
+                )(request.message, timeout=timeout, metadata=metadata)
                 try:
                     async for response in responses:
                         self.mark_reachable()
@@ -115,6 +118,9 @@ class Transport(Endpoint):
         self._closed.set()
         for channel in self._channels.close():
             await channel.close()
+
+    async def _current_metadata(self) -> tuple[tuple[str, str], ...]:
+        return await asyncio.to_thread(self.metadata) if self.token_due else self.metadata()
 
     def _connect(self) -> grpc.aio.Channel:
         if self.credentials is None:

@@ -45,6 +45,10 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "info": ("qonduit_client.cli.server_commands:info", "Show a server's version and limits."),
     "workers": ("qonduit_client.cli.server_commands:workers", "List a server's worker processes."),
     "import-qunicorn": ("qonduit_client.cli.qunicorn:import_qunicorn", "Import deployments and jobs from qunicorn."),
+    "config": ("qonduit_client.cli.config_commands:config", "Name servers, with their settings."),
+    "login": ("qonduit_client.cli.login_commands:login", "Log in to a server."),
+    "logout": ("qonduit_client.cli.login_commands:logout", "Log out of a server."),
+    "whoami": ("qonduit_client.cli.login_commands:whoami", "Show the user of a server's token."),
     "completion": ("qonduit_client.cli.completion:completion", "Print the completion script of a shell."),
 }
 #: Commands of the server; the help lists them also if the server is not installed.

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from qonduit_client.errors import (
     AlreadyExists,
+    ConfigInvalid,
     InvalidRequest,
     JobCancelled,
     JobFailed,
     LimitExceeded,
+    LoginFailed,
     NotFound,
     PreconditionFailed,
     ProgramUnreadable,
@@ -89,8 +91,10 @@ def exit_code(error: QonduitError) -> int:
     for kind, code in (
         (JobFailed, JOB_FAILED),
         (JobCancelled, CANCELLED),
+        (ConfigInvalid, USAGE),
         (NotFound, NOT_FOUND),
         ((InvalidRequest, AlreadyExists, PreconditionFailed, LimitExceeded, Refused, ProgramUnreadable), REFUSED),
+        (LoginFailed, REFUSED),
         (TimedOut, TIMED_OUT),
     ):
         if isinstance(error, kind):
@@ -144,6 +148,8 @@ def _next_step(error: QonduitError, server: str) -> str:  # noqa: C901 - a table
             )
         case ServerUnavailable(reason="STORE_UNAVAILABLE"):
             return "retry later; `qonduit doctor` on the server's machine checks its database"
+        case ServerUnavailable(reason="IDENTITY_PROVIDER_UNAVAILABLE"):
+            return "check the network and the issuer of `qonduit config list`, and retry"
         case ServerUnavailable():
             return "check the server with `qonduit info`; acknowledged jobs are not lost"
         case AlreadyExists(reason="REQUEST_ID_REUSED"):
@@ -152,6 +158,8 @@ def _next_step(error: QonduitError, server: str) -> str:  # noqa: C901 - a table
             return "pass --language QASM2, --language QASM3 or another language of `qonduit languages`"
         case ProgramUnreadable():
             return "check the file, and pass its language with --language"
+        case Refused(status="UNAUTHENTICATED") if "qonduit login" in error.message:
+            return ""
         case Refused(status="UNAUTHENTICATED"):
             return "authentication required: set QONDUIT_TOKEN or pass --token-file"
         case Refused():

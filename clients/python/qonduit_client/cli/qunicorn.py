@@ -245,7 +245,7 @@ class _Importer:
         if isinstance(error, ServerUnavailable):
             error.add_note("repeat the import when the server is back: it creates nothing twice")
             raise error
-        text = explain(error, self._here.server)
+        text = explain(error, self._here.address)
         return replace(line, outcome="refused", why=text.replace("\n", "; "), code=exit_code(error))
 
     def _request_id(self, kind: str, content: str) -> str:

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from qonduit_client.addresses import DEFAULT_TARGET
 from qonduit_client.cli.colours import wants_color
 from qonduit_client.cli.error_messages import exit_code, explain
-from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
+from qonduit_client.errors import ConfigInvalid, JobCancelled, JobFailed, QonduitError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from qonduit_client.client import Client
 
 
@@ -59,13 +62,15 @@ class Session:
     """The shared options, from the command line before and after the command's name, and from the environment.
 
     Attributes:
-        server: "HOST:PORT".
+        server: "HOST:PORT", or the name of a server of the configuration file; None: the default of the client.
+        address: the address of the server, once a client has been created.
         output: "table", "json" (one object per line) or "csv".
         token: authenticates calls, and is never printed; by default QONDUIT_TOKEN, which the client reads.
         tls: whether the connection is encrypted; a string is a CA bundle to trust; None: QONDUIT_TLS.
     """
 
-    server: str = "127.0.0.1:50051"
+    server: str | None = None
+    address: str = DEFAULT_TARGET
     output: str = "table"
     token: str | None = None
     tls: bool | str | None = None
@@ -81,17 +86,36 @@ class Session:
         from qonduit_client.client import Client
 
         try:
-            return Client(self.server, timeout=timeout, connect_timeout=connect_timeout, token=self.token, tls=self.tls)
+            client = Client(
+                self.server, timeout=timeout, connect_timeout=connect_timeout, token=self.token, tls=self.tls
+            )
+        except ConfigInvalid:
+            raise
         except (OSError, ValueError) as error:
             ways = "--tls, --tls-ca FILE or --no-tls; --token-file FILE; --server HOST:PORT"
             raise click.UsageError(f"{error}\non the command line: {ways}") from None
+        self.address = client.target
+        return client
 
     def server_hint(self) -> str:
         """Return the options that make a command call the same server, without the token."""
-        hint = "" if self.server == Session.server else f" --server {self.server}"
+        hint = "" if self.server in (None, DEFAULT_TARGET) else f" --server {self.server}"
         if isinstance(self.tls, str):
             return f"{hint} --tls-ca {self.tls}"
         return hint if self.tls is None else f"{hint} {'--tls' if self.tls else '--no-tls'}"
+
+
+def servers(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the names of servers in the configuration file."""
+    from click.shell_completion import CompletionItem
+
+    from qonduit_client.named_servers import read_configuration
+
+    try:
+        found = read_configuration().servers.values()
+    except ConfigInvalid:
+        return []
+    return [CompletionItem(each.name, help=each.target) for each in found if each.name.startswith(incomplete)]
 
 
 def session() -> Session:
@@ -149,9 +173,10 @@ def shared_options(*, environment: bool = False, output: bool = True) -> Callabl
     options = [
         option(
             "--server",
-            metavar="HOST:PORT",
+            metavar="SERVER",
             callback=_set_server,
-            help=f"The server. [default: {Session.server}]",
+            shell_complete=servers,
+            help=f"HOST:PORT, or a name of `qonduit config`. [default: that of the file, else {DEFAULT_TARGET}]",
             **({"envvar": "QONDUIT_SERVER", "show_envvar": True} if environment else {}),
         ),
         option(
@@ -211,7 +236,7 @@ def print_error(word: str, text: str) -> None:
 
 def report(error: QonduitError, session: Session) -> int:
     """Report an error on standard error and, with JSON output, also as an object; return the exit code."""
-    print_error("Error", explain(error, session.server))
+    print_error("Error", explain(error, session.address))
     code = exit_code(error)
     if session.as_json and not isinstance(error, JobFailed | JobCancelled):
         import json

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses of servers: the default one, the default port, and which addresses are this machine's. Imports no gRPC."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+DEFAULT_TARGET: Final = "127.0.0.1:50051"
+
+
+def with_port(target: str) -> str:
+    """Add the default port to a target without one.
+
+    Raises:
+        ValueError: the target is a URL.
+    """
+    if target.startswith(("http://", "https://", "grpc://", "grpcs://")):
+        scheme, _, rest = target.partition("://")
+        suggestion = f"{rest.strip('/')!r} and tls=True" if scheme.endswith("s") else repr(rest.strip("/"))
+        raise ValueError(f"target must be HOST:PORT: instead of {target!r}, pass {suggestion}")
+    host, colon, port = target.rpartition(":")
+    if "/" in target or (colon and port.isdigit() and host and not (":" in host and not host.endswith("]"))):
+        return target
+    if target.count(":") > 1 and not target.startswith("["):
+        target = f"[{target}]"
+    return f"{target}:50051"
+
+
+def is_local(target: str) -> bool:
+    """Return whether the target is this machine: loopback or a Unix socket."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = target.rpartition("/")[2].removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:")
+    return is_loopback(host.rpartition(":")[0].strip("[]").lower())
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or IP address is this machine's loopback."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The token of a login: a function that returns the current access token, and refreshes it before it expires."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from qonduit_client.errors import LoginFailed, ServerUnavailable
+from qonduit_client.login.stored_login import Login, LoginFile, login_of, login_required, oidc_of
+from qonduit_client.named_servers import NamedServer
+
+#: Seconds without another attempt after the identity provider was unreachable.
+_PAUSE: Final = 5.0
+
+
+class LoginToken:
+    """Returns the access token of a server's stored login. Thread-safe.
+
+    A token is refreshed before it expires; processes that share the login refresh it once. While the identity provider
+    is unreachable, the token is used until it expires.
+
+    Args:
+        server: a server with a login.
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, server: NamedServer, *, now: Callable[[], float] = time.time) -> None:
+        self._server = server
+        self._file = LoginFile(server)
+        self._now = now
+        self._login: Login | None = None
+        self._lock = threading.Lock()
+        self._unavailable: ServerUnavailable | None = None
+        self._retry_at = 0.0
+
+    def fresh(self) -> bool:
+        """Return whether the next call returns at once, without reading files or calling the identity provider."""
+        login = self._login
+        return login is not None and not login.due(self._now())
+
+    def __call__(self) -> str:
+        """Return the current access token.
+
+        Raises:
+            LoginRequired: there is no login, or it cannot be refreshed any more.
+            LoginFailed: the identity provider or the file of the login is faulty.
+            ServerUnavailable: the token has expired and the identity provider is unreachable.
+        """
+        login = self._login
+        if login is not None and not login.due(self._now()):
+            return login.access_token
+        with self._lock:
+            login = self._file.read()  # another process may have refreshed it
+            if login.due(self._now()):
+                login = self._refreshed(login)
+            self._login = login
+            return login.access_token
+
+    def _refreshed(self, login: Login) -> Login:
+        expired = login.expired(self._now())
+        if not login.refresh_token:
+            if expired:
+                raise login_required(self._server, f"the login to {self._server.name!r} has expired")
+            return login
+        if self._unavailable is None or self._now() >= self._retry_at:
+            try:
+                login = refresh(self._server, self._file, now=self._now)
+            except ServerUnavailable as error:
+                self._unavailable, self._retry_at = error, self._now() + _PAUSE
+            else:
+                self._unavailable = None
+        if self._unavailable is not None and expired:
+            raise ServerUnavailable(self._unavailable.message, reason=self._unavailable.reason)
+        return login
+
+
+def refresh(server: NamedServer, file: LoginFile, *, now: Callable[[], float] = time.time) -> Login:
+    """Refresh a stored login, unless another process has just done so.
+
+    Raises:
+        LoginRequired: the identity provider no longer accepts the login.
+        LoginFailed: its response is invalid.
+        ServerUnavailable: it is unreachable.
+    """
+    from qonduit_client.login.device_authorization import audience_of
+    from qonduit_client.login.identity_provider import IdentityProvider, OAuthError
+    from qonduit_client.login.tokens import request_tokens
+
+    oidc = oidc_of(server)
+    with file.lock():
+        login = file.read()
+        if not login.due(now()) or not login.refresh_token:
+            return login
+        form = {"grant_type": "refresh_token", "refresh_token": login.refresh_token, **audience_of(oidc)}
+        try:
+            tokens = request_tokens(IdentityProvider(oidc), form, now=now())
+        except OAuthError as error:
+            if error.code != "invalid_grant":
+                raise LoginFailed(f"{oidc.issuer} refuses to refresh the login: {error.description}") from None
+            file.write(replace(login, refresh_token=""))  # later calls do not ask again
+            raise login_required(server, f"the login to {server.name!r} has expired or was revoked") from None
+        login = login_of(server, tokens, now(), login)
+        file.write(login)
+        return login
