@@ -30,6 +30,7 @@ BRINGS: Final = {
     "cargo": "an installation of Rust on PATH",
     "Qrisp": "make qrisp",
     "uv": "make setup without an environment of your own, or pip install uv",
+    "an npm registry": "a connection to the registry that npm is configured for",
     "a package index": "a connection to the package index that pip or uv is configured for",
 }
 _LACKS: Final = re.compile(r"lacks ([^:]+): (.*)", re.DOTALL)

@@ -89,7 +89,12 @@ class Session:
         return text.replace(_SHOWN_DATABASE, self.database)
 
     def _environment(self) -> dict[str, str]:
-        environment = {**os.environ, "NO_COLOR": "1"}
+        environment = {
+            **os.environ,
+            "NO_COLOR": "1",
+            "QONDUIT_CONFIG": str(self.folder / "config.toml"),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+        }
         if "127.0.0.1:50051" in self.real:
             environment["QONDUIT_SERVER"] = self.real["127.0.0.1:50051"]
         go = shutil.which("go")

@@ -141,8 +141,9 @@ class Endpoint:
         error = error_of(cause)
         if error.reason or not isinstance(error, ServerUnavailable | TimedOut):
             self._reachable = True
-            if error.status == "UNAUTHENTICATED" and hasattr(self._token, "fresh") and self.server is not None:
-                _extend(error, f": run `qonduit login {self.server.name}`")
+            if error.status == "UNAUTHENTICATED" and (remedy := getattr(self._token, "remedy", "")):
+                error.metadata["remedy"] = remedy
+                _extend(error, f": {remedy}")
             return error
         if not isinstance(error, ServerUnavailable) or self._reachable:
             return error

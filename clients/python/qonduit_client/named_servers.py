@@ -117,9 +117,19 @@ def config_path() -> Path:
     """Return the path of the configuration file, which need not exist."""
     if explicit := os.environ.get("QONDUIT_CONFIG"):
         return Path(explicit).expanduser()
-    folder = os.environ.get("XDG_CONFIG_HOME", "")
-    # The specification of base directories excludes relative paths.
-    return (Path(folder) if folder.startswith("/") else Path("~/.config").expanduser()) / "qonduit" / "config.toml"
+    folder = base_folder("XDG_CONFIG_HOME", ".config")
+    return Path(os.devnull) if folder is None else folder / "qonduit" / "config.toml"
+
+
+def base_folder(variable: str, under_home: str) -> Path | None:
+    """Return a base directory of the user, or None for a user without a home directory, as in some containers."""
+    folder = os.environ.get(variable, "")
+    if folder.startswith("/"):  # the specification of base directories excludes relative paths
+        return Path(folder)
+    try:
+        return Path.home() / under_home
+    except RuntimeError:
+        return None
 
 
 def read_configuration(path: Path | None = None) -> Configuration:
@@ -134,10 +144,13 @@ def read_configuration(path: Path | None = None) -> Configuration:
     path = path or config_path()
     try:
         text = _read(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         text = ""
     except OSError as error:
-        raise ConfigInvalid(f"{path}: {error.strerror or error}") from None
+        # A program that runs as another user may have a HOME that it cannot read.
+        if not isinstance(error, PermissionError) or os.environ.get("QONDUIT_CONFIG"):
+            raise ConfigInvalid(f"{path}: {error.strerror or error}") from None
+        text = ""
     return parse(text, path)
 
 

@@ -9,9 +9,14 @@ from qonduit_client.private_files import read_private
 
 
 class TokenFile:
-    """Returns the token in the file. Reads it for each call, so that a replaced file takes effect at once."""
+    """Returns the token in the file. Reads it for each call, so that a replaced file takes effect at once.
+
+    Attributes:
+        remedy: the next step if the server rejects the token.
+    """
 
     def __init__(self, server: NamedServer) -> None:
+        self.remedy = f"replace the token in {server.token_file}"
         self._server = server
 
     def __call__(self) -> str:

@@ -45,12 +45,13 @@ class Transport(Endpoint):
         attempts = Attempts(self.retry)
         while True:
             try:
+                metadata = self.metadata()  # may refresh a token, so that less time remains
                 with self._channels.one() as channel:
                     response: Response = channel.unary_unary(
                         f"/qonduit.v1.{request.method}",
                         request_serializer=_bytes_of,
                         response_deserializer=request.response.FromString,
-                    )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=self.metadata())
+                    )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=metadata)
             except (grpc.RpcError, ValueError) as cause:
                 error = self._error(cause)
                 if not (request.safe and may_repeat(error)):

@@ -92,6 +92,31 @@ def test_bash_completes_names_from_the_server(script: str, folder: Path, peer: P
     assert replies == ["IBM/aer_simulator", "IBM/aer_simulator", "7"]
 
 
+def test_bash_completes_names_of_servers(
+    script: str, folder: Path, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = folder / "config.toml"
+    monkeypatch.setenv("QONDUIT_CONFIG", str(config))
+    config.write_text(
+        f'[servers.lab]\ntarget = "{peer.target}"\n[servers.late]\ntarget = "192.0.2.1:1"\n'
+        '[servers.late.oidc]\nissuer = "https://id.example.org"\nclient_id = "c"\n'
+    )
+    replies = bash(
+        script,
+        folder,
+        "127.0.0.1:1",
+        "qonduit |--server |l",
+        "qonduit |jobs |--server |la",
+        "qonduit |login |lat",
+        "qonduit |config |use |lab",
+        "qonduit |--server |lab |run |--device |I",
+        "qonduit |--server |late |run |--device |I",
+    )
+    assert replies == ["lab late", "lab late", "late", "lab", "IBM/aer_simulator", ""]
+    config.write_text("not valid")
+    assert bash(script, folder, "127.0.0.1:1", "qonduit |--server |l") == [""]
+
+
 def test_completion_does_not_wait_for_an_unreachable_server(monkeypatch: pytest.MonkeyPatch) -> None:
     from click.shell_completion import ShellComplete
 

@@ -109,6 +109,23 @@ def test_unused_modules_are_not_imported(code: str, absent: set[str]) -> None:
     assert not loaded & absent
 
 
+@pytest.mark.parametrize(
+    "arguments", [["config", "list"], ["whoami"], ["login", "--help"], ["--server", "a", "config"]]
+)
+def test_commands_that_call_no_server_do_not_import_grpc(arguments: list[str]) -> None:
+    code = "import atexit, sys; atexit.register(lambda: print('LOADED', *{n.split('.')[0] for n in sys.modules}))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "from qonduit_client.cli.commands import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "LOADED" in loaded
+    assert not loaded & {"grpc", "google", "rich", "qonduit", "qonduit_server"}
+
+
 def test_all_names_can_be_had() -> None:
     import qonduit_client
 

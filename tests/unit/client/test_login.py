@@ -19,6 +19,7 @@ import grpc
 import pytest
 from click.testing import CliRunner, Result
 
+from qonduit_client import Client
 from qonduit_client.cli.commands import qonduit
 from qonduit_client.errors import LoginFailed, LoginRequired, Refused, ServerUnavailable
 from qonduit_client.login.device_authorization import DeviceCode
@@ -26,6 +27,7 @@ from qonduit_client.login.login_token import LoginToken
 from qonduit_client.login.sessions import log_in, log_out
 from qonduit_client.login.stored_login import Login, LoginFile
 from qonduit_client.named_servers import NamedServer, OidcClient
+from qonduit_client.retry import Retry
 from tests.both_clients import Connect
 from tests.oidc_provider import CLIENT_ID, OidcProvider, serving_oidc
 from tests.unit.client.peer import JOB, Peer, Refusal
@@ -331,6 +333,24 @@ def test_a_rejected_token_names_the_command_to_run(oidc: OidcProvider, peer: Pee
     assert done.stderr == "Error: token expired: run `qonduit login lab`\n"
 
 
+def test_a_stream_resumes_when_the_provider_is_back(peer: Peer) -> None:
+    """A broken stream needs a new token: an outage of the provider counts as one of the server."""
+    with serving_oidc() as oidc:
+        server = configured(oidc, peer.target)
+        login = logged_in(oidc, server)
+        due(server, login, expired=True)
+        token = LoginToken(server)
+        outage = [ServerUnavailable("away", reason="IDENTITY_PROVIDER_UNAVAILABLE")] * 3
+
+        def sometimes() -> str:
+            if outage:
+                raise outage.pop()
+            return token()
+
+        with Client(peer.target, token=sometimes, retry=Retry(first=0.001, most=0.005)) as client:
+            assert [event.sequence for event in client.job(JOB).events()] == list(range(1, len(peer.events) + 1))
+
+
 def test_no_event_loop_waits_for_a_refresh(oidc: OidcProvider, peer: Peer) -> None:
     """While one call waits for the lock of another process, other tasks of the loop run."""
     import asyncio
@@ -408,6 +428,20 @@ def test_login_whoami_and_logout(oidc: OidcProvider, peer: Peer, folder: Path) -
     assert run("logout").stdout == f"deleted the tokens of lab; revoked them at {oidc.issuer}\n"
     assert run("logout", "lab").stdout == "not logged in to lab\n"
     assert run("config", "remove", "lab").exit_code == 0
+
+
+def test_completion_does_not_refresh_a_login(oidc: OidcProvider, peer: Peer) -> None:
+    from click.shell_completion import ShellComplete
+
+    from qonduit_client.cli import completion
+
+    server = configured(oidc, peer.target)
+    login = logged_in(oidc, server)
+    completes: ShellComplete = completion.WholeLine(qonduit, {}, "qonduit", "_QONDUIT_COMPLETE")
+    assert [each.value for each in completes.get_completions(["result"], "")] == [str(JOB)]
+    older = due(server, login)
+    assert completes.get_completions(["result"], "") == []
+    assert LoginFile(server).read() == older
 
 
 def test_commands_without_a_login(oidc: OidcProvider, peer: Peer) -> None:

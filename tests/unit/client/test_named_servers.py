@@ -213,6 +213,15 @@ def test_errors_contain_path_line_and_key(config: Path, case: str) -> None:
     assert Endpoint("127.0.0.1:1").target == "127.0.0.1:1", "an address requires no configuration"
 
 
+def test_the_documented_file_is_valid(config: Path) -> None:
+    document = (Path(__file__).resolve().parents[3] / "docs" / "login.md").read_text()
+    config.write_text(document.partition("```toml\n")[2].partition("```")[0])
+    lab, box = read_configuration().servers.values()
+    assert lab.oidc is not None
+    assert (lab.oidc.scope, box.token_file) == (DEFAULT_SCOPE, config.parent / "box.token")
+    assert f"`{DEFAULT_SCOPE}`" in document
+
+
 def test_a_file_that_other_users_can_change(config: Path) -> None:
     private(config, LAB, 0o666)
     with pytest.raises(ConfigInvalid, match="other users can change this file: run `chmod o-w"):
@@ -230,3 +239,17 @@ def test_a_folder_for_a_file(config: Path) -> None:
 def test_the_null_device_disables_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QONDUIT_CONFIG", os.devnull)
     assert read_configuration().servers == {}
+
+
+def test_a_user_without_a_home_has_no_configuration(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("QONDUIT_CONFIG")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)  # the user database of this machine has an entry for its user
+    assert Endpoint().target == "127.0.0.1:50051"
+    monkeypatch.undo()
+    monkeypatch.delenv("QONDUIT_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", os.devnull)
+    assert Endpoint("lab").target == "lab:50051"

@@ -45,7 +45,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
 
     Args:
         device: "PROVIDER/device", for example "IBM/aer_simulator".
-        client: the connection, or the server as "HOST:PORT"; by default that of `qonduit_client.Client`.
+        client: the connection, or the server as "HOST:PORT" or by its name; by default that of `qonduit_client.Client`.
 
     Raises:
         ValueError: the server has no such device; the message lists its devices.

@@ -53,8 +53,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
     thread-safe. Its coroutines run under duet, which Cirq uses, and under asyncio, without blocking.
 
     Args:
-        client: the connection, or the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else
-            127.0.0.1:50051.
+        client: the connection, or the server as "HOST:PORT" or by its name; by default that of `qonduit_client.Client`.
         device: "PROVIDER/device".
         seed: a number or a `numpy.random.RandomState`, the seed of all calls on simulators; points of a sweep and
             repeated calls are independent.

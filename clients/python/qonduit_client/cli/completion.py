@@ -104,9 +104,13 @@ def _from_server(query: Callable[[Client], Iterable[tuple[str, str]]]) -> _Compl
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from qonduit_client.cli.session import Session
         from qonduit_client.errors import QonduitError
+        from qonduit_client.login.login_token import needs_refresh
+        from qonduit_client.named_servers import resolve
 
         here = context.find_object(Session) or Session()
         try:
+            if needs_refresh(resolve(here.server)):
+                return []  # a refresh lasts longer than a completion may
             with here.client(connect_timeout=TIMEOUT, timeout=TIMEOUT) as client:
                 return _matching(list(query(client)), incomplete)
         except (QonduitError, click.ClickException):

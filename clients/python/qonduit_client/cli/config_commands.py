@@ -108,9 +108,10 @@ def list_servers(as_json: bool) -> int:
         click.echo(f"{found.path}: {_NO_SERVER}")
         return 0
     width = max(len(name) for name in found.servers)
+    wide = max(len(each.target) for each in found.servers.values())
     for each in found.servers.values():
         mark = "*" if each.name == found.default else " "
-        click.echo(f"{mark} {each.name:{width}}  {each.target}  {_security(each)}, {_credentials(each)}")
+        click.echo(f"{mark} {each.name:{width}}  {each.target:{wide}}  {_security(each)}, {_credentials(each)}")
     return 0
 
 

@@ -158,10 +158,10 @@ def _next_step(error: QonduitError, server: str) -> str:  # noqa: C901 - a table
             return "pass --language QASM2, --language QASM3 or another language of `qonduit languages`"
         case ProgramUnreadable():
             return "check the file, and pass its language with --language"
-        case Refused(status="UNAUTHENTICATED") if "qonduit login" in error.message:
+        case Refused(status="UNAUTHENTICATED") if "remedy" in error.metadata:
             return ""
         case Refused(status="UNAUTHENTICATED"):
-            return "authentication required: set QONDUIT_TOKEN or pass --token-file"
+            return "authentication required: set QONDUIT_TOKEN, pass --token-file, or name the server: `qonduit config`"
         case Refused():
             return "permission denied: use another token (QONDUIT_TOKEN), or ask the operator"
         case NotFound():

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from qonduit_client.errors import LoginFailed, ServerUnavailable
-from qonduit_client.login.stored_login import Login, LoginFile, login_of, login_required, oidc_of
+from qonduit_client.login.stored_login import Login, LoginFile, login_of, login_required, oidc_of, remedy_of
 from qonduit_client.named_servers import NamedServer
 
 #: Seconds without another attempt after the identity provider was unreachable.
@@ -26,9 +26,13 @@ class LoginToken:
     Args:
         server: a server with a login.
         now: seconds since the epoch.
+
+    Attributes:
+        remedy: the next step if the server rejects the token.
     """
 
     def __init__(self, server: NamedServer, *, now: Callable[[], float] = time.time) -> None:
+        self.remedy = remedy_of(server)
         self._server = server
         self._file = LoginFile(server)
         self._now = now
@@ -106,3 +110,12 @@ def refresh(server: NamedServer, file: LoginFile, *, now: Callable[[], float] = 
         login = login_of(server, tokens, now(), login)
         file.write(login)
         return login
+
+
+def needs_refresh(server: NamedServer | str) -> bool:
+    """Return whether calls to a server begin with a refresh of its login.
+
+    Raises:
+        LoginRequired: there is no login to a server with one.
+    """
+    return isinstance(server, NamedServer) and server.oidc is not None and LoginFile(server).read().due(time.time())

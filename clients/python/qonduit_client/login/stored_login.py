@@ -19,7 +19,7 @@ from typing import Final
 
 from qonduit_client.errors import LoginFailed, LoginRequired
 from qonduit_client.login.tokens import Tokens
-from qonduit_client.named_servers import NamedServer, OidcClient
+from qonduit_client.named_servers import NamedServer, OidcClient, base_folder
 from qonduit_client.private_files import read_private, write_private
 
 #: Seconds to wait for another process that refreshes the same login.
@@ -100,14 +100,28 @@ def login_of(server: NamedServer, tokens: Tokens, now: float, before: Login | No
 def login_required(server: NamedServer, problem: str) -> LoginRequired:
     """Return the error of a server that requires a login."""
     return LoginRequired(
-        f"{problem}: run `qonduit login {server.name}`", status="UNAUTHENTICATED", reason="LOGIN_REQUIRED"
+        f"{problem}: {remedy_of(server)}",
+        status="UNAUTHENTICATED",
+        reason="LOGIN_REQUIRED",
+        metadata={"remedy": remedy_of(server)},
     )
 
 
+def remedy_of(server: NamedServer) -> str:
+    """Return the next step if a login is missing or rejected."""
+    return f"run `qonduit login {server.name}`"
+
+
 def state_folder() -> Path:
-    """Return the folder of the files."""
-    folder = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(folder) if folder.startswith("/") else Path("~/.local/state").expanduser()) / "qonduit" / "logins"
+    """Return the folder of the files.
+
+    Raises:
+        LoginFailed: the user has no home directory.
+    """
+    folder = base_folder("XDG_STATE_HOME", ".local/state")
+    if folder is None:
+        raise LoginFailed("a login requires a folder for its tokens: set HOME or XDG_STATE_HOME")
+    return folder / "qonduit" / "logins"
 
 
 class LoginFile:

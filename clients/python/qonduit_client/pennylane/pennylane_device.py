@@ -67,8 +67,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         wires: the number of wires, or their labels; by default those of each circuit.
         shots: the default for circuits without shots; PennyLane prefers `qml.set_shots` on the QNode.
         device: "PROVIDER/name" on the server.
-        client: a `Client`, or the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else
-            127.0.0.1:50051.
+        client: a `Client`, or the server as "HOST:PORT" or by its name; by default that of `qonduit_client.Client`.
         seed: the seed of simulators, as for `numpy.random.default_rng`: the same circuits in the same order return
             the same samples.
         timeout: seconds per execution, after which its jobs are cancelled; by default unlimited.

@@ -30,8 +30,8 @@ class QonduitJob(QuantumJob):  # type: ignore[misc]
     Args:
         job_id: the job's id on the server.
         device: the device, if known.
-        client: the connection, or the server as "HOST:PORT"; by default that of the device, else the environment
-            variable QONDUIT_SERVER, else 127.0.0.1:50051.
+        client: the connection, or the server as "HOST:PORT" or by its name; by default that of the device, else that
+            of `qonduit_client.Client`.
         details: further entries of `metadata()`.
     """
 

@@ -19,8 +19,7 @@ class QonduitProvider(QuantumProvider):  # type: ignore[misc]
     """All devices of a server; qBraid finds it as `load_provider("qonduit")`.
 
     Args:
-        client: the connection, or the server as "HOST:PORT"; by default the environment variable QONDUIT_SERVER, else
-            127.0.0.1:50051.
+        client: the connection, or the server as "HOST:PORT" or by its name; by default that of `qonduit_client.Client`.
     """
 
     def __init__(self, client: Client | str | None = None) -> None:

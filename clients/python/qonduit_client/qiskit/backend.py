@@ -56,7 +56,7 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
 
     Args:
         device: "PROVIDER/device", or the device's name alone where only one provider has one of that name.
-        client: a client, or the server as "HOST:PORT"; by default that of `Client`.
+        client: a client, or the server as "HOST:PORT" or by its name; by default that of `Client`.
         provider: the provider object that the backend is from.
         fields: options for all runs, as of `run`.
 

@@ -22,7 +22,7 @@ class QonduitProvider:
     """The devices of a Qonduit server as backends; a context manager.
 
     Args:
-        client_or_target: a client, or the server as "HOST:PORT"; by default that of `Client`.
+        client_or_target: a client, or the server as "HOST:PORT" or by its name; by default that of `Client`.
     """
 
     def __init__(self, client_or_target: Client | str | None = None) -> None:
