@@ -227,6 +227,38 @@ def test_processes_refresh_a_token_once(oidc: OidcProvider) -> None:
     assert "refresh_token error" not in oidc.counts()
 
 
+def test_a_valid_token_is_used_while_another_process_refreshes_it(oidc: OidcProvider) -> None:
+    server = server_of(oidc)
+    first = due(server, logged_in(oidc, server))
+    token = LoginToken(server)
+    with LoginFile(server).lock():
+        assert [token(), token()] == [first.access_token] * 2
+    assert LoginFile(server).read() == first
+
+
+def test_a_lock_that_is_held_for_too_long(oidc: OidcProvider) -> None:
+    server = server_of(oidc)
+    waits: list[float] = []
+    with LoginFile(server).lock(), pytest.raises(LoginFailed, match=r"another process holds .*lab.lock; waited 30 s"):  # noqa: SIM117
+        with LoginFile(server).lock(sleep=waits.append, clock=lambda: sum(waits)):
+            pass
+    assert 29 < sum(waits) < 31
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"target": 1}', "\xff"])
+def test_a_stored_login_that_is_not_valid(oidc: OidcProvider, text: str) -> None:
+    server = server_of(oidc)
+    logged_in(oidc, server)
+    file = LoginFile(server).path
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(LoginRequired, match=r"lab.json is not valid: run `qonduit login lab`"):
+        LoginToken(server)()
+    assert logged_in(oidc, server) == LoginFile(server).read()
+    file.write_text(file.read_text().replace('"lifetime": ', '"lifetime": "soon", "x": '))
+    with pytest.raises(LoginRequired):
+        LoginToken(server)()
+
+
 def test_a_revoked_login_requires_another(oidc: OidcProvider) -> None:
     server = server_of(oidc)
     login = logged_in(oidc, server)

@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import grpc
 import pytest
 
 from qonduit_client import Client, aio
 from qonduit_client.endpoint import Endpoint
-from qonduit_client.errors import ConfigInvalid, LoginRequired, ServerUnavailable
+from qonduit_client.errors import ConfigInvalid, LoginRequired, Refused, ServerUnavailable
 from qonduit_client.named_servers import DEFAULT_SCOPE, OidcClient, config_path, read_configuration
 from qonduit_client.retry import Retry
 from tests.both_clients import Connect
-from tests.unit.client.peer import JOB, Peer
-from tests.unit.client.test_tls import certificate
+from tests.unit.client.peer import JOB, Peer, Refusal, serving_peer
+from tests.unit.client.test_tls import certificate, secured
 
 LAB = '[servers.lab]\ntarget = "quantum.example.org:443"\ntls = true\n'
 OIDC = '\n[servers.lab.oidc]\nissuer = "https://id.example.org"\nclient_id = "qonduit"\n'
@@ -90,6 +91,29 @@ def test_which_server_a_client_calls(config: Path, monkeypatch: pytest.MonkeyPat
     assert Endpoint("lab:50051").target == "lab:50051"
     assert Endpoint("lab.").target == "lab.:50051"
     assert Endpoint("localhost").target == "localhost:50051"
+
+
+def test_the_certificates_of_the_file_are_trusted(config: Path, connect: Connect) -> None:
+    ca = certificate(config.parent, "ca", "DNS:localhost,IP:127.0.0.1")
+    token = private(config.parent / "token", "own")
+    with serving_peer(secured(ca)) as peer:
+        for tls in (f'"{ca.name}"', "true"):
+            config.write_text(f'[servers.box]\ntarget = "{peer.target}"\ntls = {tls}\ntoken_file = "{token.name}"\n')
+            with connect("box") as client:
+                if tls == "true":
+                    with pytest.raises(ServerUnavailable, match="not signed by a trusted CA"):
+                        client.job(JOB).job()
+                else:
+                    client.job(JOB).job()
+        assert [sent for _, sent in peer.called] == ["Bearer own"]
+
+
+def test_a_rejected_token_file_is_named(config: Path, peer: Peer, connect: Connect) -> None:
+    token = private(config.parent / "token", "old")
+    config.write_text(f'[servers.box]\ntarget = "{peer.target}"\ntoken_file = "token"\n')
+    peer.refusals.append(Refusal(grpc.StatusCode.UNAUTHENTICATED, "unknown token"))
+    with connect("box") as client, pytest.raises(Refused, match=f"^unknown token: replace the token in {token}$"):
+        client.job(JOB).job()
 
 
 @pytest.mark.parametrize("kind", [Client, aio.Client])

@@ -3,25 +3,34 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from qonduit_client.errors import LoginFailed, ServerUnavailable
-from qonduit_client.login.stored_login import Login, LoginFile, login_of, login_required, oidc_of, remedy_of
+from qonduit_client.errors import LoginFailed, LoginRequired, QonduitError, ServerUnavailable
+from qonduit_client.login.stored_login import (
+    LOCK_TIMEOUT,
+    Login,
+    LoginFile,
+    login_of,
+    login_required,
+    oidc_of,
+    remedy_of,
+)
 from qonduit_client.named_servers import NamedServer
 
-#: Seconds without another attempt after the identity provider was unreachable.
+#: Seconds without another attempt after a refresh failed.
 _PAUSE: Final = 5.0
 
 
 class LoginToken:
     """Returns the access token of a server's stored login. Thread-safe.
 
-    A token is refreshed before it expires; processes that share the login refresh it once. While the identity provider
-    is unreachable, the token is used until it expires.
+    A token is refreshed before it expires; processes that share the login refresh it once. If that fails, the token is
+    used until it expires.
 
     Args:
         server: a server with a login.
@@ -38,7 +47,7 @@ class LoginToken:
         self._now = now
         self._login: Login | None = None
         self._lock = threading.Lock()
-        self._unavailable: ServerUnavailable | None = None
+        self._problem: QonduitError | None = None
         self._retry_at = 0.0
 
     def fresh(self) -> bool:
@@ -57,12 +66,18 @@ class LoginToken:
         login = self._login
         if login is not None and not login.due(self._now()):
             return login.access_token
-        with self._lock:
+        # A valid token is used while another thread refreshes it.
+        if not self._lock.acquire(blocking=login is None or login.expired(self._now())):
+            assert login is not None
+            return login.access_token
+        try:
             login = self._file.read()  # another process may have refreshed it
             if login.due(self._now()):
                 login = self._refreshed(login)
             self._login = login
             return login.access_token
+        finally:
+            self._lock.release()
 
     def _refreshed(self, login: Login) -> Login:
         expired = login.expired(self._now())
@@ -70,24 +85,30 @@ class LoginToken:
             if expired:
                 raise login_required(self._server, f"the login to {self._server.name!r} has expired")
             return login
-        if self._unavailable is None or self._now() >= self._retry_at:
+        if self._problem is None or self._now() >= self._retry_at:
             try:
-                login = refresh(self._server, self._file, now=self._now)
-            except ServerUnavailable as error:
-                self._unavailable, self._retry_at = error, self._now() + _PAUSE
+                login = refresh(self._server, self._file, wait=expired, now=self._now)
+            except (LoginFailed, LoginRequired, ServerUnavailable) as error:
+                self._problem, self._retry_at = error, self._now() + _PAUSE
             else:
-                self._unavailable = None
-        if self._unavailable is not None and expired:
-            raise ServerUnavailable(self._unavailable.message, reason=self._unavailable.reason)
+                self._problem = None
+        if self._problem is not None and expired:
+            raise copy.copy(self._problem) from None
         return login
 
 
-def refresh(server: NamedServer, file: LoginFile, *, now: Callable[[], float] = time.time) -> Login:
+def refresh(server: NamedServer, file: LoginFile, *, wait: bool, now: Callable[[], float] = time.time) -> Login:
     """Refresh a stored login, unless another process has just done so.
+
+    Args:
+        server: a server with a login.
+        file: the file of the login.
+        wait: whether to wait for another process that refreshes it.
+        now: seconds since the epoch.
 
     Raises:
         LoginRequired: the identity provider no longer accepts the login.
-        LoginFailed: its response is invalid.
+        LoginFailed: its response is invalid, or another process holds the lock.
         ServerUnavailable: it is unreachable.
     """
     from qonduit_client.login.device_authorization import audience_of
@@ -95,7 +116,7 @@ def refresh(server: NamedServer, file: LoginFile, *, now: Callable[[], float] = 
     from qonduit_client.login.tokens import request_tokens
 
     oidc = oidc_of(server)
-    with file.lock():
+    with file.lock(LOCK_TIMEOUT if wait else 0.0):
         login = file.read()
         if not login.due(now()) or not login.refresh_token:
             return login

@@ -140,6 +140,9 @@ class LoginFile:
         """
         try:
             login = Login(**json.loads(read_private(self.path)))
+            numbers = (login.expires_at, login.lifetime)
+            if not all(each is None or isinstance(each, int | float) for each in numbers):
+                raise ValueError("the times must be numbers")
         except FileNotFoundError:
             raise login_required(self._server, f"not logged in to {self._server.name!r}") from None
         except OSError as error:
@@ -176,12 +179,21 @@ class LoginFile:
 
     @contextmanager
     def lock(
-        self, *, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic
+        self,
+        timeout: float = LOCK_TIMEOUT,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Iterator[None]:
         """Exclude other processes and threads that change the login.
 
+        Args:
+            timeout: seconds to wait for them.
+            sleep: waits for a number of seconds.
+            clock: a monotonic clock in seconds.
+
         Raises:
-            LoginFailed: another process held the lock for too long, or the lock file cannot be created.
+            LoginFailed: another process holds the lock for longer, or the lock file cannot be created.
         """
         file = self.path.with_suffix(".lock")
         try:
@@ -190,14 +202,14 @@ class LoginFile:
         except OSError as error:
             raise LoginFailed(f"the login cannot be locked: {error}") from None
         try:
-            deadline = clock() + LOCK_TIMEOUT
+            deadline = clock() + timeout
             while True:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if clock() >= deadline:
-                        raise LoginFailed(f"another process has held {file} for {LOCK_TIMEOUT:g} s") from None
+                        raise LoginFailed(f"another process holds {file}; waited {timeout:g} s") from None
                     sleep(_POLL)
             yield
         finally:
