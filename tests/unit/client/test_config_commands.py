@@ -57,7 +57,7 @@ def test_add_list_use_and_remove(config: Path) -> None:
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
 
     assert done("list").splitlines()[0] == ("* lab   quantum.example.org:443  TLS, login at https://id.example.org")
-    assert done("use", "here") == "127.0.0.1:50051 is the default server now\n"
+    assert done("use", "here") == "here (127.0.0.1:50051) is the default server now\n"
     assert read_configuration().default == "here"
     listed = [json.loads(line) for line in done("list", "--json").splitlines()]
     assert [(each["name"], each["default"]) for each in listed] == [("lab", False), ("here", True), ("box", False)]

@@ -138,7 +138,7 @@ def use(name: str) -> int:
     """Make NAME the server of commands and clients that name none."""
     from qonduit_client.config_editing import use_server
 
-    click.echo(f"{use_server(name).server().target} is the default server now")
+    click.echo(f"{name} ({use_server(name).server().target}) is the default server now")
     return 0
 
 
