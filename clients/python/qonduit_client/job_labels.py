@@ -70,8 +70,9 @@ def users_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def packed(value: object) -> str:
-    """Return a value of JSON as a compressed text, for data that repeat themselves."""
-    return base64.b85encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode())).decode()
+    """Return a value of JSON, also with numbers of NumPy, as a compressed text, for data that repeat themselves."""
+    text = json.dumps(value, separators=(",", ":"), default=lambda number: number.item())
+    return base64.b85encode(zlib.compress(text.encode())).decode()
 
 
 def unpacked(text: str) -> Any:

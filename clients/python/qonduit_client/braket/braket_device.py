@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from braket.circuits import Circuit
 from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 from braket.devices import Device
+from braket.ir.openqasm import Program
 
 from qonduit_client.braket.braket_errors import as_braket_has_it
 from qonduit_client.braket.braket_results import task_result
@@ -19,8 +20,9 @@ from qonduit_client.braket.capabilities import find, properties_of
 from qonduit_client.braket.openqasm_parsing import Plan, Reader
 from qonduit_client.braket.program_sets import is_set, programs_of, set_result
 from qonduit_client.braket.specifications import is_one, program_of
+from qonduit_client.braket.stored_sets import opened_set, stored_set
 from qonduit_client.braket.task import QonduitTask, QonduitTaskBatch
-from qonduit_client.braket.task_labels import stored_program
+from qonduit_client.braket.task_labels import StoredTask, order_seed, stored_task
 from qonduit_client.braket.task_submission import ProgramOutcome, Run, Running, submit
 from qonduit_client.client import Client, connect
 
@@ -28,8 +30,8 @@ from qonduit_client.client import Client, connect
 _IGNORED_OPTIONS: Final = ("batch_size", "poll_interval_seconds", "disable_qubit_rewiring", "max_connections")
 
 
-#: The id of a task: the server, which is optional, the job and the index of the program.
-_ID: Final = re.compile(r"(?:(.+)/)?jobs/(\d{1,18})/programs/(\d{1,9})", re.ASCII)
+#: The id of a task: the server, which is optional, the jobs and the index of the program in the first of them.
+_ID: Final = re.compile(r"(?:(.+)/)?jobs/(\d{1,18}(?:,\d{1,18}){0,999})/programs/(\d{1,9})", re.ASCII)
 
 
 class _Order(NamedTuple):
@@ -162,39 +164,65 @@ class QonduitDevice(Device):  # type: ignore[misc]
             task_id: the `id` of the task. The task is read from this device's server, also if its address has changed.
 
         Raises:
-            ValueError: the task does not exist, it ran on another device or is a set of programs, its program is too
-                large to be stored in labels, or Braket's adapter did not submit it.
+            ValueError: the task does not exist, it ran on another device, its programs are too large to be stored in
+                labels, or Braket's adapter did not submit it.
             RuntimeError: the server is unreachable.
         """
         found = _ID.fullmatch(task_id)
         if found is None:
             raise ValueError(f"a task's id ends with jobs/NUMBER/programs/NUMBER, got {task_id!r}")
-        handle, place = self._client.job(int(found[2])), int(found[3])
+        handles = [self._client.job(int(each)) for each in found[2].split(",")]
         with as_braket_has_it():
-            job = handle.job()
-        stored = stored_program(job, place)
-        if job.device != self.name:
-            raise ValueError(
-                f"task {task_id} ran on {job.device}: open it with QonduitDevice({job.device!r}).task(...)"
-            )
-        plan = self._reader.plan(stored.program, stored.shots)
-        running = Running(Run(handle, found[1] or self._client.target), place, plan, stored.order)
-        return QonduitTask([running], self.name, stored.shots, _only_result)
+            jobs = [handle.job() for handle in handles]
+        stored = stored_task(jobs, int(found[3]))
+        for job in jobs:
+            if job.device != self.name:
+                raise ValueError(
+                    f"task {task_id} ran on {job.device}: open it with QonduitDevice({job.device!r}).task(...)"
+                )
+        order = self._stored_order(stored)
+        runs = [Run(handle, found[1] or self._client.target) for handle in handles]
+        running = []
+        for place, plan in enumerate(order.plans, stored.place):
+            if place not in stored.programs:
+                raise ValueError(
+                    f"task {task_id} has further jobs: pass its whole id, jobs/NUMBER,NUMBER/programs/NUMBER"
+                )
+            number, index = stored.programs[place]
+            running.append(Running(runs[number], index, plan, order_seed(stored.seed, place)))
+        return QonduitTask(running, self.name, order.shots, order.build_result)
 
     def _order(self, specification: Any, inputs: Mapping[str, Any] | None, shots: int | None) -> _Order:
         if is_set(specification):
             whole, programs, each = programs_of(specification, inputs, None if shots is None else _shots(shots))
-            plans = [replace(self._plan(program, each), alone=False) for program in programs]
-            return _Order(
-                plans,
-                each * len(plans),
-                lambda outcomes, task, device: set_result(outcomes, specification, whole, each, task, device),
-            )
+            self._check_shots(each)
+            return self._set_order(specification, whole, programs, each)
         number = _shots(shots)
-        plan = self._plan(program_of(specification, inputs, number), number)
-        return _Order([plan], number, _only_result)
+        program = program_of(specification, inputs, number)
+        self._check_shots(number)
+        return self._program_order(program, number)
 
-    def _plan(self, program: Any, shots: int) -> Plan:
+    def _set_order(self, specification: Any, whole: Any, programs: Sequence[Any], shots: int) -> _Order:
+        plans = [replace(self._reader.plan(program, shots), stored=None) for program in programs]
+        plans[0] = replace(plans[0], stored=stored_set(specification, whole))
+        return _Order(
+            plans,
+            shots * len(plans),
+            lambda outcomes, task, device: set_result(outcomes, specification, whole, shots, task, device),
+        )
+
+    def _stored_order(self, stored: StoredTask) -> _Order:
+        if isinstance(stored.stored[0], str):
+            source, inputs = stored.stored
+            return self._program_order(Program(source=source, inputs=inputs), stored.shots)
+        whole, specification = opened_set(stored.stored)
+        _, programs, each = programs_of(whole, None, stored.shots * whole.num_executables)
+        return self._set_order(specification, whole, programs, each)
+
+    def _program_order(self, program: Program, shots: int) -> _Order:
+        return _Order([self._reader.plan(program, shots)], shots, _only_result)
+
+    def _check_shots(self, shots: int) -> None:
         fewest, most = self._properties.service.shotsRange
         if not shots and fewest:
             raise ValueError(
@@ -202,7 +230,6 @@ class QonduitDevice(Device):  # type: ignore[misc]
             )
         if shots > most:
             raise ValueError(f"{self.name} allows at most {most} shots, got {shots}")
-        return self._reader.plan(program, shots)
 
     def _submitted(
         self, orders: Sequence[_Order], seed: int | None, timeout: float | None, options: dict[str, Any]

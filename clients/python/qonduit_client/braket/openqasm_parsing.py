@@ -60,7 +60,8 @@ class Plan:
         exact: the same, as functions of a state.
         phase: the global phase of the state in radians, which servers omit.
         noisy: whether the state has further qubits, which are traced out.
-        alone: whether it is a task of its own; False for one of a set of programs.
+        stored: the data from which another process builds the task, as values of JSON: source and inputs, or the
+            programs of a set. None: the task is built from another program of its set.
     """
 
     program: Program
@@ -75,7 +76,7 @@ class Plan:
     exact: list[ResultType] = field(default_factory=list)
     phase: float = 0.0
     noisy: bool = False
-    alone: bool = True
+    stored: Sequence[Any] | None = None
 
 
 class Reader(StateVectorSimulator):  # type: ignore[misc]
@@ -149,6 +150,7 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
         text = write(steps, numbers, [places[qubit] for qubit in shown] if shots else ())
         return Plan(
             program=program,
+            stored=(program.source, program.inputs),
             text=text,
             inputs={},
             shots=shots,
@@ -189,6 +191,7 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
         register = slots[0][0]
         return Plan(
             program=program,
+            stored=(program.source, program.inputs),
             text=program.source,
             inputs=dict(program.inputs or {}),
             shots=shots,

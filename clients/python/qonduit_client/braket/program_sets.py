@@ -76,7 +76,7 @@ def set_result(
 
     Args:
         outcomes: of each executable on the server.
-        specification: the original set.
+        specification: the set, from whose observables the SDK computes expectations; in either form of the SDK.
         whole: the set as OpenQASM.
         shots: per executable.
         task: the id of the task.

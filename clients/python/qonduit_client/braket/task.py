@@ -54,8 +54,13 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
 
     @property
     def id(self) -> str:
-        """The server, the job and the index of the (first) program: "HOST:PORT/jobs/7/programs/0"."""
-        return self._running[0].name
+        """The server, the job and the index of the (first) program: "HOST:PORT/jobs/7/programs/0".
+
+        Large sets of programs have several jobs: "HOST:PORT/jobs/7,8/programs/0".
+        """
+        first = self._running[0]
+        jobs = ",".join(str(handle.id) for handle in self.jobs)
+        return f"{first.run.target}/jobs/{jobs}/programs/{first.place}"
 
     @property
     def jobs(self) -> list[JobHandle]:

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
-
-from braket.ir.openqasm import Program
+from typing import Any, Final, NamedTuple
 
 from qonduit.v1.job_pb2 import Job
 from qonduit_client.batch import derived_seed
@@ -16,12 +14,22 @@ from qonduit_client.job_labels import data_of, kind_of, labels_of, packed, unpac
 _KIND: Final = "braket.task"
 
 
-class StoredProgram(NamedTuple):
-    """One program of a job: as Braket has it, its shots, and the seed of the order of its shots."""
+class StoredTask(NamedTuple):
+    """A task as its jobs store it.
 
-    program: Program
+    Attributes:
+        stored: as of its first program's `Plan`.
+        shots: of each program.
+        seed: of the order of shots of all programs that were submitted together.
+        place: the index of its first program among them.
+        programs: the job (its index among those of the task) and the index in the job of each of them.
+    """
+
+    stored: list[Any]
     shots: int
-    order: int
+    seed: int
+    place: int
+    programs: dict[int, tuple[int, int]]
 
 
 def order_seed(seed: int, place: int) -> int:
@@ -46,24 +54,39 @@ def task_labels(plans: Sequence[Plan], places: Sequence[int], seed: int, tags: M
     Raises:
         ValueError: a tag is too long, or there are too many.
     """
-    entries = [
-        [plan.program.source, plan.program.inputs, place] if plan.alone else None
-        for plan, place in zip(plans, places, strict=True)
-    ]
+    entries = [[plan.stored, place] for plan, place in zip(plans, places, strict=True)]
     # The programs of a batch are much alike, so all of them together take little more than one.
     return labels_of(_KIND, [plans[0].shots, seed, packed(entries)], tags) | dict(tags)
 
 
-def stored_program(job: Job, place: int) -> StoredProgram:
-    """Return a program of a job.
+def stored_task(jobs: Sequence[Job], place: int) -> StoredTask:
+    """Return a task.
 
     Args:
-        job: the job.
-        place: the program's index in the job.
+        jobs: its jobs; one, or several for a large set of programs.
+        place: the index of its first program in the first job.
 
     Raises:
-        ValueError: this adapter did not submit the job, or the labels do not contain the program.
+        ValueError: this adapter did not submit a job, or its labels do not contain the programs.
     """
+    first = jobs[0].id
+    shots, seed, entries = _data(jobs[0])
+    if place >= len(entries):
+        raise ValueError(f"job {first} has {len(entries)} programs, numbered from 0: there is no program {place}")
+    stored, own = entries[place]
+    if stored is None:
+        raise ValueError(
+            f"program {place} of job {first} is not the first one of its set of programs: open the set by its id"
+        )
+    programs = {
+        each: (number, index)
+        for number, job in enumerate(jobs)
+        for index, (_, each) in enumerate(entries if number == 0 else _data(job)[2])
+    }
+    return StoredTask(stored, shots, seed, own, programs)
+
+
+def _data(job: Job) -> tuple[int, int, list[Any]]:
     way = f"read it with Client(...).job({job.id})"
     if kind_of(job.labels) != _KIND:
         raise ValueError(f"job {job.id} is no task of Braket: {way}")
@@ -71,12 +94,4 @@ def stored_program(job: Job, place: int) -> StoredProgram:
     if data is None:
         raise ValueError(f"the programs of job {job.id} are too large to be stored in its labels: {way}")
     shots, seed, text = data
-    entries = unpacked(text)
-    if place >= len(entries):
-        raise ValueError(f"job {job.id} has {len(entries)} programs, numbered from 0: there is no program {place}")
-    if entries[place] is None:
-        raise ValueError(
-            f"program {place} of job {job.id} belongs to a set of programs, not to a task of its own: {way}"
-        )
-    source, inputs, index = entries[place]
-    return StoredProgram(Program(source=source, inputs=inputs), shots, order_seed(seed, index))
+    return shots, seed, unpacked(text)

@@ -48,12 +48,12 @@ class Run:
 
     Attributes:
         handle: the job.
-        name: "HOST:PORT/jobs/7".
+        target: the server, "HOST:PORT".
     """
 
     def __init__(self, handle: JobHandle, target: str) -> None:
         self.handle = handle
-        self.name = f"{target}/jobs/{handle.id}"
+        self.target = target
         self._results: list[Result] | None = None
         self._lock = Lock()
 
@@ -80,11 +80,6 @@ class Running:
     place: int
     plan: Plan
     seed: int | None
-
-    @property
-    def name(self) -> str:
-        """The name: "HOST:PORT/jobs/7/programs/0"."""
-        return f"{self.run.name}/programs/{self.place}"
 
     def state(self, job: Job) -> str:
         """Return the program's state by Braket's name: its own if the job reports it, else the job's."""
