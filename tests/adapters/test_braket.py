@@ -187,12 +187,6 @@ def test_mistakes_are_refused_as_the_local_simulator_does(device: QonduitDevice,
         device.run(program, shots, inputs)
 
 
-def test_a_gradient_is_refused(device: QonduitDevice) -> None:
-    # The local simulator gives the expectation in its place.
-    with pytest.raises(TypeError, match="AdjointGradient is not supported"):
-        device.run(Circuit().rx(0, A).adjoint_gradient(Observable.Z(), 0, ["a"]), 0, {"a": 0.1})
-
-
 def test_what_goes_on_after_measuring_has_no_exact_results(device: QonduitDevice) -> None:
     program = "OPENQASM 3.0; qubit q; bit b; h q; b = measure q; h q;\n#pragma braket result state_vector\n"
     with pytest.raises(ValueError, match="run it with shots"):

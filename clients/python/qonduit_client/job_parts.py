@@ -116,12 +116,12 @@ def submit(
     if not parts:
         return Batch(handles)
     limits = client.server_limits()
-    chunks = list(_chunks([piece for part in parts for piece in _pieces(part, limits)], limits))
+    pieces = list(chunks([piece for part in parts for piece in _pieces(part, limits)], limits))
     given = dict(labels or {})
-    if len(chunks) > 1:
-        given[GROUP] = f"{requests.new_request_id()}/{len(chunks)}"
+    if len(pieces) > 1:
+        given[GROUP] = f"{requests.new_request_id()}/{len(pieces)}"
     try:
-        for chunk in chunks:
+        for chunk in pieces:
             own = None if seed is None else derived_seed(seed, len(handles))
             request = requests.submit(
                 [part.program for part in chunk],
@@ -192,7 +192,7 @@ def _pieces(part: Part, limits: ServerLimits) -> Iterator[Part]:
         yield replace(part, parameter_sets=own)
 
 
-def _chunks(parts: Sequence[Part], limits: ServerLimits) -> Iterator[list[Part]]:
+def chunks(parts: Sequence[Part], limits: ServerLimits) -> Iterator[list[Part]]:
     """Yield parts in order, in chunks that each fit into one job."""
     chunk: list[Part] = []
     size = observables = 0

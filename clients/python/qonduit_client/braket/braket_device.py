@@ -16,7 +16,7 @@ from braket.ir.openqasm import Program
 
 from qonduit_client.braket.braket_errors import as_braket_has_it
 from qonduit_client.braket.braket_results import task_result
-from qonduit_client.braket.capabilities import find, properties_of
+from qonduit_client.braket.capabilities import find, is_exact_estimator, properties_of
 from qonduit_client.braket.openqasm_parsing import Plan, Reader
 from qonduit_client.braket.program_sets import is_set, programs_of, set_result
 from qonduit_client.braket.specifications import is_one, program_of
@@ -70,7 +70,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
             described = find(self._client, self.name)
             self._properties = properties_of(described, self._client.server_limits().max_programs)
         self._status = "AVAILABLE" if described.available else "OFFLINE"
-        self._reader = Reader(self.name, self._properties)
+        self._reader = Reader(self.name, self._properties, is_exact_estimator(described))
 
     @property
     def is_available(self) -> bool:

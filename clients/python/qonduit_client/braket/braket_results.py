@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convert results to those of the Braket SDK; the SDK computes the requested result types."""
+"""Convert results to those of the Braket SDK; the server or the SDK computes the requested result types."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def task_result(outcome: ProgramOutcome, task: str, device: str) -> GateModelQua
     results = plan.asked
     if plan.shots:
         measurements = measurements_of(outcome)
+    elif plan.estimation is not None:
+        results = [
+            ResultTypeValue.construct(type=asked, value=value)
+            for asked, value in zip(plan.asked, plan.estimation.values(outcome.result), strict=True)
+        ]
     else:
         state = np.exp(1j * plan.phase) * _state(outcome.result)
         known = _KnownMixture(traced_out(state, plan.qubits)) if plan.noisy else _Known(state)

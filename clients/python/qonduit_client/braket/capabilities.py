@@ -9,10 +9,12 @@ from braket.default_simulator import DensityMatrixSimulator, StateVectorSimulato
 from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 
 from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import JobType
 from qonduit_client.client import Client
 
 _OPENQASM: Final = "braket.ir.openqasm.program"
 _PROGRAM_SET: Final = "braket.ir.openqasm.program_set"
+_OBSERVABLES: Final = ["x", "y", "z", "h", "hermitian", "i"]
 #: Result types that require the exact state.
 _EXACT_ONLY: Final = frozenset(("StateVector", "DensityMatrix", "Amplitude"))
 
@@ -28,6 +30,12 @@ def find(client: Client, name: str) -> Device:
     if name not in devices:
         raise ValueError(f"Only the following devices are available: {', '.join(sorted(devices))}; got {name!r}")
     return devices[name]
+
+
+def is_exact_estimator(device: Device) -> bool:
+    """Return whether a device estimates exact expectation values and their gradients."""
+    capabilities = device.capabilities
+    return capabilities.statevector and JobType.JOB_TYPE_ESTIMATOR in capabilities.job_types
 
 
 def properties_of(device: Device, most_programs: int) -> GateModelSimulatorDeviceCapabilities:
@@ -59,6 +67,11 @@ def properties_of(device: Device, most_programs: int) -> GateModelSimulatorDevic
         for kind in openqasm["supportedResultTypes"]
         if exact or kind["name"] not in _EXACT_ONLY
     ]
+    if is_exact_estimator(device):
+        openqasm["supportedResultTypes"].append(
+            {"name": "AdjointGradient", "observables": _OBSERVABLES, "minShots": 0, "maxShots": 0}
+        )
+        openqasm["supportedPragmas"] = sorted({*openqasm["supportedPragmas"], "braket_result_type_adjoint_gradient"})
     return GateModelSimulatorDeviceCapabilities.parse_obj(
         {
             **described,

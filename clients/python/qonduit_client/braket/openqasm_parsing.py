@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,6 +18,13 @@ from braket.device_schema import DeviceActionType
 from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 from braket.ir.openqasm import Program
 
+from qonduit_client.braket.adjoint_gradients import (
+    Gradient,
+    estimated_gradient,
+    gradient_result,
+    without_gradients,
+)
+from qonduit_client.braket.exact_values import FEWEST_QUBITS, Estimated, Estimation, estimated
 from qonduit_client.braket.openqasm_writing import (
     MEASURED,
     Gate,
@@ -27,6 +33,7 @@ from qonduit_client.braket.openqasm_writing import (
     Reset,
     controlled,
     purified,
+    symbols_of,
     write,
 )
 
@@ -38,7 +45,6 @@ _UNNAMED: Final = "meas"
 _WITH_PHASE: Final = frozenset(("gpi",))
 #: Result types that a mixed state does not have.
 _PURE: Final = frozenset(("statevector", "amplitude"))
-_GRADIENT: Final = re.compile(r"^\s*#pragma\s+braket\s+result\s+adjoint_gradient\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Plan:
         bits: the register and its bits with their values.
         asked: the requested result types.
         exact: the same, as functions of a state.
+        estimation: the same, as functions of expectation values; None if one of them requires the state.
         phase: the global phase of the state in radians, which servers omit.
         noisy: whether the state has further qubits, which are traced out.
         stored: the data from which another process builds the task, as values of JSON: source and inputs, or the
@@ -74,6 +81,7 @@ class Plan:
     bits: tuple[str, list[int]]
     asked: list[Any] = field(default_factory=list)
     exact: list[ResultType] = field(default_factory=list)
+    estimation: Estimation | None = None
     phase: float = 0.0
     noisy: bool = False
     stored: Sequence[Any] | None = None
@@ -85,11 +93,13 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
     Args:
         device: "PROVIDER/device".
         properties: the capabilities of the device.
+        estimates: whether the device estimates exact values.
     """
 
-    def __init__(self, device: str, properties: GateModelSimulatorDeviceCapabilities) -> None:
+    def __init__(self, device: str, properties: GateModelSimulatorDeviceCapabilities, estimates: bool) -> None:
         self.DEVICE_ID = device
         self._properties = properties
+        self._estimates = estimates
 
     @property
     def properties(self) -> GateModelSimulatorDeviceCapabilities:
@@ -109,9 +119,11 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
         Raises:
             ValueError, TypeError, NameError, IndexError ...: as Braket's local simulator.
         """
-        if _GRADIENT.search(program.source):  # the interpreter would parse it as an expectation
-            raise TypeError(f"result type AdjointGradient is not supported by {self.DEVICE_ID}")
-        context = self.parse_program(program)
+        read, gradients = without_gradients(program)
+        if gradients and (shots or not self._estimates):
+            reason = "with shots: use shots=0" if shots else f"by {self.DEVICE_ID}"
+            raise TypeError(f"result type AdjointGradient is not supported {reason}")
+        context = self.parse_program(read)
         circuit = context.circuit
         circuit.validate_single_measured_register()
         if context.is_branched or context.continues_after_measuring:
@@ -124,7 +136,10 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
         places = self._map_circuit_to_contiguous_qubits(circuit)
         self._validate_ir_results_compatibility(circuit.results, device_action_type=DeviceActionType.OPENQASM)
         self._validate_ir_instructions_compatibility(circuit, device_action_type=DeviceActionType.OPENQASM)
-        self._validate_input_provided(circuit)
+        names = sorted(symbols_of(each for step in context.steps if isinstance(step, Gate) for each in step.parameters))
+        values = program.inputs or {}
+        if missing := [name for name in names if name not in values or not gradients]:
+            raise NameError(f"Missing input variable '{missing[0]}'.")
         self._validate_shots_and_ir_results(shots, circuit.results, len(places))
         exact: list[ResultType] = []
         steps = list(context.steps)
@@ -147,7 +162,10 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
             ]
         shown = measured or sorted(places)
         numbers = places | {-1 - place: len(places) + place for place in range(further)}
-        text = write(steps, numbers, [places[qubit] for qubit in shown] if shots else ())
+        text = write(steps, numbers, [places[qubit] for qubit in shown] if shots else (), names)
+        estimation = None
+        if not shots and self._estimates and (gradients or len(numbers) >= FEWEST_QUBITS):
+            asked, estimation = self._estimation(asked, circuit.results, gradients, names, values, len(places))
         return Plan(
             program=program,
             stored=(program.source, program.inputs),
@@ -160,9 +178,55 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
             bits=(MEASURED, list(range(len(shown)))),
             asked=asked,
             exact=exact,
+            estimation=estimation,
             phase=context.phase,
             noisy=noisy,
         )
+
+    def _estimation(
+        self,
+        asked: Sequence[Any],
+        results: Sequence[Any],
+        gradients: Sequence[Gradient],
+        names: Sequence[str],
+        inputs: Mapping[str, Any],
+        qubits: int,
+    ) -> tuple[list[Any], Estimation | None]:
+        """Return result types with gradients in place of their terms, and all of them as functions of expectations.
+
+        Args:
+            asked: result types on the qubits of the program, with the terms of gradients in their place.
+            results: the same, on qubits from 0 without gaps.
+            gradients: the gradients.
+            names: the inputs by which values are differentiated.
+            inputs: the values of inputs.
+            qubits: the number of qubits.
+
+        Raises:
+            TypeError: a result type beside a gradient requires the state.
+        """
+        shown: list[Any] = []
+        found: list[Estimated] = []
+        begins = {each.first: each for each in gradients}
+        place = 0
+        while place < len(results):
+            gradient = begins.get(place)
+            own = slice(place, place + (len(gradient.coefficients) if gradient else 1))
+            place = own.stop
+            if gradient:
+                shown.append(gradient_result(gradient, asked[own]))
+                found.append(estimated_gradient(gradient, results[own], qubits, names))
+                continue
+            shown += asked[own]
+            single = estimated(results[own], qubits)
+            if single is None and gradients:
+                raise TypeError(
+                    f"result type {asked[own][0].type} is not supported beside AdjointGradient: run it alone"
+                )
+            found += single or []
+        if len(found) < len(shown):
+            return shown, None
+        return shown, Estimation(found, names, [float(inputs[name]) for name in names])
 
     def _check_mixed(self, results: Sequence[Any]) -> None:
         """Refuse result types of pure states."""
@@ -217,7 +281,11 @@ class _Recording(ProgramContext):  # type: ignore[misc]
         self, gate_name: str, target: tuple[int, ...], params: Any, ctrl_modifiers: list[int], power: float
     ) -> None:
         super().add_gate_instruction(gate_name, target, params, ctrl_modifiers, power)
-        if power != int(power) or gate_name in _WITH_PHASE:
+        if symbols_of(params):
+            if power != int(power) or (gate_name in _WITH_PHASE and ctrl_modifiers):
+                raise ValueError(f"adjoint_gradient is not supported for a root of {gate_name}, or controls of it")
+            self._add(Gate(gate_name, params, tuple(target), tuple(ctrl_modifiers), int(power)))
+        elif power != int(power) or gate_name in _WITH_PHASE:
             # A root has several values: use the one of Braket's simulator.
             matrix = BRAKET_GATES[gate_name](target[len(ctrl_modifiers) :], *params, power=power).matrix
             self._add(controlled(matrix, ctrl_modifiers, tuple(target)))
@@ -238,7 +306,8 @@ class _Recording(ProgramContext):  # type: ignore[misc]
 
     def add_phase_instruction(self, target: Any, phase_value: float) -> None:
         super().add_phase_instruction(target, phase_value)
-        self.phase += float(phase_value)
+        if not symbols_of([phase_value]):  # expectation values do not depend on the phase
+            self.phase += float(phase_value)
 
     def add_reset(self, target: list[int]) -> None:
         super().add_reset(target)

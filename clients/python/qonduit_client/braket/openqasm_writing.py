@@ -114,15 +114,21 @@ def purified(steps: Iterable[Gate | Matrix | Noise | Reset]) -> tuple[list[Gate 
     return found, taken
 
 
-def write(steps: Iterable[Gate | Matrix | Noise | Reset], qubits: Mapping[int, int], measured: Sequence[int]) -> str:
+def write(
+    steps: Iterable[Gate | Matrix | Noise | Reset],
+    qubits: Mapping[int, int],
+    measured: Sequence[int],
+    inputs: Sequence[str] = (),
+) -> str:
     """Return the text of a program.
 
     Args:
         steps: its operations.
         qubits: the number of each qubit in the text; from 0, without gaps.
         measured: the qubits measured at its end, in order, by their numbers in the text.
+        inputs: the free parameters of its gates.
     """
-    lines = ["OPENQASM 3.0;"]
+    lines = ["OPENQASM 3.0;", *(f"input float {each};" for each in inputs)]
     if measured:
         lines.append(f"bit[{len(measured)}] {MEASURED};")
     lines.append(f"qubit[{len(qubits)}] q;")
@@ -140,7 +146,14 @@ def _places(own: Sequence[int], qubits: Mapping[int, int]) -> str:
     return ", ".join(f"q[{qubits[each]}]" for each in own)
 
 
+def symbols_of(values: Iterable[Any]) -> set[str]:
+    """Return the names of the free parameters of gate parameters: numbers, or expressions of SymPy."""
+    return {str(symbol) for value in values for symbol in getattr(value, "free_symbols", ())}
+
+
 def _number(value: Any) -> str:
+    if symbols_of([value]):
+        return str(value.evalf(17))  # a fraction of whole numbers would be their integer quotient
     number = float(value)
     return str(int(number)) if number == int(number) and abs(number) < 2**53 else repr(number)
 

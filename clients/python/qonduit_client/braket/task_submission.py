@@ -15,12 +15,13 @@ from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.provider_pb2 import AssemblerLanguage
-from qonduit_client import batch
+from qonduit_client import batch, job_parts
 from qonduit_client.braket.openqasm_parsing import Plan
 from qonduit_client.braket.task_labels import order_seed, task_labels
 from qonduit_client.client import Client
 from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 from qonduit_client.job import JobHandle
+from qonduit_client.job_parts import Part
 from qonduit_client.result import Result
 
 #: Braket's names of job states.
@@ -141,9 +142,9 @@ def submit(
     own_labels = options.get("labels") or {}
     # Without a seed, too, each reading of a result gives the shots in the same order.
     order = secrets.randbits(32) if seed is None else operator.index(seed)
-    groups: dict[tuple[int, str], list[int]] = {}
+    groups: dict[tuple[int, str, bool], list[int]] = {}
     for place, plan in enumerate(plans):
-        groups.setdefault((plan.shots, repr(plan.inputs)), []).append(place)
+        groups.setdefault((plan.shots, repr(plan.inputs), plan.estimation is not None), []).append(place)
     running: dict[int, Running] = {}
     try:
         for group, places in enumerate(groups.values()):
@@ -151,19 +152,23 @@ def submit(
             # Seeds of jobs of a group are derived from non-negative numbers.
             base = seed if seed is None or not group else batch.derived_seed(seed, -group)
             left = iter(places)
-            programs = [_program(plans[place].text) for place in places]
-            for number, chunk in enumerate(batch.chunks_of(programs, client.server_limits())):
+            parts = [_part(plans[place]) for place in places]
+            for number, chunk in enumerate(job_parts.chunks(parts, client.server_limits())):
                 own = [next(left) for _ in chunk]
                 labels = task_labels([plans[place] for place in own], own, order, tags)
-                handle = client.run(
-                    chunk,
-                    device,
-                    first.shots or 1,
-                    base if base is None else batch.derived_seed(base, number),
-                    inputs=first.inputs or None,
-                    statevector=not first.shots,
-                    **options | {"labels": {**own_labels, **labels}},
-                )
+                given = options | {"labels": {**own_labels, **labels}}
+                if first.estimation is not None:
+                    (handle,) = job_parts.submit(client, chunk, device=device, **given).handles
+                else:
+                    handle = client.run(
+                        [part.program for part in chunk],
+                        device,
+                        first.shots or 1,
+                        base if base is None else batch.derived_seed(base, number),
+                        inputs=first.inputs or None,
+                        statevector=not first.shots,
+                        **given,
+                    )
                 run = Run(handle, client.target)
                 running |= {
                     place: Running(run, k, plans[place], order_seed(order, place)) for k, place in enumerate(own)
@@ -176,5 +181,6 @@ def submit(
     return [running[place] for place in range(len(plans))]
 
 
-def _program(text: str) -> QuantumProgram:
-    return QuantumProgram(quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET)
+def _part(plan: Plan) -> Part:
+    program = QuantumProgram(quantum_circuit=plan.text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_BRAKET)
+    return Part(program, plan.shots) if plan.estimation is None else Part(program, **plan.estimation.part)
