@@ -100,6 +100,17 @@ def test_noisy_results_of_an_estimator_are_those_of_the_local_simulator(client: 
         assert np.allclose(one, other, rtol=0, atol=1e-7)
 
 
+def test_exact_results_with_a_noise_model_are_found_again(client: Client) -> None:
+    device = QonduitDevice("IBM/aer_simulator", client)
+    model = {"readout_errors": [{"prob_1_given_0": 0.1, "prob_0_given_1": 0.3}]}
+    task = device.run(Circuit().ry(0, 0.4).expectation(Z(0)).probability([0]), shots=0, noise_model=model)
+    ones = 0.1 * np.cos(0.2) ** 2 + 0.7 * np.sin(0.2) ** 2
+    for found in (task, device.task(task.id)):
+        expectation, probability = found.result().values
+        assert expectation == pytest.approx(1 - 2 * ones)
+        assert probability == pytest.approx([1 - ones, ones])
+
+
 @pytest.mark.parametrize("kind", ["state", "few qubits", "many factors", "many qubits"])
 def test_other_results_come_from_the_state(device: QonduitDevice, kind: str) -> None:
     circuit = wide(3 if kind == "few qubits" else FEWEST_QUBITS).expectation(Observable.Z(), 0)

@@ -14,6 +14,7 @@ from braket.device_schema.simulators import GateModelSimulatorDeviceCapabilities
 from braket.devices import Device
 from braket.ir.openqasm import Program
 
+from qonduit.v1.job_pb2 import JobType
 from qonduit_client.braket.braket_errors import as_braket_has_it
 from qonduit_client.braket.braket_results import task_result
 from qonduit_client.braket.capabilities import find, is_exact_estimator, properties_of
@@ -109,7 +110,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
             NotImplementedError: the specification is neither a circuit nor a program.
             RuntimeError: the server rejected the task for now, or is unreachable.
         """
-        order = self._order(task_specification, inputs, shots)
+        order = self._order(task_specification, inputs, shots, options)
         return self._submitted([order], seed, poll_timeout_seconds, options)[0]
 
     def run_batch(
@@ -152,7 +153,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
             if unbound:
                 raise ValueError(f"Cannot execute circuit with unbound parameters: {unbound}")
         orders = [
-            self._order(each, own, number or None if is_set(each) else number)
+            self._order(each, own, number or None if is_set(each) else number, options)
             for each, own, number in zip(several, values, numbers, strict=True)
         ]
         return QonduitTaskBatch(self._submitted(orders, seed, poll_timeout_seconds, options))
@@ -180,7 +181,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
                 raise ValueError(
                     f"task {task_id} ran on {job.device}: open it with QonduitDevice({job.device!r}).task(...)"
                 )
-        order = self._stored_order(stored)
+        order = self._stored_order(stored, jobs[0].type == JobType.JOB_TYPE_ESTIMATOR)
         runs = [Run(handle, found[1] or self._client.target) for handle in handles]
         running = []
         for place, plan in enumerate(order.plans, stored.place):
@@ -192,7 +193,9 @@ class QonduitDevice(Device):  # type: ignore[misc]
             running.append(Running(runs[number], index, plan, order_seed(stored.seed, place)))
         return QonduitTask(running, self.name, order.shots, order.build_result)
 
-    def _order(self, specification: Any, inputs: Mapping[str, Any] | None, shots: int | None) -> _Order:
+    def _order(
+        self, specification: Any, inputs: Mapping[str, Any] | None, shots: int | None, options: Mapping[str, Any]
+    ) -> _Order:
         if is_set(specification):
             whole, programs, each = programs_of(specification, inputs, None if shots is None else _shots(shots))
             self._check_shots(each)
@@ -200,7 +203,8 @@ class QonduitDevice(Device):  # type: ignore[misc]
         number = _shots(shots)
         program = program_of(specification, inputs, number)
         self._check_shots(number)
-        return self._program_order(program, number)
+        # The state of a program with a noise model is not pure.
+        return self._program_order(program, number, True if options.get("noise_model") else None)
 
     def _set_order(self, specification: Any, whole: Any, programs: Sequence[Any], shots: int) -> _Order:
         plans = [replace(self._reader.plan(program, shots), stored=None) for program in programs]
@@ -211,16 +215,16 @@ class QonduitDevice(Device):  # type: ignore[misc]
             lambda outcomes, task, device: set_result(outcomes, specification, whole, shots, task, device),
         )
 
-    def _stored_order(self, stored: StoredTask) -> _Order:
+    def _stored_order(self, stored: StoredTask, estimated: bool) -> _Order:
         if isinstance(stored.stored[0], str):
             source, inputs = stored.stored
-            return self._program_order(Program(source=source, inputs=inputs), stored.shots)
+            return self._program_order(Program(source=source, inputs=inputs), stored.shots, estimated)
         whole, specification = opened_set(stored.stored)
         _, programs, each = programs_of(whole, None, stored.shots * whole.num_executables)
         return self._set_order(specification, whole, programs, each)
 
-    def _program_order(self, program: Program, shots: int) -> _Order:
-        return _Order([self._reader.plan(program, shots)], shots, _only_result)
+    def _program_order(self, program: Program, shots: int, estimated: bool | None) -> _Order:
+        return _Order([self._reader.plan(program, shots, estimated)], shots, _only_result)
 
     def _check_shots(self, shots: int) -> None:
         fewest, most = self._properties.service.shotsRange

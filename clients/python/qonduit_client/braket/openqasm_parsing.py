@@ -113,8 +113,14 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
     def _validate_ir_instructions_compatibility(self, circuit_ir: Any, device_action_type: DeviceActionType) -> None:
         """Accept noise for any device: a server that rejects it lists the devices that run it."""
 
-    def plan(self, program: Program, shots: int) -> Plan:
+    def plan(self, program: Program, shots: int, estimated: bool | None = None) -> Plan:
         """Parse a program.
+
+        Args:
+            program: the program.
+            shots: the number of shots; 0 for exact results.
+            estimated: whether exact results come from expectation values where these suffice; by default those of wide
+                programs.
 
         Raises:
             ValueError, TypeError, NameError, IndexError ...: as Braket's local simulator.
@@ -164,7 +170,8 @@ class Reader(StateVectorSimulator):  # type: ignore[misc]
         numbers = places | {-1 - place: len(places) + place for place in range(further)}
         text = write(steps, numbers, [places[qubit] for qubit in shown] if shots else (), names)
         estimation = None
-        if not shots and self._estimates and (gradients or len(numbers) >= FEWEST_QUBITS):
+        wide = len(numbers) >= FEWEST_QUBITS if estimated is None else estimated
+        if not shots and self._estimates and (gradients or wide):
             asked, estimation = self._estimation(asked, circuit.results, gradients, names, values, len(places))
         return Plan(
             program=program,
