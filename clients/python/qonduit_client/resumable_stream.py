@@ -18,7 +18,7 @@ from qonduit.v1.job_service_pb2 import (
 )
 from qonduit_client import requests
 from qonduit_client.endpoint import Endpoint
-from qonduit_client.errors import QonduitError, ServerUnavailable, TimedOut
+from qonduit_client.errors import LimitExceeded, QonduitError, ServerUnavailable, TimedOut
 from qonduit_client.requests import Request
 from qonduit_client.retry import Attempts, may_resume
 from qonduit_client.states import TERMINAL
@@ -26,6 +26,9 @@ from qonduit_client.states import TERMINAL
 Item = TypeVar("Item")
 #: The events that are not stored and that a stream has because it requested them.
 _REQUESTED: Final = ("partial_result", "queue_change", "final_results")
+
+#: The subject of the error about too many open streams.
+_STREAMS: Final = "max_streams"
 
 
 class ResumableStream(Generic[Item]):
@@ -140,7 +143,7 @@ class EventStream(ResumableStream[JobEvent]):
             raise late(self._job_id, self._timeout, error.status)
         super().failed(error)
 
-    def end_check(self) -> Request[GetJobResponse]:
+    def end_check(self) -> Request[GetJobResponse] | None:
         """Return the request that checks whether the job has ended, after an OK without a terminal event."""
         return requests.job(self._job_id)
 
@@ -157,11 +160,12 @@ class RunStream(EventStream):
     Args:
         endpoint: the server.
         request: creates the job; with a request id.
-        timeout: seconds until `TimedOut`.
+        timeout: seconds until `TimedOut`; the job is created in any case, within the endpoint's timeout.
     """
 
     def __init__(self, endpoint: Endpoint, request: CreateJobRequest, timeout: float | None) -> None:
         super().__init__(endpoint, 0, timeout=timeout)
+        self._submitted_by = endpoint.retry.clock() + endpoint.timeout
         # The fields of both requests have the same numbers.
         self._request = RunJobRequest.FromString(request.SerializeToString())
         self._request.final_results = self._request.omit_intermediate = True
@@ -171,16 +175,57 @@ class RunStream(EventStream):
         self._request.after_sequence = self._last
         return Request("JobService/RunJob", self._request, RunJobResponse)
 
+    def seconds(self) -> float | None:
+        """Return the timeout of the next call; before the first event the server's answer has its own limit.
+
+        A stream has one deadline for all of its events: that of the first call ends a longer stream, which resumes.
+        """
+        if self._job_id:
+            return super().seconds()
+        now = self._endpoint.retry.clock()
+        ends = self._submitted_by if self._deadline is None or self._is_late() else self._deadline
+        return max(0.0, min(ends, self._submitted_by) - now)
+
     def receive(self, response: Any) -> JobEvent | None:
-        """Return a new event."""
+        """Return a new event; a timeout names the job, so it waits for the first event."""
         self._job_id = response.event.job_id
-        return super().receive(response)
+        event = super().receive(response)
+        if not self._ended and self._is_late():
+            raise late(self._job_id, self._timeout)
+        return event
 
     def failed(self, error: QonduitError) -> None:
-        """Record the error that broke the stream; a timeout before the first event is not one of a job."""
-        if isinstance(error, TimedOut) and not self._job_id:
+        """Record the error that broke the stream; raise it if the stream cannot resume, or if it rejects the job."""
+        if isinstance(error, TimedOut) and not self._is_over():
+            return
+        if not self._job_id and (isinstance(error, TimedOut) or _rejects_job(error)):
             raise error
         super().failed(error)
+
+    def end_check(self) -> Request[GetJobResponse] | None:
+        """Return the request that checks whether the job has ended; None before the first event."""
+        self._broken = ServerUnavailable("the stream ended early", status="UNAVAILABLE")
+        return super().end_check() if self._job_id else None
+
+    def pause(self) -> float:
+        """Return the seconds to wait before resuming; a call that reached its own deadline resumes at once."""
+        broken, self._broken = self._broken, None
+        if broken is None:
+            return 0.0
+        deadline = self._deadline if self._job_id else self._submitted_by
+        return self._attempts.pause(broken, self._endpoint.max_outage, deadline)
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and self._endpoint.retry.clock() >= self._deadline
+
+    def _is_over(self) -> bool:
+        """Return whether no time is left: for the job, or before the first event for the submission."""
+        return self._is_late() if self._job_id else self._endpoint.retry.clock() >= self._submitted_by
+
+
+def _rejects_job(error: QonduitError) -> bool:
+    """Return whether a limit rejects a job, and not its stream alone."""
+    return isinstance(error, LimitExceeded) and all(each.field != _STREAMS for each in error.violations)
 
 
 def late(job_id: int, timeout: float | None, status: str = "") -> TimedOut:

@@ -35,7 +35,7 @@ from qonduit.v1.device_service_pb2 import (
     ListDevicesResponse,
 )
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceServicer, add_DeviceServiceServicer_to_server
-from qonduit.v1.event_pb2 import Heartbeat, JobEvent, Progress, ResultReady, StateChange
+from qonduit.v1.event_pb2 import FinalResults, Heartbeat, JobEvent, Progress, ResultReady, StateChange
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState, ProgramRun
 from qonduit.v1.job_service_pb2_grpc import JobServiceServicer, add_JobServiceServicer_to_server
@@ -188,8 +188,9 @@ class Peer(
 ):
     """The scripted server.
 
-    It records requests in `created`, `watched`, `cancelled`, `listed` and `translated`, and every call with its
+    It records requests in `created`, `ran`, `watched`, `cancelled`, `listed` and `translated`, and every call with its
     authorization in `called`. Watchers that request events that are not stored receive `unstored`.
+    With `brings_results` those that request final results receive them.
     """
 
     events: list[JobEvent] = field(default_factory=history)
@@ -197,6 +198,8 @@ class Peer(
     refusals: deque[Refusal | None] = field(default_factory=deque)
     streams: deque[Stream] = field(default_factory=deque)
     created: list[calls.CreateJobRequest] = field(default_factory=list)
+    ran: list[calls.RunJobRequest] = field(default_factory=list)
+    brings_results: bool = False
     watched: list[int] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     translated: list[TranslateProgramRequest] = field(default_factory=list)
@@ -249,22 +252,37 @@ class Peer(
         token = str(number + 1) if number + 1 < self.page else ""
         return calls.ListJobsResponse(jobs=[job_at(SUCCEEDED, sequence=6, progress=1.0)], next_page_token=token)
 
+    def RunJob(self, request: calls.RunJobRequest, context: grpc.ServicerContext) -> Iterator[calls.RunJobResponse]:
+        self.ran.append(request)
+        self._maybe_refuse(context)
+        for response in self._sent(request, context):
+            yield calls.RunJobResponse.FromString(response.SerializeToString())
+
     def WatchJob(
         self, request: calls.WatchJobRequest, context: grpc.ServicerContext
     ) -> Iterator[calls.WatchJobResponse]:
         self.watched.append(request.after_sequence)
+        yield from self._sent(request, context)
+
+    def _sent(
+        self, request: calls.RunJobRequest | calls.WatchJobRequest, context: grpc.ServicerContext
+    ) -> Iterator[calls.WatchJobResponse]:
         how = self.streams.popleft() if self.streams else Stream()
         first = max(0, request.after_sequence - how.again)
         left = [event for event in self.events if event.sequence > first]
         if how.hang and not context.add_callback(self.let_go.set):
             self.let_go.set()
-        yield calls.WatchJobResponse(
-            event=JobEvent(job_id=JOB, heartbeat=Heartbeat(last_sequence=request.after_sequence))
-        )
+        if isinstance(request, calls.WatchJobRequest):
+            yield calls.WatchJobResponse(
+                event=JobEvent(job_id=JOB, heartbeat=Heartbeat(last_sequence=request.after_sequence))
+            )
         if request.partial_results or request.queue_updates:
             for event in self.unstored:
                 yield calls.WatchJobResponse(event=event)
         for event in left if how.send is None else left[: how.send]:
+            if event is self.events[-1] and request.final_results and self.brings_results:
+                final = FinalResults(results=self.results)
+                yield calls.WatchJobResponse(event=JobEvent(job_id=JOB, final_results=final))
             yield calls.WatchJobResponse(event=event)
         if how.hang:
             self.hanging.set()
@@ -275,7 +293,9 @@ class Peer(
     def ListResults(self, request: ListResultsRequest, context: grpc.ServicerContext) -> ListResultsResponse:
         self.listed.append(request)
         self._maybe_refuse(context)
-        number = int(request.page_token or 0)
+        return self._page_of_results(int(request.page_token or 0))
+
+    def _page_of_results(self, number: int) -> ListResultsResponse:
         token = str(number + 1) if number + 1 < len(self.results) else ""
         return ListResultsResponse(results=self.results[number : number + 1], next_page_token=token)
 
