@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
@@ -81,11 +81,13 @@ def submit(
     request_id: str = "",
     device: Device | None = None,
     max_queued: int = 0,
+    shots: int = 1000,
+    labels: Mapping[str, str] | None = None,
 ) -> Job:
     """Queue a job with an inline deployment."""
     new = job_rows.NewJob(
         caller=caller,
-        spec=JobSpec(shots=1000, type=JOB_TYPE_RUNNER, seed=7),
+        spec=JobSpec(shots=shots, type=JOB_TYPE_RUNNER, seed=7, labels=labels),
         name=name,
         device_id=(device or known_device(db)).id,
         deployment=deployment(programs),

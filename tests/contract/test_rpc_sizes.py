@@ -283,6 +283,9 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     call("SystemService/GetServerInfo")
     call("SystemService/ListWorkers")
     call("JobService/DeleteJob", id=failing.id)
+    for name in ("JobService/CancelJobs", "JobService/DeleteJobs"):
+        (changed,) = call(name, filter="*", validate_only=True)
+        assert len(changed.job_ids) == min(changed.count, 100)
 
     assert set(call.sizes) == set(call.methods), "a new RPC is to be called here with the worst that it accepts"
     assert {name: size for name, size in call.sizes.items() if size > MOST} == {}

@@ -19,7 +19,7 @@ from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.lifecycle import RUNNING, SUCCEEDED
 from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.jobs import job_list, job_rows, queue
 from qonduit_server.store.notification_bus import Notification
 from tests.postgresql import PostgresqlServer, start_or_skip
 from tests.store_fixture import CALLER, LEASE, claim, description, history, known_device, submit, succeed
@@ -257,7 +257,7 @@ def test_no_acknowledged_write_is_lost_when_the_process_is_killed(database_url: 
 
 
 def _running(db: Database) -> list[job_rows.Job]:
-    return [job for job in job_rows.list_page(db, CALLER, 1000, filter="state = RUNNING").items if job.state == RUNNING]
+    return [job for job in job_list.list_page(db, CALLER, 1000, filter="state = RUNNING").items if job.state == RUNNING]
 
 
 def test_invalid_databases_are_refused(tmp_path: Path, postgresql: PostgresqlServer) -> None:

@@ -25,7 +25,7 @@ from qonduit_server.errors import (
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, SUCCEEDED
 from qonduit_server.store import catalogue, deployments, event_log
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.jobs import job_list, job_rows, queue
 from qonduit_server.store.jobs.job_spec import spec_of
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.results import result_rows
@@ -80,8 +80,8 @@ def test_a_job_names_its_device_and_the_server_that_runs_it_in_every_read(db: Da
     running = job_rows.get(db, CALLER, again.id)
     assert (running.id, running.server) == (task.job_id, "server")
     assert job_rows.cancel(db, CALLER, again.id).server == "server"
-    assert {job.device for job in job_rows.list_page(db, CALLER).items} == set(names)
-    assert {job.id for job in job_rows.list_page(db, CALLER).items if job.server} == {again.id}
+    assert {job.device for job in job_list.list_page(db, CALLER).items} == set(names)
+    assert {job.id for job in job_list.list_page(db, CALLER).items if job.server} == {again.id}
     for job, name in zip(made, names, strict=True):
         reads = [
             event.created if event.HasField("created") else event.state_change.job
@@ -140,7 +140,7 @@ def test_equal_submits_from_many_threads_make_one_job(db: Database) -> None:
         made = list(pool.map(create, range(32)))
     assert len({created.job.id for created in made}) == 1
     assert sum(not created.deduplicated for created in made) == 1
-    assert len(job_rows.list_page(db, CALLER).items) == 1
+    assert len(job_list.list_page(db, CALLER).items) == 1
 
 
 def test_one_bad_submit_among_many_fails_alone(db: Database) -> None:
@@ -178,7 +178,7 @@ def test_invalid_submits_are_refused(db: Database) -> None:
     others = deployments.create(db, "bob", deployment())
     with pytest.raises(NotFound):
         job_rows.create(db, new_job(db, deployment=None, deployment_id=others.id))
-    assert job_rows.list_page(db, CALLER).items == []
+    assert job_list.list_page(db, CALLER).items == []
 
 
 def test_programs_may_contain_any_text_and_large_numbers_are_kept(db: Database) -> None:
@@ -246,7 +246,7 @@ def test_other_callers_cannot_see_a_job(db: Database) -> None:
     ):
         with pytest.raises(NotFound):
             call(db, "bob", job.id)
-    assert job_rows.list_page(db, "bob").items == []
+    assert job_list.list_page(db, "bob").items == []
     assert job_rows.get(db, CALLER, job.id) == job
 
 

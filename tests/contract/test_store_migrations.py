@@ -20,10 +20,10 @@ from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
 from qonduit_server.store.database import open_database
 from qonduit_server.store.engines import parse_url
-from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.jobs import job_list
 from qonduit_server.store.schema import metadata
 from tests.postgresql import PostgresqlServer
-from tests.store_fixture import submit
+from tests.store_fixture import CALLER, submit
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -109,6 +109,19 @@ def test_revisions_can_be_downgraded(empty_url: str) -> None:
     assert migrations.upgrade(empty_url) == migrations.HEAD
 
 
+def test_labels_of_existing_jobs_are_copied_from_their_specs(empty_url: str) -> None:
+    db = open_database(empty_url)
+    labelled = [submit(db, labels={"a": str(number), "b": ""}).id for number in range(5)]
+    submit(db)
+    db.close()
+    run_revisions(empty_url, "0005")
+    run_revisions(empty_url)
+    db = open_database(empty_url)
+    assert [job.id for job in job_list.list_page(db, CALLER, filter="label:b").items] == labelled[::-1]
+    assert [job.id for job in job_list.list_page(db, CALLER, filter="label.a = 3").items] == [labelled[3]]
+    db.close()
+
+
 def test_the_column_of_specs_is_added_without_rewriting_any_job(empty_url: str) -> None:
     db = open_database(empty_url)
     job = submit(db)
@@ -146,7 +159,7 @@ def test_the_column_of_specs_is_added_without_rewriting_any_job(empty_url: str) 
             assert raw.total_changes - before_it == 1  # of alembic's own table
             connection.commit()
     db = open_database(empty_url)
-    assert {job.shots for job in job_rows.list_page(db, "anonymous").items} == {5}
+    assert {job.shots for job in job_list.list_page(db, "anonymous").items} == {5}
     db.close()
 
 

@@ -22,7 +22,7 @@ from qonduit_server.lifecycle import SUCCEEDED
 from qonduit_server.store import schema, stored_buffers
 from qonduit_server.store.admin.retention import Retention, sweep
 from qonduit_server.store.database import Database, open_database, utc_now
-from qonduit_server.store.jobs import job_rows, large_options, queue
+from qonduit_server.store.jobs import job_list, job_rows, large_options, queue
 from qonduit_server.store.jobs.job_spec import INLINE_BYTES, LARGE
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import CALLER, claim, deployment, history, known_device, submit, succeed
@@ -88,7 +88,7 @@ def test_small_inputs_are_in_the_job_and_its_first_event_only(db: Database) -> N
     succeed(db, claim(db))
     found = job_rows.get(db, CALLER, job.id)
     assert found.inputs == job.inputs
-    assert job_rows.list_page(db, CALLER).items == [found]
+    assert job_list.list_page(db, CALLER).items == [found]
     first, *rest = history(db, job.id)
     assert first.created == job
     assert not any(event.state_change.job.HasField("inputs") for event in rest)
@@ -118,7 +118,7 @@ def test_large_inputs_are_stored_once_and_jobs_refer_to_them(db: Database) -> No
     succeed(db, tasks)
     found = job_rows.get(db, CALLER, job.id)
     assert found.inputs_reference == reference
-    assert found in job_rows.list_page(db, CALLER).items
+    assert found in job_list.list_page(db, CALLER).items
     first, *rest = history(db, job.id)
     assert first.created == job
     assert not any(event.state_change.job.HasField("inputs_reference") for event in rest)

@@ -12,7 +12,7 @@ from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
 from qonduit_server.store import deployments, event_log, schema
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.jobs import job_list, job_rows
 from tests.store_fixture import CALLER, claim, deployment, known_device, succeed
 
 JOBS = 10_000
@@ -61,7 +61,7 @@ def streamed_bytes(db: Database, ids: list[int]) -> int:
 
 def listed_bytes(db: Database) -> tuple[int, int]:
     """Return the number of jobs on the first page, and their bytes."""
-    jobs = job_rows.list_page(db, CALLER, 1000).items
+    jobs = job_list.list_page(db, CALLER, 1000).items
     assert max(job.ByteSize() for job in jobs) < MOST
     return len(jobs), sum(job.ByteSize() for job in jobs)
 

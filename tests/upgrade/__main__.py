@@ -30,7 +30,7 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit_server.store import migrations
 from tests.postgresql import PostgresqlServer, find_binaries
 from tests.server_process import serving
-from tests.upgrade.sample import FOLDER, GHZ, LARGE, STATES, SWEEP, creating, deploying, programs, request_id
+from tests.upgrade.sample import FOLDER, GHZ, LABELS, LARGE, STATES, SWEEP, creating, deploying, programs, request_id
 
 _ATTEMPTS = 20
 
@@ -58,7 +58,8 @@ def fill(database: str) -> None:
         again = jobs.RerunJob(calls.RerunJobRequest(id=done, request_id=request_id("again")), timeout=100).job.id
         follow(again)
         deployments.UpdateDeployment(
-            UpdateDeploymentRequest(deployment=Deployment(id=kept, programs=programs(GHZ))), timeout=100
+            UpdateDeploymentRequest(deployment=Deployment(id=kept, programs=programs(GHZ), labels=LABELS)),
+            timeout=100,
         )
         # Two tasks run at once: the others wait.
         running, cancelling = create("running"), create("cancelling")

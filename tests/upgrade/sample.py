@@ -51,6 +51,8 @@ TURNS = "".join(
 #: The job with results of points. It succeeded; samples before revision 0005 have none.
 SWEEP = "sweep"
 POINTS = (0.0, 3.141592653589793)
+#: The labels of the sweep and of the deployment; samples before revision 0006 have none.
+LABELS = {"project": "upgrade", "*": ""}
 TURN = "OPENQASM 3.0;\ninput float theta;\nqubit q;\nbit c;\nU(theta, 0, 0) q;\nc = measure q;\n"
 _PROGRAMS = {
     SWEEP: (TURN,),
@@ -83,6 +85,7 @@ def creating(name: str, deployment_id: int = 0) -> calls.CreateJobRequest:
         request.job.inputs.update(ANGLES)
     if name == SWEEP:
         request.job.parameter_sets.MergeFrom(ParameterSets(names=["theta"], values=POINTS))
+        request.job.labels.update(LABELS)
     if deployment_id:
         request.job.deployment_id = deployment_id
     else:

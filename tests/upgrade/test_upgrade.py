@@ -92,6 +92,8 @@ def test_a_server_upgrades_the_database_of_an_older_one(url: str) -> None:
         listed = {job.id: job for job in jobs.ListJobs(calls.ListJobsRequest(page_size=100), timeout=100).jobs}
         assert set(listed) == {row.id for row in left}
         assert {job.device for job in listed.values()} == {"IBM/aer_simulator"}
+        labelled = jobs.ListJobs(calls.ListJobsRequest(filter='label.project = upgrade AND label."\\*":*'), timeout=100)
+        assert [job.id for job in labelled.jobs] == [job.id for job in listed.values() if job.labels]
         for row in left:
             ended = follow(jobs, row.id, row.last_sequence if is_terminal(row.state) else None)
             if row.name == LARGE:
@@ -157,6 +159,8 @@ def check_deployments(jobs: JobServiceStub, deployments: DeploymentServiceStub, 
     again = calls.RerunJobRequest(id=jobs.CreateJob(creating("succeeded"), timeout=100).job.id)
     again.request_id = request_id("again")
     assert jobs.RerunJob(again, timeout=100).deduplicated
+    labelled = ListDeploymentsRequest(filter="label.project = upgrade")
+    assert list(deployments.ListDeployments(labelled, timeout=100).deployments) == ([kept] if kept.labels else [])
     listed = deployments.ListDeployments(ListDeploymentsRequest(page_size=100), timeout=100).deployments
     texts = {one.id: [program.quantum_circuit for program in one.programs] for one in listed}
     assert texts[known["succeeded"].deployment_id] == [BELL, GHZ]

@@ -21,6 +21,7 @@ from qonduit_client import notebook, requests
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job import JobHandle
+from qonduit_client.job_filters import MatchingJobs
 from qonduit_client.listing import Listing, Table
 from qonduit_client.named_servers import NamedServer, read_configuration
 from qonduit_client.parameter_values import ParameterValues
@@ -232,18 +233,27 @@ class Client(Primitives):
         """Return a handle on a job, without a call."""
         return JobHandle(self._transport, job_id)
 
-    def jobs(self, filter: str = "", *, limit: int | None = None) -> Listing[Job]:
-        """Return jobs, newest first: to iterate over, to index, or to show as a table.
+    def jobs(
+        self,
+        filter: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        order_by: str = "",
+        limit: int | None = None,
+    ) -> Listing[Job]:
+        """Return jobs, by default newest first: to iterate over, to index, or to show as a table.
 
         Pages are read from the server on demand; see `qonduit_client.listing.Listing`.
 
         Args:
-            filter: for example 'state = "RUNNING" AND deployment_id = 7'.
+            filter: for example 'state = "RUNNING" AND (name = "bell*" OR shots > 1000)'.
+            labels: only jobs with these labels.
+            order_by: created_at, finished_at, name or id, with " desc" after it for the reverse order.
             limit: the maximum number of jobs.
         """
 
         def read(limit: int | None, timeout: float | None) -> Iterator[Job]:
-            return self._transport.items(requests.jobs(filter, limit), timeout=timeout)
+            return self._transport.items(requests.jobs(filter, limit, labels, order_by), timeout=timeout)
 
         return Listing(read, "Job", limit)
 
@@ -263,6 +273,27 @@ class Client(Primitives):
     def delete_job(self, job_id: int) -> None:
         """Delete a job that has ended, with its events and results."""
         self._transport.call(requests.delete_job(job_id))
+
+    def cancel_jobs(
+        self, filter: str = "", *, labels: Mapping[str, str] | None = None, validate_only: bool = False
+    ) -> MatchingJobs:
+        """Cancel all of your queued and running jobs that match a filter.
+
+        Args:
+            filter: as of `jobs`; required without labels. "*" matches all jobs.
+            labels: only jobs with these labels.
+            validate_only: count the jobs and cancel none.
+
+        Raises:
+            InvalidRequest: the filter is empty or invalid.
+        """
+        return self._transport.changed(requests.cancel_jobs(filter, labels, validate_only))
+
+    def delete_jobs(
+        self, filter: str = "", *, labels: Mapping[str, str] | None = None, validate_only: bool = False
+    ) -> MatchingJobs:
+        """Delete all of your ended jobs that match a filter, with their events and results; as `cancel_jobs`."""
+        return self._transport.changed(requests.delete_jobs(filter, labels, validate_only))
 
     # Providers and devices
 
@@ -358,19 +389,35 @@ class Client(Primitives):
         name: str | None = None,
         language: str | None = None,
         request_id: str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
     ) -> Deployment:
         """Store programs to run later with `run(deployment_id=...)`."""
-        return self._transport.call(requests.deploy(program, name, language, request_id)).deployment
+        return self._transport.call(requests.deploy(program, name, language, request_id, labels)).deployment
 
     def deployment(self, deployment_id: int) -> Deployment:
         """Return one deployment, with its programs."""
         return self._transport.call(requests.deployment(deployment_id)).deployment
 
-    def deployments(self, filter: str = "", *, limit: int | None = None) -> Listing[Deployment]:
-        """Return deployments, newest first: to iterate over, to index, or to show as a table; like `jobs`."""
+    def deployments(
+        self,
+        filter: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        order_by: str = "",
+        limit: int | None = None,
+    ) -> Listing[Deployment]:
+        """Return deployments, by default newest first: to iterate over, to index, or to show as a table; like `jobs`.
+
+        Args:
+            filter: for example 'name = "bell*"'.
+            labels: only deployments with these labels.
+            order_by: id or name, with " desc" after it for the reverse order.
+            limit: the maximum number of deployments.
+        """
 
         def read(limit: int | None, timeout: float | None) -> Iterator[Deployment]:
-            return self._transport.items(requests.deployments(filter, limit), timeout=timeout)
+            return self._transport.items(requests.deployments(filter, limit, labels, order_by), timeout=timeout)
 
         return Listing(read, "Deployment", limit)
 

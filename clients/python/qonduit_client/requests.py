@@ -25,6 +25,7 @@ from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.result_pb2 import Result
 from qonduit_client.errors import NotFound
 from qonduit_client.input_values import Inputs, struct_of
+from qonduit_client.job_filters import MatchingJobs, with_labels
 from qonduit_client.message_table import device_name
 from qonduit_client.parameter_values import ParameterValues, sets_of
 from qonduit_client.program_messages import Program, enum_name, programs_of
@@ -83,6 +84,31 @@ class Pages(Generic[Item]):
         self._request.message.page_token = page.next_page_token
         self._more = bool(page.next_page_token)
         return items
+
+
+class BulkCalls:
+    """The calls that change all matching jobs: builds requests and reads responses.
+
+    Args:
+        request: the first request.
+    """
+
+    def __init__(self, request: Request[Any]) -> None:
+        self.matching = MatchingJobs()
+        self._request: Request[Any] | None = request
+
+    def next_request(self) -> Request[Any] | None:
+        """Return the next request; None after the last one."""
+        return self._request
+
+    def receive(self, response: Any) -> None:
+        """Add the response of the last request."""
+        self.matching.count += response.count
+        self.matching.job_ids += response.job_ids
+        if not response.next_page_token:
+            self._request = None
+        elif self._request is not None:
+            self._request.message.page_token = response.next_page_token
 
 
 # Jobs
@@ -156,10 +182,22 @@ def job(job_id: int) -> Request[jobs_rpc.GetJobResponse]:
     return Request("JobService/GetJob", jobs_rpc.GetJobRequest(id=job_id), jobs_rpc.GetJobResponse)
 
 
-def jobs(filter: str, limit: int | None) -> Pages[Job]:
-    """List jobs, newest first."""
-    first = Request("JobService/ListJobs", jobs_rpc.ListJobsRequest(filter=filter), jobs_rpc.ListJobsResponse)
-    return Pages(first, "jobs", limit=limit, size=100)
+def jobs(filter: str, limit: int | None, labels: Mapping[str, str] | None = None, order_by: str = "") -> Pages[Job]:
+    """List jobs, by default newest first."""
+    request = jobs_rpc.ListJobsRequest(filter=with_labels(filter, labels), order_by=order_by)
+    return Pages(Request("JobService/ListJobs", request, jobs_rpc.ListJobsResponse), "jobs", limit=limit, size=100)
+
+
+def cancel_jobs(filter: str, labels: Mapping[str, str] | None, validate_only: bool) -> BulkCalls:
+    """Cancel the jobs that match a filter."""
+    request = jobs_rpc.CancelJobsRequest(filter=with_labels(filter, labels), validate_only=validate_only)
+    return BulkCalls(Request("JobService/CancelJobs", request, jobs_rpc.CancelJobsResponse))
+
+
+def delete_jobs(filter: str, labels: Mapping[str, str] | None, validate_only: bool) -> BulkCalls:
+    """Delete the jobs that match a filter."""
+    request = jobs_rpc.DeleteJobsRequest(filter=with_labels(filter, labels), validate_only=validate_only)
+    return BulkCalls(Request("JobService/DeleteJobs", request, jobs_rpc.DeleteJobsResponse))
 
 
 def cancel(job_id: int) -> Request[jobs_rpc.CancelJobResponse]:
@@ -283,11 +321,15 @@ def languages() -> Request[programs_rpc.ListLanguagesResponse]:
 
 
 def deploy(
-    program: Program | Iterable[Program], name: str | None, language: str | None, request_id: str | None
+    program: Program | Iterable[Program],
+    name: str | None,
+    language: str | None,
+    request_id: str | None,
+    labels: Mapping[str, str] | None = None,
 ) -> Request[deployments_rpc.CreateDeploymentResponse]:
     """Store programs, by default with a new request id."""
     request = deployments_rpc.CreateDeploymentRequest(
-        deployment=Deployment(name=name, programs=programs_of(program, language)),
+        deployment=Deployment(name=name, programs=programs_of(program, language), labels=labels),
         request_id=request_id or new_request_id(),
     )
     return Request("DeploymentService/CreateDeployment", request, deployments_rpc.CreateDeploymentResponse)
@@ -299,9 +341,11 @@ def deployment(deployment_id: int) -> Request[deployments_rpc.GetDeploymentRespo
     return Request("DeploymentService/GetDeployment", request, deployments_rpc.GetDeploymentResponse)
 
 
-def deployments(filter: str, limit: int | None) -> Pages[Deployment]:
-    """List deployments, newest first."""
-    request = deployments_rpc.ListDeploymentsRequest(filter=filter)
+def deployments(
+    filter: str, limit: int | None, labels: Mapping[str, str] | None = None, order_by: str = ""
+) -> Pages[Deployment]:
+    """List deployments, by default newest first."""
+    request = deployments_rpc.ListDeploymentsRequest(filter=with_labels(filter, labels), order_by=order_by)
     first = Request("DeploymentService/ListDeployments", request, deployments_rpc.ListDeploymentsResponse)
     return Pages(first, "deployments", limit=limit, size=100)
 

@@ -13,8 +13,9 @@ from google.protobuf.message import Message
 from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
+from qonduit_client.job_filters import MatchingJobs
 from qonduit_client.named_servers import NamedServer
-from qonduit_client.requests import Pages, Request, Response
+from qonduit_client.requests import BulkCalls, Pages, Request, Response
 from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
 
@@ -88,6 +89,12 @@ class Transport(Endpoint):
         """Yield the items of a list; read the next page on demand, each within the timeout."""
         while (request := pages.next_request()) is not None:
             yield from pages.receive(self.call(request, timeout=timeout))
+
+    def changed(self, calls: BulkCalls) -> MatchingJobs:
+        """Change all matching jobs, in as many calls as needed."""
+        while (request := calls.next_request()) is not None:
+            calls.receive(self.call(request))
+        return calls.matching
 
     def resumed(self, stream: ResumableStream[Item]) -> Generator[Item, None, None]:
         """Yield the items of a stream; resume it after a break if the server comes back in time."""

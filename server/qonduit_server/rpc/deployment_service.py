@@ -22,8 +22,6 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import deployments
 from qonduit_server.store.database import Database
 
-_CHANGEABLE = ("name", "programs")
-
 
 class DeploymentService:
     """Checks deployments and stores them."""
@@ -45,18 +43,18 @@ class DeploymentService:
     def list_deployments(self, request: ListDeploymentsRequest, call: CallContext) -> ListDeploymentsResponse:
         """Return a page of the caller's deployments."""
         page = deployments.list_page(
-            self._db, call.principal.name, request.page_size, request.page_token, request.filter
+            self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by
         )
         return ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_page_token)
 
     def update_deployment(self, request: UpdateDeploymentRequest, call: CallContext) -> UpdateDeploymentResponse:
-        """Change the name, or replace the programs."""
+        """Change the name, or replace the programs or the labels."""
         paths = list(request.update_mask.paths)
         for index, path in enumerate(paths):
-            if path not in _CHANGEABLE:
+            if path not in deployments.CHANGEABLE:
                 field = f"update_mask.paths[{index}]"
                 raise InvalidArgument.of(
-                    field, "update_mask.unknown", f"{field}: only {' and '.join(_CHANGEABLE)} can be changed"
+                    field, "update_mask.unknown", f"{field}: only {', '.join(deployments.CHANGEABLE)} can be changed"
                 )
         if "programs" in paths and not request.deployment.programs:
             raise InvalidArgument.of(

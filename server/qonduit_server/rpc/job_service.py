@@ -16,11 +16,15 @@ from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.job_service_pb2 import (
     CancelJobRequest,
     CancelJobResponse,
+    CancelJobsRequest,
+    CancelJobsResponse,
     CompiledProgram,
     CreateJobRequest,
     CreateJobResponse,
     DeleteJobRequest,
     DeleteJobResponse,
+    DeleteJobsRequest,
+    DeleteJobsResponse,
     GetJobRequest,
     GetJobResponse,
     ListJobEventsRequest,
@@ -46,7 +50,7 @@ from qonduit_server.rpc.submission_checks import UnplacedJob
 from qonduit_server.rpc.watch import Wanted, framed
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import job_rows, queue_positions
+from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue_positions
 
 _Request: TypeAlias = CreateJobRequest | RunJobRequest
 
@@ -109,13 +113,29 @@ class JobService:
 
     def list_jobs(self, request: ListJobsRequest, call: CallContext) -> ListJobsResponse:
         """Return a page of the caller's jobs."""
-        page = job_rows.list_page(self._db, call.principal.name, request.page_size, request.page_token, request.filter)
+        page = job_list.list_page(
+            self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by
+        )
         return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
 
     def cancel_job(self, request: CancelJobRequest, call: CallContext) -> CancelJobResponse:
         """Request the cancellation of a job."""
         call.job_id = request.id
         return CancelJobResponse(job=job_rows.cancel(self._db, call.principal.name, request.id))
+
+    def cancel_jobs(self, request: CancelJobsRequest, call: CallContext) -> CancelJobsResponse:
+        """Request the cancellation of the caller's jobs that match a filter."""
+        done = bulk_changes.cancel_matching(
+            *(self._db, call.principal.name, request.filter, request.page_token), validate_only=request.validate_only
+        )
+        return CancelJobsResponse(count=done.count, job_ids=done.job_ids, next_page_token=done.next_page_token)
+
+    def delete_jobs(self, request: DeleteJobsRequest, call: CallContext) -> DeleteJobsResponse:
+        """Delete the caller's ended jobs that match a filter."""
+        done = bulk_changes.delete_matching(
+            *(self._db, call.principal.name, request.filter, request.page_token), validate_only=request.validate_only
+        )
+        return DeleteJobsResponse(count=done.count, job_ids=done.job_ids, next_page_token=done.next_page_token)
 
     def rerun_job(self, request: RerunJobRequest, call: CallContext) -> RerunJobResponse:
         """Queue a new job with the programs, device and options of another one."""

@@ -18,8 +18,9 @@ from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
 from qonduit_server.errors import NotFound
 from qonduit_server.store import calibrations
 from qonduit_server.store.database import Database
+from qonduit_server.store.filter_conditions import Field, boolean_field, filter_conditions, number_field, text_field
 from qonduit_server.store.notification_bus import Notification
-from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
+from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -100,7 +101,7 @@ def provider(db: Database, provider_id: int) -> Provider:
 
 def list_providers(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Provider]:
     """Return a page of providers, newest first. Filter fields: name, with_token."""
-    filters = conditions(filter, _PROVIDER_FIELDS)
+    filters = filter_conditions(filter, _PROVIDER_FIELDS)
     cursor = Cursor(("providers", filter), page_size, page_token)
     query = select(providers.c.id).where(*filters).order_by(providers.c.id.desc()).limit(cursor.size + 1)
     if cursor.after:
@@ -150,7 +151,7 @@ def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter:
 
     Filter fields: name, provider_id, available, is_simulator, is_local, num_qubits.
     """
-    filters = conditions(filter, _DEVICE_FIELDS)
+    filters = filter_conditions(filter, _DEVICE_FIELDS)
     cursor = Cursor(("devices", filter), page_size, page_token)
     query = select(devices.c.id).where(*filters).order_by(devices.c.id.desc()).limit(cursor.size + 1)
     if cursor.after:
@@ -175,17 +176,17 @@ def queue_depths(db: Database) -> dict[int, int]:
         return {row[0]: row[1] for row in connection.execute(_DEPTHS)}
 
 
-_PROVIDER_FIELDS: Final = {
-    "name": FilterField(providers.c.name, str),
-    "with_token": FilterField(providers.c.with_token, bool),
+_PROVIDER_FIELDS: Final[Mapping[str, Field]] = {
+    "name": text_field(providers.c.name),
+    "with_token": boolean_field(providers.c.with_token),
 }
-_DEVICE_FIELDS: Final = {
-    "name": FilterField(devices.c.name, str),
-    "provider_id": FilterField(devices.c.provider_id, int),
-    "available": FilterField(devices.c.available, bool),
-    "is_simulator": FilterField(devices.c.is_simulator, bool),
-    "is_local": FilterField(devices.c.is_local, bool),
-    "num_qubits": FilterField(devices.c.num_qubits, int, ordered=True),
+_DEVICE_FIELDS: Final[Mapping[str, Field]] = {
+    "name": text_field(devices.c.name),
+    "provider_id": number_field(devices.c.provider_id),
+    "available": boolean_field(devices.c.available),
+    "is_simulator": boolean_field(devices.c.is_simulator),
+    "is_local": boolean_field(devices.c.is_local),
+    "num_qubits": number_field(devices.c.num_qubits),
 }
 _DEPTH: Final = select(func.count()).select_from(jobs).where(IS_ACTIVE, jobs.c.device_id == bindparam("device"))
 _DEVICE_OF_JOB: Final = select(jobs.c.device_id).where(jobs.c.id == bindparam("job"))

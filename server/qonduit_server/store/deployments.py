@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -13,12 +14,16 @@ from sqlalchemy import Connection, bindparam, select
 
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, InvalidArgument, NotFound
+from qonduit_server.store import labels as label_rows
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
+from qonduit_server.store.filter_conditions import Field, filter_terms, number_field, text_field, time_field
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
-from qonduit_server.store.schema import deployments, jobs, programs
+from qonduit_server.store.labels import DEPLOYMENT_LABELS
+from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of
+from qonduit_server.store.paging import Cursor, Page
+from qonduit_server.store.schema import deployment_labels, deployments, jobs, programs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -32,6 +37,7 @@ class NewDeployment(NamedTuple):
     request_id: str | None = None
     fingerprint: bytes | None = None
     is_inline: bool = False
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
 class _Update(NamedTuple):
@@ -40,6 +46,7 @@ class _Update(NamedTuple):
     changes_name: bool
     name: str | None
     programs: Sequence[bytes] | None
+    labels: Mapping[str, str] | None
 
 
 class _DeploymentKey(NamedTuple):
@@ -47,11 +54,17 @@ class _DeploymentKey(NamedTuple):
     deployment_id: int
 
 
+#: The fields of a deployment that an update can change.
+CHANGEABLE: Final = ("name", "programs", "labels")
+#: The estimated size of a deployment in a list, without its programs.
+_OVERHEAD_BYTES: Final = 400
+
 _COLUMNS: Final = (deployments.c.id, deployments.c.caller, deployments.c.name, deployments.c.deployed_at)
 _SELECT: Final = select(*_COLUMNS).where(
     deployments.c.id == bindparam("id"), deployments.c.caller == bindparam("caller")
 )
 _SELECT_LOCKED: Final = _SELECT.with_for_update()
+_SELECT_ROWS: Final = select(*_COLUMNS, deployments.c.size)
 _SELECT_PROGRAMS: Final = (
     select(programs.c.id, programs.c.deployment_id, programs.c.program)
     .where(among(programs.c.deployment_id, "ids"), programs.c.is_current.is_(True))
@@ -67,10 +80,46 @@ _INSERT: Final = BulkInsert(
 _INSERT_PROGRAMS: Final = BulkInsert(programs, ("id", "deployment_id", "position", "is_current", "program"))
 _RETIRE: Final = sa.update(programs).where(programs.c.deployment_id == bindparam("deployment")).values(is_current=False)
 
-_FIELDS: Final = {
-    "name": FilterField(deployments.c.name, str),
-    "id": FilterField(deployments.c.id, int, ordered=True),
+_FIELDS: Final[Mapping[str, Field]] = {
+    "name": text_field(deployments.c.name),
+    "owner": text_field(deployments.c.caller),
+    "label": DEPLOYMENT_LABELS,
+    "id": number_field(deployments.c.id),
+    "deployed_at": time_field(deployments.c.deployed_at),
 }
+_BY_ID: Final = (
+    Path(
+        (deployment_labels.c.deployment_id,),
+        lambda caller, label: (
+            deployment_labels.c.caller == caller,
+            deployment_labels.c.key == label[0],
+            deployment_labels.c.value == label[1],
+        ),
+        equal="label.",
+    ),
+    Path(
+        (deployments.c.id,),
+        lambda caller, name: (deployments.c.caller == caller, deployments.c.name == name),
+        equal="name",
+    ),
+    Path((deployments.c.id,), lambda caller, value: (deployments.c.caller == caller,)),
+)
+_DEPLOYMENTS: Final = ScannedList(
+    deployments.c.id,
+    {
+        "id": Order(_BY_ID),
+        "name": Order(
+            [
+                Path(
+                    (deployments.c.name, deployments.c.id),
+                    lambda caller, value: (deployments.c.caller == caller, deployments.c.name.is_not(None)),
+                )
+            ],
+            present=deployments.c.name,
+            after=_BY_ID,
+        ),
+    },
+)
 
 
 def create(db: Database, caller: str, deployment: Deployment, request_id: str = "") -> Deployment:
@@ -100,37 +149,43 @@ def get(db: Database, caller: str, deployment_id: int) -> Deployment:
 
 
 def list_page(
-    db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = ""
+    db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = "", order_by: str = ""
 ) -> Page[Deployment]:
-    """Return a page of the caller's deployments, newest first. Filter fields: id, name."""
-    filters = conditions(filter, _FIELDS)
-    cursor = Cursor(("deployments", checked_text("caller", caller), filter), page_size, page_token)
-    query = select(*_COLUMNS, deployments.c.size).where(deployments.c.caller == caller, *filters)
-    if cursor.after:
-        query = query.where(deployments.c.id < cursor.after[0])
+    """Return a page of the caller's deployments, by default the newest first; order_by is id or name.
+
+    As with jobs, a page may be short or empty and have a token of the next page.
+
+    Raises:
+        InvalidArgument: bad filter, page token or order.
+    """
+    scan = Scan(_DEPLOYMENTS, checked_text("caller", caller), filter_terms(filter, _FIELDS), order_by)
+    cursor = Cursor(("deployments", caller, filter, order_by), page_size, page_token, keys=None)
+    after = scan.position(cursor)
     with db.read() as connection:
-        rows = connection.execute(query.order_by(deployments.c.id.desc()).limit(cursor.size + 1)).all()
-        kept, token = cursor.cut(list(rows), lambda row: (row.id,), lambda row: int(row.size) + 400)
-        exact, earlier_token = cursor.cut(_messages(connection, kept), lambda made: (made.id,), sent_bytes)
-        return Page(exact, earlier_token or token)
+        scanned = scan.read(connection, _SELECT_ROWS, after, cursor.size + 1)
+        return page_of(cursor, scanned, _row_size, lambda rows: _messages(connection, rows))
+
+
+def _row_size(row: Row) -> int:
+    return int(row.size) + _OVERHEAD_BYTES
 
 
 def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[str] = ()) -> Deployment:
-    """Change the name of a deployment, or replace its programs.
+    """Change the name of a deployment, or replace its programs or its labels.
 
     Args:
-        paths: "name", "programs", or both; empty means the fields that are set in `deployment`.
+        paths: some of "name", "programs" and "labels"; empty means the fields that are set in `deployment`.
 
     Raises:
         NotFound: the deployment does not exist.
         InvalidArgument: a path cannot be changed, or no program is given.
     """
-    unknown = [path for path in paths if path not in ("name", "programs")]
+    unknown = [path for path in paths if path not in CHANGEABLE]
     if unknown:
         raise InvalidArgument.of(
             "update_mask",
             "update_mask.path",
-            f"update_mask: {unknown[0]!r:.100} cannot be changed; name and programs can",
+            f"update_mask: {unknown[0]!r:.100} cannot be changed; {', '.join(CHANGEABLE)} can",
         )
     changes_programs = "programs" in paths if paths else bool(deployment.programs)
     if changes_programs and not deployment.programs:
@@ -150,6 +205,7 @@ def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[st
             changes_name="name" in paths if paths else deployment.HasField("name"),
             name=new.name,
             programs=new.programs if changes_programs else None,
+            labels=new.labels if ("labels" in paths if paths else new.labels) else None,
         ),
     )
 
@@ -178,6 +234,7 @@ def prepare(caller: str, deployment: Deployment, *, is_inline: bool = False) -> 
         name=checked_text("deployment.name", deployment.name) if named else None,
         programs=[_bytes(program) for program in deployment.programs],
         is_inline=is_inline and not named,
+        labels=label_rows.checked("deployment.labels", deployment.labels),
     )
 
 
@@ -206,6 +263,9 @@ def insert_many(
             )
             for key, one in zip(ids, new, strict=True)
         ],
+    )
+    label_rows.insert_of_deployments(
+        transaction.connection, ((key, one.caller, one.labels) for key, one in zip(ids, new, strict=True))
     )
     unused = iter(program_ids)
     owned = [list(islice(unused, len(one.programs))) for one in new]
@@ -274,6 +334,8 @@ def _messages(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Dep
             program.ParseFromString(source)
             program.id = program_id
             program.deployment_id = deployment_id
+        for deployment_id, key, value in label_rows.of_deployments(connection, found):
+            found[deployment_id].labels[key] = value
     return list(found.values())
 
 
@@ -332,6 +394,8 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
             (ids,) = new_ids(transaction, (programs, len(wanted.programs)))
             _insert_programs(transaction, [(wanted.deployment_id, ids, wanted.programs)])
             values["size"] = sum(map(len, wanted.programs))
+        if wanted.labels is not None:
+            label_rows.replace_of_deployment(connection, wanted.deployment_id, wanted.caller, wanted.labels)
         connection.execute(sa.update(deployments).where(deployments.c.id == wanted.deployment_id).values(values))
         answers.append(_messages(connection, [connection.execute(_SELECT, parameters).one()])[0])
     return answers

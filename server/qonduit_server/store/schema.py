@@ -122,6 +122,25 @@ deployments = Table(
     sqlite_autoincrement=True,
 )
 
+# The labels of deployments.
+deployment_labels = Table(
+    "deployment_labels",
+    metadata,
+    Column(
+        "deployment_id",
+        _Id,
+        ForeignKey("deployments.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    # Of the deployment, so that the index yields a caller's deployments in the order of their list.
+    Column("caller", Text, nullable=False),
+    Index("ix_deployment_labels_caller_key_value", "caller", "key", "value", "deployment_id"),
+    sqlite_with_rowid=False,
+)
+
 programs = Table(
     "programs",
     metadata,
@@ -171,7 +190,8 @@ jobs = Table(
     Column("program_runs", LargeBinary, nullable=False),
     # A JobSpec message; never updated. NULL for jobs created before revision 0003.
     Column("spec", LargeBinary),
-    # Lists are ordered by descending (created_at, id), newest first; every filter has an index in that order.
+    # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
+    # other conditions are tested row by row (list_scan.py).
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
     Index("ix_jobs_caller_state", "caller", "state", "created_at", "id"),
     Index("ix_jobs_caller_device_id", "caller", "device_id", "created_at", "id"),
@@ -186,6 +206,14 @@ jobs = Table(
         postgresql_where=text("name IS NOT NULL"),
     ),
     Index(
+        "ix_jobs_caller_finished_at",
+        "caller",
+        "finished_at",
+        "id",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    Index(
         "uq_jobs_request_id",
         "request_id",
         "caller",
@@ -198,6 +226,20 @@ jobs = Table(
     Index("ix_jobs_leased", "owner", "state", sqlite_where=IS_LEASED, postgresql_where=IS_LEASED),
     Index("ix_jobs_active", "device_id", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
     sqlite_autoincrement=True,
+)
+
+# The labels of jobs, copied from their specs for SQL queries.
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("job_id", _Id, primary_key=True, autoincrement=False),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    # Of the job, so that the index yields a caller's jobs in the order of their list.
+    Column("caller", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_job_labels_caller_key_value", "caller", "key", "value", "created_at", "job_id"),
+    sqlite_with_rowid=False,
 )
 
 # Options of jobs that are too large for the spec, as serialized messages.

@@ -9,17 +9,17 @@ from sqlalchemy import event
 
 from qonduit_server.store import catalogue, deployments, event_log
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue
 from qonduit_server.store.results import result_rows
 from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succeed
 
 #: Partial indexes that hold only active jobs: they are meant to be scanned whole.
 _SMALL = ("ix_jobs_queued", "ix_jobs_leased", "ix_jobs_active")
-_LARGE = ("jobs", "events", "results", "programs", "deployments")
+_LARGE = ("jobs", "events", "results", "programs", "deployments", "job_labels", "deployment_labels")
 
 
 def do_everything(db: Database) -> None:
-    job, other = submit(db, request_id="a", max_queued=10), submit(db, name="x")
+    job, other = submit(db, request_id="a", max_queued=10), submit(db, name="x", labels={"a": "b"})
     submit(db, request_id="a")
     succeed(db, claim(db, capacity=1))
     claim(db)
@@ -31,10 +31,21 @@ def do_everything(db: Database) -> None:
     catalogue.queue_depth(db, 1)
     catalogue.queue_depths(db)
     moment = 'created_at < "2020-01-01T00:00:00Z"'
-    equals = ("state = QUEUED", "deployment_id = 1", "executed_on_id = 1", 'name = "x"')
-    for filter in ("", moment, *equals, *(f"{one} AND {moment}" for one in equals)):
-        token = job_rows.list_page(db, CALLER, 1, filter=filter).next_page_token
-        job_rows.list_page(db, CALLER, 1, token, filter)
+    equals = (
+        "state = QUEUED",
+        "deployment_id = 1",
+        "device = IBM/aer_simulator",
+        'name = "x"',
+        "label.a = b",
+        "id = 1",
+    )
+    tested = ("shots > 3", "NOT label:a", "name = x* OR label.a = b", "state = QUEUED shots > 3", "label:*")
+    for filter in ("", moment, *equals, *tested, *(f"{one} AND {moment}" for one in equals)):
+        for order_by in ("", "id", "name", "name desc", "finished_at", "finished_at desc"):
+            token = job_list.list_page(db, CALLER, 1, "", filter, order_by).next_page_token
+            job_list.list_page(db, CALLER, 1, token, filter, order_by)
+    bulk_changes.cancel_matching(db, CALLER, "label.a = b")
+    bulk_changes.delete_matching(db, CALLER, "shots > 3000")
     job_rows.get(db, CALLER, job.id)
     job_rows.rerun(db, CALLER, job.id)
     (result,) = result_rows.list_page(db, CALLER, job.id).items
@@ -46,8 +57,9 @@ def do_everything(db: Database) -> None:
     stored = deployments.create(db, CALLER, deployment(), "request")
     deployments.get(db, CALLER, stored.id)
     deployments.update(db, CALLER, stored)
-    for filter in ("", 'name = "x"', "id < 5"):
-        deployments.list_page(db, CALLER, filter=filter)
+    for filter in ("", 'name = "x"', "id < 5", "label.a = b", "label:a"):
+        for order_by in ("", "id", "name"):
+            deployments.list_page(db, CALLER, filter=filter, order_by=order_by)
     deployments.delete(db, CALLER, stored.id)
     job_rows.delete(db, CALLER, job.id)
 

@@ -23,6 +23,7 @@ from qonduit_client.aio.primitives import Primitives
 from qonduit_client.aio.transport import Transport
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
+from qonduit_client.job_filters import MatchingJobs
 from qonduit_client.listing import AsyncListing, Table
 from qonduit_client.named_servers import NamedServer, read_configuration
 from qonduit_client.parameter_values import ParameterValues
@@ -187,9 +188,19 @@ class Client(Primitives):
         """Return a handle on a job, without a call."""
         return JobHandle(self._transport, job_id)
 
-    def jobs(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Job]:
-        """Return jobs, newest first: for `async for`, a page at a time, or to await as a table."""
-        return AsyncListing(lambda: self._transport.items(requests.jobs(filter, limit)), "Job")
+    def jobs(
+        self,
+        filter: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        order_by: str = "",
+        limit: int | None = None,
+    ) -> AsyncListing[Job]:
+        """Return jobs, by default newest first: for `async for`, a page at a time, or to await as a table.
+
+        Arguments are those of `qonduit_client.Client.jobs`.
+        """
+        return AsyncListing(lambda: self._transport.items(requests.jobs(filter, limit, labels, order_by)), "Job")
 
     async def rerun(self, job_id: int, *, request_id: str | None = None, exact: bool = False) -> JobHandle:
         """Queue a new job with the programs, device and options of another one.
@@ -207,6 +218,18 @@ class Client(Primitives):
     async def delete_job(self, job_id: int) -> None:
         """Delete a job that has ended, with its events and results."""
         await self._transport.call(requests.delete_job(job_id))
+
+    async def cancel_jobs(
+        self, filter: str = "", *, labels: Mapping[str, str] | None = None, validate_only: bool = False
+    ) -> MatchingJobs:
+        """Cancel all of your queued and running jobs that match; see `qonduit_client.Client.cancel_jobs`."""
+        return await self._transport.changed(requests.cancel_jobs(filter, labels, validate_only))
+
+    async def delete_jobs(
+        self, filter: str = "", *, labels: Mapping[str, str] | None = None, validate_only: bool = False
+    ) -> MatchingJobs:
+        """Delete all of your ended jobs that match; see `qonduit_client.Client.delete_jobs`."""
+        return await self._transport.changed(requests.delete_jobs(filter, labels, validate_only))
 
     # Providers and devices
 
@@ -282,17 +305,31 @@ class Client(Primitives):
         name: str | None = None,
         language: str | None = None,
         request_id: str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
     ) -> Deployment:
         """Store programs to run later with `run(deployment_id=...)`."""
-        return (await self._transport.call(requests.deploy(program, name, language, request_id))).deployment
+        return (await self._transport.call(requests.deploy(program, name, language, request_id, labels))).deployment
 
     async def deployment(self, deployment_id: int) -> Deployment:
         """Return one deployment, with its programs."""
         return (await self._transport.call(requests.deployment(deployment_id))).deployment
 
-    def deployments(self, filter: str = "", *, limit: int | None = None) -> AsyncListing[Deployment]:
-        """Return deployments, newest first: for `async for`, a page at a time, or to await as a table."""
-        return AsyncListing(lambda: self._transport.items(requests.deployments(filter, limit)), "Deployment")
+    def deployments(
+        self,
+        filter: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        order_by: str = "",
+        limit: int | None = None,
+    ) -> AsyncListing[Deployment]:
+        """Return deployments, by default newest first: for `async for`, a page at a time, or to await as a table.
+
+        Arguments are those of `qonduit_client.Client.deployments`.
+        """
+        return AsyncListing(
+            lambda: self._transport.items(requests.deployments(filter, limit, labels, order_by)), "Deployment"
+        )
 
     async def delete_deployment(self, deployment_id: int) -> None:
         """Delete a deployment that no job refers to."""

@@ -15,8 +15,9 @@ from google.protobuf.message import Message
 from qonduit_client.channels import Channels
 from qonduit_client.endpoint import Endpoint
 from qonduit_client.errors import QonduitError
+from qonduit_client.job_filters import MatchingJobs
 from qonduit_client.named_servers import NamedServer
-from qonduit_client.requests import Pages, Request, Response
+from qonduit_client.requests import BulkCalls, Pages, Request, Response
 from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
 
@@ -81,6 +82,12 @@ class Transport(Endpoint):
         while (request := pages.next_request()) is not None:
             for item in pages.receive(await self.call(request)):
                 yield item
+
+    async def changed(self, calls: BulkCalls) -> MatchingJobs:
+        """Change all matching jobs, in as many calls as needed."""
+        while (request := calls.next_request()) is not None:
+            calls.receive(await self.call(request))
+        return calls.matching
 
     async def resumed(self, stream: ResumableStream[Item]) -> AsyncGenerator[Item, None]:
         """Yield the items of a stream; resume it after a break if the server comes back in time."""

@@ -28,7 +28,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from qonduit.v1 import deployment_pb2 as qonduit_dot_v1_dot_deployment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#qonduit/v1/deployment_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1bqonduit/v1/deployment.proto\"\x88\x02\n\x17\x43reateDeploymentRequest\x12\x30\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.DeploymentB\x04\xe2\x41\x01\x02\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01:\x99\x01\xbaH\x95\x01\x1a\x92\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a:has(this.deployment) && size(this.deployment.programs) > 0\"F\n\x18\x43reateDeploymentResponse\x12*\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.Deployment\"/\n\x14GetDeploymentRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"C\n\x15GetDeploymentResponse\x12*\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.Deployment\"l\n\x16ListDeploymentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"_\n\x17ListDeploymentsResponse\x12+\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x16.qonduit.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe7\x01\n\x17UpdateDeploymentRequest\x12\x30\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.DeploymentB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask:i\xbaHf\x1a\x64\n\x16\x64\x65ployment.id.required\x12\x1a\x64\x65ployment.id: must be set\x1a.has(this.deployment) && this.deployment.id > 0\"F\n\x18UpdateDeploymentResponse\x12*\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.Deployment\"2\n\x17\x44\x65leteDeploymentRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\x1a\n\x18\x44\x65leteDeploymentResponse2\xe2\x03\n\x11\x44\x65ploymentService\x12]\n\x10\x43reateDeployment\x12#.qonduit.v1.CreateDeploymentRequest\x1a$.qonduit.v1.CreateDeploymentResponse\x12T\n\rGetDeployment\x12 .qonduit.v1.GetDeploymentRequest\x1a!.qonduit.v1.GetDeploymentResponse\x12Z\n\x0fListDeployments\x12\".qonduit.v1.ListDeploymentsRequest\x1a#.qonduit.v1.ListDeploymentsResponse\x12]\n\x10UpdateDeployment\x12#.qonduit.v1.UpdateDeploymentRequest\x1a$.qonduit.v1.UpdateDeploymentResponse\x12]\n\x10\x44\x65leteDeployment\x12#.qonduit.v1.DeleteDeploymentRequest\x1a$.qonduit.v1.DeleteDeploymentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#qonduit/v1/deployment_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1bqonduit/v1/deployment.proto\"\x88\x02\n\x17\x43reateDeploymentRequest\x12\x30\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.DeploymentB\x04\xe2\x41\x01\x02\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01:\x99\x01\xbaH\x95\x01\x1a\x92\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a:has(this.deployment) && size(this.deployment.programs) > 0\"F\n\x18\x43reateDeploymentResponse\x12*\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.Deployment\"/\n\x14GetDeploymentRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"C\n\x15GetDeploymentResponse\x12*\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.Deployment\"\x87\x01\n\x16ListDeploymentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x19\n\x08order_by\x18\x04 \x01(\tB\x07\xbaH\x04r\x02(@\"_\n\x17ListDeploymentsResponse\x12+\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x16.qonduit.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe7\x01\n\x17UpdateDeploymentRequest\x12\x30\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.DeploymentB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask:i\xbaHf\x1a\x64\n\x16\x64\x65ployment.id.required\x12\x1a\x64\x65ployment.id: must be set\x1a.has(this.deployment) && this.deployment.id > 0\"F\n\x18UpdateDeploymentResponse\x12*\n\ndeployment\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.Deployment\"2\n\x17\x44\x65leteDeploymentRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\x1a\n\x18\x44\x65leteDeploymentResponse2\xe2\x03\n\x11\x44\x65ploymentService\x12]\n\x10\x43reateDeployment\x12#.qonduit.v1.CreateDeploymentRequest\x1a$.qonduit.v1.CreateDeploymentResponse\x12T\n\rGetDeployment\x12 .qonduit.v1.GetDeploymentRequest\x1a!.qonduit.v1.GetDeploymentResponse\x12Z\n\x0fListDeployments\x12\".qonduit.v1.ListDeploymentsRequest\x1a#.qonduit.v1.ListDeploymentsResponse\x12]\n\x10UpdateDeployment\x12#.qonduit.v1.UpdateDeploymentRequest\x1a$.qonduit.v1.UpdateDeploymentResponse\x12]\n\x10\x44\x65leteDeployment\x12#.qonduit.v1.DeleteDeploymentRequest\x1a$.qonduit.v1.DeleteDeploymentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDEPLOYMENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200\010'
   _globals['_LISTDEPLOYMENTSREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_LISTDEPLOYMENTSREQUEST'].fields_by_name['filter']._serialized_options = b'\272H\005r\003(\200\020'
+  _globals['_LISTDEPLOYMENTSREQUEST'].fields_by_name['order_by']._loaded_options = None
+  _globals['_LISTDEPLOYMENTSREQUEST'].fields_by_name['order_by']._serialized_options = b'\272H\004r\002(@'
   _globals['_UPDATEDEPLOYMENTREQUEST'].fields_by_name['deployment']._loaded_options = None
   _globals['_UPDATEDEPLOYMENTREQUEST'].fields_by_name['deployment']._serialized_options = b'\342A\001\002'
   _globals['_UPDATEDEPLOYMENTREQUEST']._loaded_options = None
@@ -63,18 +65,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDEPLOYMENTREQUEST']._serialized_end=562
   _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=564
   _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=631
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=633
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=741
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=743
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=838
-  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_start=841
-  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_end=1072
-  _globals['_UPDATEDEPLOYMENTRESPONSE']._serialized_start=1074
-  _globals['_UPDATEDEPLOYMENTRESPONSE']._serialized_end=1144
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=1146
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=1196
-  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_start=1198
-  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_end=1224
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=1227
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=1709
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=634
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=769
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=771
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=866
+  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_start=869
+  _globals['_UPDATEDEPLOYMENTREQUEST']._serialized_end=1100
+  _globals['_UPDATEDEPLOYMENTRESPONSE']._serialized_start=1102
+  _globals['_UPDATEDEPLOYMENTRESPONSE']._serialized_end=1172
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=1174
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=1224
+  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_start=1226
+  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_end=1252
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=1255
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=1737
 # @@protoc_insertion_point(module_scope)

@@ -88,7 +88,7 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateDeployment(self, request, context):
-        """Changes the name, or replaces the programs. Results keep referring to the programs that ran.
+        """Changes the name, or replaces the programs or the labels. Results keep referring to the programs that ran.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

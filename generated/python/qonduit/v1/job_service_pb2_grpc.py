@@ -60,6 +60,11 @@ class JobServiceStub:
                 request_serializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.CancelJobs = channel.unary_unary(
+                '/qonduit.v1.JobService/CancelJobs',
+                request_serializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobsRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobsResponse.FromString,
+                _registered_method=True)
         self.RerunJob = channel.unary_unary(
                 '/qonduit.v1.JobService/RerunJob',
                 request_serializer=qonduit_dot_v1_dot_job__service__pb2.RerunJobRequest.SerializeToString,
@@ -69,6 +74,11 @@ class JobServiceStub:
                 '/qonduit.v1.JobService/DeleteJob',
                 request_serializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
+        self.DeleteJobs = channel.unary_unary(
+                '/qonduit.v1.JobService/DeleteJobs',
+                request_serializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobsRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobsResponse.FromString,
                 _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/qonduit.v1.JobService/WatchJob',
@@ -123,6 +133,14 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelJobs(self, request, context):
+        """Requests the cancellation of all of the caller's queued and running jobs that match a filter. A call changes jobs for
+        about a second; next_page_token continues with the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RerunJob(self, request, context):
         """Queues a new job with the programs, device and options of another job.
         """
@@ -132,6 +150,14 @@ class JobServiceServicer:
 
     def DeleteJob(self, request, context):
         """Deletes a job that has ended, with its events and results.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJobs(self, request, context):
+        """Deletes all of the caller's ended jobs that match a filter, with their events and results. A call deletes jobs for
+        about a second; next_page_token continues with the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +206,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobResponse.SerializeToString,
             ),
+            'CancelJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJobs,
+                    request_deserializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobsRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobsResponse.SerializeToString,
+            ),
             'RerunJob': grpc.unary_unary_rpc_method_handler(
                     servicer.RerunJob,
                     request_deserializer=qonduit_dot_v1_dot_job__service__pb2.RerunJobRequest.FromString,
@@ -189,6 +220,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.DeleteJob,
                     request_deserializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'DeleteJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJobs,
+                    request_deserializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobsRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobsResponse.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
@@ -348,6 +384,33 @@ class JobService:
             _registered_method=True)
 
     @staticmethod
+    def CancelJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.JobService/CancelJobs',
+            qonduit_dot_v1_dot_job__service__pb2.CancelJobsRequest.SerializeToString,
+            qonduit_dot_v1_dot_job__service__pb2.CancelJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RerunJob(request,
             target,
             options=(),
@@ -391,6 +454,33 @@ class JobService:
             '/qonduit.v1.JobService/DeleteJob',
             qonduit_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
             qonduit_dot_v1_dot_job__service__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.JobService/DeleteJobs',
+            qonduit_dot_v1_dot_job__service__pb2.DeleteJobsRequest.SerializeToString,
+            qonduit_dot_v1_dot_job__service__pb2.DeleteJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

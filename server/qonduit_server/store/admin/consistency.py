@@ -16,6 +16,7 @@ from qonduit_server.lifecycle import SUCCEEDED, TERMINAL
 from qonduit_server.store.admin.finding import Finding
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.jobs.job_spec import LARGE
+from qonduit_server.store.labels import searchable
 from qonduit_server.store.schema import (
     IS_LEASED,
     IS_QUEUED,
@@ -23,6 +24,7 @@ from qonduit_server.store.schema import (
     deployments,
     devices,
     events,
+    job_labels,
     job_options,
     jobs,
     options,
@@ -310,6 +312,33 @@ def _without_option(connection: Connection, after: int) -> Iterator[int]:
                 yield job_id
 
 
+def labels(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Check the rows of labels, by which filters find jobs, against the specs of the jobs."""
+    first = _from(connection, jobs, deep)
+    yield from _check_query(
+        connection,
+        select(job_labels.c.job_id)
+        .distinct()
+        .where(job_labels.c.job_id > first, ~exists().where(jobs.c.id == job_labels.c.job_id)),
+        "are deleted, but their labels remain",
+        "They only use disk space: DELETE FROM job_labels WHERE job_id NOT IN (SELECT id FROM jobs).",
+        "warning",
+    )
+    after = first
+    wrong: list[int] = []
+    page = select(jobs.c.id, jobs.c.spec).order_by(jobs.c.id).limit(_PAGE)
+    stored = select(job_labels.c.job_id, job_labels.c.key, job_labels.c.value).where(among(job_labels.c.job_id, "ids"))
+    while rows := connection.execute(page.where(jobs.c.id > after)).all():
+        after = rows[-1].id
+        expected = {row.id: searchable(JobSpec.FromString(row.spec or b"").labels) for row in rows}
+        found: dict[int, dict[str, str]] = {job_id: {} for job_id in expected}
+        for row in connection.execute(stored, {"ids": list(expected)}):
+            found[row.job_id][row.key] = row.value
+        wrong += [job_id for job_id in expected if found[job_id] != expected[job_id]]
+    if wrong:
+        yield _finding(wrong, "have other labels for filters than in their specs", _RESTORE)
+
+
 def inline_deployments(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
     """Report inline deployments whose jobs are deleted."""
     unused: ColumnElement[bool] = ~exists().where(jobs.c.deployment_id == deployments.c.id)
@@ -329,5 +358,6 @@ CHECKS: Final[dict[str, Check]] = {
     "results": outcomes,
     "large results": large_results,
     "large options": large_options,
+    "labels": labels,
     "inline deployments": inline_deployments,
 }

@@ -13,30 +13,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, exists, func, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import CallError
-from qonduit_server.lifecycle import TERMINAL
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database, utc_now
 from qonduit_server.store.jobs import large_options
-from qonduit_server.store.jobs.deletion import erase
-from qonduit_server.store.results.buffers import CHUNK_BYTES, ERASE, of_jobs
+from qonduit_server.store.jobs.deletion import ENDED, ERASE_EXPIRED, MAX_BYTES, MAX_DELETED, EndedJobs, batches
+from qonduit_server.store.results.buffers import ERASE
 from qonduit_server.store.results.orphaned_chunks import OrphanedChunks
-from qonduit_server.store.schema import buffers, deployments, jobs, programs, results
+from qonduit_server.store.schema import deployments, jobs, programs
 from qonduit_server.store.writer import Operation, Transaction
 
-#: Limits of one transaction, unless a single job has more: jobs or deployments; rows; bytes.
-_MAX_DELETED: Final = 100
-_MAX_ROWS: Final = 2000
-_MAX_BYTES: Final = 8 * 1024**2
-#: The buffers of a job with more chunks are deleted after the job.
-_MAX_CHUNKS: Final = 32
+R = TypeVar("R")
+
 #: Number of rows per read.
 _PAGE: Final = 500
 #: Minimum pause between two transactions; the pause is at least twice as long as the last transaction.
@@ -46,24 +41,11 @@ _MAX_JOBS_CHECKED: Final = 1000
 #: Retry interval while the database is unavailable.
 _RETRY_SECONDS: Final = 60.0
 
-_ENDED: Final = (jobs.c.state.in_([int(state) for state in TERMINAL]), jobs.c.finished_at < bindparam("before"))
 _JOBS: Final = (
-    select(jobs.c.id, jobs.c.created_at, jobs.c.last_sequence, sa.and_(*_ENDED).label("ended"))
+    select(jobs.c.id, jobs.c.created_at, jobs.c.last_sequence, sa.and_(*ENDED).label("ended"))
     .where(jobs.c.id > bindparam("after"))
     .order_by(jobs.c.id)
     .limit(_PAGE)
-)
-_RESULT_BYTES: Final = (
-    select(results.c.job_id, func.sum(results.c.size)).where(among(results.c.job_id, "ids")).group_by(results.c.job_id)
-)
-_CHUNKS: Final = (
-    select(results.c.job_id, func.count())
-    .join(buffers, buffers.c.result_id == results.c.id)
-    .where(among(results.c.job_id, "ids"))
-    .group_by(results.c.job_id)
-)
-_LOCK_JOBS: Final = (
-    select(jobs.c.id).where(among(jobs.c.id, "ids"), *_ENDED).order_by(jobs.c.id).with_for_update(skip_locked=True)
 )
 _DEPLOYMENTS: Final = (
     select(deployments.c.id, deployments.c.deployed_at, deployments.c.is_inline, deployments.c.size)
@@ -108,13 +90,6 @@ class SweepCounts:
         return bool(self.jobs or self.deployments or self.programs or self.orphans or self.options)
 
 
-class _ExpiredJobs(NamedTuple):
-    ids: Sequence[int]
-    before: int
-    #: The results of a job with too many chunks, whose buffers are deleted after the job.
-    heavy: Sequence[int] = ()
-
-
 def sweep(db: Database, before: int, stop: threading.Event) -> SweepCounts:
     """Delete jobs that ended before a time, then objects that no other job uses.
 
@@ -131,7 +106,7 @@ def sweep(db: Database, before: int, stop: threading.Event) -> SweepCounts:
     swept = SweepCounts()
     throttle = _Throttle(stop)
     for old in _old_jobs(db, before):
-        swept.jobs += throttle.run(db, _ERASE, old)
+        swept.jobs += len(throttle.run(db, ERASE_EXPIRED, old))
         throttle.erase_chunks(db, old.heavy)
         if stop.is_set():
             return swept
@@ -222,8 +197,8 @@ class _Throttle:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
 
-    def run(self, db: Database, operation: Operation[Any, int], argument: Any) -> int:
-        """Run an operation, pause, and return how many rows it deleted."""
+    def run(self, db: Database, operation: Operation[Any, R], argument: Any) -> R:
+        """Run an operation, pause, and return its result: what it deleted."""
         started = time.monotonic()
         deleted = db.write(operation, argument)
         self._stop.wait(max(_PAUSE_SECONDS, 2 * (time.monotonic() - started)))
@@ -249,33 +224,13 @@ class _Throttle:
         return total
 
 
-def _old_jobs(db: Database, before: int) -> Iterator[_ExpiredJobs]:
+def _old_jobs(db: Database, before: int) -> Iterator[EndedJobs]:
     """Yield jobs that ended before a time, oldest first, in batches for one transaction."""
     after = 0
     while True:
         with db.read() as connection:
             rows = connection.execute(_JOBS, {"after": after, "before": before}).all()
-            events = {row.id: row.last_sequence for row in rows if row.ended}
-            sizes = {job_id: int(size) for job_id, size in connection.execute(_RESULT_BYTES, {"ids": list(events)})}
-            chunks = {job_id: int(count) for job_id, count in connection.execute(_CHUNKS, {"ids": list(events)})}
-        # Jobs whose buffers are too large for one transaction are deleted first, then their buffers, now unreachable.
-        heavy = [job_id for job_id, count in chunks.items() if count > _MAX_CHUNKS]
-        for job_id in heavy:
-            with db.read() as connection:
-                heavy_results = of_jobs(connection, [job_id])
-            yield _ExpiredJobs([job_id], before, heavy_results)
-            del events[job_id]
-        chosen: list[int] = []
-        count = size = 0
-        for job_id, sequence in events.items():
-            chosen.append(job_id)
-            count += sequence + chunks.get(job_id, 0)
-            size += sizes.get(job_id, 0) + chunks.get(job_id, 0) * CHUNK_BYTES
-            if len(chosen) >= _MAX_DELETED or count >= _MAX_ROWS or size >= _MAX_BYTES:
-                yield _ExpiredJobs(chosen, before)
-                chosen, count, size = [], 0, 0
-        if chosen:
-            yield _ExpiredJobs(chosen, before)
+        yield from batches(db, {row.id: row.last_sequence for row in rows if row.ended}, before)
         # If all jobs of a page are young, so are later ones. A single young job proves nothing: servers' clocks differ.
         if len(rows) < _PAGE or all(row.created_at >= before for row in rows):
             return
@@ -299,7 +254,7 @@ def _old_deployments(db: Database, before: int) -> Iterator[tuple[Operation[Any,
             if row.id in unused:
                 chosen.append(row.id)
                 size += row.size
-                if len(chosen) >= _MAX_DELETED or size >= _MAX_BYTES:
+                if len(chosen) >= MAX_DELETED or size >= MAX_BYTES:
                     yield _ERASE_DEPLOYMENTS, chosen
                     chosen, size = [], 0
         if chosen:
@@ -310,16 +265,6 @@ def _old_deployments(db: Database, before: int) -> Iterator[tuple[Operation[Any,
         if len(rows) < _PAGE or (not old and any(row.is_inline for row in rows)):
             return
         after = rows[-1].id
-
-
-def _erase(transaction: Transaction, calls: Sequence[_ExpiredJobs]) -> list[int]:
-    answers = []
-    for old in calls:
-        parameters = {"ids": list(old.ids), "before": old.before}
-        ids = list(transaction.connection.execute(_LOCK_JOBS, parameters).scalars())
-        erase(transaction, ids, with_buffers=not old.heavy)
-        answers.append(len(ids))
-    return answers
 
 
 def _erase_deployments(transaction: Transaction, calls: Sequence[Sequence[int]]) -> list[int]:
@@ -348,6 +293,5 @@ def _erase_replaced(transaction: Transaction, deployment_ids: Sequence[int]) -> 
 
 
 # Not durable: after a power failure, the next sweep deletes the rows again.
-_ERASE: Final = Operation(_erase, durable=False)
 _ERASE_DEPLOYMENTS: Final = Operation(_erase_deployments, durable=False)
 _ERASE_REPLACED: Final = Operation(_erase_replaced, durable=False)

@@ -15,7 +15,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, ProgramRun
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import deployments
+from qonduit_server.store import deployments, labels
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
@@ -237,6 +237,9 @@ def _write(
             )
         )
     _INSERT(transaction.connection, rows)
+    labels.insert_of_jobs(
+        transaction.connection, ((job.id, job.executed_by, transaction.now, job.labels) for job in created)
+    )
     large_options.insert(
         transaction,
         {job.id: new.packed.options for job, new in zip(created, accepted, strict=True) if new.packed.options},

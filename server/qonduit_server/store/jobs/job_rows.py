@@ -6,32 +6,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, tuple_
+from sqlalchemy import bindparam
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.errors import FailedPrecondition, NotFound, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_terminal
-from qonduit_server.store import catalogue, deployments
+from qonduit_server.store import catalogue, deployments, labels
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
-from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
-from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message
-from qonduit_server.store.paging import Cursor, FilterField, Page, conditions, sent_bytes
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, JobChange, UnitOfWork, job_message
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
-from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.writer import Operation, Transaction
 
-__all__ = ["Created", "NewJob", "cancel", "create", "delete", "get", "list_page", "repeated", "rerun"]
+__all__ = ["Created", "NewJob", "cancel", "create", "delete", "get", "repeated", "rerun"]
 
 
 @dataclass(frozen=True)
@@ -78,13 +74,6 @@ _GET_REPEATED: Final = SELECT_JOBS.where(
     jobs.c.fingerprint == bindparam("fingerprint"),
 )
 _RERUN: Final = "RerunJob"
-_FIELDS: Final = {
-    "state": FilterField(jobs.c.state, JobState),
-    "deployment_id": FilterField(jobs.c.deployment_id, int),
-    "executed_on_id": FilterField(jobs.c.device_id, int),
-    "name": FilterField(jobs.c.name, str),
-    "created_at": FilterField(jobs.c.created_at, datetime, ordered=True),
-}
 
 
 def create(db: Database, new: NewJob) -> Created:
@@ -99,6 +88,7 @@ def create(db: Database, new: NewJob) -> Created:
     device = catalogue.device(db, new.device_id)
     if new.deployment is None and not is_id(new.deployment_id):
         raise NotFound("deployment", new.deployment_id)
+    labels.checked("job.labels", new.spec.labels)
     return db.write(
         CREATE,
         Submission(
@@ -190,34 +180,6 @@ def get(db: Database, caller: str, job_id: int) -> Job:
     raise NotFound("job", job_id)
 
 
-def list_page(db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Job]:
-    """Return a page of the caller's jobs, newest first.
-
-    Filter fields: state, deployment_id, executed_on_id, name, created_at.
-
-    Raises:
-        InvalidArgument: bad filter (INVALID_FILTER) or page token (INVALID_PAGE_TOKEN).
-    """
-    filters = conditions(filter, _FIELDS)
-    cursor = Cursor(("jobs", checked_text("caller", caller), filter), page_size, page_token, keys=2)
-    query = SELECT_JOBS.where(jobs.c.caller == caller, *filters)
-    if cursor.after:
-        query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < tuple_(*cursor.after))
-    query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(cursor.size + 1)
-    with db.read() as connection:
-        rows = list(connection.execute(query))
-    kept, token = cursor.cut(
-        rows,
-        lambda row: (row.created_at, row.id),
-        lambda row: len(row.program_runs) + len(row.spec or b"") + len(row.failure or b"") + len(row.name or "") + 200,
-    )
-    found = [job_message(row) for row in kept]
-    for job in found:
-        shorten_runs(job)
-    exact, earlier_token = cursor.cut(found, lambda job: (microseconds(job.created_at), job.id), sent_bytes)
-    return Page(exact, earlier_token or token)
-
-
 def cancel(db: Database, caller: str, job_id: int) -> Job:
     """Request the cancel of a job; return it as CANCELLED, CANCELLING, or ended. Raises NotFound."""
     if not is_id(job_id):
@@ -244,15 +206,20 @@ def _cancel(transaction: Transaction, calls: Sequence[_JobKey]) -> list[Job | No
         if entry is None or entry.job.executed_by != caller:
             answers.append(NotFound("job", job_id))
             continue
-        if entry.job.state == QUEUED:
-            unit.set_open_programs(entry, CANCELLED)
-            unit.move(entry, CANCELLED)
-        elif entry.job.state == RUNNING:
-            unit.move(entry, CANCELLING)
-            transaction.cancels = True
+        cancel_loaded(unit, entry)
         answers.append(entry.job)
     unit.flush()
     return answers
+
+
+def cancel_loaded(unit: UnitOfWork, entry: JobChange) -> None:
+    """Cancel a queued job, and request the cancel of a running one; others do not change."""
+    if entry.job.state == QUEUED:
+        unit.set_open_programs(entry, CANCELLED)
+        unit.move(entry, CANCELLED)
+    elif entry.job.state == RUNNING:
+        unit.move(entry, CANCELLING)
+        unit.transaction.cancels = True
 
 
 def _delete(transaction: Transaction, calls: Sequence[_JobKey]) -> list[NotFound | FailedPrecondition | list[int]]:

@@ -67,7 +67,7 @@ def samples(
         for _ in range(3):
             submit(db)
         assert not succeed(db, claim(db))
-        job_rows.cancel(db, CALLER, submit(db).id)
+        job_rows.cancel(db, CALLER, submit(db, labels={"a": "b"}).id)
         submit(db)
         db.close()
         assert look(url) == []
@@ -149,6 +149,8 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
             "are deleted, but their links to large options remain",
             "warning",
         ),
+        (["INSERT INTO job_labels VALUES (77, 'a', 'b', 'x', 1)"], "are deleted, but their labels remain", "warning"),
+        (["UPDATE job_labels SET value = 'other'"], "1 job have other labels for filters than in their specs", "error"),
         (["INSERT INTO options VALUES (:empty, '')"], "1 large options belong to no job", "warning"),
     ],
 )

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Filters of lists as text, and what a change of all matching jobs did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+def quoted(text: str) -> str:
+    """Return a text as a value of a filter, which matches exactly this text."""
+    return '"' + "".join(f"\\{char}" if char in '"\\*' else char for char in text) + '"'
+
+
+def both(*filters: str) -> str:
+    """Return the filter that matches what all filters match; empty ones match everything."""
+    parts = [each for each in filters if each.strip()]
+    return parts[0] if len(parts) == 1 else " AND ".join(f"({each})" for each in parts)
+
+
+def with_labels(filter: str, labels: Mapping[str, str] | None) -> str:
+    """Return a filter that also requires labels with these values."""
+    return both(*(f"label.{quoted(key)} = {quoted(value)}" for key, value in (labels or {}).items()), filter)
+
+
+@dataclass
+class MatchingJobs:
+    """The jobs that a call changed, or would change.
+
+    Attributes:
+        count: their number.
+        job_ids: their ids; of many jobs only some.
+    """
+
+    count: int = 0
+    job_ids: list[int] = field(default_factory=list)

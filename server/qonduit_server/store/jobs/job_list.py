@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of jobs: the fields of their filters, and the indexes that yield them in each order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Column, case, literal
+
+from qonduit.v1.job_pb2 import Job, JobState, JobType
+from qonduit_server.store import catalogue
+from qonduit_server.store.column_limits import checked_text
+from qonduit_server.store.database import Database
+from qonduit_server.store.filter_conditions import (
+    Field,
+    Named,
+    Term,
+    boolean_field,
+    enum_field,
+    filter_terms,
+    number_field,
+    text_field,
+    time_field,
+)
+from qonduit_server.store.jobs.job_sizes import shorten_runs
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
+from qonduit_server.store.labels import JOB_LABELS
+from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of
+from qonduit_server.store.paging import Cursor, Page
+from qonduit_server.store.schema import job_labels, jobs
+
+_FIELDS: Final[Mapping[str, Field]] = {
+    "state": enum_field(jobs.c.state, JobState),
+    "type": enum_field(jobs.c.type, JobType),
+    "owner": text_field(jobs.c.caller),
+    "name": text_field(jobs.c.name),
+    "label": JOB_LABELS,
+    "id": number_field(jobs.c.id),
+    "deployment_id": number_field(jobs.c.deployment_id),
+    "executed_on_id": number_field(jobs.c.device_id),
+    "shots": number_field(jobs.c.shots),
+    "created_at": time_field(jobs.c.created_at),
+    "started_at": time_field(jobs.c.started_at),
+    "finished_at": time_field(jobs.c.finished_at),
+}
+
+
+def _path(*order: Column[Any], by: Column[Any] | None = None) -> Path:
+    """Return the path of an index of jobs that begins with the caller, or with the caller and another column."""
+    if by is None:
+        return Path(order, lambda caller, value: (jobs.c.caller == caller,))
+    return Path(
+        order, lambda caller, value: (jobs.c.caller == caller, by == literal(value, by.type)), equal=str(by.name)
+    )
+
+
+_CREATED: Final = (jobs.c.created_at, jobs.c.id)
+_BY_CREATION: Final = (
+    # The primary key, which does not contain the caller.
+    Path(
+        _CREATED,
+        lambda caller, value: (jobs.c.id == value,),
+        equal="id",
+        rest=lambda caller: (jobs.c.caller == caller,),
+    ),
+    _path(*_CREATED, by=jobs.c.deployment_id),
+    _path(*_CREATED, by=jobs.c.name),
+    Path(
+        (job_labels.c.created_at, job_labels.c.job_id),
+        lambda caller, label: (
+            job_labels.c.caller == caller,
+            job_labels.c.key == label[0],
+            job_labels.c.value == label[1],
+        ),
+        equal="label.",
+    ),
+    _path(*_CREATED, by=jobs.c.device_id),
+    _path(*_CREATED, by=jobs.c.state),
+    _path(*_CREATED),
+)
+_JOBS: Final = ScannedList(
+    jobs.c.id,
+    {
+        "created_at": Order(_BY_CREATION),
+        "finished_at": Order(
+            [
+                Path(
+                    (jobs.c.finished_at, jobs.c.id),
+                    lambda caller, value: (jobs.c.caller == caller, jobs.c.finished_at.is_not(None)),
+                )
+            ],
+            present=jobs.c.finished_at,
+            after=_BY_CREATION,
+        ),
+        "name": Order(
+            [
+                Path(
+                    (jobs.c.name, jobs.c.created_at, jobs.c.id),
+                    lambda caller, value: (jobs.c.caller == caller, jobs.c.name.is_not(None)),
+                )
+            ],
+            present=jobs.c.name,
+            after=_BY_CREATION,
+        ),
+        # The condition makes databases read the index, not the table.
+        "id": Order(
+            [Path((jobs.c.id,), lambda caller, value: (jobs.c.id > 0,), rest=lambda caller: (jobs.c.caller == caller,))]
+        ),
+    },
+)
+
+
+def list_page(
+    db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = "", order_by: str = ""
+) -> Page[Job]:
+    """Return a page of the caller's jobs, by default the newest first.
+
+    A page may have fewer jobs than its size, or none, and a token of the next page: the filter matches few jobs.
+
+    Args:
+        db: the database.
+        caller: the owner of the jobs.
+        page_size: the maximum number of jobs; 0 means 50.
+        page_token: from the previous page.
+        filter: see docs/filters.md.
+        order_by: created_at, finished_at, name or id, with "desc" after it for the reverse order.
+
+    Raises:
+        InvalidArgument: bad filter (INVALID_FILTER), page token (INVALID_PAGE_TOKEN) or order.
+    """
+    scan = scan_of(db, caller, filter, order_by)
+    cursor = Cursor(("jobs", caller, filter, order_by), page_size, page_token, keys=None)
+    after = scan.position(cursor)
+    with db.read() as connection:
+        scanned = scan.read(connection, SELECT_JOBS, after, cursor.size + 1)
+    return page_of(cursor, scanned, _size, lambda rows: [_listed(row) for row in rows])
+
+
+def scan_of(db: Database, caller: str, filter: str, order_by: str = "", states: Sequence[JobState] = ()) -> Scan:
+    """Return the scan of the caller's jobs that match a filter; those in some states only, one state after the other.
+
+    Raises:
+        InvalidArgument: bad filter or order.
+    """
+    checked_text("caller", caller)
+    fields = {
+        **_FIELDS,
+        "device": Named(jobs.c.device_id, {name: device.id for name, device in catalogue.devices_by_name(db).items()}),
+        "mine": boolean_field(case((jobs.c.caller == caller, True), else_=False)),
+    }
+    terms = filter_terms(filter, fields)
+    within = [Term(jobs.c.state == literal(int(state)), "state", "=", int(state)) for state in states]
+    return Scan(_JOBS, caller, terms, order_by, within)
+
+
+def _listed(row: Row) -> Job:
+    job = job_message(row)
+    shorten_runs(job)
+    return job
+
+
+def _size(row: Row) -> int:
+    return len(row.program_runs) + len(row.spec or b"") + len(row.failure or b"") + len(row.name or "") + 200

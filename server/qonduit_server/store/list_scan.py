@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads rows of large lists by filter and order, in bounded time for any number of rows.
+
+A list names the indexes (`Path`) that yield its rows in each order. A scan follows the best one for a filter. If the
+index covers the whole filter, each row that it reads is in the list. Otherwise the scan reads keys in chunks, tests the
+rows of each chunk, and stops after a time: the page is then short or empty, and the next one continues there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy import Column, ColumnElement, Connection, Select, Text, literal, select, tuple_
+
+from qonduit_server.errors import InvalidArgument
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.filter_conditions import Term
+from qonduit_server.store.paging import Cursor, Page, sent_bytes
+
+#: After this time a scan for a page ends with the current chunk.
+PAGE_SECONDS: Final = 0.25
+#: The number of rows of the first chunk, which grows to the largest: few rows are read if most match.
+_FIRST_CHUNK: Final = 256
+_MAX_CHUNK: Final = 4096
+
+M = TypeVar("M", bound=Message)
+Row: TypeAlias = Any
+Keys: TypeAlias = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Path:
+    """An index that yields the rows of a list in order.
+
+    Attributes:
+        order: its columns after those that `conditions` compare by =; the last one is the id of the row.
+        equal: the column of the term that the index serves by =; empty if it serves none. "label." is any label.
+        conditions: returns the conditions that the index serves, from the caller and the value of that term.
+        rest: returns the conditions on the caller that the index does not serve.
+    """
+
+    order: tuple[Column[Any], ...]
+    conditions: Callable[[str, Any], Sequence[ColumnElement[bool]]]
+    equal: str = ""
+    rest: Callable[[str], Sequence[ColumnElement[bool]]] = lambda caller: ()
+
+    def serves(self, term: Term) -> bool:
+        """Return whether the index finds the rows of a term."""
+        if self.equal.endswith("."):
+            return term.operator == "=" and term.column.startswith(self.equal)
+        return term.operator == "=" and term.column == self.equal
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order of a list.
+
+    Attributes:
+        paths: in the order of preference; the last one serves every filter.
+        present: for an order by a column that may be NULL, this column.
+        after: the paths for the rows where that column is NULL, which are listed last.
+    """
+
+    paths: Sequence[Path]
+    present: Column[Any] | None = None
+    after: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class ScannedList:
+    """A large list.
+
+    Attributes:
+        id: its primary key.
+        orders: by the name of the field; the first one is the default, descending.
+    """
+
+    id: Column[Any]
+    orders: Mapping[str, Order]
+
+
+class Position(NamedTuple):
+    """A row's place in a scan: its segment, and its values of the columns of the order."""
+
+    segment: int
+    keys: Keys
+
+
+class Found(NamedTuple):
+    """A row with its place."""
+
+    row: Row
+    position: Position
+
+
+class Scanned(NamedTuple):
+    """The rows found, and where a scan that ran out of time continues; None if it did not."""
+
+    found: list[Found]
+    stopped: Position | None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a scan: the rows of one index.
+
+    Attributes:
+        path: the index.
+        served: the conditions that it serves.
+        tested: the conditions that each row is tested for.
+    """
+
+    path: Path
+    served: Sequence[ColumnElement[bool]]
+    tested: Sequence[ColumnElement[bool]]
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the index serves all conditions."""
+        return not self.tested
+
+
+class Scan:
+    """A filter and an order of a list.
+
+    Args:
+        listed: the list.
+        caller: whose rows.
+        terms: the filter.
+        order_by: a field of `listed.orders`, with "asc" (the default) or "desc"; empty for the default order.
+        within: terms of which each gives a segment of the scan; the segments follow each other.
+
+    Raises:
+        InvalidArgument: order_by is invalid.
+    """
+
+    def __init__(
+        self, listed: ScannedList, caller: str, terms: Sequence[Term], order_by: str = "", within: Sequence[Term] = ()
+    ) -> None:
+        self._id = listed.id
+        order, self._descending = _ordered(listed, order_by)
+        self._segments: list[Segment] = []
+        for chosen in [[*terms, term] for term in within] or [list(terms)]:
+            if not _is_contradictory(chosen):
+                self._segments += _segments(order, caller, chosen)
+
+    def position(self, cursor: Cursor) -> Position | None:
+        """Return the place after which the page of a cursor begins; None for the first page.
+
+        Raises:
+            InvalidArgument: the token of the cursor does not belong to this scan.
+        """
+        if cursor.after is None:
+            return None
+        number, *keys = cursor.after
+        if not isinstance(number, int) or not 0 <= number < len(self._segments):
+            raise cursor.unknown()
+        kinds = [str if isinstance(column.type, Text) else int for column in self._segments[number].path.order]
+        if [type(key) for key in keys] != kinds:
+            raise cursor.unknown()
+        return Position(number, tuple(keys))
+
+    def read(
+        self,
+        connection: Connection,
+        query: Select[Any],
+        after: Position | None,
+        wanted: int,
+        seconds: float | None = None,
+    ) -> Scanned:
+        """Read rows in order.
+
+        Args:
+            connection: to the database.
+            query: selects the columns, among them those of the order.
+            after: the place after which the rows begin; None for the first.
+            wanted: the maximum number of rows.
+            seconds: the time after which the scan ends with the current chunk; None for that of a page.
+        """
+        deadline = time.monotonic() + (PAGE_SECONDS if seconds is None else seconds)
+        found: list[Found] = []
+        for number in range(after.segment if after else 0, len(self._segments)):
+            segment = self._segments[number]
+            keys = after.keys if after and after.segment == number else None
+            size = max(_FIRST_CHUNK, wanted)
+            while True:
+                left = wanted - len(found)
+                if segment.is_covered and segment.path.order[-1] is self._id:
+                    rows = connection.execute(self._after(query, segment, keys).limit(left)).all()
+                    last = None
+                else:
+                    rows, last = self._chunk(connection, query, segment, keys, size, left)
+                found += [Found(row, Position(number, _keys(row, segment.path))) for row in rows]
+                if len(found) >= wanted:
+                    return Scanned(found, None)
+                if last is None:
+                    break
+                if time.monotonic() > deadline:
+                    return Scanned(found, Position(number, last))
+                keys = last
+                size = min(4 * size, _MAX_CHUNK)
+        return Scanned(found, None)
+
+    def _chunk(
+        self, connection: Connection, query: Select[Any], segment: Segment, keys: Keys | None, size: int, wanted: int
+    ) -> tuple[Sequence[Row], Keys | None]:
+        """Return the matching ones of the next rows of an index, and the keys of the last of them; None at the end."""
+        order = segment.path.order
+        read = connection.execute(self._after(select(*order), segment, keys).limit(size)).all()
+        if not read:
+            return [], None
+        own = [self._id.table.c[column.name] for column in order[:-1]] + [self._id]
+        tested = query.where(among(self._id, "ids"), *segment.tested).order_by(*self._directed(own)).limit(wanted)
+        rows = connection.execute(tested, {"ids": [row[-1] for row in read]}).all()
+        return rows, tuple(read[-1]) if len(read) == size else None
+
+    def _after(self, query: Select[Any], segment: Segment, keys: Keys | None) -> Select[Any]:
+        order = segment.path.order
+        query = query.where(*segment.served).order_by(*self._directed(order))
+        if keys is None:
+            return query
+        place = tuple_(*(literal(key, column.type) for key, column in zip(keys, order, strict=True)))
+        return query.where(tuple_(*order) < place if self._descending else tuple_(*order) > place)
+
+    def _directed(self, columns: Iterable[Column[Any]]) -> list[ColumnElement[Any]]:
+        return [column.desc() if self._descending else column.asc() for column in columns]
+
+
+def page_of(
+    cursor: Cursor, scanned: Scanned, size: Callable[[Row], int], messages: Callable[[Sequence[Row]], Sequence[M]]
+) -> Page[M]:
+    """Return a page of the rows that a scan found.
+
+    Args:
+        cursor: of the page.
+        scanned: up to one row more than the page can hold.
+        size: returns the estimated size of a row in bytes.
+        messages: returns the messages of rows.
+    """
+
+    def keys(found: Found) -> Keys:
+        return (found.position.segment, *found.position.keys)
+
+    kept, token = cursor.cut(scanned.found, keys, lambda found: size(found.row))
+    if not token and scanned.stopped is not None:
+        token = cursor.token(scanned.stopped.segment, *scanned.stopped.keys)
+    made = list(zip(messages([found.row for found in kept]), kept, strict=True))
+    exact, earlier_token = cursor.cut(made, lambda pair: keys(pair[1]), lambda pair: sent_bytes(pair[0]))
+    return Page([message for message, _ in exact], earlier_token or token)
+
+
+def _ordered(listed: ScannedList, order_by: str) -> tuple[Order, bool]:
+    """Return an order, and whether it is descending."""
+    words = order_by.split()
+    if not words:
+        return next(iter(listed.orders.values())), True
+    directions = {"": False, "asc": False, "desc": True}
+    direction = " ".join(words[1:])
+    if words[0] not in listed.orders or direction not in directions:
+        raise InvalidArgument.of(
+            "order_by",
+            "order_by.field",
+            f"order_by: must be one of {', '.join(listed.orders)}, with or without asc or desc after it, "
+            f"got {order_by[:100]!r}",
+        )
+    return listed.orders[words[0]], directions[direction]
+
+
+def _is_contradictory(terms: Iterable[Term]) -> bool:
+    """Return whether no row can meet the terms, because they compare a column with two values."""
+    values: dict[str, Any] = {}
+    return any(term.operator == "=" and values.setdefault(term.column, term.value) != term.value for term in terms)
+
+
+def _segments(order: Order, caller: str, terms: Sequence[Term]) -> Iterator[Segment]:
+    yield _segment(order.paths, caller, terms)
+    if order.present is not None and all(term.column != order.present.name for term in terms):
+        yield _segment(order.after, caller, [*terms, Term(order.present.is_(None))])
+
+
+def _segment(paths: Sequence[Path], caller: str, terms: Sequence[Term]) -> Segment:
+    path, chosen = next(
+        (path, term) for path in paths for term in (*terms, None) if (path.serves(term) if term else not path.equal)
+    )
+    served = list(path.conditions(caller, chosen.value if chosen else None))
+    tested = list(path.rest(caller))
+    # An index also serves comparisons with the first column of its order.
+    column = path.order[0]
+    name = "id" if len(path.order) == 1 else column.name
+    for term in terms:
+        if term.operator and term.column == name:
+            served.append(column.op(term.operator, is_comparison=True)(literal(term.value, column.type)))
+        elif term is not chosen:
+            tested.append(term.condition)
+    return Segment(path, served, tested)
+
+
+def _keys(row: Row, path: Path) -> Keys:
+    return (*(getattr(row, column.name) for column in path.order[:-1]), row.id)
