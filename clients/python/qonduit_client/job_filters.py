@@ -14,8 +14,8 @@ def quoted(text: str) -> str:
 
 def both(*filters: str) -> str:
     """Return the filter that matches what all filters match; empty ones match everything."""
-    parts = [each for each in filters if each.strip()]
-    return parts[0] if len(parts) == 1 else " AND ".join(f"({each})" for each in parts)
+    # AND binds weakest, so that the filters need no parentheses.
+    return " AND ".join(each for each in filters if each.strip())
 
 
 def with_labels(filter: str, labels: Mapping[str, str] | None) -> str:

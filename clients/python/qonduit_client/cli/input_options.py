@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option --input NAME=VALUE, which sets inputs (free parameters) of programs."""
+"""Options NAME=VALUE: --input, which sets inputs (free parameters) of programs, and --label."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ def input_option(command: _Command) -> _Command:
         callback=_parsed,
         help="Set an input of the programs, as JSON, else as text: theta=0.7, flags='\"0110\"'. Repeatable.",
     )(command)
+
+
+def label_option(thing: str) -> Callable[[_Command], _Command]:
+    """Return the option for labels of something; the command receives `labels`, a dictionary or None."""
+    return click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=lambda *given: dict(named_values(*given)) or None,
+        help=f"A label of the {thing}, for your own use. Repeatable.",
+    )
 
 
 def named_values(context: click.Context, option: click.Parameter, pairs: Sequence[str]) -> Iterator[tuple[str, str]]:

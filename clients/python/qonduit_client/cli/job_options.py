@@ -12,7 +12,7 @@ import click
 
 from qonduit_client.cli.completion import deployments, devices, languages, program_files
 from qonduit_client.cli.error_messages import did_you_mean
-from qonduit_client.cli.input_options import input_option, named_values
+from qonduit_client.cli.input_options import input_option, label_option
 from qonduit_client.cli.session import DEPLOYMENT_ID, SEED
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.errors import NotFound, QonduitError
@@ -55,14 +55,7 @@ def job_options(command: _Command) -> _Command:
             click.option(
                 "--request-id", metavar="UUID", help="Idempotency key: the same id and request return the same job."
             ),
-            click.option(
-                "--label",
-                "labels",
-                multiple=True,
-                metavar="NAME=VALUE",
-                callback=_labels,
-                help="A label of the job, for your own use. Repeatable.",
-            ),
+            label_option("job"),
             click.option(
                 "--stop-when",
                 type=float,
@@ -74,10 +67,6 @@ def job_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
-
-
-def _labels(context: click.Context, option: click.Parameter, pairs: Sequence[str]) -> dict[str, str] | None:
-    return dict(named_values(context, option, pairs)) or None
 
 
 def programs_and_name(

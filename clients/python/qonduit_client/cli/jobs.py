@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from qonduit_client.cli.completion import active_jobs, all_jobs, ended_jobs
 from qonduit_client.cli.error_messages import OK
-from qonduit_client.cli.output import Column, act_on, moment, write_rows
-from qonduit_client.cli.session import JOB_ID, LIMIT, session, shared_options
+from qonduit_client.cli.filter_options import chosen_filter, filter_options
+from qonduit_client.cli.output import Column, act_on, labels_text, moment, write_rows
+from qonduit_client.cli.session import JOB_ID, LIMIT, Session, session, shared_options
+from qonduit_client.job_filters import MatchingJobs, both
+from qonduit_client.job_labels import OWN
 
 if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job, ProgramRun
@@ -19,43 +22,51 @@ if TYPE_CHECKING:
 
 #: How many inputs `qonduit job` shows in its table; --json has all.
 _INPUTS = 6
+#: How many ids `qonduit cancel` and `qonduit delete` show of the jobs that match a filter; --json has more.
+_NAMED = 10
 _STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 
 
 @click.command()
 @click.option("--state", type=click.Choice(_STATES, case_sensitive=False), help="List only jobs in this state.")
+@filter_options
 @click.option(
-    "--filter",
-    "wanted",
+    "--order-by",
     default="",
-    metavar="TEXT",
-    help="List only matching jobs, as 'deployment_id = 7 AND executed_on_id = 1'.",
+    metavar="FIELD",
+    help="created_at, finished_at, name or id; 'name desc' reverses. [default: created_at desc]",
 )
 @click.option(
     "--limit", type=LIMIT, default=20, show_default=True, metavar="N", help="Maximum number of jobs; 0 lists all."
 )
 @shared_options()
-def jobs(state: str | None, wanted: str, limit: int) -> int:
+def jobs(state: str | None, order_by: str, limit: int) -> int:
     """List jobs, newest first."""
     here = session()
-    if state:
-        wanted = " AND ".join(part for part in (f'state = "{state.upper()}"', wanted) if part)
+    wanted = both(f'state = "{state.upper()}"' if state else "", chosen_filter())
     with here.client() as client:
-        found = client.jobs(wanted, limit=limit or None)
+        found: Iterable[Job] = client.jobs(wanted, order_by=order_by, limit=limit or None)
+        if here.output == "table":
+            found = list(found)
         empty = (
             "no jobs; create one: qonduit run FILE"
             if not wanted
             else f"no jobs match {wanted}; `qonduit jobs` lists all"
         )
-        count = write_rows(here, _job_columns(), found, line=lambda each: each, empty=empty)
+        count = write_rows(here, _job_columns(found), found, line=lambda each: each, empty=empty)
     if here.output == "table" and limit and count == limit:
-        click.echo(f"(newest {limit}; --limit lists more)")
+        click.echo(f"({'first' if order_by else 'newest'} {limit}; --limit lists more)")
     return OK
 
 
-def _job_columns() -> list[Column]:
+def _job_columns(found: Iterable[Job] = ()) -> list[Column]:
+    """Return the columns; those of the table that are the same for all jobs are left out: users and labels."""
     from qonduit_client.formatting import local_time, seconds_between
     from qonduit_client.job import state_name
+
+    listed = found if isinstance(found, list) else []
+    users = "USER" if len({job.executed_by for job in listed}) > 1 else ""
+    labels = "LABELS" if any(_labels_text(job) for job in listed) else ""
 
     def took(job: Job) -> float | None:
         return seconds_between(job.created_at, job.finished_at) if job.HasField("finished_at") else None
@@ -73,7 +84,14 @@ def _job_columns() -> list[Column]:
         Column("deployment_id", lambda job: job.deployment_id),
         Column("failure", lambda job: job.failure.reason if job.HasField("failure") else None),
         Column("name", lambda job: job.name, "NAME"),
+        Column("user", lambda job: job.executed_by, users),
+        Column("labels", _labels_text, labels),
     ]
+
+
+def _labels_text(job: Job) -> str:
+    """Return a job's labels, except those by which adapters recognize their jobs."""
+    return labels_text({name: value for name, value in job.labels.items() if not name.startswith(OWN)})
 
 
 def device_of(job: Job) -> str:
@@ -115,7 +133,7 @@ def job(job_id: int) -> int:
         ("observables", str(_observables(found) or "")),
         ("points", str(points_of(found) or "")),
         ("seed", _seed_text(found)),
-        ("labels", ", ".join(f"{label}={found.labels[label]}" for label in sorted(found.labels))),
+        ("labels", _labels_text(found)),
         ("queue", f"{plural(found.queue.position, 'job')} before this one" if found.HasField("queue") else ""),
         ("inputs", _inputs_text(inputs)),
         ("created", local_time(found.created_at)),
@@ -179,16 +197,24 @@ def _inputs_text(inputs: Mapping[str, object]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
+_dry_run = click.option("--dry-run", is_flag=True, help="With a filter: only count the jobs, and change none.")
+
+
 @click.command()
-@click.argument("job_ids", type=JOB_ID, nargs=-1, required=True, metavar="JOB...", shell_complete=active_jobs)
+@click.argument("job_ids", type=JOB_ID, nargs=-1, metavar="[JOB]...", shell_complete=active_jobs)
+@filter_options
+@_dry_run
 @shared_options()
-def cancel(job_ids: Sequence[int]) -> int:
-    """Cancel jobs. Jobs that have ended do not change."""
+def cancel(job_ids: Sequence[int], dry_run: bool) -> int:
+    """Cancel jobs, by id or all that match a filter ('*': all). Jobs that have ended do not change."""
     from qonduit_client.job import state_name
 
     here = session()
     columns = [Column("job_id", lambda done: done[0]), Column("state", lambda done: state_name(done[1].state))]
     with here.client() as client:
+        if _is_by_filter(job_ids, dry_run, "cancel"):
+            changed = client.cancel_jobs(chosen_filter(), validate_only=dry_run)
+            return _show_changed(here, changed, "cancelled", dry_run)
         return act_on(
             here,
             job_ids,
@@ -200,12 +226,17 @@ def cancel(job_ids: Sequence[int]) -> int:
 
 
 @click.command()
-@click.argument("job_ids", type=JOB_ID, nargs=-1, required=True, metavar="JOB...", shell_complete=ended_jobs)
+@click.argument("job_ids", type=JOB_ID, nargs=-1, metavar="[JOB]...", shell_complete=ended_jobs)
+@filter_options
+@_dry_run
 @shared_options()
-def delete(job_ids: Sequence[int]) -> int:
-    """Delete jobs that have ended, with their events and results."""
+def delete(job_ids: Sequence[int], dry_run: bool) -> int:
+    """Delete jobs that have ended, with their events and results: by id or all that match a filter ('*': all)."""
     here = session()
     with here.client() as client:
+        if _is_by_filter(job_ids, dry_run, "delete"):
+            changed = client.delete_jobs(chosen_filter(), validate_only=dry_run)
+            return _show_changed(here, changed, "deleted", dry_run)
 
         def act(job_id: int) -> int:
             client.delete_job(job_id)
@@ -219,3 +250,29 @@ def delete(job_ids: Sequence[int]) -> int:
             line=lambda job_id: {"deleted": job_id},
             said=lambda job_id: f"job {job_id}: deleted",
         )
+
+
+def _is_by_filter(job_ids: Sequence[int], dry_run: bool, command: str) -> bool:
+    """Return whether the jobs are selected by a filter; one way to select them is required."""
+    if bool(job_ids) == bool(chosen_filter()):
+        raise click.UsageError(
+            f"pass either job ids (`qonduit jobs` lists them) or a filter: qonduit {command} --filter"
+        )
+    if dry_run and job_ids:
+        raise click.UsageError("--dry-run needs a filter")
+    return not job_ids
+
+
+def _show_changed(here: Session, changed: MatchingJobs, word: str, dry_run: bool) -> int:
+    """Write what a change of all matching jobs did."""
+    from qonduit_client.formatting import plural
+
+    if here.output != "table":
+        row = {"count": changed.count, "dry_run": dry_run, "job_ids": changed.job_ids}
+        columns = [Column("count", lambda each: each["count"]), Column("dry_run", lambda each: each["dry_run"])]
+        write_rows(here, columns, [row], line=lambda each: each)
+        return OK
+    some = ", ".join(map(str, changed.job_ids[:_NAMED])) + (", ..." if changed.count > _NAMED else "")
+    would = "would be " if dry_run else ""
+    click.echo(f"{plural(changed.count, 'job')} {would}{word}{f': {some}' if some else ''}")
+    return OK

@@ -109,6 +109,11 @@ def size(count: int) -> str:
     return f"{value:.4g} TiB"
 
 
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Return labels as NAME=VALUE, sorted by name."""
+    return ", ".join(f"{name}={labels[name]}" for name in sorted(labels))
+
+
 def _cell(column: Column, each: Any) -> str:
     if column.shown is not None:
         return column.shown(each)

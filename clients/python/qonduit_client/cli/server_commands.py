@@ -12,7 +12,8 @@ import click
 from qonduit_client.cli import completion
 from qonduit_client.cli.device_comparison import show_comparison
 from qonduit_client.cli.error_messages import OK
-from qonduit_client.cli.output import Column, act_on, moment, size, write_rows
+from qonduit_client.cli.input_options import label_option
+from qonduit_client.cli.output import Column, act_on, labels_text, moment, size, write_rows
 from qonduit_client.cli.session import DEPLOYMENT_ID, LIMIT, SHOTS, session, shared_options
 from qonduit_client.cli.simulation_flags import simulation_flags, take_simulation
 from qonduit_client.cli.sources import or_pipe, read_sources
@@ -154,8 +155,14 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
     ]
 
 
-@click.group(invoke_without_command=True)
-@click.option(
+_filter = click.option(
+    "--filter",
+    "wanted",
+    default="",
+    metavar="TEXT",
+    help="""Matching deployments, as 'name = "bell*" AND label.project = vqe'.""",
+)
+_limit = click.option(
     "--limit",
     type=LIMIT,
     default=20,
@@ -163,17 +170,22 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
     metavar="N",
     help="Maximum number of deployments; 0 lists all.",
 )
+
+
+@click.group(invoke_without_command=True)
+@_filter
+@_limit
 @shared_options()
 @click.pass_context
-def deployments(context: click.Context, limit: int) -> int:
+def deployments(context: click.Context, wanted: str, limit: int) -> int:
     """List, create, show and delete stored programs. Without a subcommand, list them."""
     if context.invoked_subcommand is not None:
         return OK
-    return list_deployments(limit)
+    return list_deployments(wanted, limit)
 
 
-def list_deployments(limit: int) -> int:
-    """Write the newest deployments."""
+def list_deployments(wanted: str, limit: int) -> int:
+    """Write the newest deployments that match a filter."""
     from qonduit_client.formatting import language_name, local_time
 
     here = session()
@@ -190,26 +202,24 @@ def list_deployments(limit: int) -> int:
         ),
         Column("deployed_by", lambda each: each.deployed_by, "BY"),
         Column("name", lambda each: each.name, "NAME"),
+        Column("labels", lambda each: labels_text(each.labels), "LABELS"),
     ]
     empty = "no deployments; store one with `qonduit deployments create FILE...`"
+    if wanted:
+        empty = f"no deployments match {wanted}; `qonduit deployments` lists all"
     with here.client() as client:
-        write_rows(here, columns, client.deployments(limit=limit or None), line=lambda each: each, empty=empty)
+        found = client.deployments(wanted, limit=limit or None)
+        write_rows(here, columns, found, line=lambda each: each, empty=empty)
     return OK
 
 
 @deployments.command("list")
-@click.option(
-    "--limit",
-    type=LIMIT,
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="Maximum number of deployments; 0 lists all.",
-)
+@_filter
+@_limit
 @shared_options()
-def list_them(limit: int) -> int:
+def list_them(wanted: str, limit: int) -> int:
     """List deployments, newest first."""
-    return list_deployments(limit)
+    return list_deployments(wanted, limit)
 
 
 @deployments.command()
@@ -224,8 +234,15 @@ def list_them(limit: int) -> int:
 @click.option(
     "--request-id", metavar="UUID", help="Idempotency key: the same id and request return the same deployment."
 )
+@label_option("deployment")
 @shared_options()
-def create(sources: Sequence[str], name: str | None, language: str | None, request_id: str | None) -> int:
+def create(
+    sources: Sequence[str],
+    name: str | None,
+    language: str | None,
+    request_id: str | None,
+    labels: dict[str, str] | None,
+) -> int:
     """Store programs to run later with `qonduit run --deployment ID`. - reads from standard input."""
     here = session()
     nothing = "pass program files (- for standard input): qonduit deployments create bell.qasm"
@@ -234,7 +251,7 @@ def create(sources: Sequence[str], name: str | None, language: str | None, reque
         raise click.UsageError(nothing)
     programs = read_sources(sources, why=nothing)
     with here.client() as client:
-        made = client.deploy(programs, name, language, request_id)
+        made = client.deploy(programs, name, language, request_id, labels=labels)
     if here.output == "table":
         click.echo(f"deployment {made.id}: run it with `qonduit run --deployment {made.id}{here.server_hint()}`")
     else:

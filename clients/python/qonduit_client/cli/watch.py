@@ -17,6 +17,7 @@ from qonduit_client.cli.error_messages import INTERRUPTED, OK, worst
 from qonduit_client.cli.result_output import ResultOptions, add_result_options, show_one, show_several
 from qonduit_client.cli.session import JOB_ID, Session, report, session, shared_options
 from qonduit_client.errors import QonduitError
+from qonduit_client.job_filters import both
 
 if TYPE_CHECKING:
     from qonduit_client.cli.views import View
@@ -62,7 +63,7 @@ def watch(
     result_options = ResultOptions(sort, top, bits)
     with here.client() as client:
         if running:
-            job_ids = sorted({job.id for state in _ACTIVE for job in client.jobs(_and(f'state = "{state}"', wanted))})
+            job_ids = sorted({job.id for state in _ACTIVE for job in client.jobs(both(f'state = "{state}"', wanted))})
             if not job_ids:
                 click.echo("no jobs are queued or running; `qonduit jobs` lists all", err=True)
                 return OK
@@ -194,7 +195,3 @@ def _watch_several(
         return INTERRUPTED
     shown = (ended(client, each.handle) for each in several if each.handle is not None and each.job is not None)
     return worst([show_several(here, shown, result_options), report_errors(here, several)])
-
-
-def _and(*parts: str) -> str:
-    return " AND ".join(part for part in parts if part)

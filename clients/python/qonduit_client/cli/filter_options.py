@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options that select jobs: of the commands that list, cancel and delete them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import click
+
+from qonduit_client.job_filters import both, quoted
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO: Final = re.compile(rf"([0-9]{{1,6}})([{''.join(_UNITS)}])")
+
+
+def filter_options(command: _Command) -> _Command:
+    """Add the options; `chosen_filter` returns the filter that combines them."""
+    for option in reversed(
+        (
+            click.option(
+                "--filter",
+                "wanted",
+                metavar="TEXT",
+                expose_value=False,
+                callback=_added(lambda text: str(text)),
+                help="""Matching jobs, as 'state = RUNNING AND (name = "bell*" OR shots > 1000)'.""",
+            ),
+            click.option(
+                "--label",
+                "labels",
+                multiple=True,
+                metavar="NAME[=VALUE]",
+                expose_value=False,
+                callback=_added(_labelled),
+                help="Jobs with this label. Repeatable.",
+            ),
+            click.option(
+                "--since",
+                metavar="TIME",
+                expose_value=False,
+                callback=_added(_created_since),
+                help="Jobs created in this time (30m, 12h, 7d) or since this one (2026-01-31, 2026-01-31T12:00:00Z).",
+            ),
+            click.option(
+                "--mine",
+                is_flag=True,
+                expose_value=False,
+                callback=_added(lambda mine: "mine = true"),
+                help="Your own jobs.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def chosen_filter() -> str:
+    """Return the filter that combines the options of the running command; empty without any."""
+    return both(*click.get_current_context().meta.get(__name__, ()))
+
+
+def _added(part: Callable[[Any], str]) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return the callback of an option that adds its part to the filter."""
+
+    def add(context: click.Context, option: click.Parameter, value: Any) -> None:
+        if value:
+            try:
+                context.meta.setdefault(__name__, []).append(part(value))
+            except ValueError as error:
+                raise click.BadParameter(str(error), context, option) from None
+
+    return add
+
+
+def _labelled(labels: Sequence[str]) -> str:
+    parts = []
+    for label in labels:
+        name, equals, value = label.partition("=")
+        if not name:
+            raise ValueError(f"expected NAME or NAME=VALUE, got {label!r}")
+        parts.append(f"label.{quoted(name)} = {quoted(value)}" if equals else f"label:{quoted(name)}")
+    return both(*parts)
+
+
+def _created_since(text: str) -> str:
+    if ago := _AGO.fullmatch(text):
+        moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    else:
+        try:
+            # Without a zone, a time is local.
+            moment = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValueError(
+                f"expected an age such as 30m, 12h or 7d, or a time such as 2026-01-31T12:00:00Z, got {text!r}"
+            ) from None
+    return f'created_at >= "{moment.isoformat()}"'
