@@ -262,3 +262,72 @@ def test_invalid_files_do_not_stop_the_import(small: Server, tmp_path: Path) -> 
     assert done.exit_code == 4
     assert [row["outcome"] for row in rows(done)] == ["refused"] * 4 + ["stored"]
     assert "Traceback" not in done.output
+
+
+def test_jobs_are_listed_cancelled_and_deleted_by_filter(small: Server, turn: str) -> None:
+    def run(name: str, *labels: str) -> str:
+        options = [each for label in labels for each in ("--label", label)]
+        return call(
+            small, "run", turn, "--input", "theta=0.5", "--input", "phi=0", "--name", name, *options, "--detach"
+        ).stdout.strip()
+
+    one, two, plain = run("b", "series=x", "k=*"), run("a", "series=x"), run("plain")
+    assert call(small, "watch", one, two, plain).exit_code == 0
+
+    def listed(*options: str) -> list[str]:
+        done = call(small, "jobs", "--output", "csv", *options)
+        assert done.exit_code == 0, done.stderr
+        return [row["job_id"] for row in rows(done)]
+
+    assert listed("--label", "series=x") == [two, one]
+    assert listed("--label", "series=x", "--order-by", "name desc", "--mine", "--since", "1h") == [one, two]
+    assert listed("--label", "series", "--label", "k=*") == [one]
+    assert listed("--label", "series", "--since", "2999-01-01") == []
+    assert listed("--filter", 'name = "pl*" OR name = "b"', "--limit", "2") == [plain, one]
+    table = call(small, "jobs", "--label", "series=x").stdout
+    assert table.splitlines()[0].split()[-2:] == ["NAME", "LABELS"]
+    assert "k=*, series=x" in table
+
+    done = call(small, "cancel", "--label", "series=x")
+    assert (done.exit_code, done.stdout) == (0, "0 jobs cancelled\n")
+    done = call(small, "delete", "--label", "series=x", "--filter", "name = b OR name = c", "--dry-run")
+    assert (done.exit_code, done.stdout) == (0, f"1 job would be deleted: {one}\n")
+    done = call(small, "delete", "--label", "series=x", "--json")
+    assert json.loads(done.stdout) == {"count": 2, "dry_run": False, "job_ids": [int(two), int(one)]}
+    assert listed("--label", "series=x") == []
+    assert listed("--filter", f"id = {plain}") == [plain]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["delete"], "pass either job ids"),
+        (["cancel", "1", "--filter", "*"], "pass either job ids"),
+        (["delete", "1", "--dry-run"], "--dry-run needs a filter"),
+        (["jobs", "--since", "yesterday"], "expected an age such as 30m"),
+        (["jobs", "--since", "9999999999d"], "expected an age such as 30m"),
+        (["jobs", "--since", "999999w"], "expected an age such as 30m"),
+        (["jobs", "--label", "=x"], "expected NAME or NAME=VALUE"),
+    ],
+)
+def test_wrong_selections_are_explained(small: Server, arguments: list[str], words: str) -> None:
+    done = call(small, *arguments)
+    assert done.exit_code == 2, done.output
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--filter", "colour = 3"], "no field 'colour'"), (["--order-by", "colour"], "must be one of created_at")],
+)
+def test_the_server_explains_wrong_filters_and_orders(small: Server, arguments: list[str], words: str) -> None:
+    done = call(small, "jobs", *arguments)
+    assert done.exit_code == 4, done.output
+    assert words in done.stderr
+
+
+def test_deployments_are_listed_by_filter(small: Server, turn: str) -> None:
+    made = json.loads(call(small, "deployments", "create", turn, "--label", "series=d", "--json").stdout)
+    assert made["labels"] == {"series": "d"}
+    found = rows(call(small, "deployments", "--filter", "label.series = d", "--output", "csv"))
+    assert [(row["deployment_id"], row["labels"]) for row in found] == [(str(made["id"]), "series=d")]

@@ -22,6 +22,7 @@ from qonduit_client import (
     NotFound,
     PreconditionFailed,
 )
+from qonduit_client.job_filters import MatchingJobs
 from tests.benchmarks.programs import layered
 from tests.both_clients import BOTH_CLIENTS
 from tests.server_process import Server
@@ -212,6 +213,35 @@ def test_cancel(client: Client) -> None:
     with pytest.raises(JobCancelled):
         job.results(WAIT)
     assert job.cancel().state == JobState.JOB_STATE_CANCELLED
+
+
+def test_jobs_are_selected_changed_and_ordered_by_filter(client: Client) -> None:
+    series = uuid.uuid4().hex
+    labels = {"series": series, 'a "b*"': "\\"}
+    made = [client.run(BELL2, shots=10 + k, name=f"{k} of {series}", labels=labels) for k in range(3)]
+    for job in made:
+        job.result(timeout=90)
+    ids = [job.id for job in made]
+    assert [job.id for job in client.jobs(labels=labels)] == ids[::-1]
+    assert [job.id for job in client.jobs(labels=labels, order_by="name")] == ids
+    assert [job.id for job in client.jobs("shots > 10 OR shots < 5", labels=labels, order_by="id")] == ids[1:]
+    assert client.cancel_jobs(labels=labels) == MatchingJobs()
+    preview = client.delete_jobs(f'name = "*{series}" AND NOT shots = 11', validate_only=True)
+    assert (preview.count, preview.job_ids) == (2, [ids[2], ids[0]])
+    assert client.delete_jobs(f'name = "*{series}" AND NOT shots = 11') == preview
+    assert [job.id for job in client.jobs(labels=labels)] == [ids[1]]
+    with pytest.raises(InvalidRequest, match="at least 1 characters"):
+        client.delete_jobs()
+    with pytest.raises(InvalidRequest, match="The fields are state"):
+        client.cancel_jobs("colour = 3")
+
+
+def test_deployments_have_labels(client: Client) -> None:
+    labels = {"series": uuid.uuid4().hex}
+    made = client.deploy(BELL2, labels=labels)
+    assert dict(made.labels) == labels
+    assert [each.id for each in client.deployments(labels=labels, order_by="name")] == [made.id]
+    assert [each.id for each in client.deployments(f"id = {made.id} AND NOT label:series")] == []
 
 
 def test_a_calibration_by_name_by_id_and_by_device(client: Client) -> None:

@@ -19,6 +19,7 @@ from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.result_pb2 import Result
+from qonduit_client.job_filters import quoted
 from qonduit_server.lifecycle import FAILED, QUEUED, SUCCEEDED
 from tests.contract.rpc_fixture import CALLER_KEY, RpcFixture, programs, refused
 from tests.fuzz.model import Program, StoredDeployment, StoredJob, entry
@@ -208,7 +209,10 @@ class Observer(RuleBasedStateMachine):
         state = like.state if like else QUEUED
         wanted, filter = self.jobs, ""
         if like is not None and by == "name":
-            wanted, filter = [job for job in self.jobs if job.name == (like.name or "")], f"name = {_quoted(like.name)}"
+            wanted, filter = (
+                [job for job in self.jobs if job.name == (like.name or "")],
+                f"name = {quoted(like.name or '')}",
+            )
         elif like is not None and by != "state":
             wanted = [job for job in self.jobs if job.deployment is like.deployment]
             filter = f"deployment_id = {like.deployment.id}"
@@ -225,7 +229,7 @@ class Observer(RuleBasedStateMachine):
     def list_deployments(self, page_size: int, name: str | None) -> None:
         """Lists are newest first, complete and without duplicates."""
         wanted = [each for each in self.deployments if name is None or each.name == name]
-        filter = "" if name is None else f"name = {_quoted(name)}"
+        filter = "" if name is None else f"name = {quoted(name)}"
         asked = deployment_service.ListDeploymentsRequest(page_size=page_size, filter=filter)
         found: list[Deployment] = self.listed(self.server.deployments.ListDeployments, asked, "deployments")
         assert [each.id for each in found] == [each.id for each in reversed(wanted)]
@@ -317,8 +321,3 @@ class Observer(RuleBasedStateMachine):
 
     def clear(self) -> None:
         """Leave no active job; subclasses override it."""
-
-
-def _quoted(text: str | None) -> str:
-    escaped = (text or "").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

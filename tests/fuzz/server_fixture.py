@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import cycle
 from typing import Any, Final
 
 import grpc
@@ -43,7 +44,24 @@ _FILTERS: Final = (
         "provider_id = 1 AND is_local = true",
         'name = "\U0001f642"',
     ),
+    *(
+        "*",
+        "label:a",
+        "-label.a = b*",
+        'label."*" != "\\*" OR name:*',
+        "NOT (state = QUEUED OR state = RUNNING) shots > 5",
+    ),
+    *("device = IBM/* type != SAMPLER mine = true", f"{'(' * 16}id < 5{')' * 16}", "finished_at:* " * 64, "(" * 500),
+    *(
+        'owner = *a* AND label:"\\""',
+        "started_at >= 2020-01-01T00:00:00Z",
+        "label.x.y = -5 OR",
+        "name = *b*l",
+        "-" * 99,
+    ),
 )
+#: Orders of lists, valid and invalid.
+_ORDERS: Final = ("", "name", "name desc", "finished_at", "id  asc", "created_at desc", "colour", "id, name", "desc")
 #: Symbols that reflection knows, and misspelt ones.
 _SYMBOLS: Final = (
     *("qonduit.v1.JobService", "qonduit.v1.JobService.RunJob", "qonduit.v1.Job.id", "google.protobuf.Struct", "."),
@@ -105,6 +123,7 @@ def fill_server(channel: grpc.Channel, finish: Callable[[list[int]], None]) -> K
         fields={
             "page_token": [*tokens, *(token[:-4] + "AAAA" for token in tokens), *(token[1:] for token in tokens)],
             "filter": _FILTERS,
+            "order_by": _ORDERS,
             "device": names,
             "request_id": request_ids,
             "paths": ["name", "programs", "deployed_by", "*", "deployment.name"],
@@ -163,7 +182,16 @@ def _examples(request_ids: list[str], job_ids: list[int], deployment: Deployment
             job_service.WatchJobRequest(job_id=each, after_sequence=1) for each in job_ids
         ],
         f"{service}JobService/ListJobEvents": [job_service.ListJobEventsRequest(job_id=each) for each in job_ids],
-        f"{service}JobService/ListJobs": [job_service.ListJobsRequest(page_size=3, filter=each) for each in _FILTERS],
+        f"{service}JobService/ListJobs": [
+            job_service.ListJobsRequest(page_size=3, filter=each, order_by=order)
+            for each, order in zip(_FILTERS, cycle(_ORDERS), strict=False)
+        ],
+        f"{service}JobService/CancelJobs": [
+            job_service.CancelJobsRequest(filter=each, validate_only=True) for each in _FILTERS
+        ],
+        f"{service}JobService/DeleteJobs": [
+            job_service.DeleteJobsRequest(filter=each, validate_only=True) for each in _FILTERS
+        ],
         f"{service}DeploymentService/CreateDeployment": [
             deployment_service.CreateDeploymentRequest(deployment=_deployment("new"), request_id=request_ids[3])
         ],

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from qonduit_client.job_filters import quoted
+
 #: The beginning of the names of the adapters' own labels.
 OWN: Final = "qonduit."
 _KIND: Final = OWN + "kind"
@@ -16,9 +18,9 @@ _DATA: Final = OWN + "data"
 #: The server's limits of labels: bytes of a value and of a name, and their number.
 _VALUE_BYTES: Final = 255
 _NAME_BYTES: Final = 63
-_MOST: Final = 64
+_MOST: Final = 32
 #: The number of labels that data may take; the others are for tags.
-_MOST_DATA: Final = 40
+_MOST_DATA: Final = 20
 
 
 def labels_of(kind: str, data: object, tags: Iterable[str] = (), metadata: Sequence[object] = ()) -> dict[str, str]:
@@ -53,6 +55,16 @@ def labels_of(kind: str, data: object, tags: Iterable[str] = (), metadata: Seque
 def kind_of(labels: Mapping[str, str]) -> str:
     """Return what submitted a job; "" for a job of no adapter."""
     return labels.get(_KIND, "")
+
+
+def of_kind(beginning: str) -> str:
+    """Return the filter for the jobs of adapters whose kind begins with a text."""
+    return f'label.{quoted(_KIND)} = {quoted(beginning)[:-1]}*"'
+
+
+def tagged(tag: str) -> str:
+    """Return the filter for the jobs with a tag."""
+    return f'label.{quoted(tag)} = ""'
 
 
 def data_of(labels: Mapping[str, str]) -> tuple[Any, list[Any]]:

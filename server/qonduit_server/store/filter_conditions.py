@@ -71,11 +71,7 @@ class Scalar:
     read: Callable[[str], int | bool]
     is_ordered: bool = True
     kind: Any = BigInteger
-
-    @property
-    def usage(self) -> str:
-        """What follows the name of the field in messages."""
-        return " (also < <= > >=)" if self.is_ordered else ""
+    usage: str = ""
 
     def term(self, comparison: Comparison) -> Term:
         """Return the condition of a comparison."""
@@ -260,7 +256,7 @@ def filter_terms(text: str, fields: Mapping[str, Field]) -> list[Term]:
         raise InvalidArgument.of(
             "filter",
             "filter.syntax",
-            f"filter: {error}. Write comparisons (field = value) joined by AND, OR, NOT; the fields are {known}",
+            f"filter: {error}. Write comparisons (field = value) joined by AND, OR, NOT. The fields are {known}",
             reason="INVALID_FILTER",
         ) from error
 

@@ -88,14 +88,14 @@ def _labelled(labels: Sequence[str]) -> str:
 
 
 def _created_since(text: str) -> str:
-    if ago := _AGO.fullmatch(text):
-        moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    else:
-        try:
+    try:
+        if ago := _AGO.fullmatch(text):
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        else:
             # Without a zone, a time is local.
             moment = datetime.fromisoformat(text).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise ValueError(
-                f"expected an age such as 30m, 12h or 7d, or a time such as 2026-01-31T12:00:00Z, got {text!r}"
-            ) from None
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"expected an age such as 30m, 12h or 7d, or a time such as 2026-01-31T12:00:00Z, got {text!r}"
+        ) from None
     return f'created_at >= "{moment.isoformat()}"'

@@ -256,7 +256,7 @@ def _is_by_filter(job_ids: Sequence[int], dry_run: bool, command: str) -> bool:
     """Return whether the jobs are selected by a filter; one way to select them is required."""
     if bool(job_ids) == bool(chosen_filter()):
         raise click.UsageError(
-            f"pass either job ids (`qonduit jobs` lists them) or a filter: qonduit {command} --filter"
+            f"pass either job ids (`qonduit jobs` lists them) or a filter: qonduit {command} --filter TEXT"
         )
     if dry_run and job_ids:
         raise click.UsageError("--dry-run needs a filter")

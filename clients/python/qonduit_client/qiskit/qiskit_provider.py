@@ -11,8 +11,9 @@ from typing import Any
 from qiskit.exceptions import QiskitError
 from qiskit.providers import QiskitBackendNotFoundError
 
-from qonduit.v1.job_pb2 import Job
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
+from qonduit_client.job_filters import both, quoted
+from qonduit_client.job_labels import tagged
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.devices import NamedDevice, devices_of, find_device
 from qonduit_client.qiskit.stored_jobs import StoredJob, stored_job, stored_jobs
@@ -124,16 +125,14 @@ class QonduitProvider:
         Raises:
             QiskitError: the state is unknown, or the server is unreachable.
         """
-
-        def wanted(job: Job) -> bool:
-            return (
-                (backend_name is None or job.device == backend_name)
-                and (job_name is None or job.name == job_name)
-                and all(tag in job.labels for tag in job_tags)
-            )
-
-        chosen = "" if status is None else f'state = "{status}"'
-        return list(islice(stored_jobs(self.client, chosen, self.get_backend, wanted), limit))
+        parts = [f"state = {quoted(status)}" if status is not None else ""]
+        parts += [
+            f"{field} = {quoted(text)}"
+            for field, text in (("device", backend_name), ("name", job_name))
+            if text is not None
+        ]
+        filter = both(*parts, *map(tagged, job_tags))
+        return list(islice(stored_jobs(self.client, filter, self.get_backend), limit))
 
     def least_busy(
         self,

@@ -15,7 +15,8 @@ from qonduit.v1.job_pb2 import Job
 from qonduit_client.batch import Batch
 from qonduit_client.client import Client
 from qonduit_client.job import JobHandle
-from qonduit_client.job_labels import data_of, ids_of, kind_of
+from qonduit_client.job_filters import both
+from qonduit_client.job_labels import data_of, ids_of, kind_of, of_kind
 from qonduit_client.job_parts import grouped
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.backend_job import BACKEND, QonduitJob
@@ -53,25 +54,18 @@ def stored_job(client: Client, job_id: str | int, backend: Callable[[str], Qondu
     return _opened(client, jobs, backend)
 
 
-def stored_jobs(
-    client: Client,
-    filter: str,
-    backend: Callable[[str], QonduitBackend],
-    wanted: Callable[[Job], bool],
-) -> Iterator[StoredJob]:
+def stored_jobs(client: Client, filter: str, backend: Callable[[str], QonduitBackend]) -> Iterator[StoredJob]:
     """Yield Qiskit's jobs, the latest first. The server's jobs of one job of Qiskit are joined.
 
     Args:
         client: the connection.
         filter: as of `Client.jobs`.
         backend: returns a backend by name.
-        wanted: whether a job is yielded.
 
     Raises:
         QiskitError: the server is unreachable.
     """
-    listed = client.jobs(filter)
-    groups = grouped(job for job in listed if kind_of(job.labels).startswith("qiskit.") and wanted(job))
+    groups = grouped(client.jobs(both(filter, of_kind("qiskit."))))
     while True:
         with as_qiskit_has_it():
             jobs = next(groups, None)
