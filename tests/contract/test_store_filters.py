@@ -78,7 +78,7 @@ def test_jobs_are_filtered(ticking: Database) -> None:
         "device = IBM/other": [elsewhere],
         "device = IBM/*": [elsewhere, named, plain],
         "device = *other": [elsewhere],
-        "device = nobody/*": [],
+        "device = unknown/*": [],
         "device != IBM/other": [named, plain],
         'name = "a \\"b\\" \\\\ c\\*"': [named],
         'name = "a*"': [named],

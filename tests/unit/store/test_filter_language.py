@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The filter language: what each filter means as a tree, what is rejected, and that its cost is bounded."""
+"""The filter language: what each filter means as a tree, which filters are rejected, and that its cost is bounded."""
 
 from __future__ import annotations
 

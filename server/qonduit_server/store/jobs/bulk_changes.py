@@ -45,7 +45,7 @@ class BulkChange:
     Attributes:
         count: the number of jobs that it changed, or would change.
         job_ids: the first of them.
-        next_page_token: continues with the other jobs; empty if there are none.
+        next_page_token: continues with the other jobs; empty after the last call.
     """
 
     count: int = 0
