@@ -31,7 +31,8 @@ from qonduit.v1 import deployment_service_pb2 as deployment_service
 from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1 import result_service_pb2 as result_service
 from qonduit.v1.job_pb2 import Job
-from qonduit_server.lifecycle import QUEUED
+from qonduit_client.job_filters import quoted
+from qonduit_server.lifecycle import QUEUED, RUNNING, TERMINAL
 from qonduit_server.store.jobs import queue
 from tests import store_fixture
 from tests.fuzz.model import CANCELLED_REASON, Program, StoredDeployment, StoredJob
@@ -224,6 +225,37 @@ class Machine(Observer):
             for result_id in run.result_ids:
                 self.refused("NOT_FOUND", self.server.results.GetResult, result_service.GetResultRequest(id=result_id))
         self.check_gone(job)
+
+    @precondition(lambda self: self.jobs)
+    @rule(which=WHICH, by=st.sampled_from(["deployment_id", "name"]), only_count=st.booleans(), cancels=st.booleans())
+    def change_matching(self, which: int, by: str, only_count: bool, cancels: bool) -> None:
+        """CancelJobs and DeleteJobs change the matching jobs in some states, state by state, the newest first."""
+        like: StoredJob = self.pick(which, self.jobs)
+        if by == "name":
+            filter = "NOT name:*" if like.name is None else f"name = {quoted(like.name)}"
+        else:
+            filter = f"deployment_id = {like.deployment.id}"
+        matching = [
+            job
+            for job in reversed(self.jobs)
+            if (job.name == like.name if by == "name" else job.deployment is like.deployment)
+        ]
+        states = (QUEUED, RUNNING) if cancels else tuple(sorted(TERMINAL))
+        expected = [job for state in states for job in matching if job.state == state]
+        kind = job_service.CancelJobsRequest if cancels else job_service.DeleteJobsRequest
+        method = self.server.jobs.CancelJobs if cancels else self.server.jobs.DeleteJobs
+        answer = self.call(method, kind(filter=filter, validate_only=only_count))
+        assert list(answer.job_ids) == [job.id for job in expected]
+        assert (answer.count, answer.next_page_token) == (len(expected), "")
+        if only_count:
+            return
+        for job in expected:
+            if cancels:
+                job.cancel()
+                self.check(job)
+            else:
+                self.jobs.remove(job)
+                self.gone.append(job)
 
     # Dispatching.
 

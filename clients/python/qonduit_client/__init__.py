@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from qonduit_client.estimates import Estimate
     from qonduit_client.job import JobHandle
+    from qonduit_client.job_filters import MatchingJobs
     from qonduit_client.result import Result
     from qonduit_client.retry import Retry
     from qonduit_client.samples import Sample
@@ -60,6 +61,7 @@ __all__ = [
     "LimitExceeded",
     "LoginFailed",
     "LoginRequired",
+    "MatchingJobs",
     "NotFound",
     "PreconditionFailed",
     "ProgramUnreadable",
@@ -79,6 +81,7 @@ _HOME = {
     "Client": "client",
     "Estimate": "estimates",
     "JobHandle": "job",
+    "MatchingJobs": "job_filters",
     "Result": "result",
     "Retry": "retry",
     "Sample": "samples",
