@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-def quoted(text: str) -> str:
-    """Return a text as a value of a filter, which matches exactly this text."""
-    return '"' + "".join(f"\\{char}" if char in '"\\*' else char for char in text) + '"'
+def quoted(text: str, *, begins: bool = False) -> str:
+    """Return a text as a value of a filter, which matches exactly this text, or all that begin with it."""
+    escaped = "".join(f"\\{char}" if char in '"\\*' else char for char in text)
+    return f'"{escaped}{"*" if begins else ""}"'
 
 
 def both(*filters: str) -> str:

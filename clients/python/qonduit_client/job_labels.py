@@ -57,9 +57,9 @@ def kind_of(labels: Mapping[str, str]) -> str:
     return labels.get(_KIND, "")
 
 
-def of_kind(beginning: str) -> str:
-    """Return the filter for the jobs of adapters whose kind begins with a text."""
-    return f'label.{quoted(_KIND)} = {quoted(beginning)[:-1]}*"'
+def of_kind(kind: str, *, begins: bool = False) -> str:
+    """Return the filter for the jobs of an adapter: of a kind, or of all that begin with it."""
+    return f"label.{quoted(_KIND)} = {quoted(kind, begins=begins)}"
 
 
 def tagged(tag: str) -> str:

@@ -15,8 +15,9 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_client.batch import Batch, joint_state
 from qonduit_client.cirq.coroutines import awaited
 from qonduit_client.cirq.job_submission import as_cirq_errors
-from qonduit_client.cirq.result_layout import ResultLayout, is_stored, stored_layout
+from qonduit_client.cirq.result_layout import STORED, ResultLayout, is_stored, stored_layout
 from qonduit_client.client import Client
+from qonduit_client.job_filters import both, quoted
 from qonduit_client.job_labels import ids_of, users_labels
 from qonduit_client.job_parts import grouped
 from qonduit_client.states import state_name
@@ -174,16 +175,11 @@ def stored_jobs(
     if status is not None and status not in _STATES:
         raise ValueError(f"status must be one of {', '.join(_STATES)}, got {status!r}")
 
-    def wanted(job: Job) -> bool:
-        return (
-            is_stored(job.labels)
-            and (device is None or job.device == device)
-            and (name is None or job.name == name)
-            and labels.items() <= dict(job.labels).items()
-        )
+    parts = [f"{field} = {quoted(text)}" for field, text in (("device", device), ("name", name)) if text is not None]
 
     def chosen() -> Iterator[Sequence[Job]]:
-        for jobs in grouped(job for job in client.jobs() if wanted(job)):
+        # Not by state: that of a submission follows from the states of all its jobs.
+        for jobs in grouped(client.jobs(both(*parts, STORED), labels=labels)):
             if status is None or joint_state(state_name(job.state) for job in jobs) == status:
                 yield jobs
 

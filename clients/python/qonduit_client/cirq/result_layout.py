@@ -14,7 +14,7 @@ import numpy as np
 from qonduit_client.batch import Batch, derived_seed
 from qonduit_client.cirq.circuit_serialization import Measured, Measurements, Prepared
 from qonduit_client.cirq.records import records_of
-from qonduit_client.job_labels import data_of, kind_of, labels_of, packed, unpacked
+from qonduit_client.job_labels import data_of, kind_of, labels_of, of_kind, packed, unpacked
 from qonduit_client.result import Result
 
 _KIND: Final = "cirq.sampler"
@@ -103,6 +103,10 @@ def layout_labels(layout: ResultLayout, prepared: Sequence[Prepared], labels: Ma
     if not data[2] and data_of(found)[1] == []:
         found = labels_of(_KIND, None, labels)
     return found | dict(labels)
+
+
+#: The filter for the jobs of samplers of Cirq.
+STORED: Final = of_kind(_KIND)
 
 
 def is_stored(labels: Mapping[str, str]) -> bool:

@@ -65,7 +65,7 @@ def stored_jobs(client: Client, filter: str, backend: Callable[[str], QonduitBac
     Raises:
         QiskitError: the server is unreachable.
     """
-    groups = grouped(client.jobs(both(filter, of_kind("qiskit."))))
+    groups = grouped(client.jobs(both(filter, of_kind("qiskit.", begins=True))))
     while True:
         with as_qiskit_has_it():
             jobs = next(groups, None)
