@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
-from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.device_service_pb2 import DeviceFit
 from qonduit.v1.job_pb2 import Job
@@ -31,11 +30,12 @@ from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
 from qonduit_client.retry import Retry
 from qonduit_client.simulation_options import Noise, Simulation, Stop
+from qonduit_client.stored_programs import StoredPrograms
 from qonduit_client.translation import Translation
 from qonduit_client.transport import Transport
 
 
-class Client(Primitives):
+class Client(Primitives, StoredPrograms):
     """A connection to a Qonduit server and a context manager. Thread-safe; each process needs its own client.
 
     The client retries safe calls while the server is unreachable: reads, cancels, and submissions. Each submission
@@ -380,50 +380,6 @@ class Client(Primitives):
     def languages(self) -> ListLanguagesResponse:
         """Return the program languages, and the cost of translating from and to each."""
         return self._transport.call(requests.languages())
-
-    # Deployments
-
-    def deploy(
-        self,
-        program: Program | Iterable[Program],
-        name: str | None = None,
-        language: str | None = None,
-        request_id: str | None = None,
-        *,
-        labels: Mapping[str, str] | None = None,
-    ) -> Deployment:
-        """Store programs to run later with `run(deployment_id=...)`."""
-        return self._transport.call(requests.deploy(program, name, language, request_id, labels)).deployment
-
-    def deployment(self, deployment_id: int) -> Deployment:
-        """Return one deployment, with its programs."""
-        return self._transport.call(requests.deployment(deployment_id)).deployment
-
-    def deployments(
-        self,
-        filter: str = "",
-        *,
-        labels: Mapping[str, str] | None = None,
-        order_by: str = "",
-        limit: int | None = None,
-    ) -> Listing[Deployment]:
-        """Return deployments, by default newest first: to iterate over, to index, or to show as a table; like `jobs`.
-
-        Args:
-            filter: for example 'name = "bell*"'.
-            labels: only deployments with these labels.
-            order_by: id or name, with " desc" after it for the reverse order.
-            limit: the maximum number of deployments.
-        """
-
-        def read(limit: int | None, timeout: float | None) -> Iterator[Deployment]:
-            return self._transport.items(requests.deployments(filter, limit, labels, order_by), timeout=timeout)
-
-        return Listing(read, "Deployment", limit)
-
-    def delete_deployment(self, deployment_id: int) -> None:
-        """Delete a deployment that no job refers to."""
-        self._transport.call(requests.delete_deployment(deployment_id))
 
     # The server
 

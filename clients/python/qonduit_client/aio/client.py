@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
-from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.device_service_pb2 import DeviceFit
 from qonduit.v1.job_pb2 import Job
@@ -20,6 +19,7 @@ from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, W
 from qonduit_client import notebook, requests
 from qonduit_client.aio.job import JobHandle
 from qonduit_client.aio.primitives import Primitives
+from qonduit_client.aio.stored_programs import StoredPrograms
 from qonduit_client.aio.transport import Transport
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
@@ -35,7 +35,7 @@ from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
 
 
-class Client(Primitives):
+class Client(Primitives, StoredPrograms):
     """A connection to a Qonduit server for one event loop, and an async context manager. Many tasks may use it.
 
     Arguments and retries are those of `qonduit_client.Client`. The client may be created before the loop runs, and
@@ -296,44 +296,6 @@ class Client(Primitives):
     async def languages(self) -> ListLanguagesResponse:
         """Return the program languages, and the cost of translating from and to each."""
         return await self._transport.call(requests.languages())
-
-    # Deployments
-
-    async def deploy(
-        self,
-        program: Program | Iterable[Program],
-        name: str | None = None,
-        language: str | None = None,
-        request_id: str | None = None,
-        *,
-        labels: Mapping[str, str] | None = None,
-    ) -> Deployment:
-        """Store programs to run later with `run(deployment_id=...)`."""
-        return (await self._transport.call(requests.deploy(program, name, language, request_id, labels))).deployment
-
-    async def deployment(self, deployment_id: int) -> Deployment:
-        """Return one deployment, with its programs."""
-        return (await self._transport.call(requests.deployment(deployment_id))).deployment
-
-    def deployments(
-        self,
-        filter: str = "",
-        *,
-        labels: Mapping[str, str] | None = None,
-        order_by: str = "",
-        limit: int | None = None,
-    ) -> AsyncListing[Deployment]:
-        """Return deployments, by default newest first: for `async for`, a page at a time, or to await as a table.
-
-        Arguments are those of `qonduit_client.Client.deployments`.
-        """
-        return AsyncListing(
-            lambda: self._transport.items(requests.deployments(filter, limit, labels, order_by)), "Deployment"
-        )
-
-    async def delete_deployment(self, deployment_id: int) -> None:
-        """Delete a deployment that no job refers to."""
-        await self._transport.call(requests.delete_deployment(deployment_id))
 
     # The server
 
