@@ -67,15 +67,17 @@ def serving(
     log: Path | None = None,
     environment: Mapping[str, str] | None = None,
     command: Sequence[str] = SERVE,
+    listen: str = "127.0.0.1:0",
     **settings: str,
 ) -> Iterator[Server]:
-    """Start `qonduit serve` on a free loopback port, end it afterwards.
+    """Start `qonduit serve`, by default on a free loopback port, and end it afterwards.
 
     Args:
         database: an SQLAlchemy URL.
         log: a file for its log (standard error, JSON lines); None discards it.
         environment: further variables for its processes.
         command: the command that serves; by default that of this environment.
+        listen: the address.
         settings: further QONDUIT_* settings, by their lower-case names.
     """
     variables = (
@@ -91,7 +93,7 @@ def serving(
     begun = time.perf_counter()
     with Path(log or os.devnull).open("a") as errors:
         process = subprocess.Popen(
-            [*command, "--listen", "127.0.0.1:0", "--database", database],
+            [*command, "--listen", listen, "--database", database],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -15,6 +15,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from qonduit_server import authentication
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
@@ -141,6 +142,7 @@ def start(
     Raises:
         StartError: a setting, the database or the address cannot be used.
     """
+    authentication.check(settings)
     names = settings.providers or registry.names()
     owner = str(uuid.uuid4())
     with _started(), ExitStack() as undo:
@@ -163,9 +165,8 @@ def start(
         retention.start()
         executor.preload(settings.preload or None)
         undo.pop_all()
-    target = f"{settings.listen.rpartition(':')[0]}:{rpc_server.port}"
     app = App(
-        target,
+        rpc_server.target,
         database,
         executor,
         dispatcher,
@@ -289,9 +290,14 @@ def _serve(settings: Settings, database: Database, executor: Executor, translato
     from qonduit_server.languages.python.source_runner import PythonSource
     from qonduit_server.languages.registry import Languages
     from qonduit_server.rpc import server as rpc
+    from qonduit_server.rpc.auth.principal import anonymous, reject_none
 
+    authenticator = authentication.authenticator(settings)
     options = rpc.RpcOptions(
         listen=settings.listen,
+        credentials=authentication.credentials(settings),
+        authenticate=authenticator or anonymous,
+        reject_early=authenticator.reject_early if authenticator else reject_none,
         limits=_limits(settings),
         threads=settings.rpc_threads,
         reflection=settings.reflection == "on",

@@ -7,6 +7,8 @@
 
     CallError
     +-- InvalidArgument      INVALID_ARGUMENT      BadRequest: field, rule id, description
+    +-- Unauthenticated      UNAUTHENTICATED
+    +-- PermissionDenied     PERMISSION_DENIED
     +-- NotFound             NOT_FOUND             ResourceInfo
     +-- AlreadyExists        ALREADY_EXISTS
     +-- FailedPrecondition   FAILED_PRECONDITION   PreconditionFailure
@@ -64,6 +66,20 @@ class InvalidArgument(CallError):
     def of(cls, field: str, rule_id: str, description: str, *, reason: str | None = None) -> InvalidArgument:
         """Return the error of a single violation."""
         return cls([Violation(field, rule_id, description)], reason=reason)
+
+
+class Unauthenticated(CallError):
+    """The call has no valid token or client certificate. The message never contains the token."""
+
+    status = "UNAUTHENTICATED"
+    reason = "INVALID_TOKEN"
+
+
+class PermissionDenied(CallError):
+    """The caller lacks the role that the method requires. Objects of other callers are NotFound instead."""
+
+    status = "PERMISSION_DENIED"
+    reason = "PERMISSION_DENIED"
 
 
 class NotFound(CallError):

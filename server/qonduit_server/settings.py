@@ -49,8 +49,12 @@ def _most_of_memory() -> int:
 def _check_address(address: str) -> None:
     """Reject a port above 65535, of which gRPC would use only the lowest 16 bits."""
     host, _, port = address.rpartition(":")
+    if address.startswith("unix:") and len(address) > len("unix:"):
+        return
     if not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
-        raise ValueError(f"must be HOST:PORT with a port from 0 (a free one) to {_LAST_PORT}, got {address!r}")
+        raise ValueError(
+            f"must be HOST:PORT with a port from 0 (a free one) to {_LAST_PORT}, or unix:PATH, got {address!r}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +62,21 @@ class Settings:
     """The settings of an operator. Sizes are in bytes, times in seconds."""
 
     listen: str = _setting(
-        "127.0.0.1:50051", "HOST:PORT to listen on; port 0 selects a free port.", check=_check_address
+        "127.0.0.1:50051",
+        "HOST:PORT to listen on, port 0 selects a free port; or unix:PATH, a socket for this user only.",
+        check=_check_address,
     )
     database: str = _setting("sqlite:///qonduit.sqlite3", "sqlite:///FILE or postgresql://USER@HOST/NAME.")
+
+    tls_certificate: str = _setting("", "File of the server's certificate chain (PEM); plain text if empty.")
+    tls_key: str = _setting("", "File of the private key of the certificate (PEM).")
+    tls_client_ca: str = _setting("", "File of the CAs (PEM) of client certificates, which clients must then have.")
+    tls_client_roles: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}), "Roles of client certificates: NAME=operator,NAME=admin; others are users."
+    )
+    allow_insecure_remote_access: Literal["on", "off"] = _setting(
+        "off", "Whether the server may listen beyond this machine without TLS or without authentication."
+    )
 
     providers: tuple[str, ...] = _setting((), "Providers to offer: NAME,NAME; all registered providers if empty.")
     provider_python: Mapping[str, str] = _setting(

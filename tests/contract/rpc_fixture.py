@@ -35,8 +35,8 @@ from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
-from qonduit_server.rpc import auth
 from qonduit_server.rpc import server as rpc_server
+from qonduit_server.rpc.auth.principal import Authenticate, Metadata, Principal, ReadPeer
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.jobs import queue
@@ -158,11 +158,11 @@ class RpcFixture:
         self.finish(job_id)
 
 
-def by_name(default: str = "anonymous") -> auth.Authenticate:
+def by_name(default: str = "anonymous") -> Authenticate:
     """Return an `authenticate` that reads the principal's name from the metadata, without any proof."""
 
-    def principal(metadata: auth.Metadata) -> auth.Principal:
-        return auth.Principal(next((str(value) for key, value in metadata if key == CALLER_KEY), default))
+    def principal(metadata: Metadata, _peer: ReadPeer) -> Principal:
+        return Principal(next((str(value) for key, value in metadata if key == CALLER_KEY), default))
 
     return principal
 

@@ -23,7 +23,7 @@ from qonduit.v1.error_reason_pb2 import ErrorReason
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server import errors, logs
-from qonduit_server.rpc.auth import Principal
+from qonduit_server.rpc.auth.principal import Principal
 from qonduit_server.rpc.server import SERVICES
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store.jobs import job_rows as jobs_store
@@ -81,7 +81,7 @@ def test_every_rpc_names_the_broken_rule_of_an_empty_request(
 def test_every_rpc_hides_a_fault_and_logs_it(
     rpc: RpcFixture, service: str, method: str, streaming: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(_metadata: object) -> Principal:
+    def broken(_metadata: object, _peer: object) -> Principal:
         raise ZeroDivisionError("a secret of the server")
 
     logs.configure("json", "info")

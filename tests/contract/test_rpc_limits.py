@@ -25,7 +25,7 @@ from qonduit.v1.result_service_pb2 import ReadBufferRequest
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest, ServerLimits
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_server.rpc import request_receiver
-from qonduit_server.rpc.auth import Principal
+from qonduit_server.rpc.auth.principal import Principal
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store.admin.retention import sweep
@@ -457,7 +457,7 @@ def test_large_requests_that_wait_for_a_thread_are_received_a_few_at_a_time(tmp_
     """With all threads busy, large requests arrive: the server buffers a bounded number of their bytes."""
     free = threading.Event()
 
-    def slow(_metadata: object) -> Principal:
+    def slow(_metadata: object, _peer: object) -> Principal:
         assert free.wait(WAIT)
         return Principal("alice")
 

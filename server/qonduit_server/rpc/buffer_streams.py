@@ -10,7 +10,7 @@ from typing import Final
 
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
 from qonduit_server.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from qonduit_server.rpc.auth import Principal
+from qonduit_server.rpc.auth.principal import Principal
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.stream_sender import Stream

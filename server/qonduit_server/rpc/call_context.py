@@ -13,7 +13,7 @@ import grpc
 import structlog
 
 from qonduit_server.errors import CallError
-from qonduit_server.rpc.auth import UNAUTHENTICATED, Metadata
+from qonduit_server.rpc.auth.principal import UNAUTHENTICATED, Metadata
 
 REQUEST_ID_KEY = "x-request-id"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}").fullmatch

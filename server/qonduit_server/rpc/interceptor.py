@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from qonduit_server.errors import CallError, ResourceExhausted
 from qonduit_server.rpc import request_validation
-from qonduit_server.rpc.auth import Authenticate
+from qonduit_server.rpc.auth.principal import Authenticate
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import Unimplemented, outcome, status_of
 from qonduit_server.rpc.server_limits import Limits
@@ -82,7 +82,7 @@ def unary(
     """Return the gRPC handler of a function from request to response; `threads` replaces the default pool."""
 
     def respond(call: CallContext, data: bytes, context: grpc.ServicerContext) -> bytes:
-        call.principal = handler_context.authenticate(context.invocation_metadata())
+        call.principal = handler_context.authenticate(context.invocation_metadata(), context.auth_context)
         response = handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call)
         serialized = response.SerializeToString()
         if len(serialized) > handler_context.limits.max_response_bytes:
@@ -106,6 +106,7 @@ def unary(
         return response
 
     behave.method = method  # type: ignore[attr-defined]
+    behave.is_public = False  # type: ignore[attr-defined]
     if threads is not None:
         behave.experimental_thread_pool = threads  # type: ignore[attr-defined]
     # No deserializer: grpcio would parse in its polling thread, and return INTERNAL for invalid bytes.
@@ -121,7 +122,7 @@ def streaming(
     """
 
     def open_stream(call: CallContext, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
-        call.principal = handler_context.authenticate(context.invocation_metadata())
+        call.principal = handler_context.authenticate(context.invocation_metadata(), context.auth_context)
         handler_context.limiter.acquire()
         if not stream.on_close(handler_context.limiter.release):
             handler_context.limiter.release()
@@ -138,6 +139,7 @@ def streaming(
             stream.fail(error)
 
     behave.method = method  # type: ignore[attr-defined]
+    behave.is_public = False  # type: ignore[attr-defined]
     behave.experimental_non_blocking = True  # type: ignore[attr-defined]
     behave.experimental_thread_pool = handler_context.open_pool  # type: ignore[attr-defined]
     return grpc.unary_stream_rpc_method_handler(behave)

@@ -23,6 +23,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from qonduit_server.errors import CallError, InvalidArgument, ResourceExhausted
 from qonduit_server.process.memory import release_unused
+from qonduit_server.rpc.auth.principal import RejectEarly, reject_none
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.decompression import decompress, decompressed_size
 from qonduit_server.rpc.error_status import outcome, status_of
@@ -59,11 +60,18 @@ class RequestReceiver:
         unread: the unread responses: a connection with too many of them has its further calls held.
         max_request_bytes: the largest request.
         most_waiting: the maximum number of calls that wait for their request or for a thread; others are rejected.
+        reject_early: rejects calls without a valid token, so that their requests are not received.
     """
 
     def __init__(
-        self, slow_request: float, unread: UnreadResponses, max_request_bytes: int, most_waiting: int = MOST_WAITING
+        self,
+        slow_request: float,
+        unread: UnreadResponses,
+        max_request_bytes: int,
+        most_waiting: int = MOST_WAITING,
+        reject_early: RejectEarly = reject_none,
     ) -> None:
+        self._reject_early = reject_early
         self._slow_request = slow_request
         self._unread = unread
         self._max_request_bytes = max_request_bytes
@@ -103,6 +111,9 @@ class RequestReceiver:
 
     def accept(self, pending: _PendingRequest) -> None:
         """Begin to receive a call's request, or hold or reject the call. Called by grpcio's polling thread."""
+        if not pending.is_public and (error := self._reject_early(pending.event.invocation_metadata)) is not None:
+            pending.reject(error)
+            return
         with self._lock:
             accepted = self.waiting.allows(pending.connection)
             if accepted:
@@ -342,6 +353,11 @@ class _PendingRequest:
         #: The request as sent, and its decompressed size.
         self.data = b""
         self.size = 0
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the method needs no authentication; so do methods that do not exist."""
+        return getattr(self.behavior, "is_public", True)
 
     def receive(self, received: Callable[[_PendingRequest, bytes | None], None]) -> bool:
         """Begin to receive; grpcio's polling thread calls `received`. Return False if the call has ended."""

@@ -27,7 +27,8 @@ from qonduit.v1 import (
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
 from qonduit_server.process.memory import return_large_blocks
-from qonduit_server.rpc import auth, interceptor, program_service, reflection
+from qonduit_server.rpc import interceptor, listening, program_service, reflection
+from qonduit_server.rpc.auth import principal
 from qonduit_server.rpc.buffer_streams import BufferStreams
 from qonduit_server.rpc.caller_budget import CallerBudget
 from qonduit_server.rpc.deployment_service import DeploymentService
@@ -72,7 +73,8 @@ class RpcOptions:
     """The options of the gRPC server, and the components that it uses beside the store.
 
     Attributes:
-        listen: HOST:PORT; port 0 selects a free port.
+        listen: HOST:PORT, port 0 selects a free port; or unix:PATH.
+        credentials: those of TLS; None for plain text.
         limits: the limits of calls; GetServerInfo reports them.
         threads: the number of unary calls that are handled concurrently. Open streams need no thread.
         reflection: whether clients may read the contract from the server.
@@ -83,13 +85,15 @@ class RpcOptions:
         analyze_job: reads the programs of a job to compare devices; without it CompareDevices is disabled.
         workers: lists the worker processes of this server.
         refresh_devices: reads the description of a provider again, by its name, and stores it.
-        authenticate: returns the principal of a call's metadata.
+        authenticate: returns the principal of a call.
+        reject_early: rejects calls that certainly have no valid token before their request is received.
         stream_send_timeout_seconds: time a client may take to read an event before its stream is cancelled; six times
             as long for a chunk of a buffer or the response of a unary call, which are larger.
         request_receive_timeout_seconds: time in which a request must be complete.
     """
 
     listen: str = "127.0.0.1:0"
+    credentials: grpc.ServerCredentials | None = None
     limits: Limits = field(default_factory=Limits)
     threads: int = 24
     reflection: bool = True
@@ -100,7 +104,8 @@ class RpcOptions:
     analyze_job: AnalyzeRequest | None = None
     workers: ListWorkers = no_workers
     refresh_devices: Callable[[str], object] | None = None
-    authenticate: auth.Authenticate = auth.anonymous
+    authenticate: principal.Authenticate = principal.anonymous
+    reject_early: principal.RejectEarly = principal.reject_none
     stream_send_timeout_seconds: float = 10.0
     request_receive_timeout_seconds: float = 120.0
 
@@ -124,7 +129,11 @@ class RpcServer:
         limits = options.limits
         self._most_waiting = max(MOST_WAITING, limits.max_streams)
         self._receiver = RequestReceiver(
-            options.request_receive_timeout_seconds, unread, limits.max_request_bytes, self._most_waiting
+            options.request_receive_timeout_seconds,
+            unread,
+            limits.max_request_bytes,
+            self._most_waiting,
+            options.reject_early,
         )
         threads = options.threads
         self._unary_pool = self._receiver.pool(threads, "rpc")
@@ -182,15 +191,18 @@ class RpcServer:
         Raises:
             StartError: the address cannot be used.
         """
-        listen = self._options.listen
         try:
-            self.port = self._server.add_insecure_port(listen)
-        except RuntimeError as error:
+            self.port = listening.bind(self._server, self._options.listen, self._options.credentials)
+        except StartError:
             self._release()
-            raise StartError(
-                f"cannot listen on {listen} (HOST:PORT): the address is in use, or does not belong to this machine"
-            ) from error
+            raise
         self._server.start()
+
+    @property
+    def target(self) -> str:
+        """The address that it listens on, with the port that was selected for port 0."""
+        listen = self._options.listen
+        return f"{listen.rpartition(':')[0]}:{self.port}" if self.port else listen
 
     @property
     def streams(self) -> int:

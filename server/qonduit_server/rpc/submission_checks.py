@@ -28,7 +28,7 @@ from qonduit_server.capabilities import (
 )
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import struct_limits
-from qonduit_server.rpc.auth import Principal
+from qonduit_server.rpc.auth.principal import Principal
 from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
 from qonduit_server.rpc.program_requirements import check_qubits, unsupported
 from qonduit_server.rpc.server_limits import Limits

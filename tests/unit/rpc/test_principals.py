@@ -13,7 +13,7 @@ import pytest
 from qonduit.v1.job_service_pb2 import GetJobRequest, GetJobResponse
 from qonduit_server.errors import NotFound
 from qonduit_server.rpc import interceptor
-from qonduit_server.rpc.auth import ANONYMOUS, UNAUTHENTICATED, Metadata, Principal, Role, anonymous
+from qonduit_server.rpc.auth.principal import ANONYMOUS, UNAUTHENTICATED, Metadata, Principal, ReadPeer, Role, anonymous
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.interceptor import HandlerContext, StreamLimiter
 from qonduit_server.rpc.server_limits import Limits
@@ -24,7 +24,7 @@ WAIT = 60.0
 
 
 def test_the_anonymous_principal_has_every_role() -> None:
-    assert anonymous([("authorization", "ignored")]) is ANONYMOUS
+    assert anonymous([("authorization", "ignored")], dict) is ANONYMOUS
     assert Principal("anonymous", frozenset((Role.USER, Role.OPERATOR, Role.ADMIN))) == ANONYMOUS
     assert UNAUTHENTICATED.roles == frozenset()
 
@@ -37,7 +37,7 @@ def test_a_principal_is_a_user_unless_it_has_other_roles_and_does_not_change() -
         anna.name = "ben"  # type: ignore[misc]
 
 
-def authenticate(metadata: Metadata) -> Principal:
+def authenticate(metadata: Metadata, _peer: ReadPeer) -> Principal:
     given = dict(metadata)
     if "name" not in given:
         raise NotFound("principal", "")

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who reaches a real server: over TLS, over a Unix socket, and from other machines."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from qonduit_client import Client
+from tests.certificate_authority import CertificateAuthority
+from tests.server_process import SERVE, serving
+
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
+
+
+def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `qonduit` with arguments and variables."""
+    return subprocess.run(
+        [sys.executable, "-m", "qonduit_client.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | environment,
+    )
+
+
+def test_a_job_runs_over_tls(tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path)
+    pair = authority.issue("server")
+    files = {"tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", **files) as server:
+        with Client(server.target, tls=authority.file) as client:
+            counts = client.run(BELL, "IBM/aer_simulator", 100).result(timeout=120).counts
+        assert sum(counts.values()) == 100
+        done = cli("--server", server.target, "--tls-ca", str(authority.file), "jobs")
+        assert done.returncode == 0, done.stderr
+        assert "SUCCEEDED" in done.stdout
+        assert "use tls=True if it requires TLS" in cli("--server", server.target, "jobs").stderr
+
+
+def test_a_job_runs_over_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "q.sock"
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", listen=f"unix:{path}") as server:
+        assert server.target == f"unix:{path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with Client(server.target) as client:
+            counts = client.run(BELL, "IBM/aer_simulator", 100).result(timeout=120).counts
+        assert sum(counts.values()) == 100
+        assert "SUCCEEDED" in cli("jobs", QONDUIT_SERVER=server.target).stdout
+    assert not path.exists()
+
+
+def test_a_server_does_not_start_on_a_public_address_without_authentication(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*SERVE, "--listen", "0.0.0.0:0", "--database", f"sqlite:///{tmp_path / 'q.sqlite3'}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "refusing to listen on 0.0.0.0:0 without TLS" in done.stderr
+    assert "allow_insecure_remote_access=on" in done.stderr
+    assert not (tmp_path / "q.sqlite3").exists()
