@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qonduit_server.errors import StartError
@@ -50,20 +51,22 @@ def authenticator(settings: Settings) -> Authenticator | None:
     """Return what authenticates calls; None on a server without authentication. Raises StartError."""
     from qonduit_server.rpc.auth.authenticator import Authenticator
     from qonduit_server.rpc.auth.certificates import CertificateRoles
+    from qonduit_server.rpc.auth.static_tokens import StaticTokens, TokenRegistry
 
     if not _is_required(settings):
         return None
-    verifiers: list[TokenVerifier] = []
+    registry = TokenRegistry(Path(settings.token_file)) if settings.token_file else None
+    verifiers: list[TokenVerifier] = [StaticTokens(registry)] if registry else []
     roles = _roles("tls_client_roles", settings.tls_client_roles)
     return Authenticator(tuple(verifiers), CertificateRoles(roles) if settings.tls_client_ca else None)
 
 
 def _is_required(settings: Settings) -> bool:
-    return bool(settings.tls_client_ca)
+    return bool(settings.tls_client_ca or settings.token_file)
 
 
 def _roles(setting: str, named: Mapping[str, str]) -> dict[str, Role]:
-    """Return the roles of a setting. Raises StartError for an unknown one."""
+    """Parse the roles of a setting. Raises StartError for an unknown one."""
     from qonduit_server.rpc.auth.principal import Role
 
     known = [role.value for role in Role]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator's commands: serve, migrate, backup, doctor, demo. Functions import the server modules that they use."""
+"""The operator's commands: serve, migrate, backup, doctor, demo. Functions import the modules that they use."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_or
 import click
 
 from qonduit_server.settings import Settings
+from qonduit_server.token_commands import token
 
 if TYPE_CHECKING:
     from qonduit_server.process.standard_streams import StandardStreams
@@ -239,6 +240,9 @@ def doctor(deep: bool, as_json: bool, **options: Any) -> None:
         if finding.how_to_mend:
             click.echo(f"{'':9}{finding.how_to_mend}")
     sys.exit(EXIT_FAILED if any(finding.level == "error" for finding in findings) else 0)
+
+
+main.add_command(token)
 
 
 @main.command()

@@ -74,6 +74,7 @@ class Settings:
     tls_client_roles: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}), "Roles of client certificates: NAME=operator,NAME=admin; others are users."
     )
+    token_file: str = _setting("", "File of tokens, written by `qonduit token`; calls then need a token.")
     allow_insecure_remote_access: Literal["on", "off"] = _setting(
         "off", "Whether the server may listen beyond this machine without TLS or without authentication."
     )

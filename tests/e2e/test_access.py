@@ -66,3 +66,36 @@ def test_a_server_does_not_start_on_a_public_address_without_authentication(tmp_
     assert "refusing to listen on 0.0.0.0:0 without TLS" in done.stderr
     assert "allow_insecure_remote_access=on" in done.stderr
     assert not (tmp_path / "q.sqlite3").exists()
+
+
+def test_a_token_opens_a_server_until_it_is_revoked(tmp_path: Path) -> None:
+    file = str(tmp_path / "tokens.json")
+    anna, ben = (cli("token", "create", name, "--token-file", file).stdout.strip() for name in ("anna", "ben"))
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", token_file=file) as server:
+        with Client(server.target, token=anna) as client:
+            assert client.run(BELL, "IBM/aer_simulator", 100).result(timeout=120).counts
+        refused = cli("--server", server.target, "jobs")
+        assert refused.returncode == 4
+        assert "authentication required: set QONDUIT_TOKEN or pass --token-file" in refused.stderr
+        assert "SUCCEEDED" in cli("--server", server.target, "jobs", QONDUIT_TOKEN=anna).stdout
+        (tmp_path / "ben").write_text(f"{ben}\n")
+        others = cli("--server", server.target, "--token-file", str(tmp_path / "ben"), "jobs")
+        assert others.returncode == 0
+        assert "SUCCEEDED" not in others.stdout
+        assert cli("token", "revoke", "--name", "anna", "--token-file", file).returncode == 0
+        revoked = cli("--server", server.target, "jobs", QONDUIT_TOKEN=anna)
+        assert revoked.returncode == 4
+        assert "the token was revoked at" in revoked.stderr
+
+
+def test_a_server_does_not_start_without_its_token_file(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*SERVE, "--listen", "127.0.0.1:0", "--token-file", str(tmp_path / "none"), "--providers", "IBM"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert "create it with `qonduit token create NAME --token-file" in done.stderr

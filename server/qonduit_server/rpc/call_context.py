@@ -12,7 +12,7 @@ from collections.abc import Callable
 import grpc
 import structlog
 
-from qonduit_server.errors import CallError
+from qonduit_server.errors import CallError, Unauthenticated
 from qonduit_server.rpc.auth.principal import UNAUTHENTICATED, Metadata
 
 REQUEST_ID_KEY = "x-request-id"
@@ -85,12 +85,13 @@ class CallContext:
     def ended(self, error: CallError | None = None, *, code: str = "OK", flood: bool = False, **more: object) -> None:
         """Log the call. The line contains only names, numbers and ids, never a program or a credential.
 
-        While the server or its database serves no client, the log gets one line per second, method and reason.
+        While the server or its database serves no client, the log gets one line per second, method and reason. The same
+        holds for calls without a valid token.
 
         Args:
             flood: limit the lines of this rejection likewise, because there may be any number of them.
         """
-        if error is not None and (flood or error.reason in _SERVER_WIDE):
+        if error is not None and (flood or error.reason in _SERVER_WIDE or isinstance(error, Unauthenticated)):
             left_out = _rejections.allow(self.method, error.reason)
             if left_out is None:
                 return

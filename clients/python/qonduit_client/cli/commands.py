@@ -57,6 +57,7 @@ _SERVER: Final[dict[str, str]] = {
     "demo": "Run a Bell circuit on three providers, with live progress.",
     "doctor": "Check this machine and suggest fixes.",
     "migrate": "Upgrade the database schema to this version.",
+    "token": "Create, list and revoke the tokens of a server's callers.",
     "backup": "Back up the database while the server runs.",
 }
 

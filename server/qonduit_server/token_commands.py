@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's commands for tokens, `qonduit token create`, `list` and `revoke`, which change the file of tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from qonduit_server.errors import StartError
+from qonduit_server.rpc.auth import token_file
+from qonduit_server.rpc.auth.principal import Role
+
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
+_LIFETIME: Final = re.compile(r"([1-9][0-9]{0,4})([dhm])")
+_HASH: Final = re.compile(r"[0-9a-f]{12,64}")
+
+
+class _Lifetime(click.ParamType["timedelta | None"]):
+    """A duration such as 90d, 12h or 30m; None for `never`."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        """Parse a duration."""
+        if isinstance(value, timedelta) or value == "never":
+            return value if isinstance(value, timedelta) else None
+        match = _LIFETIME.fullmatch(value)
+        if match is None:
+            self.fail(f"must be a number with d, h or m, such as 90d, or never; got {value!r:.100}", param, ctx)
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+class _TokenCommands(click.Group):
+    """A group that prints an unusable file as one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except StartError as error:
+            click.echo(f"qonduit: {error}", err=True)
+            sys.exit(1)
+
+
+_FILE: Final = click.option(
+    "--token-file",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="QONDUIT_TOKEN_FILE",
+    show_envvar=True,
+    required=True,
+    help="The server's file of tokens: its setting token_file.",
+)
+
+
+@click.group(cls=_TokenCommands)
+def token() -> None:
+    """Create, list and revoke the tokens of a server's callers. A running server follows each change at once."""
+
+
+@token.command()
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.USER.value,
+    show_default=True,
+    help="user: its own jobs; operator: also reads everything; admin: also changes everything.",
+)
+@click.option("--expires", type=_Lifetime(), default="90d", show_default=True, help="As 90d, 12h, 30m, or never.")
+@_FILE
+def create(name: str, role: str, expires: timedelta | None, file: Path) -> None:
+    """Create a token for NAME and print it. It is stored nowhere, so that nothing can print it again.
+
+    Tokens of the same name have the same jobs.
+    """
+    made, stored = token_file.create(file, name, Role(role), expires)
+    end = f"expires {stored.expires}" if stored.expires else "never expires"
+    click.echo(f"token {stored.id} of {name} ({role}), {end}; it is not shown again:", err=True)
+    click.echo(made)
+
+
+@token.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per token.")
+@_FILE
+def list_tokens(as_json: bool, file: Path) -> None:
+    """List the tokens and the revocations of other tokens. No token can be read from the output."""
+    table = token_file.read(file)
+    now = datetime.now(UTC)
+    head = ("id", "name", "role", "created", "expires", "state")
+    rows = [(one.id, one.name, one.role, one.created, one.expires or "never", _state(one, now)) for one in table.tokens]
+    rows += [(jti, "", "", "", "", f"revoked {at} (jti)") for jti, at in table.revoked_jtis.items()]
+    rows += [(sha256, "", "", "", "", f"revoked {at} (hash)") for sha256, at in table.revoked_hashes.items()]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(dict(zip(head, row, strict=True))))
+        return
+    from qonduit_client.text_table import table_of
+
+    click.echo(table_of(head, rows) if rows else "no tokens; `qonduit token create NAME` creates one")
+
+
+@token.command()
+@click.argument("token_id", required=False)
+@click.option("--name", default="", help="Revoke all tokens of a name.")
+@click.option("--jti", default="", help="Revoke a JSON web token of an OIDC provider by its claim jti.")
+@_FILE
+def revoke(token_id: str | None, name: str, jti: str, file: Path) -> None:
+    """Revoke a token at once: by the id that `list` shows, or by the SHA-256 of the token (also of an OIDC provider's).
+
+    `printf %s TOKEN | sha256sum` prints the SHA-256 of a token.
+    """
+    if sum(map(bool, (token_id, name, jti))) != 1:
+        raise click.UsageError("pass one of TOKEN_ID, --name and --jti")
+    if token_id and not _HASH.fullmatch(token_id := token_id.lower()):
+        raise click.UsageError(f"TOKEN_ID must be 12 to 64 hexadecimal digits, got {token_id!r:.100}")
+    revoked = token_file.revoke(file, start=token_id or "", name=name, jti=jti)
+    if not revoked:
+        click.echo("qonduit: no such valid token; `qonduit token list` lists them", err=True)
+        sys.exit(1)
+    for each in revoked:
+        click.echo(f"revoked {each}")
+
+
+def _state(stored: token_file.StoredToken, now: datetime) -> str:
+    if stored.revoked:
+        return f"revoked {stored.revoked}"
+    return "expired" if stored.expired(now) else "valid"

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens over the wire: invalid ones are refused before their request is received, and no log contains one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+
+from qonduit.v1.job_service_pb2 import GetJobRequest, ListJobsRequest
+from qonduit_server import authentication, logs
+from qonduit_server.rpc.auth import token_file
+from qonduit_server.rpc.auth.principal import Role
+from qonduit_server.settings import Settings
+from tests.contract.rpc_fixture import WAIT, RpcFixture, bell, refused, rpc_fixture
+
+LIST_JOBS = "/qonduit.v1.JobService/ListJobs"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "tokens.json"
+
+
+@pytest.fixture
+def anna(file: Path) -> str:
+    return token_file.create(file, "anna", Role.USER, timedelta(hours=1))[0]
+
+
+@pytest.fixture
+def rpc(tmp_path: Path, file: Path, anna: str) -> Iterator[RpcFixture]:
+    authenticate = authentication.authenticator(Settings(token_file=str(file)))
+    assert authenticate is not None
+    with rpc_fixture(tmp_path, authenticate=authenticate, reject_early=authenticate.reject_early) as it:
+        yield it
+
+
+def bearer(token: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {token}")]
+
+
+def reason(rpc: RpcFixture, metadata: Any) -> tuple[str, str]:
+    """Return the code and the reason of a refused call, the same for unary calls and streams."""
+    code, details = refused(lambda: rpc.jobs.ListJobs(ListJobsRequest(), metadata=metadata, timeout=WAIT))
+    streamed, more = refused(lambda: list(rpc.jobs.RunJob(bell(), metadata=metadata, timeout=WAIT)))
+    assert (code, details["ErrorInfo"].reason) == (streamed, more["ErrorInfo"].reason)
+    return code, details["ErrorInfo"].reason
+
+
+def test_a_valid_token_owns_what_it_creates(rpc: RpcFixture, anna: str) -> None:
+    events = rpc.jobs.RunJob(bell(), metadata=bearer(anna), timeout=WAIT)
+    assert next(events).event.created.executed_by == "anna"
+    events.cancel()
+    for scheme in ("bearer", "BEARER"):
+        jobs = rpc.jobs.ListJobs(ListJobsRequest(), metadata=[("authorization", f"{scheme} {anna}")], timeout=WAIT)
+        assert len(jobs.jobs) == 1
+
+
+def test_a_call_without_a_token_learns_what_to_do(rpc: RpcFixture) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        rpc.jobs.ListJobs(ListJobsRequest(), timeout=WAIT)
+    assert raised.value.details() == "authentication required: set QONDUIT_TOKEN or pass --token-file"
+    assert reason(rpc, ()) == ("UNAUTHENTICATED", "AUTHENTICATION_REQUIRED")
+
+
+def test_every_invalid_token_is_refused(rpc: RpcFixture, file: Path, anna: str) -> None:
+    expired, _ = token_file.create(file, "anna", Role.USER, timedelta(seconds=-1))
+    revoked, stored = token_file.create(file, "anna", Role.USER, None)
+    token_file.revoke(file, start=stored.id)
+    assert reason(rpc, bearer(expired)) == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
+    assert reason(rpc, bearer(revoked)) == ("UNAUTHENTICATED", "TOKEN_REVOKED")
+    invalid = [anna[:-1], f"{anna} ", f"{anna}x", "qdt_", "", "a.b.c", "x" * 7000, "qdt_" + "x" * 7000]
+    for token in invalid:
+        assert reason(rpc, bearer(token)) == ("UNAUTHENTICATED", "INVALID_TOKEN"), token
+    for value in (anna, f"Basic {anna}", "Bearer", f"Bearer  {anna}"):
+        assert reason(rpc, [("authorization", value)]) == ("UNAUTHENTICATED", "INVALID_TOKEN"), value
+    assert reason(rpc, [*bearer(anna), *bearer(anna)]) == ("UNAUTHENTICATED", "INVALID_TOKEN")
+
+
+def test_a_call_with_an_invalid_token_is_refused_before_its_request_arrives(rpc: RpcFixture, anna: str) -> None:
+    never = threading.Event()
+
+    def requests() -> Iterator[bytes]:
+        never.wait(WAIT)
+        yield b""
+
+    call = rpc.channel.stream_unary(LIST_JOBS)
+    try:
+        code, details = refused(lambda: call(requests(), metadata=bearer("qdt_x"), timeout=WAIT))
+        assert (code, details["ErrorInfo"].reason) == ("UNAUTHENTICATED", "INVALID_TOKEN")
+        # A valid one waits for the request.
+        waiting = call.future(requests(), metadata=bearer(anna), timeout=0.5)
+        assert waiting.exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    finally:
+        never.set()
+
+
+def test_no_log_line_contains_a_token_and_refusals_do_not_flood_the_log(
+    tmp_path: Path, file: Path, anna: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("json", "debug")
+    authenticate = authentication.authenticator(Settings(token_file=str(file)))
+    assert authenticate is not None
+    try:
+        with rpc_fixture(tmp_path, authenticate=authenticate, reject_early=authenticate.reject_early) as rpc:
+            rpc.jobs.ListJobs(ListJobsRequest(), metadata=bearer(anna), timeout=WAIT)
+            for number in range(300):
+                refused(
+                    lambda number=number: rpc.jobs.GetJob(
+                        GetJobRequest(id=1), metadata=bearer(f"qdt_secret{number}"), timeout=WAIT
+                    )
+                )
+    finally:
+        structlog.reset_defaults()
+        logging.getLogger().handlers.clear()
+    text = capfd.readouterr().err
+    assert anna not in text
+    assert "secret" not in text
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    assert [line["caller"] for line in lines if line.get("code") == "OK"] == ["anna"]
+    rejected = [line for line in lines if line.get("reason") == "INVALID_TOKEN"]
+    assert 0 < len(rejected) < 100
