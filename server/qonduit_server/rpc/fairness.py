@@ -83,8 +83,9 @@ class FairLimit:
     def remove(self, connection: str, amount: int = 1) -> None:
         """Subtract an amount from the use of a connection."""
         self.total -= amount
-        left = self._used[connection] - amount
+        left = self._used.get(connection, 0) - amount
         if left:
             self._used[connection] = left
         else:
-            del self._used[connection]
+            # Several amounts of 0 (empty requests) may have shared the entry.
+            self._used.pop(connection, None)

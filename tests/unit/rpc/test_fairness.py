@@ -40,3 +40,13 @@ def test_a_new_connection_finds_room_however_many_want_all() -> None:
         for name in names:
             share.remove(name, share.used(name))
     assert share.total == 0
+
+
+def test_amounts_of_zero_are_added_and_removed_in_any_order() -> None:
+    limit = FairLimit(10)
+    for amount in (0, 0, 3, 0):
+        limit.add("a", amount)
+    for amount in (0, 3, 0, 0):
+        limit.remove("a", amount)
+    assert limit.total == limit.used("a") == 0
+    assert limit.allows("a")
