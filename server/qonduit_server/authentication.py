@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from qonduit_server.rpc.auth.authenticator import Authenticator, TokenVerifier
     from qonduit_server.rpc.auth.principal import Role
+    from qonduit_server.rpc.auth.static_tokens import TokenRegistry
 
 
 def check(settings: Settings) -> None:
@@ -30,6 +33,12 @@ def check(settings: Settings) -> None:
         raise StartError("tls_client_ca requires TLS: set tls_certificate and tls_key")
     if settings.tls_client_roles and not settings.tls_client_ca:
         raise StartError("tls_client_roles requires client certificates: set tls_client_ca")
+    if bool(settings.oidc_issuer) != bool(settings.oidc_audience):
+        raise StartError(
+            "oidc_issuer and oidc_audience belong together: tokens for other servers must not be valid here"
+        )
+    if settings.oidc_roles and not settings.oidc_role_claim:
+        raise StartError("oidc_roles requires the claim with these values: set oidc_role_claim")
     check_exposure(
         settings.listen,
         tls=bool(settings.tls_certificate),
@@ -58,11 +67,32 @@ def authenticator(settings: Settings) -> Authenticator | None:
     registry = TokenRegistry(Path(settings.token_file)) if settings.token_file else None
     verifiers: list[TokenVerifier] = [StaticTokens(registry)] if registry else []
     roles = _roles("tls_client_roles", settings.tls_client_roles)
+    if settings.oidc_issuer:
+        verifiers.append(_oidc(settings, registry))
     return Authenticator(tuple(verifiers), CertificateRoles(roles) if settings.tls_client_ca else None)
 
 
+def _oidc(settings: Settings, registry: TokenRegistry | None) -> TokenVerifier:
+    """Return the verifier of the issuer's tokens, and start to fetch its keys. Its libraries are loaded here alone."""
+    from qonduit_server.rpc.auth.key_server import check_url, fetch_keys
+    from qonduit_server.rpc.auth.key_set import KeySet
+    from qonduit_server.rpc.auth.oidc_tokens import OidcRules, OidcTokens
+
+    for name in ("oidc_issuer", "oidc_jwks_url"):
+        try:
+            if url := getattr(settings, name):
+                check_url(url)
+        except ValueError as error:
+            raise StartError(f"{name} {error}") from error
+    rules = OidcRules(settings.oidc_issuer, settings.oidc_audience, settings.oidc_name_claim, settings.oidc_role_claim)
+    if settings.oidc_roles:
+        rules = replace(rules, roles=_roles("oidc_roles", settings.oidc_roles))
+    keys = KeySet(partial(fetch_keys, settings.oidc_issuer, settings.oidc_jwks_url))
+    return OidcTokens(rules, keys, registry.table) if registry else OidcTokens(rules, keys)
+
+
 def _is_required(settings: Settings) -> bool:
-    return bool(settings.tls_client_ca or settings.token_file)
+    return bool(settings.tls_client_ca or settings.token_file or settings.oidc_issuer)
 
 
 def _roles(setting: str, named: Mapping[str, str]) -> dict[str, Role]:

@@ -75,6 +75,14 @@ class Settings:
         lambda: MappingProxyType({}), "Roles of client certificates: NAME=operator,NAME=admin; others are users."
     )
     token_file: str = _setting("", "File of tokens, written by `qonduit token`; calls then need a token.")
+    oidc_issuer: str = _setting("", "URL of the OIDC issuer whose tokens are accepted.")
+    oidc_audience: str = _setting("", "Audience that its tokens must have.")
+    oidc_jwks_url: str = _setting("", "URL of its keys; by discovery if empty.")
+    oidc_name_claim: str = _setting("sub", "Claim with the caller's name, which owns the caller's objects.")
+    oidc_role_claim: str = _setting("", "Claim with roles or groups; dots lead into objects. If empty, all are users.")
+    oidc_roles: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}), "Roles of values of that claim: VALUE=operator,VALUE=admin."
+    )
     allow_insecure_remote_access: Literal["on", "off"] = _setting(
         "off", "Whether the server may listen beyond this machine without TLS or without authentication."
     )
