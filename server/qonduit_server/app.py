@@ -301,6 +301,8 @@ def _serve(settings: Settings, database: Database, executor: Executor, translato
         limits=_limits(settings),
         threads=settings.rpc_threads,
         reflection=settings.reflection == "on",
+        public_reflection=settings.public_reflection == "on",
+        public_health=settings.public_health == "on",
         features=tuple(f"python-source:{each}" for each in settings.enable_python_source),
         languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
         translate=translator.translate,

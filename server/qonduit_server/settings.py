@@ -157,6 +157,8 @@ class Settings:
 
     rpc_threads: int = _setting(24, "Number of threads that answer unary calls.", least=2)
     reflection: Literal["on", "off"] = _setting("on", "Whether clients can read the contract by reflection.")
+    public_reflection: Literal["on", "off"] = _setting("on", "Whether reflection needs no token.")
+    public_health: Literal["on", "off"] = _setting("on", "Whether the health service needs no token.")
     log_format: Literal["auto", "json", "console"] = _setting(
         "auto", "Format of the log; auto is console on a terminal, else json."
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qonduit_client import Client
 from tests.certificate_authority import CertificateAuthority
+from tests.oidc import AUDIENCE, OidcProvider
 from tests.server_process import SERVE, serving
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
@@ -99,3 +100,20 @@ def test_a_server_does_not_start_without_its_token_file(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "create it with `qonduit token create NAME --token-file" in done.stderr
+
+
+def test_a_token_of_an_oidc_provider_opens_a_server(tmp_path: Path, oidc_provider: OidcProvider) -> None:
+    issuer = {"oidc_issuer": oidc_provider.issuer, "oidc_audience": AUDIENCE}
+    roles = {"oidc_role_claim": "realm.groups", "oidc_roles": "qonduit-operators=operator"}
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", **issuer, **roles) as server:
+        # A function: the client asks for the current token at each call.
+        with Client(server.target, token=lambda: oidc_provider.token("anna")) as client:
+            job = client.run(BELL, "IBM/aer_simulator", 100)
+            assert job.result(timeout=120).counts
+        assert cli("--server", server.target, "workers", QONDUIT_TOKEN=oidc_provider.token("olga")).returncode == 0
+        denied = cli("--server", server.target, "workers", QONDUIT_TOKEN=oidc_provider.token("anna"))
+        assert denied.returncode == 4
+        assert "requires the role operator" in denied.stderr
+        for name, code in (("olga", 0), ("ben", 3)):
+            shown = cli("--server", server.target, "job", str(job.id), QONDUIT_TOKEN=oidc_provider.token(name))
+            assert shown.returncode == code, shown.stderr

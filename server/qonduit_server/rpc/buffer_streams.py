@@ -10,11 +10,11 @@ from typing import Final
 
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
 from qonduit_server.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from qonduit_server.rpc.auth.principal import Principal
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.store.database import Database
+from qonduit_server.store.ownership import Scope
 from qonduit_server.store.stored_buffers import StoredBuffer, find
 
 #: The maximum number of open streams: each may hold a chunk in memory.
@@ -63,16 +63,16 @@ class BufferStreams:
         """Return the number of open streams."""
         return len(self._open)
 
-    def open(self, stream: Stream, request: ReadBufferRequest, principal: Principal) -> None:
+    def open(self, stream: Stream, request: ReadBufferRequest, scope: Scope) -> None:
         """Begin to send a buffer.
 
         Raises:
-            NotFound: the buffer does not exist, or belongs to another principal.
+            NotFound: the buffer does not exist, or is not in the scope.
             InvalidArgument: the offset is larger than the buffer.
             ResourceExhausted: too many streams are open.
             Unavailable: the server is stopping.
         """
-        buffer = find(self._db, principal.name, request.name)
+        buffer = find(self._db, scope, request.name)
         if request.offset > buffer.size_bytes:
             raise InvalidArgument.of(
                 "offset",

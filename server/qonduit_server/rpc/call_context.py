@@ -54,12 +54,14 @@ _rejections = RateLimitedLog()
 class CallContext:
     """Created when a call arrives, passed to its handler, logged when the call ends. Handlers set a known `job_id`."""
 
-    __slots__ = ("_context", "_started", "job_id", "method", "principal", "request_id")
+    __slots__ = ("_context", "_started", "job_id", "method", "principal", "request_id", "scope")
 
     def __init__(self, method: str, metadata: Metadata, context: grpc.ServicerContext | None = None) -> None:
         self.method = method
         self.request_id = _request_id(metadata)
         self.principal = UNAUTHENTICATED
+        #: The owner whose existing objects the call may use; None for those of all owners.
+        self.scope: str | None = ""
         self.job_id = 0
         self._started = time.perf_counter()
         self._context = context

@@ -38,7 +38,7 @@ class DeploymentService:
 
     def get_deployment(self, request: GetDeploymentRequest, call: CallContext) -> GetDeploymentResponse:
         """Return one deployment."""
-        return GetDeploymentResponse(deployment=deployments.get(self._db, call.principal.name, request.id))
+        return GetDeploymentResponse(deployment=deployments.get(self._db, call.scope, request.id))
 
     def list_deployments(self, request: ListDeploymentsRequest, call: CallContext) -> ListDeploymentsResponse:
         """Return a page of the caller's deployments."""
@@ -65,10 +65,10 @@ class DeploymentService:
         deployment_id = request.deployment.id
         submission_checks.check_programs(request.deployment, self._limits)
         request.deployment.id = deployment_id
-        changed = deployments.update(self._db, call.principal.name, request.deployment, paths)
+        changed = deployments.update(self._db, call.scope, request.deployment, paths)
         return UpdateDeploymentResponse(deployment=changed)
 
     def delete_deployment(self, request: DeleteDeploymentRequest, call: CallContext) -> DeleteDeploymentResponse:
         """Delete a deployment that no job refers to."""
-        deployments.delete(self._db, call.principal.name, request.id)
+        deployments.delete(self._db, call.scope, request.id)
         return DeleteDeploymentResponse()

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from qonduit_server.errors import CallError, ResourceExhausted
 from qonduit_server.rpc import request_validation
+from qonduit_server.rpc.auth.authorization import Access, authorize
 from qonduit_server.rpc.auth.principal import Authenticate
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import Unimplemented, outcome, status_of
@@ -42,6 +43,17 @@ class HandlerContext:
     open_pool: ThreadPoolExecutor
     limiter: StreamLimiter
     unread: UnreadResponses
+
+    def admit(self, call: CallContext, context: grpc.ServicerContext, access: Access) -> None:
+        """Authenticate and authorize a call, unless its method is public.
+
+        Raises:
+            Unauthenticated: the call has no valid token or certificate.
+            PermissionDenied: the caller lacks a role.
+        """
+        if access is not Access.PUBLIC:
+            call.principal = self.authenticate(context.invocation_metadata(), context.auth_context)
+            call.scope = authorize(access, call.principal, call.method)
 
 
 class StreamLimiter:
@@ -77,12 +89,13 @@ def unary(
     method: str,
     request_type: type[_Request],
     handler: Unary[_Request],
+    access: Access,
     threads: ThreadPoolExecutor | None = None,
 ) -> Handler:
     """Return the gRPC handler of a function from request to response; `threads` replaces the default pool."""
 
     def respond(call: CallContext, data: bytes, context: grpc.ServicerContext) -> bytes:
-        call.principal = handler_context.authenticate(context.invocation_metadata(), context.auth_context)
+        handler_context.admit(call, context, access)
         response = handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call)
         serialized = response.SerializeToString()
         if len(serialized) > handler_context.limits.max_response_bytes:
@@ -106,7 +119,7 @@ def unary(
         return response
 
     behave.method = method  # type: ignore[attr-defined]
-    behave.is_public = False  # type: ignore[attr-defined]
+    behave.is_public = access is Access.PUBLIC  # type: ignore[attr-defined]
     if threads is not None:
         behave.experimental_thread_pool = threads  # type: ignore[attr-defined]
     # No deserializer: grpcio would parse in its polling thread, and return INTERNAL for invalid bytes.
@@ -114,7 +127,11 @@ def unary(
 
 
 def streaming(
-    handler_context: HandlerContext, method: str, request_type: type[_Request], handler: Opening[_Request]
+    handler_context: HandlerContext,
+    method: str,
+    request_type: type[_Request],
+    handler: Opening[_Request],
+    access: Access,
 ) -> Handler:
     """Return the gRPC handler of a function that opens a stream of responses.
 
@@ -122,7 +139,7 @@ def streaming(
     """
 
     def open_stream(call: CallContext, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
-        call.principal = handler_context.authenticate(context.invocation_metadata(), context.auth_context)
+        handler_context.admit(call, context, access)
         handler_context.limiter.acquire()
         if not stream.on_close(handler_context.limiter.release):
             handler_context.limiter.release()
@@ -139,7 +156,7 @@ def streaming(
             stream.fail(error)
 
     behave.method = method  # type: ignore[attr-defined]
-    behave.is_public = False  # type: ignore[attr-defined]
+    behave.is_public = access is Access.PUBLIC  # type: ignore[attr-defined]
     behave.experimental_non_blocking = True  # type: ignore[attr-defined]
     behave.experimental_thread_pool = handler_context.open_pool  # type: ignore[attr-defined]
     return grpc.unary_stream_rpc_method_handler(behave)

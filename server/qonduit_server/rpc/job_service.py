@@ -106,7 +106,7 @@ class JobService:
     def get_job(self, request: GetJobRequest, call: CallContext) -> GetJobResponse:
         """Return one job."""
         call.job_id = request.id
-        job = job_rows.get(self._db, call.principal.name, request.id)
+        job = job_rows.get(self._db, call.scope, request.id)
         if job.state == JobState.JOB_STATE_QUEUED:
             job.queue.position = queue_positions.of_job(self._db, job.id)
         return GetJobResponse(job=job)
@@ -121,7 +121,7 @@ class JobService:
     def cancel_job(self, request: CancelJobRequest, call: CallContext) -> CancelJobResponse:
         """Request the cancellation of a job."""
         call.job_id = request.id
-        return CancelJobResponse(job=job_rows.cancel(self._db, call.principal.name, request.id))
+        return CancelJobResponse(job=job_rows.cancel(self._db, call.scope, request.id))
 
     def cancel_jobs(self, request: CancelJobsRequest, call: CallContext) -> CancelJobsResponse:
         """Request the cancellation of the caller's jobs that match a filter."""
@@ -147,6 +147,7 @@ class JobService:
             request.request_id,
             max_queued=self._limits.max_queued_jobs,
             exact=request.exact,
+            sees_all=call.scope is None,
         )
         call.job_id = created.job.id
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)
@@ -154,13 +155,13 @@ class JobService:
     def delete_job(self, request: DeleteJobRequest, call: CallContext) -> DeleteJobResponse:
         """Delete a job that has ended."""
         call.job_id = request.id
-        job_rows.delete(self._db, call.principal.name, request.id)
+        job_rows.delete(self._db, call.scope, request.id)
         return DeleteJobResponse()
 
     def watch_job(self, request: WatchJobRequest, call: CallContext, stream: Stream) -> None:
         """Send the stored events of a job, then new ones as they occur."""
         call.job_id = request.job_id
-        event_log.require_job(self._db, call.principal.name, request.job_id)
+        event_log.require_job(self._db, call.scope, request.job_id)
         interval = _seconds(request.heartbeat_interval)
         wants = _wanted(request)
         self._watching.open(stream, request.job_id, request.after_sequence, interval, wants=wants)
@@ -169,7 +170,7 @@ class JobService:
         """Return a page of a job's stored events."""
         call.job_id = request.job_id
         page = event_log.list_page(
-            self._db, call.principal.name, request.job_id, request.page_size, request.page_token, request.after_sequence
+            self._db, call.scope, request.job_id, request.page_size, request.page_token, request.after_sequence
         )
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
 

@@ -46,8 +46,15 @@ class Reflection:
         self._pool = descriptor_pool.Default()
         _add_v1(self._pool)
 
-    def handlers(self, threads: ThreadPoolExecutor) -> dict[str, Handler]:
-        """Make the gRPC handlers by full method name; each open call holds one of `threads`."""
+    def handlers(
+        self, threads: ThreadPoolExecutor, admit: Callable[[CallContext, grpc.ServicerContext], None]
+    ) -> dict[str, Handler]:
+        """Make the gRPC handlers by full method name; each open call holds one of `threads`.
+
+        Args:
+            threads: the threads of the calls.
+            admit: authenticates a call; raises a CallError to reject it.
+        """
 
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             call = CallContext("ServerReflection/ServerReflectionInfo", context.invocation_metadata())
@@ -55,7 +62,10 @@ class Reflection:
                 f"limit of reflection streams reached ({MOST_OPEN}); close a stream and retry",
                 subject="reflection_calls",
             )
-            if self._limiter.acquire(blocking=False):
+            _, refused = outcome(call.request_id, admit, call, context)
+            if refused is not None:
+                error = refused
+            elif self._limiter.acquire(blocking=False):
                 try:
                     for data in requests:
                         answer, error = outcome(call.request_id, self.answer, data)

@@ -26,7 +26,7 @@ class ResultService:
 
     def get_result(self, request: GetResultRequest, call: CallContext) -> GetResultResponse:
         """Return one result."""
-        return GetResultResponse(result=result_rows.get(self._db, call.principal.name, request.id))
+        return GetResultResponse(result=result_rows.get(self._db, call.scope, request.id))
 
     def list_results(self, request: ListResultsRequest, call: CallContext) -> ListResultsResponse:
         """Return a page of a job's results."""
@@ -34,11 +34,9 @@ class ResultService:
         of = result_rows.ResultRange(
             request.program_index if request.HasField("program_index") else None, request.first_point, request.end_point
         )
-        page = result_rows.list_page(
-            self._db, call.principal.name, request.job_id, request.page_size, request.page_token, of
-        )
+        page = result_rows.list_page(self._db, call.scope, request.job_id, request.page_size, request.page_token, of)
         return ListResultsResponse(results=page.items, next_page_token=page.next_page_token)
 
     def read_buffer(self, request: ReadBufferRequest, call: CallContext, stream: Stream) -> None:
         """Stream a buffer's bytes from an offset."""
-        self._readings.open(stream, request, call.principal)
+        self._readings.open(stream, request, call.scope)

@@ -29,6 +29,7 @@ from qonduit_server.errors import StartError
 from qonduit_server.process.memory import return_large_blocks
 from qonduit_server.rpc import interceptor, listening, program_service, reflection
 from qonduit_server.rpc.auth import principal
+from qonduit_server.rpc.auth.authorization import ACCESS, Access
 from qonduit_server.rpc.buffer_streams import BufferStreams
 from qonduit_server.rpc.caller_budget import CallerBudget
 from qonduit_server.rpc.deployment_service import DeploymentService
@@ -78,6 +79,8 @@ class RpcOptions:
         limits: the limits of calls; GetServerInfo reports them.
         threads: the number of unary calls that are handled concurrently. Open streams need no thread.
         reflection: whether clients may read the contract from the server.
+        public_reflection: whether they need no authentication for it.
+        public_health: whether the health service needs no authentication.
         features: the optional features that are enabled; GetServerInfo reports them.
         languages: the supported languages of programs; ListLanguages reports them.
         translate: translates a program.
@@ -97,6 +100,8 @@ class RpcOptions:
     limits: Limits = field(default_factory=Limits)
     threads: int = 24
     reflection: bool = True
+    public_reflection: bool = True
+    public_health: bool = True
     features: tuple[str, ...] = ()
     languages: ListLanguagesResponse = field(default_factory=ListLanguagesResponse)
     translate: Translate = program_service.translation_disabled
@@ -176,14 +181,16 @@ class RpcServer:
         }
         handlers: dict[str, Handler] = {}
         if options.reflection:
-            handlers |= Reflection((*SERVICES, "grpc.health.v1.Health")).handlers(self._reflection_pool)
+            access = Access.PUBLIC if options.public_reflection else Access.ANY_CALLER
+            served = Reflection((*SERVICES, "grpc.health.v1.Health"))
+            handlers |= served.handlers(self._reflection_pool, lambda call, it: context.admit(call, it, access))
         for name, service in SERVICES.items():
             pool = self._translation_pool if name == "qonduit.v1.ProgramService" else None
             handlers |= _handlers(context, service, services[name], pool)
         health_service: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
         # A separate limit: clients' streams must not block an operator's health checks.
         own_limit = replace(context, limiter=StreamLimiter(options.limits.max_streams))
-        return handlers | _handlers(own_limit, health_service, self._health)
+        return handlers | _handlers(own_limit, health_service, self._health, public=options.public_health)
 
     def start(self) -> None:
         """Listen and serve calls.
@@ -292,24 +299,45 @@ def _handlers(
     descriptor: ServiceDescriptor,
     service: object,
     threads: ThreadPoolExecutor | None = None,
+    *,
+    public: bool = True,
 ) -> dict[str, Handler]:
-    """Return the handlers of a service: its method `get_job` handles `GetJob`. Every method must exist."""
+    """Return the handlers of a service: its method `get_job` handles `GetJob`.
+
+    Every method must exist, and have an access in the table of `rpc/auth/authorization.py`.
+
+    Args:
+        context: the components of handlers.
+        descriptor: the service.
+        service: the object with its methods.
+        threads: the threads of unary calls; None for the default ones.
+        public: False if its public methods need authentication.
+    """
     return {
         f"/{descriptor.full_name}/{method.name}": _handler(
-            context, method, getattr(service, _snake(method.name)), threads
+            context, method, getattr(service, _snake(method.name)), _access(method, public), threads
         )
         for method in descriptor.methods
     }
 
 
+def _access(method: MethodDescriptor, public: bool) -> Access:
+    access = ACCESS[f"{method.containing_service.full_name}/{method.name}"]
+    return access if public or access is not Access.PUBLIC else Access.ANY_CALLER
+
+
 def _handler(
-    context: HandlerContext, method: MethodDescriptor, function: Any, threads: ThreadPoolExecutor | None
+    context: HandlerContext,
+    method: MethodDescriptor,
+    function: Any,
+    access: Access,
+    threads: ThreadPoolExecutor | None,
 ) -> Handler:
     request_type = message_factory.GetMessageClass(method.input_type)
     name = f"{method.containing_service.name}/{method.name}"
     if method.server_streaming:
-        return interceptor.streaming(context, name, request_type, function)
-    return interceptor.unary(context, name, request_type, function, threads)
+        return interceptor.streaming(context, name, request_type, function, access)
+    return interceptor.unary(context, name, request_type, function, access, threads)
 
 
 def _snake(name: str) -> str:

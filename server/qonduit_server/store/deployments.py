@@ -22,6 +22,7 @@ from qonduit_server.store.filter_conditions import Field, filter_terms, number_f
 from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.labels import DEPLOYMENT_LABELS
 from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of
+from qonduit_server.store.ownership import Owned, Scope
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import deployment_labels, deployments, jobs, programs
 from qonduit_server.store.timestamps import set_time
@@ -63,6 +64,7 @@ _COLUMNS: Final = (deployments.c.id, deployments.c.caller, deployments.c.name, d
 _SELECT: Final = select(*_COLUMNS).where(
     deployments.c.id == bindparam("id"), deployments.c.caller == bindparam("caller")
 )
+_VISIBLE: Final = Owned(select(*_COLUMNS).where(deployments.c.id == bindparam("id")), deployments.c.caller)
 _SELECT_LOCKED: Final = _SELECT.with_for_update()
 _SELECT_ROWS: Final = select(*_COLUMNS, deployments.c.size)
 _SELECT_PROGRAMS: Final = (
@@ -138,12 +140,11 @@ def create(db: Database, caller: str, deployment: Deployment, request_id: str = 
     return db.write(_CREATE, new)
 
 
-def get(db: Database, caller: str, deployment_id: int) -> Deployment:
+def get(db: Database, scope: Scope, deployment_id: int) -> Deployment:
     """Return one deployment with its programs. Raises NotFound."""
     if is_id(deployment_id):
         with db.read() as connection:
-            parameters = {"id": deployment_id, "caller": checked_text("caller", caller)}
-            if (row := connection.execute(_SELECT, parameters).first()) is not None:
+            if (row := _VISIBLE.execute(connection, scope, {"id": deployment_id}).first()) is not None:
                 return _messages(connection, [row])[0]
     raise NotFound("deployment", deployment_id)
 
@@ -170,7 +171,7 @@ def _row_size(row: Row) -> int:
     return int(row.size) + _OVERHEAD_BYTES
 
 
-def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[str] = ()) -> Deployment:
+def update(db: Database, scope: Scope, deployment: Deployment, paths: Sequence[str] = ()) -> Deployment:
     """Change the name of a deployment, or replace its programs or its labels.
 
     Args:
@@ -194,8 +195,7 @@ def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[st
             "deployment.programs.required",
             "deployment.programs: must contain at least one program",
         )
-    if not is_id(deployment.id):
-        raise NotFound("deployment", deployment.id)
+    caller = _owner(db, scope, deployment.id)
     new = prepare(caller, deployment)
     return db.write(
         _UPDATE,
@@ -210,11 +210,18 @@ def update(db: Database, caller: str, deployment: Deployment, paths: Sequence[st
     )
 
 
-def delete(db: Database, caller: str, deployment_id: int) -> None:
+def delete(db: Database, scope: Scope, deployment_id: int) -> None:
     """Delete a deployment. Raises NotFound, and FailedPrecondition if jobs refer to it."""
-    if not is_id(deployment_id):
-        raise NotFound("deployment", deployment_id)
-    db.write(_DELETE, _DeploymentKey(checked_text("caller", caller), deployment_id))
+    db.write(_DELETE, _DeploymentKey(_owner(db, scope, deployment_id), deployment_id))
+
+
+def _owner(db: Database, scope: Scope, deployment_id: int) -> str:
+    """Return the owner of a deployment in a scope. Raises NotFound."""
+    if is_id(deployment_id):
+        with db.read() as connection:
+            if (row := _VISIBLE.execute(connection, scope, {"id": deployment_id}).first()) is not None:
+                return str(row.caller)
+    raise NotFound("deployment", deployment_id)
 
 
 def prepare(caller: str, deployment: Deployment, *, is_inline: bool = False) -> NewDeployment:

@@ -12,13 +12,14 @@ from sqlalchemy import bindparam, select, text
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit_server.errors import NotFound
 from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.column_limits import MAX_ID, checked_text, is_id
+from qonduit_server.store.column_limits import MAX_ID, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import StoredEvent
+from qonduit_server.store.ownership import Owned, Scope
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import events, jobs
 
-_OWNS: Final = select(jobs.c.id).where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
+_VISIBLE: Final = Owned(select(jobs.c.caller).where(jobs.c.id == bindparam("id")), jobs.c.caller)
 _EXIST: Final = select(jobs.c.id).where(among(jobs.c.id, "ids"))
 _LAST: Final = select(jobs.c.id, jobs.c.last_sequence).where(among(jobs.c.id, "ids"))
 _READ_AFTER: Final = (
@@ -44,12 +45,12 @@ _READ_AFTER_MANY: Final = {
 }
 
 
-def require_job(db: Database, caller: str, job_id: int) -> None:
-    """Raise NotFound unless the job exists and belongs to the caller."""
+def require_job(db: Database, scope: Scope, job_id: int) -> str:
+    """Return the owner of a job. Raises NotFound unless the job exists in the scope."""
     if is_id(job_id):
         with db.read() as connection:
-            if connection.execute(_OWNS, {"id": job_id, "caller": checked_text("caller", caller)}).first() is not None:
-                return
+            if (row := _VISIBLE.execute(connection, scope, {"id": job_id}).first()) is not None:
+                return str(row.caller)
     raise NotFound("job", job_id)
 
 
@@ -127,11 +128,11 @@ def stale_jobs(db: Database, cursors: Mapping[int, int]) -> list[int]:
 
 
 def list_page(
-    db: Database, caller: str, job_id: int, page_size: int = 0, page_token: str = "", after_sequence: int = 0
+    db: Database, scope: Scope, job_id: int, page_size: int = 0, page_token: str = "", after_sequence: int = 0
 ) -> Page[JobEvent]:
     """Return a page of a job's events, oldest first. Raises NotFound."""
-    require_job(db, caller, job_id)
-    cursor = Cursor(("events", caller, job_id), page_size, page_token)
+    require_job(db, scope, job_id)
+    cursor = Cursor(("events", scope, job_id), page_size, page_token)
     after = cursor.after[0] if cursor.after else after_sequence
     rows = read_after(db, job_id, after, cursor.size + 1)
     kept, token = cursor.cut(rows, lambda event: (event.sequence,), lambda event: len(event.payload) + 8)

@@ -9,6 +9,7 @@ from functools import partial
 
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import large_options
+from qonduit_server.store.ownership import Scope
 from qonduit_server.store.results import buffers
 
 
@@ -27,10 +28,10 @@ class StoredBuffer:
     read: Callable[[int], bytes | None]
 
 
-def find(db: Database, caller: str, name: str) -> StoredBuffer:
-    """Return a buffer of the caller's. Raises NotFound."""
+def find(db: Database, scope: Scope, name: str) -> StoredBuffer:
+    """Return a buffer in the scope. Raises NotFound."""
     if name.startswith("jobs/"):
-        option = large_options.find(db, caller, name)
+        option = large_options.find(db, scope, name)
         return StoredBuffer(option.size_bytes, large_options.CHUNK_BYTES, partial(large_options.read, db, option))
-    result_id, size = buffers.find(db, caller, name)
+    result_id, size = buffers.find(db, scope, name)
     return StoredBuffer(size, buffers.CHUNK_BYTES, partial(buffers.read, db, result_id))

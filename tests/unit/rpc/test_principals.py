@@ -13,6 +13,7 @@ import pytest
 from qonduit.v1.job_service_pb2 import GetJobRequest, GetJobResponse
 from qonduit_server.errors import NotFound
 from qonduit_server.rpc import interceptor
+from qonduit_server.rpc.auth.authorization import Access
 from qonduit_server.rpc.auth.principal import ANONYMOUS, UNAUTHENTICATED, Metadata, Principal, ReadPeer, Role, anonymous
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.interceptor import HandlerContext, StreamLimiter
@@ -60,7 +61,7 @@ def channel(calls: list[CallContext]) -> Iterator[grpc.Channel]:
 
     with ThreadPoolExecutor(2) as threads:
         context = HandlerContext(authenticate, Limits(), threads, StreamLimiter(1), UnreadResponses(WAIT))
-        methods = {"Get": interceptor.unary(context, METHOD, GetJobRequest, handler)}
+        methods = {"Get": interceptor.unary(context, METHOD, GetJobRequest, handler, Access.READ)}
         server = grpc.server(threads, handlers=[grpc.method_handlers_generic_handler("test.Service", methods)])
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()

@@ -18,11 +18,13 @@ from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_
 from qonduit_server.store import catalogue, deployments, labels
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
+from qonduit_server.store.event_log import require_job
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, JobChange, UnitOfWork, job_message
+from qonduit_server.store.ownership import Owned, Scope
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.writer import Operation, Transaction
@@ -66,7 +68,7 @@ class _JobKey(NamedTuple):
     job_id: int
 
 
-_GET: Final = SELECT_JOBS.where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
+_GET: Final = Owned(SELECT_JOBS.where(jobs.c.id == bindparam("id")), jobs.c.caller)
 _GET_REPEATED: Final = SELECT_JOBS.where(
     jobs.c.caller == bindparam("caller"),
     jobs.c.method == bindparam("method"),
@@ -110,17 +112,25 @@ def create(db: Database, new: NewJob) -> Created:
 
 
 def rerun(
-    db: Database, caller: str, job_id: int, request_id: str = "", max_queued: int = 0, *, exact: bool = False
+    db: Database,
+    caller: str,
+    job_id: int,
+    request_id: str = "",
+    max_queued: int = 0,
+    *,
+    exact: bool = False,
+    sees_all: bool = False,
 ) -> Created:
     """Queue a new job with the programs, device and options of another.
 
     Args:
         db: the database.
-        caller: the caller of both jobs.
+        caller: the caller, who owns both jobs.
         job_id: the other job.
         request_id: makes a retry safe; may be empty.
         max_queued: the maximum number of queued jobs; 0 means no limit.
         exact: whether the new job must return the same counts and values.
+        sees_all: whether the other job may belong to another owner, who then owns the new one.
 
     Raises:
         FailedPrecondition: as `create`, or the job cannot be repeated exactly.
@@ -128,7 +138,7 @@ def rerun(
     """
     fingerprint = f"{job_id} exact".encode() if exact else str(job_id).encode()
     try:
-        source = get(db, caller, job_id)
+        source = get(db, None if sees_all else caller, job_id)
         device = catalogue.device(db, source.executed_on_id)
         with db.read() as connection:
             # Read whole, because the other job and its large options may be deleted before the new job is written.
@@ -146,7 +156,7 @@ def rerun(
     return db.write(
         CREATE,
         Submission(
-            caller=caller,
+            caller=source.executed_by,
             method=_RERUN,
             request_id=checked_text("request_id", request_id) or None,
             fingerprint=fingerprint,
@@ -170,28 +180,24 @@ def repeated(db: Database, caller: str, method: str, request_id: str, fingerprin
     return None if row is None else Created(job_message(row), deduplicated=True)
 
 
-def get(db: Database, caller: str, job_id: int) -> Job:
+def get(db: Database, scope: Scope, job_id: int) -> Job:
     """Return one job. Raises NotFound."""
     if is_id(job_id):
         with db.read() as connection:
-            row = connection.execute(_GET, {"id": job_id, "caller": checked_text("caller", caller)}).first()
+            row = _GET.execute(connection, scope, {"id": job_id}).first()
         if row is not None:
             return job_message(row)
     raise NotFound("job", job_id)
 
 
-def cancel(db: Database, caller: str, job_id: int) -> Job:
+def cancel(db: Database, scope: Scope, job_id: int) -> Job:
     """Request the cancel of a job; return it as CANCELLED, CANCELLING, or ended. Raises NotFound."""
-    if not is_id(job_id):
-        raise NotFound("job", job_id)
-    return db.write(_CANCEL, _JobKey(checked_text("caller", caller), job_id))
+    return db.write(_CANCEL, _JobKey(require_job(db, scope, job_id), job_id))
 
 
-def delete(db: Database, caller: str, job_id: int) -> None:
+def delete(db: Database, scope: Scope, job_id: int) -> None:
     """Delete a job with its events and results. Raises NotFound, and FailedPrecondition unless it has ended."""
-    if not is_id(job_id):
-        raise NotFound("job", job_id)
-    with_buffers = db.write(_DELETE, _JobKey(checked_text("caller", caller), job_id))
+    with_buffers = db.write(_DELETE, _JobKey(require_job(db, scope, job_id), job_id))
     with suppress(Unavailable):  # the job is deleted; retention deletes the orphaned chunks
         for result_id in with_buffers:
             buffers.erase(db, result_id)

@@ -18,8 +18,9 @@ from sqlalchemy import Connection, bindparam, exists, func, select
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit_server.errors import NotFound
 from qonduit_server.store.bulk_statements import BulkInsert, among
-from qonduit_server.store.column_limits import checked_text, is_id
+from qonduit_server.store.column_limits import is_id
 from qonduit_server.store.database import Database
+from qonduit_server.store.ownership import Owned, Scope
 from qonduit_server.store.schema import job_options, jobs, options
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -41,7 +42,7 @@ _UNUSED: Final = select(options.c.sha256).where(_IS_UNUSED).limit(MAX_ERASED)
 _DELETE_UNUSED: Final = sa.delete(options).where(_AMONG, _IS_UNUSED)
 _LINKED: Final = select(job_options.c.sha256).distinct().where(among(job_options.c.job_id, "ids"))
 _UNLINK: Final = sa.delete(job_options).where(among(job_options.c.job_id, "ids"))
-_SPEC: Final = select(jobs.c.spec).where(jobs.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
+_SPEC: Final = Owned(select(jobs.c.spec).where(jobs.c.id == bindparam("id")), jobs.c.caller)
 _CHUNK: Final = (
     select(func.substr(options.c.data, bindparam("start"), CHUNK_BYTES, type_=sa.LargeBinary))
     .join(job_options, job_options.c.sha256 == options.c.sha256)
@@ -84,12 +85,12 @@ def read_many(connection: Connection, hashes: Collection[str]) -> dict[str, byte
     return {row.sha256: row.data for row in connection.execute(_SELECT, {"hashes": list(hashes)})}
 
 
-def find(db: Database, caller: str, name: str) -> StoredOption:
-    """Return the option with this buffer name, of one of the caller's jobs. Raises NotFound."""
+def find(db: Database, scope: Scope, name: str) -> StoredOption:
+    """Return the option with this buffer name, of a job in the scope. Raises NotFound."""
     match = _NAME.fullmatch(name)
     if match and is_id(job_id := int(match[1])):
         with db.read() as connection:
-            row = connection.execute(_SPEC, {"id": job_id, "caller": checked_text("caller", caller)}).first()
+            row = _SPEC.execute(connection, scope, {"id": job_id}).first()
         field = f"{match[2]}_reference"
         if row is not None and row.spec and field in JobSpec.DESCRIPTOR.fields_by_name:
             reference = getattr(JobSpec.FromString(row.spec), field)

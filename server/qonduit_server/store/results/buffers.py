@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, func, select
 from qonduit_server.errors import NotFound
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.database import Database
+from qonduit_server.store.ownership import Scope
 from qonduit_server.store.results import result_rows
 from qonduit_server.store.schema import buffers
 from qonduit_server.store.schema import results as results_table
@@ -105,12 +106,12 @@ def erase(db: Database, result_id: int) -> None:
         pass
 
 
-def find(db: Database, caller: str, name: str) -> tuple[int, int]:
+def find(db: Database, scope: Scope, name: str) -> tuple[int, int]:
     """Return the id of the result that a buffer belongs to, and the buffer's size in bytes. Raises NotFound."""
     digits = name.removeprefix(_PREFIX)
     if name.startswith(_PREFIX) and digits.isascii() and digits.isdigit() and len(digits) < 20:
         try:
-            result = result_rows.get(db, caller, int(digits))
+            result = result_rows.get(db, scope, int(digits))
         except NotFound:
             pass
         else:

@@ -10,16 +10,16 @@ from sqlalchemy import bindparam, select, tuple_
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.errors import NotFound
 from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.column_limits import checked_text, is_id
+from qonduit_server.store.column_limits import is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.event_log import require_job
+from qonduit_server.store.ownership import Owned, Scope
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import jobs, results
 
-_GET: Final = (
-    select(results.c.result)
-    .join(jobs, jobs.c.id == results.c.job_id)
-    .where(results.c.id == bindparam("id"), jobs.c.caller == bindparam("caller"))
+_GET: Final = Owned(
+    select(results.c.result).join(jobs, jobs.c.id == results.c.job_id).where(results.c.id == bindparam("id")),
+    jobs.c.caller,
 )
 _SIZES: Final = (
     select(results.c.id, results.c.position, results.c.point, results.c.size)
@@ -67,11 +67,11 @@ class ResultRange(NamedTuple):
 ALL: Final = ResultRange()
 
 
-def get(db: Database, caller: str, result_id: int) -> Result:
+def get(db: Database, scope: Scope, result_id: int) -> Result:
     """Return one result. Raises NotFound."""
     if is_id(result_id):
         with db.read() as connection:
-            found = connection.execute(_GET, {"id": result_id, "caller": checked_text("caller", caller)}).scalar()
+            found = _GET.execute(connection, scope, {"id": result_id}).scalar()
         if found is not None:
             return Result.FromString(found)
     raise NotFound("result", result_id)
@@ -85,11 +85,11 @@ def few(db: Database, job_id: int) -> list[bytes] | None:
 
 
 def list_page(
-    db: Database, caller: str, job_id: int, page_size: int = 0, page_token: str = "", of: ResultRange = ALL
+    db: Database, scope: Scope, job_id: int, page_size: int = 0, page_token: str = "", of: ResultRange = ALL
 ) -> Page[Result]:
     """Return a page of a job's results in the order of its programs and points; at most 3 MiB. Raises NotFound."""
-    require_job(db, caller, job_id)
-    cursor = Cursor(("results", caller, job_id, *of), page_size, page_token, keys=3)
+    require_job(db, scope, job_id)
+    cursor = Cursor(("results", scope, job_id, *of), page_size, page_token, keys=3)
     # One program's points are a range of the index.
     start = (-1, 0, 0) if of.program_index is None else (of.program_index, of.first_point, 0)
     position, point, after = cursor.after or start

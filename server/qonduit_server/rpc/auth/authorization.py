@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The access of each RPC, in one table. A server does not start if an RPC of the contract is missing in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from qonduit_server.errors import PermissionDenied
+from qonduit_server.rpc.auth.principal import Principal, Role
+
+
+class Access(Enum):
+    """Who may call an RPC, and whose objects it may use."""
+
+    PUBLIC = "public"  #: callers without authentication too
+    ANY_CALLER = "any caller"  #: every authenticated caller; it concerns the objects of no one
+    OWN = "own"  #: every caller, for its own objects, whatever its roles
+    READ = "read"  #: every caller, for its own objects; operators read those of all owners
+    CHANGE = "change"  #: every caller, for its own objects; admins change those of all owners
+    OPERATOR = "operator"  #: operators
+    ADMIN = "admin"  #: admins
+
+
+#: The access of each method, by "package.Service/Method". `public_health` and `public_reflection` can restrict theirs.
+ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
+    {
+        "qonduit.v1.DeploymentService/CreateDeployment": Access.OWN,
+        "qonduit.v1.DeploymentService/GetDeployment": Access.READ,
+        "qonduit.v1.DeploymentService/ListDeployments": Access.READ,
+        "qonduit.v1.DeploymentService/UpdateDeployment": Access.CHANGE,
+        "qonduit.v1.DeploymentService/DeleteDeployment": Access.CHANGE,
+        "qonduit.v1.DeviceService/GetDevice": Access.ANY_CALLER,
+        "qonduit.v1.DeviceService/ListDevices": Access.ANY_CALLER,
+        "qonduit.v1.DeviceService/GetDeviceStatus": Access.ANY_CALLER,
+        "qonduit.v1.DeviceService/GetDeviceCalibration": Access.ANY_CALLER,
+        "qonduit.v1.DeviceService/CompareDevices": Access.OWN,
+        "qonduit.v1.DeviceService/RefreshDevices": Access.OPERATOR,
+        "qonduit.v1.JobService/CreateJob": Access.OWN,
+        "qonduit.v1.JobService/RunJob": Access.OWN,
+        "qonduit.v1.JobService/GetJob": Access.READ,
+        "qonduit.v1.JobService/ListJobs": Access.READ,
+        "qonduit.v1.JobService/CancelJob": Access.CHANGE,
+        "qonduit.v1.JobService/CancelJobs": Access.OWN,
+        "qonduit.v1.JobService/DeleteJobs": Access.OWN,
+        "qonduit.v1.JobService/RerunJob": Access.CHANGE,
+        "qonduit.v1.JobService/DeleteJob": Access.CHANGE,
+        "qonduit.v1.JobService/WatchJob": Access.READ,
+        "qonduit.v1.JobService/ListJobEvents": Access.READ,
+        "qonduit.v1.ProgramService/TranslateProgram": Access.ANY_CALLER,
+        "qonduit.v1.ProgramService/ListLanguages": Access.ANY_CALLER,
+        "qonduit.v1.ProviderService/GetProvider": Access.ANY_CALLER,
+        "qonduit.v1.ProviderService/ListProviders": Access.ANY_CALLER,
+        "qonduit.v1.ResultService/GetResult": Access.READ,
+        "qonduit.v1.ResultService/ListResults": Access.READ,
+        "qonduit.v1.ResultService/ReadBuffer": Access.READ,
+        "qonduit.v1.SystemService/GetServerInfo": Access.ANY_CALLER,
+        "qonduit.v1.SystemService/ListWorkers": Access.OPERATOR,
+        "grpc.health.v1.Health/Check": Access.PUBLIC,
+        "grpc.health.v1.Health/List": Access.PUBLIC,
+        "grpc.health.v1.Health/Watch": Access.PUBLIC,
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.PUBLIC,
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.PUBLIC,
+    }
+)
+
+_REQUIRED: Final = {Access.OPERATOR: Role.OPERATOR, Access.ADMIN: Role.ADMIN}
+_EVERYONES: Final = {Access.READ: Role.OPERATOR, Access.CHANGE: Role.ADMIN}
+
+
+def authorize(access: Access, principal: Principal, method: str) -> str | None:
+    """Return whose objects a call may use: the name of an owner, or None for all owners.
+
+    Raises:
+        PermissionDenied: the principal lacks the role that the method requires.
+    """
+    required = _REQUIRED.get(access)
+    if required is not None and required not in principal.roles:
+        raise PermissionDenied(
+            f"{method} requires the role {required.value}, which {principal.name} does not have: ask the operator"
+        )
+    everyones = _EVERYONES.get(access)
+    return None if everyones in principal.roles else principal.name
