@@ -18,12 +18,18 @@ import pytest
 from qonduit.v1.job_service_pb2 import ListJobsRequest
 from qonduit_server import authentication
 from qonduit_server.errors import StartError
-from qonduit_server.rpc.auth import key_set, token_file
+from qonduit_server.rpc.auth import key_set, static_tokens, token_file
 from qonduit_server.rpc.auth.authenticator import Authenticator, sha256_of
 from qonduit_server.rpc.auth.principal import Principal, Role
 from qonduit_server.settings import Settings
 from tests.contract.rpc_fixture import WAIT, RpcFixture, bell, refused, rpc_fixture, until
 from tests.oidc import AUDIENCE, OidcProvider
+
+
+@pytest.fixture(autouse=True)
+def _look_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the file of tokens at each call, so that no test depends on time."""
+    monkeypatch.setattr(static_tokens, "CHECK_SECONDS", 0.0)
 
 
 def bearer(token: str) -> list[tuple[str, str]]:

@@ -17,12 +17,18 @@ import structlog
 
 from qonduit.v1.job_service_pb2 import GetJobRequest, ListJobsRequest
 from qonduit_server import authentication, logs
-from qonduit_server.rpc.auth import token_file
+from qonduit_server.rpc.auth import static_tokens, token_file
 from qonduit_server.rpc.auth.principal import Role
 from qonduit_server.settings import Settings
 from tests.contract.rpc_fixture import WAIT, RpcFixture, bell, refused, rpc_fixture
 
 LIST_JOBS = "/qonduit.v1.JobService/ListJobs"
+
+
+@pytest.fixture(autouse=True)
+def _look_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the file of tokens at each call, so that no test depends on time."""
+    monkeypatch.setattr(static_tokens, "CHECK_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -15,13 +15,19 @@ import pytest
 from click.testing import CliRunner
 
 from qonduit_server.errors import StartError, Unauthenticated
-from qonduit_server.rpc.auth import token_file
+from qonduit_server.rpc.auth import static_tokens, token_file
 from qonduit_server.rpc.auth.authenticator import sha256_of
 from qonduit_server.rpc.auth.principal import Principal, Role
 from qonduit_server.rpc.auth.static_tokens import StaticTokens, TokenRegistry
 from qonduit_server.token_commands import token as token_command
 
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _look_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the file of tokens at each call, so that no test depends on time."""
+    monkeypatch.setattr(static_tokens, "CHECK_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -80,7 +86,7 @@ def test_a_changed_unknown_expired_or_revoked_token_is_refused(file: Path) -> No
     assert refused(tokens, token) == "TOKEN_REVOKED"
 
 
-def test_a_change_of_the_file_is_effective_at_the_next_call(file: Path) -> None:
+def test_a_change_of_the_file_is_effective_at_the_next_look(file: Path) -> None:
     first, _ = token_file.create(file, "anna", Role.USER, HOUR)
     tokens = StaticTokens(TokenRegistry(file))
     for number in range(20):
@@ -191,3 +197,16 @@ def test_the_owner_of_the_file_stays_when_root_changes_it(file: Path) -> None:
     os.chown(file, 65534, 65534)
     token_file.create(file, "ben", Role.USER, HOUR)
     assert (file.stat().st_uid, file.stat().st_gid) == (65534, 65534)
+
+
+def test_calls_look_at_the_file_a_bounded_number_of_times(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static_tokens, "CHECK_SECONDS", 3600.0)
+    token, _ = token_file.create(file, "anna", Role.USER, HOUR)
+    tokens = StaticTokens(TokenRegistry(file))
+    looks: list[int] = []
+    status = tokens._registry._status
+    monkeypatch.setattr(tokens._registry, "_status", lambda: (looks.append(1), status())[1])
+    for _ in range(100):
+        principal(tokens, token)
+        tokens.reject_early("qdt_x", sha256_of("qdt_x"))
+    assert len(looks) == 1
