@@ -136,7 +136,7 @@ def _json(request: Request) -> Any:
         return json.loads(response.read())
 
 
-def _install() -> None:
+def install() -> None:
     """Install the packages, once for each lock file; other test processes wait meanwhile."""
     for tool in ("node", "npm"):
         if shutil.which(tool) is None:
@@ -156,15 +156,16 @@ def _install() -> None:
                 lacking(_UNTESTED, "an npm registry")
             assert done.returncode == 0, done.stdout + done.stderr
             stamp.write_text(wanted)
-        source = (SOURCES / "server.mjs").read_text()
-        if not (INSTALLED / "server.mjs").exists() or (INSTALLED / "server.mjs").read_text() != source:
-            (INSTALLED / "server.mjs").write_text(source)
+        for program in SOURCES.glob("*.mjs"):
+            copy = INSTALLED / program.name
+            if not copy.exists() or copy.read_text() != program.read_text():
+                copy.write_text(program.read_text())
 
 
 @contextmanager
 def serving_oidc(**options: Any) -> Iterator[OidcProvider]:
     """Run a provider with the options of tests/oidc/server.mjs."""
-    _install()
+    install()
     process = subprocess.Popen(
         ["node", "server.mjs", json.dumps(options)],
         cwd=INSTALLED,

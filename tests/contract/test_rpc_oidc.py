@@ -23,7 +23,7 @@ from qonduit_server.rpc.auth.authenticator import Authenticator, sha256_of
 from qonduit_server.rpc.auth.principal import Principal, Role
 from qonduit_server.settings import Settings
 from tests.contract.rpc_fixture import WAIT, RpcFixture, bell, refused, rpc_fixture, until
-from tests.oidc import AUDIENCE, OidcProvider
+from tests.rotating_oidc import AUDIENCE, RotatingProvider
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def bearer(token: str) -> list[tuple[str, str]]:
     return [("authorization", f"Bearer {token}")]
 
 
-def settings(provider: OidcProvider, **more: object) -> Settings:
+def settings(provider: RotatingProvider, **more: object) -> Settings:
     return Settings(oidc_issuer=provider.issuer, oidc_audience=AUDIENCE, **more)  # type: ignore[arg-type]
 
 
@@ -71,7 +71,7 @@ def principal(authenticate: Authenticator, token: str) -> Principal:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256", "EdDSA"])
-def test_tokens_of_the_provider_are_accepted(oidc_provider: OidcProvider, tmp_path: Path, algorithm: str) -> None:
+def test_tokens_of_the_provider_are_accepted(oidc_provider: RotatingProvider, tmp_path: Path, algorithm: str) -> None:
     oidc_provider.restart(algorithm)
     token = oidc_provider.token("anna")
     with serving(tmp_path, settings(oidc_provider)) as rpc:
@@ -80,7 +80,7 @@ def test_tokens_of_the_provider_are_accepted(oidc_provider: OidcProvider, tmp_pa
         assert owner(rpc, oidc_provider.token("ben")) == "ben"
 
 
-def test_a_token_for_another_server_is_refused(oidc_provider: OidcProvider, tmp_path: Path) -> None:
+def test_a_token_for_another_server_is_refused(oidc_provider: RotatingProvider, tmp_path: Path) -> None:
     with serving(tmp_path, settings(oidc_provider)) as rpc:
         assert reason(rpc, oidc_provider.token("anna", "https://other.example.org")) == (
             "UNAUTHENTICATED",
@@ -88,7 +88,7 @@ def test_a_token_for_another_server_is_refused(oidc_provider: OidcProvider, tmp_
         )
 
 
-def test_a_changed_token_is_refused(oidc_provider: OidcProvider, tmp_path: Path) -> None:
+def test_a_changed_token_is_refused(oidc_provider: RotatingProvider, tmp_path: Path) -> None:
     token = oidc_provider.token("anna")
     header, payload, signature = token.split(".")
     other = oidc_provider.token("ben").split(".")
@@ -100,7 +100,7 @@ def test_a_changed_token_is_refused(oidc_provider: OidcProvider, tmp_path: Path)
                 assert reason(rpc, forged) == ("UNAUTHENTICATED", "INVALID_TOKEN")
 
 
-def test_roles_come_from_a_claim(oidc_provider: OidcProvider) -> None:
+def test_roles_come_from_a_claim(oidc_provider: RotatingProvider) -> None:
     roles = {"qonduit-operators": "operator", "qonduit-admins": "admin"}
     authenticate = authentication.authenticator(
         settings(oidc_provider, oidc_role_claim="realm.groups", oidc_roles=roles)
@@ -118,7 +118,7 @@ def test_roles_come_from_a_claim(oidc_provider: OidcProvider) -> None:
 
 
 def test_a_rotated_key_is_found_and_a_withdrawn_one_ends(
-    oidc_provider: OidcProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    oidc_provider: RotatingProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_set, "MIN_INTERVAL_SECONDS", 0.0)
     with serving(tmp_path, settings(oidc_provider)) as rpc:
@@ -133,8 +133,8 @@ def test_a_rotated_key_is_found_and_a_withdrawn_one_ends(
         assert reason(rpc, old) == ("UNAUTHENTICATED", "INVALID_TOKEN")
 
 
-def test_known_keys_stay_valid_while_the_key_server_is_away(oidc_provider: OidcProvider, tmp_path: Path) -> None:
-    provider = OidcProvider()
+def test_known_keys_stay_valid_while_the_key_server_is_away(oidc_provider: RotatingProvider, tmp_path: Path) -> None:
+    provider = RotatingProvider()
     try:
         anna, ben = provider.token("anna"), provider.token("ben")
         with serving(tmp_path, settings(provider)) as rpc:
@@ -147,16 +147,16 @@ def test_known_keys_stay_valid_while_the_key_server_is_away(oidc_provider: OidcP
 
 
 def test_a_server_starts_without_its_key_server_and_asks_clients_to_retry(
-    oidc_provider: OidcProvider, tmp_path: Path
+    oidc_provider: RotatingProvider, tmp_path: Path
 ) -> None:
-    provider = OidcProvider()
+    provider = RotatingProvider()
     token = provider.token("anna")
     provider.close()
     with serving(tmp_path, settings(provider)) as rpc:
         assert reason(rpc, token) == ("UNAVAILABLE", "KEYS_UNAVAILABLE")
 
 
-def test_a_token_ends_at_its_expiry_although_it_is_cached(oidc_provider: OidcProvider) -> None:
+def test_a_token_ends_at_its_expiry_although_it_is_cached(oidc_provider: RotatingProvider) -> None:
     oidc_provider.restart(seconds=120)
     token = oidc_provider.token("anna")
     authenticate = authentication.authenticator(settings(oidc_provider))
@@ -173,7 +173,7 @@ def test_a_token_ends_at_its_expiry_although_it_is_cached(oidc_provider: OidcPro
 
 
 @pytest.mark.parametrize("by", ["jti", "hash"])
-def test_a_revoked_token_is_refused_at_once(oidc_provider: OidcProvider, tmp_path: Path, by: str) -> None:
+def test_a_revoked_token_is_refused_at_once(oidc_provider: RotatingProvider, tmp_path: Path, by: str) -> None:
     file = tmp_path / "tokens.json"
     static, _ = token_file.create(file, "olga", Role.OPERATOR, timedelta(hours=1))
     token, other = oidc_provider.token("anna"), oidc_provider.token("anna")
@@ -189,7 +189,7 @@ def test_a_revoked_token_is_refused_at_once(oidc_provider: OidcProvider, tmp_pat
 
 
 def test_forged_key_ids_neither_flood_the_key_server_nor_hold_threads(
-    oidc_provider: OidcProvider, tmp_path: Path
+    oidc_provider: RotatingProvider, tmp_path: Path
 ) -> None:
     token = oidc_provider.token("anna")
     _, payload, signature = token.split(".")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qonduit_client import Client
 from tests.certificate_authority import CertificateAuthority
-from tests.oidc import AUDIENCE, OidcProvider
+from tests.rotating_oidc import AUDIENCE, RotatingProvider
 from tests.server_process import SERVE, serving
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
@@ -102,7 +102,7 @@ def test_a_server_does_not_start_without_its_token_file(tmp_path: Path) -> None:
     assert "create it with `qonduit token create NAME --token-file" in done.stderr
 
 
-def test_a_token_of_an_oidc_provider_opens_a_server(tmp_path: Path, oidc_provider: OidcProvider) -> None:
+def test_a_token_of_an_oidc_provider_opens_a_server(tmp_path: Path, oidc_provider: RotatingProvider) -> None:
     issuer = {"oidc_issuer": oidc_provider.issuer, "oidc_audience": AUDIENCE}
     roles = {"oidc_role_claim": "realm.groups", "oidc_roles": "qonduit-operators=operator"}
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", **issuer, **roles) as server:

@@ -1,38 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real OIDC provider (npm's oidc-provider) on loopback, for tests of its tokens."""
+"""A real OpenID Connect provider whose keys rotate, for tests of a server that verifies its tokens.
+
+`tests/oidc_provider.py` has the one at which people log in.
+"""
 
 from __future__ import annotations
 
 import base64
-import fcntl
-import hashlib
 import json
-import shutil
 import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.missing_components import lacking
+from tests.oidc_provider import INSTALLED, install
 
-_SOURCE: Final = Path(__file__).resolve().parent / "oidc_provider"
-_INSTALLED: Final = Path(__file__).resolve().parents[1] / "build" / "oidc-provider"
 #: The audience of a server under test, as its tokens contain it.
 AUDIENCE: Final = "https://qonduit.example.org"
 
 
-class OidcProvider:
+class RotatingProvider:
     """A running provider; `issuer` is its URL."""
 
     def __init__(self) -> None:
-        if missing := [tool for tool in ("node", "npm") if shutil.which(tool) is None]:
-            lacking("tokens of a real OIDC provider", *missing)
+        install()
         self._process = subprocess.Popen(
-            ["node", str(_install() / "provider.mjs")],
+            ["node", str(INSTALLED / "rotating_keys.mjs")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -82,42 +78,15 @@ class OidcProvider:
 
 
 @pytest.fixture(scope="session")
-def running_oidc_provider() -> Iterator[OidcProvider]:
+def running_oidc_provider() -> Iterator[RotatingProvider]:
     """A provider for all tests of a process."""
-    provider = OidcProvider()
+    provider = RotatingProvider()
     yield provider
     provider.close()
 
 
 @pytest.fixture
-def oidc_provider(running_oidc_provider: OidcProvider) -> OidcProvider:
+def oidc_provider(running_oidc_provider: RotatingProvider) -> RotatingProvider:
     """A provider with one new key."""
     running_oidc_provider.restart()
     return running_oidc_provider
-
-
-def _install() -> Path:
-    """Install the provider's packages into a folder that later runs reuse; return the folder."""
-    lock = (_SOURCE / "package-lock.json").read_bytes()
-    folder = _INSTALLED / hashlib.sha256(lock).hexdigest()[:16]
-    _INSTALLED.mkdir(parents=True, exist_ok=True)
-    with (_INSTALLED / ".lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not (folder / ".installed").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(_SOURCE / name, folder)
-            done = subprocess.run(
-                ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
-            if done.returncode:
-                lacking(f"tokens of a real OIDC provider ({done.stderr[-300:]})", "an npm registry")
-            (folder / ".installed").touch()
-        shutil.copy(_SOURCE / "provider.mjs", folder)
-    return folder

@@ -3,9 +3,9 @@
 // alg (its algorithm), keep (whether the old keys stay published), ttl (seconds for which tokens are valid).
 // It answers each line with one line: its issuer URL. Its clients are also their own subjects.
 
+import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
-import { exportJWK, generateKeyPair } from "jose";
 import Provider from "oidc-provider";
 
 const GROUPS = { olga: ["staff", "qonduit-operators"], adam: ["staff", "qonduit-admins"] };
@@ -20,9 +20,11 @@ const issuer = `http://127.0.0.1:${server.address().port}`;
 let keys = [];
 let made = 0;
 
-async function newKey(alg) {
-  const { privateKey } = await generateKeyPair(alg, { extractable: true });
-  return { ...(await exportJWK(privateKey)), kid: `key-${++made}`, alg, use: "sig" };
+function newKey(alg) {
+  const [type, options] =
+    alg === "ES256" ? ["ec", { namedCurve: "P-256" }] : alg === "EdDSA" ? ["ed25519", {}] : ["rsa", { modulusLength: 2048 }];
+  const { privateKey } = generateKeyPairSync(type, options);
+  return { ...privateKey.export({ format: "jwk" }), kid: `key-${++made}`, alg, use: "sig" };
 }
 
 function provide(alg, ttl) {
@@ -59,7 +61,7 @@ function provide(alg, ttl) {
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { alg, keep, ttl } = JSON.parse(line);
-  keys = [await newKey(alg), ...(keep ? keys : [])];
+  keys = [newKey(alg), ...(keep ? keys : [])];
   provide(alg, ttl);
   console.log(issuer);
 }
