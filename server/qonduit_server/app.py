@@ -384,7 +384,7 @@ def _limits(settings: Settings) -> Limits:
 
 
 def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
-    """Check the database, the machine, the settings, and the environment of each provider.
+    """Check the database, the machine, the settings, the files of TLS and tokens, and the environment of each provider.
 
     Args:
         settings: the settings of the server.
@@ -395,6 +395,12 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
 
     findings = list(inspect(settings.database, deep=deep, calls=settings.rpc_threads))
     findings += diagnostics.examine(settings, registry.names())
+    try:
+        authentication.check(settings)
+        authentication.credentials(settings)
+        authentication.authenticator(settings)
+    except StartError as error:
+        findings.append(Finding("error", str(error), "Correct the settings of TLS and authentication."))
     try:
         executor = _executor(settings, settings.providers or registry.names())
     except StartError as error:

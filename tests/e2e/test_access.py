@@ -9,8 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from qonduit_client import Client
+from qonduit_client.login.sessions import log_in
+from qonduit_client.named_servers import NamedServer, OidcClient
 from tests.certificate_authority import CertificateAuthority
+from tests.oidc_provider import CLIENT_ID, OidcProvider
 from tests.rotating_oidc import AUDIENCE, RotatingProvider
 from tests.server_process import SERVE, serving
 
@@ -117,3 +122,27 @@ def test_a_token_of_an_oidc_provider_opens_a_server(tmp_path: Path, oidc_provide
         for name, code in (("olga", 0), ("ben", 3)):
             shown = cli("--server", server.target, "job", str(job.id), QONDUIT_TOKEN=oidc_provider.token(name))
             assert shown.returncode == code, shown.stderr
+
+
+def test_a_person_who_logs_in_uses_a_server(
+    tmp_path: Path, oidc: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QONDUIT_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    rules = {"oidc_issuer": oidc.issuer, "oidc_audience": AUDIENCE}
+    roles = {"oidc_role_claim": "groups", "oidc_roles": "admins=admin"}
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", **rules, **roles) as server:
+        issuer = ["--issuer", oidc.issuer, "--client-id", CLIENT_ID, "--audience", AUDIENCE]
+        scope = "openid offline_access profile"
+        added = cli("config", "add", "lab", server.target, *issuer, "--scope", scope)
+        assert added.returncode == 0, added.stderr
+        lab = NamedServer("lab", server.target, oidc=OidcClient(oidc.issuer, CLIENT_ID, scope, AUDIENCE))
+        log_in(
+            lab, lambda code: oidc.user("alice").confirm(code.verification_uri, code.user_code), sleep=lambda _: None
+        )
+        with Client("lab") as client:
+            job = client.run(BELL, "IBM/aer_simulator", 100)
+            assert job.result(timeout=120).counts
+        shown = cli("--server", "lab", "job", str(job.id), "--json")
+        assert '"alice"' in shown.stdout
+        assert cli("--server", "lab", "workers").returncode == 0  # alice is in the group admins

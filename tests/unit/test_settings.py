@@ -115,6 +115,17 @@ def test_the_doctor_reports_disabled_devices_that_do_not_exist(tmp_path: Path) -
     assert "fake_backends names backends that do not exist: fake_osslo" in found
 
 
+def test_the_doctor_reports_settings_with_which_a_server_does_not_start(tmp_path: Path) -> None:
+    settings = Settings(database=f"sqlite:///{tmp_path / 'q.sqlite3'}", providers=("IBM",))
+    for wrong, message in (
+        ({"listen": "0.0.0.0:1"}, "refusing to listen on 0.0.0.0:1 without TLS"),
+        ({"token_file": str(tmp_path / "none")}, "does not exist; create it"),
+        ({"tls_certificate": str(tmp_path / "c"), "tls_key": str(tmp_path / "k")}, "cannot read"),
+    ):
+        found = app.examine(dataclasses.replace(settings, **wrong))  # type: ignore[arg-type]
+        assert [each for each in found if each.level == "error" and message in each.what], message
+
+
 def test_a_server_offers_the_fake_backends_of_the_settings(tmp_path: Path) -> None:
     log = tmp_path / "log"
     database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
