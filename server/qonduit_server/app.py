@@ -277,6 +277,7 @@ def _dispatcher(
         executor,
         owner=owner,
         lease=timedelta(seconds=settings.lease_seconds),
+        slots=settings.workers,
         max_attempts=settings.max_attempts,
         time_limit_seconds=settings.max_job_seconds,
         memory_limit_bytes=settings.max_task_memory_bytes,

@@ -178,6 +178,10 @@ def check_schema(url: str) -> None:
         inline = connection.execute(
             text("SELECT jobs.name, is_inline FROM jobs JOIN deployments ON deployments.id = deployment_id")
         ).all()
+        # The jobs that were queued have run at the cost of their caller.
+        shares = connection.execute(text("SELECT owner, weight, virtual_time > 0 FROM lanes")).all()
+        assert [(owner, weight, bool(used)) for owner, weight, used in shares] == [("anonymous", 1.0, True)]
+        assert connection.execute(text("SELECT count(*) FROM jobs WHERE rank != 0 OR not_before != 0")).scalar() == 0
     assert {(name, bool(is_inline)) for name, is_inline in inline if name not in (LARGE, SWEEP)} == {
         (name, name != "of a deployment") for name in STATES
     }

@@ -45,11 +45,13 @@ class Loss:
         kind: the reason.
         message: details for display, for example the signal.
         pid: the process that had the task; 0 if no process had it.
+        seconds: the time for which it occupied a worker; None if it is not known.
     """
 
     kind: LossKind
     message: str
     pid: int = 0
+    seconds: float | None = None
 
 
 class Listener(Protocol):

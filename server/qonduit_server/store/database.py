@@ -17,6 +17,7 @@ from qonduit_server.store import migrations
 from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.event_cache import EventCache
+from qonduit_server.store.lane_accounts import LaneAccounts
 from qonduit_server.store.notification_bus import Notification, NotificationBus
 from qonduit_server.store.writer import UNAVAILABLE_ERRORS, Operation, Transaction, Writer, is_unavailable
 
@@ -207,6 +208,8 @@ class Database:
         )
         self.notifications: Final = NotificationBus()
         self.event_cache: Final = EventCache()
+        #: What lanes owe for the jobs that this server claims.
+        self.lane_accounts: Final = LaneAccounts()
         #: Whether the database is available.
         self.health: Final = DatabaseHealth()
         self.notifications.subscribe(self.event_cache.update)

@@ -47,6 +47,7 @@ _Id: Final = BigInteger().with_variant(Integer(), "sqlite")
 # Literals, not parameters: a database uses a partial index only for exactly the same condition.
 IS_QUEUED: Final = text(f"state = {int(QUEUED)}")
 IS_LEASED: Final = text(f"state IN ({int(RUNNING)}, {int(CANCELLING)})")
+EXPIRES: Final = text(f"state = {int(QUEUED)} AND expires_at IS NOT NULL")
 IS_ACTIVE: Final = text(f"state IN ({int(QUEUED)}, {int(RUNNING)}, {int(CANCELLING)})")
 
 providers = Table(
@@ -190,6 +191,12 @@ jobs = Table(
     Column("program_runs", LargeBinary, nullable=False),
     # A JobSpec message; never updated. NULL for jobs created before revision 0003.
     Column("spec", LargeBinary),
+    # The negated priority: jobs of one caller are claimed in ascending order of (rank, id).
+    Column("rank", SmallInteger, nullable=False, server_default=text("0")),
+    # A queued job is not claimed before this time; 0 if it may be claimed.
+    Column("not_before", BigInteger, nullable=False, server_default=text("0")),
+    # A queued job fails at this time.
+    Column("expires_at", BigInteger),
     # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
     # other conditions are tested row by row (list_scan.py).
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
@@ -222,7 +229,14 @@ jobs = Table(
         sqlite_where=text("request_id IS NOT NULL"),
         postgresql_where=text("request_id IS NOT NULL"),
     ),
-    Index("ix_jobs_queued", "provider_id", "id", sqlite_where=IS_QUEUED, postgresql_where=IS_QUEUED),
+    # The queue of each caller, in the order of claims. Callers with jobs to claim are found by skipping through it.
+    Index(
+        "ix_jobs_queued",
+        *("provider_id", "not_before", "caller", "rank", "id"),
+        sqlite_where=IS_QUEUED,
+        postgresql_where=IS_QUEUED,
+    ),
+    Index("ix_jobs_expires_at", "expires_at", sqlite_where=EXPIRES, postgresql_where=EXPIRES),
     Index("ix_jobs_leased", "owner", "state", sqlite_where=IS_LEASED, postgresql_where=IS_LEASED),
     Index("ix_jobs_active", "device_id", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
     sqlite_autoincrement=True,
@@ -240,6 +254,22 @@ job_labels = Table(
     Column("created_at", BigInteger, nullable=False),
     Index("ix_job_labels_caller_key_value", "caller", "key", "value", "created_at", "job_id"),
     sqlite_with_rowid=False,
+)
+
+# The shares of callers in the workers of a provider. A lane without a row has used nothing.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("provider_id", _Id, ForeignKey("providers.id"), primary_key=True, autoincrement=False),
+    Column("owner", Text, primary_key=True),
+    Column("weight", Double, nullable=False, server_default=text("1")),
+    # The seconds of workers that the lane has used, divided by its weight. The lowest lane is served first.
+    Column("virtual_time", Double, nullable=False),
+    # Its virtual time when it was last served. The highest one of a provider is the virtual time of the provider.
+    Column("virtual_start", Double, nullable=False),
+    # The mean of the seconds of its jobs, newer ones weighted more; NULL before the first one ends.
+    Column("mean_seconds", Double),
+    Index("ix_lanes_virtual_start", "provider_id", "virtual_start"),
 )
 
 # Options of jobs that are too large for the spec, as serialized messages.

@@ -152,12 +152,14 @@ class Outbox:
         self._immediate_until = 0.0
         self._queue_empty = False
         self._unfinished: set[tuple[int, int]] = set()
+        #: When the worker began the current task.
+        self._began = 0.0
         threading.Thread(target=self._flush_late, name="outbox-flusher", daemon=True).start()
 
     def begin(self, tasks: Sequence[Task], *, queue_empty: bool) -> None:
         """Report that these tasks began. `queue_empty`: no tasks wait behind them."""
         self._queue_empty = queue_empty
-        self._last = time.monotonic()
+        self._last = self._began = time.monotonic()
         self._unfinished = {(task.job_id, task.attempt) for task in tasks}
         for task in tasks:
             self._add(TaskEvent(job_id=task.job_id, attempt=task.attempt, started=TaskStarted()))
@@ -180,6 +182,9 @@ class Outbox:
             return
         if kind in ("finished", "declined"):
             self._unfinished.discard((event.job_id, event.attempt))
+        if kind == "finished":
+            now = time.monotonic()
+            event.finished.seconds, self._began = now - self._began, now
         if self._add(event) or (kind == "program_started" and self._queue_empty):
             self.flush()
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,10 +49,10 @@ class StoreFixture:
         with self._changed:
             self._changed.notify_all()
 
-    def create(self, text: str = "noop") -> int:
+    def create(self, text: str = "noop", caller: str = "me") -> int:
         program = QuantumProgram(quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
         new = job_rows.NewJob(
-            caller="me",
+            caller=caller,
             spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=1),
             device_id=catalogue.device_by_name(self.db, "TEST/stage").id,
             deployment=Deployment(programs=[program]),
@@ -182,6 +183,21 @@ def test_the_time_limit_is_named(store: StoreFixture, tmp_path: Path) -> None:
     assert job.state == FAILED
     assert job.failure.reason == "TIME_LIMIT"
     assert "0.3 s" in job.failure.message
+
+
+def test_the_first_job_of_a_caller_runs_after_one_task_of_another(store: StoreFixture, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path, f"gate {number}") for number in range(6)]
+    with dispatching(store, workers=1):
+        many = [store.create(f"wait {gate.path}") for gate in gates]
+        store.wait_state(many[0], RUNNING)
+        other = store.create(caller="other")
+        gates[0].open()
+        store.wait(lambda: is_terminal(job_rows.get(store.db, "other", other).state))
+        # No gate but the first one is open.
+        assert [store.get(job_id).state for job_id in many[2:]] == [QUEUED] * 4
+        for gate in gates[1:]:
+            gate.open()
+        assert {job.state for job in store.wait_ended(*many)} == {SUCCEEDED}
 
 
 def test_drain_lets_running_jobs_end_and_claims_no_more(store: StoreFixture, tmp_path: Path) -> None:
@@ -443,8 +459,8 @@ def test_a_claim_whose_answer_was_lost_does_not_keep_its_jobs_for_ever(
 ) -> None:
     claim, claimed = queue.claim, threading.Event()
 
-    def claiming(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta) -> list[Task]:
-        tasks = claim(db, owner, capacity, lease)
+    def claiming(db: Database, owner: str, capacity: Mapping[str, int], *rest: Any) -> list[Task]:
+        tasks = claim(db, owner, capacity, *rest)
         if tasks and not claimed.is_set():
             claimed.set()
             raise Unavailable("the connection broke after the commit")

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,10 +79,10 @@ def test_a_claim_under_way_is_drained_too(tmp_path: Path, monkeypatch: pytest.Mo
     claim, close = queue.claim, RunningJobs.close
     claiming, closed = threading.Event(), threading.Event()
 
-    def claim_late(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta) -> list[Task]:
+    def claim_late(db: Database, owner: str, capacity: Mapping[str, int], *rest: Any) -> list[Task]:
         claiming.set()
         assert closed.wait(PATIENCE)
-        return claim(db, owner, capacity, lease)
+        return claim(db, owner, capacity, *rest)
 
     def close_loudly(running: RunningJobs) -> None:
         close(running)

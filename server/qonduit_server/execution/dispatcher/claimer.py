@@ -57,6 +57,7 @@ class Claimer:
         executor: runs the tasks.
         running: receives the claimed jobs before the executor. No job is claimed after it is closed.
         lease: how long a lease is valid without renewal.
+        slots: the number of tasks that run at once, which callers share; 0 if it is not known.
         limits: the default limits of tasks.
         on_late_claim: called after the jobs of a claim whose response was lost are submitted: their cancellations may
             have been missed.
@@ -70,6 +71,7 @@ class Claimer:
         running: RunningJobs,
         *,
         lease: timedelta,
+        slots: int,
         limits: TaskLimits,
         on_late_claim: Callable[[], None],
         log: Any,
@@ -78,6 +80,7 @@ class Claimer:
         self._executor = executor
         self._running = running
         self._lease = lease
+        self._slots = slots
         self._limits = limits
         self._on_late_claim = on_late_claim
         self._log = log
@@ -129,7 +132,7 @@ class Claimer:
                 return False
             owner = self._running.claiming_owner
             try:
-                tasks = queue.claim(self._db, owner, wanted, self._lease)
+                tasks = queue.claim(self._db, owner, wanted, self._lease, self._slots)
             except Unavailable:
                 # The claim may have succeeded with its response lost: renewals by this server must not keep such jobs
                 # from other servers.

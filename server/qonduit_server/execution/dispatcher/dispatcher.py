@@ -48,6 +48,7 @@ class Dispatcher:
         executor: runs tasks; not started yet.
         owner: the owner of this dispatcher's leases; unique for each start of a server.
         lease: how long a lease is valid without renewal.
+        slots: the number of tasks that run at once, which callers share; 0 if it is not known.
         max_attempts: the maximum number of attempts of a job whose worker or server dies.
         time_limit_seconds: the time limit of one job; 0 means no limit.
         memory_limit_bytes: the memory limit of one job; 0 means no limit.
@@ -63,6 +64,7 @@ class Dispatcher:
         *,
         owner: str,
         lease: timedelta = timedelta(seconds=30),
+        slots: int = 0,
         max_attempts: int = 3,
         time_limit_seconds: float = 0.0,
         memory_limit_bytes: int = 0,
@@ -94,6 +96,7 @@ class Dispatcher:
             executor,
             self._running,
             lease=lease,
+            slots=slots,
             limits=TaskLimits(time_limit_seconds, memory_limit_bytes, max_result_bytes),
             on_late_claim=self._lease_keeper.cancels_changed,
             log=self._log,

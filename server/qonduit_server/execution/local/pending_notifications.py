@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
@@ -43,7 +45,8 @@ class PendingNotifications:
 
     def lose(self, held: PendingTask, kind: LossKind, message: str, pid: int = 0) -> None:
         """Add the loss of a task; `pid` is the process that had it."""
-        self._items.append((held.key, Loss(kind, message, pid)))
+        ran = time.monotonic() - held.started_at if pid and held.started_at is not None else 0.0
+        self._items.append((held.key, Loss(kind, message, pid, held.spent + ran)))
         self.more_wanted = True
 
     def waits(self, held: PendingTask) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, exists, func, not_, or_, select
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import Job
@@ -27,6 +27,7 @@ from qonduit_server.store.schema import (
     job_labels,
     job_options,
     jobs,
+    lanes,
     options,
     programs,
     providers,
@@ -44,6 +45,8 @@ _STUCK_MICROSECONDS: Final = 60 * 1_000_000
 #: Chunks are written at most this long before their result; a slower server detects that they were deleted.
 _WRITE_AHEAD_MICROSECONDS: Final = 2 * 3600 * 1_000_000
 _PAGE: Final = 1000
+#: Weights and virtual times are less than this.
+_MOST: Final = 1e15
 _NAMED: Final = 5
 
 _RESTORE: Final = "A program other than the server changed the database: restore a backup, or delete these jobs."
@@ -105,6 +108,17 @@ def queue(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
         fix = "Offer that provider again (QONDUIT_PROVIDERS), or cancel the jobs."
         yield Finding("warning", f"{count} jobs wait for the unavailable device {provider}/{device}", fix)
     yield from _programs(connection, deep)
+
+
+def shares(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Check the shares of callers: one that is not a number could keep the jobs of its caller from being claimed."""
+    is_sound = and_(
+        lanes.c.weight > 0, lanes.c.weight < _MOST, lanes.c.virtual_time < _MOST, lanes.c.virtual_start < _MOST
+    )
+    rows = connection.execute(select(lanes.c.owner).where(not_(is_sound)).order_by(lanes.c.owner).limit(SAMPLE)).all()
+    if rows:
+        fix = "Stop all servers, then: DELETE FROM lanes. All callers then begin with equal shares."
+        yield Finding("error", f"{len(rows)} lanes have an invalid weight or time ({rows[0].owner})", fix)
 
 
 def _programs(connection: Connection, deep: bool) -> Iterator[Finding]:
@@ -354,6 +368,7 @@ def inline_deployments(connection: Connection, deep: bool, now: int) -> Iterator
 #: The checks by subject.
 CHECKS: Final[dict[str, Check]] = {
     "the queue": queue,
+    "shares": shares,
     "events": histories,
     "results": outcomes,
     "large results": large_results,

@@ -65,7 +65,11 @@ _SELECT_REQUESTS: Final = select(jobs.c.id, jobs.c.caller, jobs.c.method, jobs.c
 _SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
 _COUNT_QUEUED: Final = select(func.count()).select_from(
     # Ordered like the index of queued jobs, so that the database uses that index.
-    select(jobs.c.id).where(IS_QUEUED).order_by(jobs.c.provider_id, jobs.c.id).limit(bindparam("most")).subquery()
+    select(jobs.c.id)
+    .where(IS_QUEUED)
+    .order_by(jobs.c.provider_id, jobs.c.not_before, jobs.c.caller)
+    .limit(bindparam("most"))
+    .subquery()
 )
 _INSERT: Final = BulkInsert(
     jobs,

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam, func, select, text, true, update
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
@@ -20,9 +21,11 @@ from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owner, order, windows
 from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
+from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, programs, providers
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
@@ -32,6 +35,25 @@ class _Claim(NamedTuple):
     owner: str
     capacity: Mapping[str, int]
     lease: int
+    slots: int
+    #: What lanes owe, their running jobs, and where to begin with many lanes.
+    owed: Mapping[Lane, Owed]
+    running: Mapping[Lane, Running]
+    turns: Mapping[str, str]
+
+
+class _Claimed(NamedTuple):
+    jobs: list[tuple[str, JobChange]]
+    charges: list[Charge]
+    turns: dict[str, str]
+
+
+class _ClaimResult(NamedTuple):
+    tasks: list[Task]
+    charges: list[Charge]
+    turns: Mapping[str, str]
+    #: What lanes owe that could not be written.
+    unwritten: Mapping[Lane, Owed]
 
 
 class _Batch(NamedTuple):
@@ -64,15 +86,25 @@ class _Expiry(NamedTuple):
     all_owners: bool
 
 
-_SELECT_QUEUED: Final = (
-    SELECT_ENTRIES.where(
-        IS_QUEUED,
-        jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
-    )
-    .order_by(jobs.c.id)
-    .limit(bindparam("capacity"))
-    .with_for_update(skip_locked=True, of=jobs)
+_OF_PROVIDER: Final = and_(
+    IS_QUEUED,
+    jobs.c.not_before == 0,
+    jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
 )
+_SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.id)
+_SELECT_OF_LANE: Final = _SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count"))
+_WANTED: Final = (
+    func.unnest(bindparam("owners", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(BigInteger)))
+    .table_valued("owner", "count")
+    .render_derived(name="wanted")
+)
+_OF_WANTED: Final = (
+    _SELECT_NEXT.where(jobs.c.caller == _WANTED.c.owner)
+    .limit(_WANTED.c.count)
+    .with_for_update(skip_locked=True, of=jobs)
+    .lateral("queue")
+)
+_SELECT_OF_LANES: Final = select(*_OF_WANTED.c).select_from(_WANTED.join(_OF_WANTED, true()))
 # Ordered like the index of leased jobs, so that the database uses that index.
 _SELECT_EXPIRED: Final = (
     SELECT_ENTRIES.where(IS_LEASED, jobs.c.lease_until < bindparam("now"))
@@ -94,18 +126,34 @@ _SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(
 )
 
 
-def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta) -> list[Task]:
-    """Lease queued jobs, oldest first: QUEUED -> RUNNING, attempt + 1, event state_change.
+def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta, slots: int = 0) -> list[Task]:
+    """Lease queued jobs in the order of fair share: QUEUED -> RUNNING, attempt + 1, event state_change.
+
+    The jobs of one caller are leased by descending priority, then oldest first.
 
     Args:
+        db: the database.
         owner: the dispatcher's id, unique for each start of a server.
         capacity: the maximum number of jobs, by provider name.
         lease: the duration of the lease unless renewed.
+        slots: the number of tasks that run at once, of which each caller gets its part while others wait; 0 means that
+            only the used time is shared.
 
     Returns:
-        Tasks with their programs; the dispatcher sets the limits of memory and time.
+        Tasks with their programs, in that order; the dispatcher sets the limits of memory and time.
     """
-    return db.write(_CLAIM, _Claim(owner, capacity, _microseconds(lease)))
+    accounts = db.lane_accounts
+    owed = accounts.take()
+    wanted = _Claim(owner, capacity, _microseconds(lease), slots, owed, accounts.running(), dict(accounts.turns))
+    try:
+        result = db.write(_CLAIM, wanted)
+    except BaseException:
+        accounts.add(owed)
+        raise
+    accounts.add(result.unwritten)
+    accounts.started(result.charges)
+    accounts.turns.update(result.turns)
+    return result.tasks
 
 
 def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
@@ -136,6 +184,11 @@ def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[in
         if recorded is not None:
             with suppress(Unavailable):  # retention deletes the orphaned chunks
                 large_results.erase(db, recorded.unused)
+            for event in batch:
+                if event.HasField("finished"):
+                    seconds = event.finished.seconds if event.finished.HasField("seconds") else None
+                    db.lane_accounts.ended((event.job_id, event.attempt), seconds)
+            db.lane_accounts.forget(recorded.refused)
             return recorded.refused
         for event in heavy:
             large_results.reset_ids(event)
@@ -174,6 +227,7 @@ def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], cause: st
     """
     if jobs:
         db.write(_RELEASE, _Release(owner, jobs, cause, counts))
+        db.lane_accounts.forget(jobs)
 
 
 def renew(db: Database, owner: str, lease: timedelta) -> None:
@@ -214,22 +268,65 @@ def _microseconds(duration: timedelta) -> int:
     return duration // timedelta(microseconds=1)
 
 
-def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[list[Task]]:
+def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[_ClaimResult]:
     unit = UnitOfWork(transaction)
-    claimed: list[list[tuple[str, JobChange]]] = []
-    for wanted in claims:
-        leased: list[tuple[str, JobChange]] = []
+    owed: dict[Lane, Owed] = {}
+    for lane, each in (item for wanted in claims for item in wanted.owed.items()):
+        owed[lane] = owed.get(lane, Owed()).plus(each)
+    share = FairShare(transaction.connection, owed, claims[0].running)
+    claimed = [_Claimed([], [], {}) for _ in claims]
+    for wanted, found in zip(claims, claimed, strict=True):
         for provider, capacity in wanted.capacity.items():
             if capacity > 0:
-                rows = transaction.connection.execute(_SELECT_QUEUED, {"provider": provider, "capacity": capacity})
-                entries = unit.add_rows(rows.all())
-                for entry in entries:
-                    unit.start(entry, wanted.owner, transaction.now + wanted.lease)
-                leased += [(provider, entry) for entry in entries]
-                # Written now, so that the next query of this transaction does not return them.
-                unit.flush()
-        claimed.append(leased)
-    return _tasks(transaction, unit, claimed)
+                _claim_of_provider(unit, share, wanted, provider, found)
+    tasks = _tasks(transaction, unit, [found.jobs for found in claimed])
+    unwritten = share.flush()
+    return [
+        _ClaimResult(leased, found.charges, found.turns, unwritten if place == 0 else {})
+        for place, (leased, found) in enumerate(zip(tasks, claimed, strict=True))
+    ]
+
+
+def _claim_of_provider(unit: UnitOfWork, share: FairShare, wanted: _Claim, provider: str, found: _Claimed) -> None:
+    """Claim jobs of a provider, as many as there are."""
+    connection = unit.transaction.connection
+    lease_until = unit.transaction.now + wanted.lease
+    left = wanted.capacity[provider]
+    after = wanted.turns.get(provider, "")
+    for rows in windows(connection, provider, after):
+        lanes = share.add(rows)
+        while lanes and left:
+            turns = order(lanes, left, wanted.slots)
+            queues = _read_queues(connection, provider, Counter(lane.lane.owner for lane in turns))
+            served = [(lane, row) for lane in turns if (row := next(queues[lane.lane.owner], None)) is not None]
+            entries = unit.add_rows([row for _, row in served])
+            for (lane, _), entry in zip(served, entries, strict=True):
+                unit.start(entry, wanted.owner, lease_until)
+                charge = Charge((entry.job.id, entry.job.attempt), lane.lane, share.charge(lane))
+                found.charges.append(charge)
+                found.jobs.append((provider, entry))
+            # Written now, so that the next query of this transaction does not return them.
+            unit.flush()
+            left -= len(served)
+            emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in served)
+            lanes = [lane for lane in lanes if lane.lane not in emptied]
+        if not left:
+            found.turns[provider] = last_owner(rows) if len(rows) == MAX_LANES else ""
+            return
+
+
+def _read_queues(connection: Connection, provider: str, counts: Mapping[str, int]) -> dict[str, Iterator[Row[Any]]]:
+    """Lock and return the first jobs of lanes, as many as requested, by owner."""
+    rows: dict[str, list[Row[Any]]] = {owner: [] for owner in counts}
+    if connection.dialect.name == "sqlite":
+        for owner, count in counts.items():
+            values = {"provider": provider, "owner": owner, "count": count}
+            rows[owner] = list(connection.execute(_SELECT_OF_LANE, values))
+    else:
+        values = {"provider": provider, "owners": list(counts), "counts": list(counts.values())}
+        for row in connection.execute(_SELECT_OF_LANES, values):
+            rows[row.caller].append(row)
+    return {owner: iter(each) for owner, each in rows.items()}
 
 
 def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[dict[str, list[Task]]]:

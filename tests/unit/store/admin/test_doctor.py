@@ -143,6 +143,8 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
             "1 jobs wait for the unavailable device IBM",
             "warning",
         ),
+        (["UPDATE lanes SET weight = 0"], "1 lanes have an invalid weight or time (anonymous)", "error"),
+        (["UPDATE lanes SET virtual_time = 1e300"], "1 lanes have an invalid weight or time (anonymous)", "error"),
         (["DELETE FROM programs WHERE deployment_id = 5"], "without their programs", "error"),
         (
             ["INSERT INTO job_options VALUES (77, 'x')"],

@@ -194,14 +194,16 @@ class TaskDeclined(_message.Message):
     def __init__(self, memory_bytes: _Optional[int] = ...) -> None: ...
 
 class TaskFinished(_message.Message):
-    __slots__ = ("failure", "diagnostic", "partial")
+    __slots__ = ("failure", "diagnostic", "partial", "seconds")
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     DIAGNOSTIC_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
     failure: _failure_pb2.Failure
     diagnostic: str
     partial: _containers.RepeatedCompositeFieldContainer[ProgramPartial]
-    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ..., partial: _Optional[_Iterable[_Union[ProgramPartial, _Mapping]]] = ...) -> None: ...
+    seconds: float
+    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ..., partial: _Optional[_Iterable[_Union[ProgramPartial, _Mapping]]] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class TaskPhase(_message.Message):
     __slots__ = ("message",)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running jobs of this server as costs of their lanes: estimated at the claim, known at the end.
+
+A lane is one owner of jobs in one provider's queue. Costs reach the table of lanes with the next claim of this server,
+so that the record of an ended job writes no lane, for which servers would wait for each other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple
+
+#: A task costs at least this many seconds: the work of a server for one job.
+LEAST_SECONDS: Final = 0.001
+#: A job that has run for longer than this many seconds occupies a worker for itself.
+_LONG_SECONDS: Final = 1.0
+
+
+class Lane(NamedTuple):
+    """The key of a lane."""
+
+    provider_id: int
+    owner: str
+
+
+class Owed(NamedTuple):
+    """What a lane owes beyond its row in the table.
+
+    Attributes:
+        seconds: to add; negative if estimates were too high.
+        ended: the number of jobs that ended.
+        observed: the sum of their seconds.
+    """
+
+    seconds: float = 0.0
+    ended: int = 0
+    observed: float = 0.0
+
+    def plus(self, other: Owed) -> Owed:
+        """Return the sum."""
+        return Owed(self.seconds + other.seconds, self.ended + other.ended, self.observed + other.observed)
+
+
+class Running(NamedTuple):
+    """The running jobs of a lane.
+
+    Attributes:
+        excess: the seconds that they have run beyond their estimates.
+        long: the number of them that occupy a worker.
+    """
+
+    excess: float = 0.0
+    long: int = 0
+
+
+class Charge(NamedTuple):
+    """The estimated cost of a claimed job.
+
+    Attributes:
+        job: the job and its attempt.
+        lane: its lane.
+        seconds: the estimate.
+    """
+
+    job: tuple[int, int]
+    lane: Lane
+    seconds: float
+
+
+class LaneAccounts:
+    """What lanes owe for the jobs of this server. Thread-safe.
+
+    A server that dies takes its accounts with it: its lanes then paid the estimates of its last jobs.
+
+    Args:
+        clock: a monotonic clock in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._running: dict[tuple[int, int], tuple[Charge, float]] = {}
+        self._owed: dict[Lane, Owed] = {}
+        #: By provider with more lanes than a claim compares: the owner after which the next claim begins.
+        self.turns: dict[str, str] = {}
+
+    def take(self) -> dict[Lane, Owed]:
+        """Remove and return everything that lanes owe, to write it."""
+        with self._lock:
+            owed, self._owed = self._owed, {}
+        return owed
+
+    def add(self, owed: Mapping[Lane, Owed]) -> None:
+        """Add what lanes owe, for example because their rows were locked."""
+        with self._lock:
+            for lane, each in owed.items():
+                self._owed[lane] = self._owed.get(lane, Owed()).plus(each)
+
+    def started(self, charges: Iterable[Charge]) -> None:
+        """Add claimed jobs, which are charged."""
+        now = self._clock()
+        with self._lock:
+            self._running.update((charge.job, (charge, now)) for charge in charges)
+
+    def ended(self, job: tuple[int, int], seconds: float | None) -> None:
+        """Replace the estimated cost of an ended job by the seconds that it occupied a worker.
+
+        Args:
+            job: the job and its attempt.
+            seconds: the time; None if it is not known, which counts as the time since the claim.
+        """
+        now = self._clock()
+        with self._lock:
+            if (found := self._running.pop(job, None)) is not None:
+                charge, since = found
+                cost = max(LEAST_SECONDS, now - since if seconds is None else seconds)
+                owed = Owed(cost - charge.seconds, 1, cost)
+                self._owed[charge.lane] = self._owed.get(charge.lane, Owed()).plus(owed)
+
+    def forget(self, jobs: Iterable[tuple[int, int]]) -> None:
+        """Drop jobs that were requeued or belong to another server; their estimates remain charged."""
+        with self._lock:
+            for job in jobs:
+                self._running.pop(job, None)
+
+    def running(self) -> dict[Lane, Running]:
+        """Return the running jobs, by lane."""
+        now = self._clock()
+        found: defaultdict[Lane, Running] = defaultdict(Running)
+        with self._lock:
+            for charge, since in self._running.values():
+                elapsed = now - since
+                excess, long = found[charge.lane]
+                found[charge.lane] = Running(
+                    excess + max(0.0, elapsed - charge.seconds), long + (elapsed > _LONG_SECONDS)
+                )
+        return dict(found)
