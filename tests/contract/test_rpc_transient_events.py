@@ -13,6 +13,7 @@ from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.event_pb2 import JobEvent, PartialResult
 from qonduit.v1.failure_pb2 import Failure
+from qonduit.v1.job_pb2 import QueueReason
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit_server.rpc import queue_places
@@ -65,6 +66,9 @@ def test_places_in_the_queue(rpc: RpcFixture) -> None:
         found = rpc.jobs.GetJob(calls.GetJobRequest(id=job_id), timeout=WAIT).job
         assert found.queue.HasField("position")
         assert found.queue.position == place
+        assert found.queue.reason == (
+            QueueReason.QUEUE_REASON_EARLIER_JOBS if place else QueueReason.QUEUE_REASON_NO_WORKER
+        )
     assert not rpc.jobs.ListJobs(calls.ListJobsRequest(), timeout=WAIT).jobs[0].HasField("queue")
     # Another provider's queue is another one.
     rpc.claim()

@@ -12,11 +12,13 @@ import pytest
 from sqlalchemy import text
 
 from qonduit.execution.v1.task_pb2 import Task
+from qonduit.v1.job_pb2 import QueueReason
 from qonduit_server.lifecycle import SUCCEEDED
+from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import fair_share, job_rows, queue
+from qonduit_server.store.jobs import fair_share, job_rows, queue, queue_positions
 from tests.postgresql import PostgresqlServer
-from tests.store_fixture import LEASE, claim, finished, submit, succeeded
+from tests.store_fixture import LEASE, claim, description, finished, submit, succeeded
 
 
 def submit_many(db: Database, caller: str, count: int) -> list[int]:
@@ -28,7 +30,7 @@ def submit_many(db: Database, caller: str, count: int) -> list[int]:
     )
     numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count) "
     insert = f"INSERT INTO jobs ({columns}) "
-    select = f"SELECT {columns} FROM jobs CROSS JOIN numbers WHERE jobs.id = :first"
+    select = f"SELECT {columns} FROM jobs CROSS JOIN numbers WHERE jobs.id = :first AND n <= :count"
     statement = numbers + insert + select if db.kind == "sqlite" else insert + numbers + select
     with db._engine.connect() as connection:
         connection.execute(text(statement), {"count": count - 1, "first": first})
@@ -159,6 +161,49 @@ def test_more_callers_than_a_claim_compares_are_all_served(db: Database, monkeyp
     assert len(claim(db)) == 10
 
 
+def test_positions_are_those_of_the_next_claims(db: Database) -> None:
+    submit_many(db, "a", 6)
+    end(db, claim(db, capacity=1), 3.0)
+    claim(db, capacity=1)  # writes the cost of the first
+    ids = submit_many(db, "b", 5)
+    with db._engine.connect() as connection:
+        waiting = list(connection.execute(text("SELECT id FROM jobs WHERE state = 1")).scalars())
+    places = queue_positions.of_jobs(db, waiting)
+    assert {job_id: queue_positions.of_job(db, job_id) for job_id in waiting} == places
+    assert sorted(place.position for place in places.values()) == list(range(9))
+    reasons = {job_id: place.reason for job_id, place in places.items()}
+    assert reasons.pop(ids[0]) == QueueReason.QUEUE_REASON_NO_WORKER
+    assert reasons.pop(ids[1]) == QueueReason.QUEUE_REASON_EARLIER_JOBS
+    assert QueueReason.QUEUE_REASON_SHARE in reasons.values()
+    assert QueueReason.QUEUE_REASON_NO_WORKER not in reasons.values()
+    claimed = [task.job_id for task in claim(db)]
+    assert claimed == sorted(waiting, key=lambda job_id: places[job_id].position)
+    assert queue_positions.of_jobs(db, waiting) == {}
+
+
+def test_positions_are_bounded(db: Database) -> None:
+    submit_many(db, "a", 10_100)
+    submit_many(db, "b", 2)
+    other = submit_many(db, "b", 1)[-1]
+    place = queue_positions.of_job(db, other)
+    assert place is not None
+    assert (place.position, place.reason) == (5, QueueReason.QUEUE_REASON_SHARE)
+    with db._engine.connect() as connection:
+        last = connection.execute(text("SELECT max(id) FROM jobs WHERE caller = 'a'")).scalar_one()
+    place = queue_positions.of_job(db, last)
+    assert place is not None
+    assert place.position == queue_positions.MAX_POSITION
+
+
+def test_a_job_waits_for_a_device_that_is_not_available(db: Database) -> None:
+    job = submit(db)
+    catalogue.sync(db, [description(unavailable="no SDK")])
+    place = queue_positions.of_job(db, job.id)
+    assert place is not None
+    assert place.reason == QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE
+    assert not place.HasField("position")
+
+
 @pytest.fixture
 def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[tuple[Database, Database]]:
     """Two servers' databases, which are the same one."""
@@ -209,5 +254,5 @@ def test_a_claim_does_not_wait_for_a_lane_that_another_server_has_locked(shared:
         locking.rollback()
     end(first, [task], 5.0)
     claim(first, capacity=1)
-    # The costs of the locked claim, and of this one.
-    assert virtual_times(first)["a"] == pytest.approx(before + 5.0 + 1.8, rel=0.3)
+    # The costs of the locked claim, and of this one, whose estimate is the mean of jobs of 1 s and 5 s.
+    assert virtual_times(first)["a"] == pytest.approx(before + 5.0 + 1.8)

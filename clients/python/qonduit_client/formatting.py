@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.event_pb2 import JobEvent, LogLevel
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import DeviceChoice
+from qonduit.v1.job_pb2 import DeviceChoice, QueuePlace, QueueReason
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.states import state_name
 
@@ -43,10 +43,22 @@ def event_text(event: JobEvent) -> tuple[str, str]:
     if kind == "partial_result":
         return "partial", f"{plural(len(event.partial_result.results), 'result')} so far"
     if kind == "queue_change":
-        return "queue", f"{plural(event.queue_change.queue.position, 'job')} before this one"
+        return "queue", queue_text(event.queue_change.queue)
     if kind == "log":
         return ("warning" if event.log.level == LogLevel.LOG_LEVEL_WARNING else "note"), event.log.message
     return "event", "of a type unknown to this client"
+
+
+def queue_text(place: QueuePlace) -> str:
+    """Return the place of a waiting job in the queue and the reason for the wait."""
+    reason = {
+        QueueReason.QUEUE_REASON_NO_WORKER: "next, as soon as a worker is free",
+        QueueReason.QUEUE_REASON_SHARE: "it is the turn of other callers",
+        QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE: "the device is not available",
+        QueueReason.QUEUE_REASON_SCHEDULED: "it does not start before its time",
+    }.get(place.reason, "")
+    position = f"{plural(place.position, 'job')} before this one" if place.HasField("position") else ""
+    return ": ".join(filter(None, (position, reason)))
 
 
 def failure_text(failure: Failure) -> str:

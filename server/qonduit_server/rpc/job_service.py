@@ -107,8 +107,9 @@ class JobService:
         """Return one job."""
         call.job_id = request.id
         job = job_rows.get(self._db, call.scope, request.id)
-        if job.state == JobState.JOB_STATE_QUEUED:
-            job.queue.position = queue_positions.of_job(self._db, job.id)
+        place = queue_positions.of_job(self._db, job.id) if job.state == JobState.JOB_STATE_QUEUED else None
+        if place is not None:
+            job.queue.CopyFrom(place)
         return GetJobResponse(job=job)
 
     def list_jobs(self, request: ListJobsRequest, call: CallContext) -> ListJobsResponse:

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from qonduit.v1.job_pb2 import QueuePlace
 from qonduit_server.errors import CallError, InvalidArgument, NotFound, Unavailable
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.queue_places import QueuePlaces, queue_change
@@ -181,7 +182,7 @@ class JobWatches:
         with self._lock:
             return {watch.job_id for watch in self._watches.values() if watch.wants.queue_updates}
 
-    def _add_places(self, places: Mapping[int, int]) -> None:
+    def _add_places(self, places: Mapping[int, QueuePlace]) -> None:
         """Keep the places of jobs for the watches that requested them and know another one."""
         with self._lock:
             for job_id, place in places.items():

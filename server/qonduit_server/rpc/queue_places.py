@@ -29,7 +29,7 @@ class QueuePlaces:
     """
 
     def __init__(
-        self, db: Database, watched: Callable[[], Collection[int]], deliver: Callable[[Mapping[int, int]], None]
+        self, db: Database, watched: Callable[[], Collection[int]], deliver: Callable[[Mapping[int, QueuePlace]], None]
     ) -> None:
         self._db = db
         self._watched = watched
@@ -62,9 +62,9 @@ class QueuePlaces:
         self._deliver(queue_positions.of_jobs(self._db, jobs))
 
 
-def queue_change(job_id: int, place: int) -> bytes:
+def queue_change(job_id: int, place: QueuePlace) -> bytes:
     """Return the event of a place, serialized."""
     now = Timestamp()
     now.GetCurrentTime()
-    change = QueueChange(queue=QueuePlace(position=place))
+    change = QueueChange(queue=place)
     return JobEvent(job_id=job_id, event_time=now, queue_change=change).SerializeToString()

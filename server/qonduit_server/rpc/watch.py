@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.event_pb2 import FinalResults, Heartbeat, JobEvent, PartialResult, QueueChange
+from qonduit.v1.job_pb2 import QueuePlace
 from qonduit_server.rpc.stream_sender import Stream
 
 
@@ -83,7 +84,7 @@ class Watch:
         self.partial: bytes | None = None
         self.place: bytes | None = None
         #: The latest place in the queue, sent or not.
-        self.last_place: int | None = None
+        self.last_place: QueuePlace | None = None
 
 
 def add_transient(watch: Watch) -> None:

@@ -105,7 +105,7 @@ def device_of(job: Job) -> str:
 def job(job_id: int) -> int:
     """Show one job."""
     from qonduit.v1.job_pb2 import JobType
-    from qonduit_client.formatting import failure_text, local_time, plural
+    from qonduit_client.formatting import failure_text, local_time, queue_text
     from qonduit_client.handle import inputs_of, points_of
     from qonduit_client.input_values import struct_of
     from qonduit_client.job import state_name
@@ -134,7 +134,7 @@ def job(job_id: int) -> int:
         ("points", str(points_of(found) or "")),
         ("seed", _seed_text(found)),
         ("labels", _labels_text(found)),
-        ("queue", f"{plural(found.queue.position, 'job')} before this one" if found.HasField("queue") else ""),
+        ("queue", queue_text(found.queue) if found.HasField("queue") else ""),
         ("inputs", _inputs_text(inputs)),
         ("created", local_time(found.created_at)),
         ("started", local_time(found.started_at)),

@@ -38,6 +38,15 @@ class JobType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_TYPE_ESTIMATOR: _ClassVar[JobType]
     JOB_TYPE_IBM_RUNNER: _ClassVar[JobType]
     JOB_TYPE_IBM_UPLOAD: _ClassVar[JobType]
+
+class QueueReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUEUE_REASON_UNSPECIFIED: _ClassVar[QueueReason]
+    QUEUE_REASON_NO_WORKER: _ClassVar[QueueReason]
+    QUEUE_REASON_EARLIER_JOBS: _ClassVar[QueueReason]
+    QUEUE_REASON_SHARE: _ClassVar[QueueReason]
+    QUEUE_REASON_DEVICE_UNAVAILABLE: _ClassVar[QueueReason]
+    QUEUE_REASON_SCHEDULED: _ClassVar[QueueReason]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -51,6 +60,12 @@ JOB_TYPE_SAMPLER: JobType
 JOB_TYPE_ESTIMATOR: JobType
 JOB_TYPE_IBM_RUNNER: JobType
 JOB_TYPE_IBM_UPLOAD: JobType
+QUEUE_REASON_UNSPECIFIED: QueueReason
+QUEUE_REASON_NO_WORKER: QueueReason
+QUEUE_REASON_EARLIER_JOBS: QueueReason
+QUEUE_REASON_SHARE: QueueReason
+QUEUE_REASON_DEVICE_UNAVAILABLE: QueueReason
+QUEUE_REASON_SCHEDULED: QueueReason
 
 class ProgramRun(_message.Message):
     __slots__ = ("program_id", "index", "state", "failure", "result_ids", "points", "points_done")
@@ -109,10 +124,12 @@ class StopCondition(_message.Message):
     def __init__(self, standard_error: _Optional[float] = ...) -> None: ...
 
 class QueuePlace(_message.Message):
-    __slots__ = ("position",)
+    __slots__ = ("position", "reason")
     POSITION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     position: int
-    def __init__(self, position: _Optional[int] = ...) -> None: ...
+    reason: QueueReason
+    def __init__(self, position: _Optional[int] = ..., reason: _Optional[_Union[QueueReason, str]] = ...) -> None: ...
 
 class DeviceChoice(_message.Message):
     __slots__ = ("requested", "reason", "method", "memory_bytes", "estimated_seconds_p50", "estimated_seconds_p90")

@@ -260,7 +260,11 @@ def share_of(row: Row[Any], owed: Owed, running: Running) -> LaneShare:
     """Return a lane from a row of `windows`."""
     weight = row.weight or 1.0
     time = max((row.virtual_time or 0.0) + owed.seconds / weight, row.floor or 0.0)
-    mean = max(LEAST_SECONDS, row.mean_seconds or UNKNOWN_SECONDS)
+    mean = row.mean_seconds
+    if owed.ended:
+        observed = owed.observed / owed.ended
+        mean = observed + ((observed if mean is None else mean) - observed) * _REMAINS**owed.ended
+    mean = max(LEAST_SECONDS, UNKNOWN_SECONDS if mean is None else mean)
     return LaneShare(Lane(row.id, row.owner), weight, time + running.excess / weight, mean, running.long)
 
 
