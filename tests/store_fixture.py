@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import (
@@ -83,11 +84,12 @@ def submit(
     max_queued: int = 0,
     shots: int = 1000,
     labels: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Job:
     """Queue a job with an inline deployment."""
     new = job_rows.NewJob(
         caller=caller,
-        spec=JobSpec(shots=shots, type=JOB_TYPE_RUNNER, seed=7, labels=labels),
+        spec=JobSpec(shots=shots, type=JOB_TYPE_RUNNER, seed=7, labels=labels, **options),
         name=name,
         device_id=(device or known_device(db)).id,
         deployment=deployment(programs),

@@ -244,7 +244,7 @@ def test_a_claim_does_not_wait_for_a_lane_that_another_server_has_locked(shared:
     first, second = shared
     submit_many(first, "a", 20)
     end(first, claim(first, capacity=1), 1.0)
-    claim(first, capacity=1)  # writes what is owed
+    claim(first, capacity=1)  # writes the debt
     before = virtual_times(first)["a"]
     with second._engine.connect() as other:
         locking = other.execution_options(isolation_level="READ COMMITTED")

@@ -25,6 +25,7 @@ class Notification:
 
     Attributes:
         queue: jobs were queued.
+        times: jobs were queued that wait for a time or expire; not sent to other servers.
         cancels: the cancel of a running job was requested.
         jobs: jobs that have new events or are deleted.
         all_jobs: any job may have new events (notifications may have been missed).
@@ -35,6 +36,7 @@ class Notification:
     """
 
     queue: bool = False
+    times: bool = False
     cancels: bool = False
     jobs: frozenset[int] = frozenset()
     all_jobs: bool = False

@@ -70,6 +70,7 @@ class Transaction:
         self.now = int(clock().timestamp() * 1_000_000)
         self.timestamp = Timestamp(seconds=self.now // 1_000_000, nanos=self.now % 1_000_000 * 1000)
         self.queue = False
+        self.times = False
         self.cancels = False
         self.catalogue = False
         self._jobs: set[int] = set()
@@ -94,6 +95,7 @@ class Transaction:
         """Return the notification to deliver after the commit."""
         return Notification(
             queue=self.queue,
+            times=self.times,
             cancels=self.cancels,
             jobs=frozenset(self._jobs),
             catalogue=self.catalogue,

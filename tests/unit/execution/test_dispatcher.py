@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramNeeds, Task, TaskEvent, TaskFinished, TaskProgress
@@ -29,7 +30,7 @@ from qonduit_server.execution.executor import Listener, Loss, LossKind
 from qonduit_server.execution.local.pool import ProcessPool
 from qonduit_server.lifecycle import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, is_terminal
 from qonduit_server.store import catalogue, event_log
-from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.notification_bus import Notification
 from tests.unit.execution.fake_forkserver import FakeProvider
@@ -49,11 +50,11 @@ class StoreFixture:
         with self._changed:
             self._changed.notify_all()
 
-    def create(self, text: str = "noop", caller: str = "me") -> int:
+    def create(self, text: str = "noop", caller: str = "me", **options: Any) -> int:
         program = QuantumProgram(quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
         new = job_rows.NewJob(
             caller=caller,
-            spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=1),
+            spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=1, **options),
             device_id=catalogue.device_by_name(self.db, "TEST/stage").id,
             deployment=Deployment(programs=[program]),
         )
@@ -193,11 +194,24 @@ def test_the_first_job_of_a_caller_runs_after_one_task_of_another(store: StoreFi
         other = store.create(caller="other")
         gates[0].open()
         store.wait(lambda: is_terminal(job_rows.get(store.db, "other", other).state))
-        # No gate but the first one is open.
-        assert [store.get(job_id).state for job_id in many[2:]] == [QUEUED] * 4
+        # No gate but the first one is open: every other task would have kept it waiting.
+        assert not any(is_terminal(store.get(job_id).state) for job_id in many[1:])
         for gate in gates[1:]:
             gate.open()
         assert {job.state for job in store.wait_ended(*many)} == {SUCCEEDED}
+
+
+def test_jobs_start_at_their_time_and_expire_at_it(store: StoreFixture, tmp_path: Path) -> None:
+    gate, soon = Gate(tmp_path), Timestamp()
+    with dispatching(store, workers=1):
+        store.wait_state(store.create(f"wait {gate.path}"), RUNNING)
+        soon.FromDatetime(utc_now() + timedelta(seconds=0.3))
+        expiring, delayed = store.create(expires_at=soon), store.create(not_before=soon)
+        assert store.wait_ended(expiring)[0].failure.reason == "EXPIRED"
+        gate.open()
+        (job,) = store.wait_ended(delayed)
+    assert job.state == SUCCEEDED
+    assert job.started_at.ToDatetime() >= soon.ToDatetime()
 
 
 def test_drain_lets_running_jobs_end_and_claims_no_more(store: StoreFixture, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import event
 
 from qonduit_server.store import catalogue, deployments, event_log
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue
+from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue, queue_positions, queue_times
 from qonduit_server.store.results import result_rows
 from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succeed
 
@@ -27,6 +28,11 @@ def do_everything(db: Database) -> None:
     queue.cancelling(db, "me")
     queue.renew(db, "me", LEASE)
     queue.expire(db)
+    submit(db, expires_at=Timestamp(seconds=5))
+    submit(db, not_before=Timestamp(seconds=1 << 33))
+    queue_times.apply_due(db)
+    queue_positions.of_jobs(db, [job.id, other.id])
+    queue_positions.of_job(db, job.id)
     queue.release(db, "me", [(other.id, 1)], "lost")
     catalogue.queue_depth(db, 1)
     catalogue.queue_depths(db)

@@ -185,6 +185,8 @@ class Dispatcher:
         """Notify the threads that a commit concerns; called by the store."""
         if notification.queue:
             self._claimer.queue_changed()
+        if notification.times:
+            self._lease_keeper.times_changed()
         if notification.cancels:
             self._lease_keeper.cancels_changed()
 

@@ -12,7 +12,7 @@ from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
 from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
 from qonduit_server.execution.executor import Executor
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import queue
+from qonduit_server.store.jobs import queue, queue_times
 
 
 class LeaseKeeper:
@@ -48,11 +48,17 @@ class LeaseKeeper:
         self._clock = clock
         self._wake = threading.Event()
         self._cancels_changed = True
+        self._times_changed = True
         self._stopping = threading.Event()
 
     def cancels_changed(self) -> None:
         """Forward cancellations: some may have been requested since the last check."""
         self._cancels_changed = True
+        self._wake.set()
+
+    def times_changed(self) -> None:
+        """Read the times of queued jobs: one may be earlier than before."""
+        self._times_changed = True
         self._wake.set()
 
     def stop(self) -> None:
@@ -61,12 +67,12 @@ class LeaseKeeper:
         self._wake.set()
 
     def run(self) -> None:
-        """Renew leases and forward cancellations, until `stop`."""
+        """Renew leases, forward cancellations and apply the times of queued jobs, until `stop`."""
         period = self._lease.total_seconds() / 3
-        renew_at = self._clock()
+        renew_at = due_at = self._clock()
         failures = 0
         while True:
-            self._wake.wait(retry_pause(failures) if failures else max(0.0, renew_at - self._clock()))
+            self._wake.wait(retry_pause(failures) if failures else max(0.0, min(renew_at, due_at) - self._clock()))
             self._wake.clear()
             if self._stopping.is_set():
                 return
@@ -78,9 +84,14 @@ class LeaseKeeper:
                     self._renew()
                     renew_at = self._clock() + period
                     self._find_lost_tasks()
+                    # Another server, which may be lost, may have created jobs with times.
+                    self._times_changed = True
+                if self._times_changed or self._clock() >= due_at:
+                    self._times_changed = False
+                    due_at = self._clock() + queue_times.apply_due(self._db)
                 failures = 0
             except Unavailable:
-                self._cancels_changed = True
+                self._cancels_changed = self._times_changed = True
                 failures += 1
 
     def _renew(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, ProgramRun
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
@@ -24,6 +25,7 @@ from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
 from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
+from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.writer import Operation, Transaction
 
 
@@ -87,6 +89,7 @@ _INSERT: Final = BulkInsert(
             "program_runs",
             "spec",
         ),
+        *("rank", "not_before", "expires_at"),
     ),
 )
 
@@ -238,6 +241,7 @@ def _write(
                 *(job_id, new.caller, new.method, new.request_id, new.fingerprint if new.request_id else None),
                 *(new.device.provider_id, new.device.id, deployment_id, new.name, spec.type, spec.shots),
                 *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), data),
+                *_times(transaction, spec),
             )
         )
     _INSERT(transaction.connection, rows)
@@ -251,6 +255,16 @@ def _write(
     unit.flush()
     transaction.queue = True
     return created
+
+
+def _times(transaction: Transaction, spec: JobSpec) -> tuple[int, int, int | None]:
+    """Return the values of rank, not_before and expires_at."""
+    not_before = microseconds(spec.not_before) if spec.HasField("not_before") else 0
+    if not_before <= transaction.now:
+        not_before = 0
+    expires_at = microseconds(spec.expires_at) if spec.HasField("expires_at") else None
+    transaction.times |= bool(not_before) or expires_at is not None
+    return (-spec.priority, not_before, expires_at)
 
 
 def _earlier(transaction: Transaction, ids: Sequence[int]) -> dict[int, Job]:

@@ -143,7 +143,9 @@ def rerun(
         with db.read() as connection:
             # Read whole, because the other job and its large options may be deleted before the new job is written.
             (spec,) = whole_specs(connection, [source])
-            spec.ClearField("required_provenance")
+            # The times of the other job are in the past.
+            for field in ("required_provenance", "not_before", "expires_at"):
+                spec.ClearField(field)
             if exact:
                 required = required_provenance(connection, source, device)
                 spec.required_provenance.CopyFrom(required)

@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from qonduit.v1 import estimator_pb2 as qonduit_dot_v1_dot_estimator__pb2
 from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
 from qonduit.v1 import noise_pb2 as qonduit_dot_v1_dot_noise__pb2
@@ -32,7 +33,7 @@ from qonduit.v1 import simulation_pb2 as qonduit_dot_v1_dot_simulation__pb2
 from qonduit.v1 import sweep_pb2 as qonduit_dot_v1_dot_sweep__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#qonduit/execution/v1/job_spec.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1aqonduit/v1/estimator.proto\x1a\x14qonduit/v1/job.proto\x1a\x16qonduit/v1/noise.proto\x1a\x1bqonduit/v1/provenance.proto\x1a\x18qonduit/v1/sampler.proto\x1a\x1bqonduit/v1/simulation.proto\x1a\x16qonduit/v1/sweep.proto\"\xb7\x08\n\x07JobSpec\x12\r\n\x05shots\x18\x06 \x01(\x03\x12!\n\x04type\x18\x07 \x01(\x0e\x32\x13.qonduit.v1.JobType\x12\x11\n\x04seed\x18\x11 \x01(\x03H\x00\x88\x01\x01\x12\'\n\x06inputs\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1b\n\x13include_statevector\x18\x15 \x01(\x08\x12\x35\n\x10inputs_reference\x18\x18 \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12\x31\n\nsimulation\x18\x19 \x01(\x0b\x32\x1d.qonduit.v1.SimulationOptions\x12+\n\x0bnoise_model\x18\x1a \x01(\x0b\x32\x16.qonduit.v1.NoiseModel\x12:\n\x15noise_model_reference\x18\x1b \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12/\n\rdevice_choice\x18\x1c \x01(\x0b\x32\x18.qonduit.v1.DeviceChoice\x12/\n\testimator\x18\x1d \x01(\x0b\x32\x1c.qonduit.v1.EstimatorOptions\x12+\n\x07sampler\x18\x1e \x01(\x0b\x32\x1a.qonduit.v1.SamplerOptions\x12\x31\n\x0eparameter_sets\x18\x1f \x01(\x0b\x32\x19.qonduit.v1.ParameterSets\x12\x33\n\x0fprogram_options\x18  \x03(\x0b\x32\x1a.qonduit.v1.ProgramOptions\x12\x38\n\x13\x65stimator_reference\x18! \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12=\n\x18parameter_sets_reference\x18\" \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12>\n\x19program_options_reference\x18# \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12,\n\tstop_when\x18$ \x01(\x0b\x32\x19.qonduit.v1.StopCondition\x12\x39\n\x06labels\x18% \x03(\x0b\x32).qonduit.execution.v1.JobSpec.LabelsEntry\x12 \n\x18include_compiled_circuit\x18\' \x01(\x08\x12\x17\n\ndrawn_seed\x18( \x01(\x03H\x01\x88\x01\x01\x12\x33\n\x13required_provenance\x18) \x01(\x0b\x32\x16.qonduit.v1.Provenance\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_seedB\r\n\x0b_drawn_seedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#qonduit/execution/v1/job_spec.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aqonduit/v1/estimator.proto\x1a\x14qonduit/v1/job.proto\x1a\x16qonduit/v1/noise.proto\x1a\x1bqonduit/v1/provenance.proto\x1a\x18qonduit/v1/sampler.proto\x1a\x1bqonduit/v1/simulation.proto\x1a\x16qonduit/v1/sweep.proto\"\xa9\t\n\x07JobSpec\x12\r\n\x05shots\x18\x06 \x01(\x03\x12!\n\x04type\x18\x07 \x01(\x0e\x32\x13.qonduit.v1.JobType\x12\x11\n\x04seed\x18\x11 \x01(\x03H\x00\x88\x01\x01\x12\'\n\x06inputs\x18\x14 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1b\n\x13include_statevector\x18\x15 \x01(\x08\x12\x35\n\x10inputs_reference\x18\x18 \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12\x31\n\nsimulation\x18\x19 \x01(\x0b\x32\x1d.qonduit.v1.SimulationOptions\x12+\n\x0bnoise_model\x18\x1a \x01(\x0b\x32\x16.qonduit.v1.NoiseModel\x12:\n\x15noise_model_reference\x18\x1b \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12/\n\rdevice_choice\x18\x1c \x01(\x0b\x32\x18.qonduit.v1.DeviceChoice\x12/\n\testimator\x18\x1d \x01(\x0b\x32\x1c.qonduit.v1.EstimatorOptions\x12+\n\x07sampler\x18\x1e \x01(\x0b\x32\x1a.qonduit.v1.SamplerOptions\x12\x31\n\x0eparameter_sets\x18\x1f \x01(\x0b\x32\x19.qonduit.v1.ParameterSets\x12\x33\n\x0fprogram_options\x18  \x03(\x0b\x32\x1a.qonduit.v1.ProgramOptions\x12\x38\n\x13\x65stimator_reference\x18! \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12=\n\x18parameter_sets_reference\x18\" \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12>\n\x19program_options_reference\x18# \x01(\x0b\x32\x1b.qonduit.v1.OptionReference\x12,\n\tstop_when\x18$ \x01(\x0b\x32\x19.qonduit.v1.StopCondition\x12\x39\n\x06labels\x18% \x03(\x0b\x32).qonduit.execution.v1.JobSpec.LabelsEntry\x12 \n\x18include_compiled_circuit\x18\' \x01(\x08\x12\x17\n\ndrawn_seed\x18( \x01(\x03H\x01\x88\x01\x01\x12\x33\n\x13required_provenance\x18) \x01(\x0b\x32\x16.qonduit.v1.Provenance\x12\x10\n\x08priority\x18\x32 \x01(\x05\x12.\n\nnot_before\x18\x33 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x34 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_seedB\r\n\x0b_drawn_seedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOBSPEC_LABELSENTRY']._loaded_options = None
   _globals['_JOBSPEC_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSPEC']._serialized_start=274
-  _globals['_JOBSPEC']._serialized_end=1353
-  _globals['_JOBSPEC_LABELSENTRY']._serialized_start=1284
-  _globals['_JOBSPEC_LABELSENTRY']._serialized_end=1329
+  _globals['_JOBSPEC']._serialized_start=307
+  _globals['_JOBSPEC']._serialized_end=1500
+  _globals['_JOBSPEC_LABELSENTRY']._serialized_start=1431
+  _globals['_JOBSPEC_LABELSENTRY']._serialized_end=1476
 # @@protoc_insertion_point(module_scope)

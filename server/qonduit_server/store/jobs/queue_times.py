@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The times of queued jobs: those whose `not_before` is reached may be claimed, those that expired fail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import bindparam, select, text, update
+
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.lifecycle import FAILED, QUEUED
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.database import Database, utc_now
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
+from qonduit_server.store.schema import EXPIRES, IS_QUEUED, jobs, providers
+from qonduit_server.store.writer import Operation, Transaction
+
+#: The maximum number of jobs that one transaction changes.
+_MOST: Final = 1000
+#: After a transaction, the next one follows in this time: more jobs may be due, or another server has locked them.
+_AGAIN_SECONDS: Final = 0.05
+_NEXT: Final = text(
+    f"SELECT min(due) FROM (SELECT (SELECT not_before FROM jobs WHERE state = {int(QUEUED)} "
+    "AND provider_id = providers.id AND not_before > 0 ORDER BY not_before LIMIT 1) AS due FROM providers "
+    f"UNION ALL SELECT (SELECT min(expires_at) FROM jobs WHERE state = {int(QUEUED)} AND expires_at IS NOT NULL)) AS d"
+)
+_SELECT_DUE: Final = (
+    select(jobs.c.id)
+    .where(
+        *(IS_QUEUED, jobs.c.provider_id.in_(select(providers.c.id))),
+        *(jobs.c.not_before > 0, jobs.c.not_before <= bindparam("now")),
+    )
+    .limit(_MOST)
+    .with_for_update(skip_locked=True)
+)
+_PROMOTE: Final = update(jobs).where(among(jobs.c.id, "ids")).values(not_before=0)
+_SELECT_EXPIRED: Final = (
+    SELECT_ENTRIES.where(EXPIRES, jobs.c.expires_at <= bindparam("now"))
+    .order_by(jobs.c.expires_at)
+    .limit(_MOST)
+    .with_for_update(skip_locked=True, of=jobs)
+)
+
+
+def apply_due(db: Database) -> float:
+    """Apply the times that are reached; return the seconds to the next one, or infinity without one.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    with db.read() as connection:
+        due = connection.execute(_NEXT).scalar()
+    if due is None:
+        return math.inf
+    seconds = float(due) / 1e6 - utc_now().timestamp()
+    if seconds > 0:
+        return seconds
+    db.write(_APPLY, None)
+    return _AGAIN_SECONDS
+
+
+def _apply(transaction: Transaction, calls: Sequence[None]) -> list[None]:
+    now = {"now": transaction.now}
+    unit = UnitOfWork(transaction)
+    for entry in unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, now).all()):
+        entry.job.failure.CopyFrom(_EXPIRED)
+        unit.set_open_programs(entry, FAILED, _EXPIRED)
+        unit.move(entry, FAILED)
+    unit.flush()
+    due = transaction.connection.execute(_SELECT_DUE, now).scalars().all()
+    if due:
+        transaction.connection.execute(_PROMOTE, {"ids": list(due)})
+        transaction.queue = True
+    return [None] * len(calls)
+
+
+_EXPIRED: Final = Failure(
+    category=FailureCategory.FAILURE_CATEGORY_LIMIT,
+    reason="EXPIRED",
+    message="The job did not start before the time in job.expires_at. Create it again with a later time, or without.",
+    retryable=True,
+)
+_APPLY: Final = Operation(_apply)
