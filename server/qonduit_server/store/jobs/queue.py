@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam, func, select, text, true, update
+from sqlalchemy import bindparam, select, text, update
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
@@ -21,31 +20,15 @@ from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owner, order, windows
+from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs
+from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
-from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
+from qonduit_server.store.lane_accounts import Charge, Lane, Owed
 from qonduit_server.store.results import buffers, large_results
-from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, programs, providers
+from qonduit_server.store.schema import IS_LEASED, devices, jobs, programs, providers
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
-
-
-class _Claim(NamedTuple):
-    owner: str
-    capacity: Mapping[str, int]
-    lease: int
-    slots: int
-    #: What lanes owe, their running jobs, and where to begin with many lanes.
-    owed: Mapping[Lane, Owed]
-    running: Mapping[Lane, Running]
-    turns: Mapping[str, str]
-
-
-class _Claimed(NamedTuple):
-    jobs: list[tuple[str, JobChange]]
-    charges: list[Charge]
-    turns: dict[str, str]
 
 
 class _ClaimResult(NamedTuple):
@@ -86,25 +69,6 @@ class _Expiry(NamedTuple):
     all_owners: bool
 
 
-_OF_PROVIDER: Final = and_(
-    IS_QUEUED,
-    jobs.c.not_before == 0,
-    jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
-)
-_SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.id)
-_SELECT_OF_LANE: Final = _SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count"))
-_WANTED: Final = (
-    func.unnest(bindparam("owners", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(BigInteger)))
-    .table_valued("owner", "count")
-    .render_derived(name="wanted")
-)
-_OF_WANTED: Final = (
-    _SELECT_NEXT.where(jobs.c.caller == _WANTED.c.owner)
-    .limit(_WANTED.c.count)
-    .with_for_update(skip_locked=True, of=jobs)
-    .lateral("queue")
-)
-_SELECT_OF_LANES: Final = select(*_OF_WANTED.c).select_from(_WANTED.join(_OF_WANTED, true()))
 # Ordered like the index of leased jobs, so that the database uses that index.
 _SELECT_EXPIRED: Final = (
     SELECT_ENTRIES.where(IS_LEASED, jobs.c.lease_until < bindparam("now"))
@@ -144,7 +108,7 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
     """
     accounts = db.lane_accounts
     owed = accounts.take()
-    wanted = _Claim(owner, capacity, _microseconds(lease), slots, owed, accounts.running(), dict(accounts.turns))
+    wanted = Claim(owner, capacity, _microseconds(lease), slots, owed, accounts.running(), dict(accounts.turns))
     try:
         result = db.write(_CLAIM, wanted)
     except BaseException:
@@ -268,65 +232,23 @@ def _microseconds(duration: timedelta) -> int:
     return duration // timedelta(microseconds=1)
 
 
-def _claim(transaction: Transaction, claims: Sequence[_Claim]) -> list[_ClaimResult]:
+def _claim(transaction: Transaction, claims: Sequence[Claim]) -> list[_ClaimResult]:
     unit = UnitOfWork(transaction)
     owed: dict[Lane, Owed] = {}
     for lane, each in (item for wanted in claims for item in wanted.owed.items()):
         owed[lane] = owed.get(lane, Owed()).plus(each)
     share = FairShare(transaction.connection, owed, claims[0].running)
-    claimed = [_Claimed([], [], {}) for _ in claims]
+    claimed = [Claimed([], [], {}) for _ in claims]
     for wanted, found in zip(claims, claimed, strict=True):
         for provider, capacity in wanted.capacity.items():
             if capacity > 0:
-                _claim_of_provider(unit, share, wanted, provider, found)
+                claim_jobs(unit, share, wanted, provider, found)
     tasks = _tasks(transaction, unit, [found.jobs for found in claimed])
     unwritten = share.flush()
     return [
         _ClaimResult(leased, found.charges, found.turns, unwritten if place == 0 else {})
         for place, (leased, found) in enumerate(zip(tasks, claimed, strict=True))
     ]
-
-
-def _claim_of_provider(unit: UnitOfWork, share: FairShare, wanted: _Claim, provider: str, found: _Claimed) -> None:
-    """Claim jobs of a provider, as many as there are."""
-    connection = unit.transaction.connection
-    lease_until = unit.transaction.now + wanted.lease
-    left = wanted.capacity[provider]
-    after = wanted.turns.get(provider, "")
-    for rows in windows(connection, provider, after):
-        lanes = share.add(rows)
-        while lanes and left:
-            turns = order(lanes, left, wanted.slots)
-            queues = _read_queues(connection, provider, Counter(lane.lane.owner for lane in turns))
-            served = [(lane, row) for lane in turns if (row := next(queues[lane.lane.owner], None)) is not None]
-            entries = unit.add_rows([row for _, row in served])
-            for (lane, _), entry in zip(served, entries, strict=True):
-                unit.start(entry, wanted.owner, lease_until)
-                charge = Charge((entry.job.id, entry.job.attempt), lane.lane, share.charge(lane))
-                found.charges.append(charge)
-                found.jobs.append((provider, entry))
-            # Written now, so that the next query of this transaction does not return them.
-            unit.flush()
-            left -= len(served)
-            emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in served)
-            lanes = [lane for lane in lanes if lane.lane not in emptied]
-        if not left:
-            found.turns[provider] = last_owner(rows) if len(rows) == MAX_LANES else ""
-            return
-
-
-def _read_queues(connection: Connection, provider: str, counts: Mapping[str, int]) -> dict[str, Iterator[Row[Any]]]:
-    """Lock and return the first jobs of lanes, as many as requested, by owner."""
-    rows: dict[str, list[Row[Any]]] = {owner: [] for owner in counts}
-    if connection.dialect.name == "sqlite":
-        for owner, count in counts.items():
-            values = {"provider": provider, "owner": owner, "count": count}
-            rows[owner] = list(connection.execute(_SELECT_OF_LANE, values))
-    else:
-        values = {"provider": provider, "owners": list(counts), "counts": list(counts.values())}
-        for row in connection.execute(_SELECT_OF_LANES, values):
-            rows[row.caller].append(row)
-    return {owner: iter(each) for owner, each in rows.items()}
 
 
 def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[dict[str, list[Task]]]:

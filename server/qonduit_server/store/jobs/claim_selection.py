@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Select and lease the next jobs of a provider, in the order of fair share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam, func, select, true
+
+from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owner, order, windows
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
+from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
+from qonduit_server.store.schema import IS_QUEUED, jobs, providers
+
+
+class Claim(NamedTuple):
+    """A request for jobs."""
+
+    owner: str
+    capacity: Mapping[str, int]
+    lease: int
+    slots: int
+    #: What lanes owe, their running jobs, and where to begin with many lanes.
+    owed: Mapping[Lane, Owed]
+    running: Mapping[Lane, Running]
+    turns: Mapping[str, str]
+
+
+class Claimed(NamedTuple):
+    """The jobs of a claim with the names of their providers, what they cost, and where the next claim begins."""
+
+    jobs: list[tuple[str, JobChange]]
+    charges: list[Charge]
+    turns: dict[str, str]
+
+
+_OF_PROVIDER: Final = and_(
+    IS_QUEUED,
+    jobs.c.not_before == 0,
+    jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
+)
+_SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.id)
+_SELECT_OF_LANE: Final = _SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count"))
+_WANTED: Final = (
+    func.unnest(bindparam("owners", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(BigInteger)))
+    .table_valued("owner", "count")
+    .render_derived(name="wanted")
+)
+_OF_WANTED: Final = (
+    _SELECT_NEXT.where(jobs.c.caller == _WANTED.c.owner)
+    .limit(_WANTED.c.count)
+    .with_for_update(skip_locked=True, of=jobs)
+    .lateral("queue")
+)
+_SELECT_OF_LANES: Final = select(*_OF_WANTED.c).select_from(_WANTED.join(_OF_WANTED, true()))
+
+
+def claim_jobs(unit: UnitOfWork, share: FairShare, wanted: Claim, provider: str, found: Claimed) -> None:
+    """Claim jobs of a provider, as many as there are."""
+    connection = unit.transaction.connection
+    lease_until = unit.transaction.now + wanted.lease
+    left = wanted.capacity[provider]
+    after = wanted.turns.get(provider, "")
+    for rows in windows(connection, provider, after):
+        lanes = share.add(rows)
+        while lanes and left:
+            turns = order(lanes, left, wanted.slots)
+            queues = _read_queues(connection, provider, Counter(lane.lane.owner for lane in turns))
+            served = [(lane, row) for lane in turns if (row := next(queues[lane.lane.owner], None)) is not None]
+            entries = unit.add_rows([row for _, row in served])
+            for (lane, _), entry in zip(served, entries, strict=True):
+                unit.start(entry, wanted.owner, lease_until)
+                charge = Charge((entry.job.id, entry.job.attempt), lane.lane, share.charge(lane))
+                found.charges.append(charge)
+                found.jobs.append((provider, entry))
+            # Written now, so that the next query of this transaction does not return them.
+            unit.flush()
+            left -= len(served)
+            emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in served)
+            lanes = [lane for lane in lanes if lane.lane not in emptied]
+        if not left:
+            found.turns[provider] = last_owner(rows) if len(rows) == MAX_LANES else ""
+            return
+
+
+def _read_queues(connection: Connection, provider: str, counts: Mapping[str, int]) -> dict[str, Iterator[Row[Any]]]:
+    """Lock and return the first jobs of lanes, as many as requested, by owner."""
+    rows: dict[str, list[Row[Any]]] = {owner: [] for owner in counts}
+    if connection.dialect.name == "sqlite":
+        for owner, count in counts.items():
+            values = {"provider": provider, "owner": owner, "count": count}
+            rows[owner] = list(connection.execute(_SELECT_OF_LANE, values))
+    else:
+        values = {"provider": provider, "owners": list(counts), "counts": list(counts.values())}
+        for row in connection.execute(_SELECT_OF_LANES, values):
+            rows[row.caller].append(row)
+    return {owner: iter(each) for owner, each in rows.items()}
