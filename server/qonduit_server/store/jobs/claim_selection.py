@@ -48,12 +48,15 @@ _WANTED: Final = (
     .table_valued("owner", "count")
     .render_derived(name="wanted")
 )
-_OF_WANTED: Final = (
+# Two limits: PostgreSQL plans for the constant one, and stops at that of the lane.
+_FIRST: Final = (
     _SELECT_NEXT.where(jobs.c.caller == _WANTED.c.owner)
-    .limit(_WANTED.c.count)
+    .limit(bindparam("most"))
     .with_for_update(skip_locked=True, of=jobs)
-    .lateral("queue")
+    .correlate(_WANTED)
+    .subquery("first")
 )
+_OF_WANTED: Final = select(*_FIRST.c).limit(_WANTED.c.count).lateral("queue")
 _SELECT_OF_LANES: Final = select(*_OF_WANTED.c).select_from(_WANTED.join(_OF_WANTED, true()))
 
 
@@ -94,6 +97,7 @@ def _read_queues(connection: Connection, provider: str, counts: Mapping[str, int
             rows[owner] = list(connection.execute(_SELECT_OF_LANE, values))
     else:
         values = {"provider": provider, "owners": list(counts), "counts": list(counts.values())}
+        values["most"] = max(counts.values())
         for row in connection.execute(_SELECT_OF_LANES, values):
             rows[row.caller].append(row)
     return {owner: iter(each) for owner, each in rows.items()}
