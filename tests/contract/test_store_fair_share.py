@@ -16,7 +16,7 @@ from qonduit.v1.job_pb2 import QueueReason
 from qonduit_server.lifecycle import SUCCEEDED
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import claim_selection, fair_share, job_rows, queue, queue_positions
+from qonduit_server.store.jobs import claim_selection, fair_share, job_list, queue, queue_positions
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import LEASE, claim, description, finished, submit, succeeded
 
@@ -237,7 +237,7 @@ def test_two_servers_claim_every_job_once(shared: tuple[Database, Database]) -> 
     assert len(ids) == len(set(ids)) == 1000
     assert all(len(tasks) > 100 for tasks in claimed.values())
     for caller in "abcde":
-        assert {job.state for job in job_rows.list_page(shared[0], caller, 1000).items} == {SUCCEEDED}
+        assert {job.state for job in job_list.list_page(shared[0], caller, 1000).items} == {SUCCEEDED}
 
 
 def test_a_claim_does_not_wait_for_a_lane_that_another_server_has_locked(shared: tuple[Database, Database]) -> None:
