@@ -264,6 +264,28 @@ def test_invalid_files_do_not_stop_the_import(small: Server, tmp_path: Path) -> 
     assert "Traceback" not in done.output
 
 
+def test_jobs_wait_for_their_time_and_expire(small: Server, turn: str) -> None:
+    inputs = ("--input", "theta=0.5", "--input", "phi=0", "--json")
+    for command in (("run", turn), ("sample", turn), ("estimate", turn, "--observable", "Z0", "--exact")):
+        done = call(
+            small, *command, *inputs, "--detach", "--priority", "-4", "--not-before", "1h", "--expires-at", "2999-01-31"
+        )
+        assert done.exit_code == 0, done.stderr
+        job = json.loads(done.stdout)["job"]
+        assert job["priority"] == -4
+        assert job["expires_at"].startswith("2999-01-3")
+        shown = call(small, "job", str(job["id"]))
+        assert "QUEUED" in shown.stdout
+        assert call(small, "cancel", str(job["id"])).exit_code == 0
+
+    expired = call(small, "run", turn, *inputs[:4], "--not-before", "1h", "--expires-at", "2020-01-01")
+    assert expired.exit_code != 0
+    assert "EXPIRED" in expired.output
+    misused = call(small, "run", turn, "--not-before", "soon")
+    assert misused.exit_code == 2
+    assert "expected a duration such as 30m, 12h or 7d" in misused.stderr
+
+
 def test_jobs_are_listed_cancelled_and_deleted_by_filter(small: Server, turn: str) -> None:
     def run(name: str, *labels: str) -> str:
         options = [each for label in labels for each in ("--label", label)]

@@ -29,6 +29,7 @@ from qonduit_client.primitives import Primitives
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
 from qonduit_client.retry import Retry
+from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.stored_programs import StoredPrograms
 from qonduit_client.translation import Translation
@@ -131,6 +132,7 @@ class Client(Primitives, StoredPrograms):
         parameter_values: ParameterValues | None = None,
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
+        schedule: Schedule | None = None,
     ) -> JobHandle:
         """Queue a job and return immediately. Once this method has returned, the job survives any crash.
 
@@ -156,6 +158,8 @@ class Client(Primitives, StoredPrograms):
             parameter_values: values of inputs at many points, as in `estimate`: one result for each program and point.
             stop_when: the standard error of the probability of each outcome at which the job ends early.
             labels: for your own use, by name.
+            schedule: when the job may start: "priority" (-10 to 10, among your own jobs), "not_before" and "expires_at"
+                (times with a zone).
 
         Raises:
             ProgramUnreadable: the language cannot be detected.
@@ -177,6 +181,7 @@ class Client(Primitives, StoredPrograms):
             parameter_values=parameter_values,
             stop_when=stop_when,
             labels=labels,
+            schedule=schedule,
             credential=credential,
             request_id=request_id,
         )
@@ -199,6 +204,7 @@ class Client(Primitives, StoredPrograms):
         parameter_values: ParameterValues | None = None,
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
+        schedule: Schedule | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -225,6 +231,7 @@ class Client(Primitives, StoredPrograms):
             parameter_values=parameter_values,
             stop_when=stop_when,
             labels=labels,
+            schedule=schedule,
             validate_only=True,
         )
         return self._transport.call(request)

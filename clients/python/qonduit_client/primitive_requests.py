@@ -17,6 +17,7 @@ from qonduit_client.observables import ObservableLike, QubitOrder, observables_o
 from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
+from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
 
 #: The shots of a job that sets neither shots nor a precision, and is not exact.
@@ -37,6 +38,7 @@ class JobOptions(TypedDict, total=False):
     noise_model: Noise | None
     stop_when: Stop | None
     labels: Mapping[str, str] | None
+    schedule: Schedule | None
     validate_only: bool
 
 

@@ -29,6 +29,7 @@ from qonduit_client.job_filters import MatchingJobs, with_labels
 from qonduit_client.message_table import device_name
 from qonduit_client.parameter_values import ParameterValues, sets_of
 from qonduit_client.program_messages import Program, enum_name, programs_of
+from qonduit_client.schedule import Schedule, set_schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop, noise_of, simulation_of, stop_of
 
 Response = TypeVar("Response", bound=Message)
@@ -130,6 +131,7 @@ def submit(
     parameter_values: ParameterValues | None = None,
     stop_when: Stop | None = None,
     labels: Mapping[str, str] | None = None,
+    schedule: Schedule | None = None,
     credential: str = "",
     request_id: str | None = None,
     validate_only: bool = False,
@@ -155,6 +157,8 @@ def submit(
         stop_when=None if stop_when is None else stop_of(stop_when),
         labels=labels,
     )
+    if schedule is not None:
+        set_schedule(job, schedule)
     request = jobs_rpc.CreateJobRequest(job=job, credential=credential, validate_only=validate_only)
     if isinstance(device, Device):
         request.job.executed_on_id = device.id

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qonduit.v1.estimator_pb2 import EstimatorOptions, Observable
@@ -89,3 +91,33 @@ def test_events_that_are_not_stored_reach_a_watcher_that_requests_them(peer: Pee
     found = list(job.events(partial_results=True, queue_updates=True))
     assert found[:2] == peer.unstored
     assert [event.sequence for event in found[2:]] == [1, 2, 3, 4, 5, 6], "each once, although others came before"
+
+
+def test_a_schedule_is_part_of_each_kind_of_job(peer: Peer, client: Client) -> None:
+    later = datetime(2030, 1, 31, 12, tzinfo=timezone(timedelta(hours=2)))
+    schedule = {"priority": np.int64(-3), "not_before": later, "expires_at": later + timedelta(hours=1)}
+    client.run(BELL, schedule=schedule)
+    client.submit_estimate(BELL, "Z0", schedule=schedule)
+    client.submit_sample(BELL, schedule=schedule)
+    assert len(peer.created) == 3
+    for request in peer.created:
+        assert request.job.priority == -3
+        assert request.job.not_before.ToJsonString() == "2030-01-31T10:00:00Z"
+        assert request.job.expires_at.ToJsonString() == "2030-01-31T11:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "error", "message"),
+    [
+        ({"priorty": 1}, ValueError, "fields are priority, not_before, expires_at, got 'priorty'"),
+        ({"priority": "high"}, TypeError, "str"),
+        ({"not_before": "2030-01-31"}, TypeError, "not_before must be a datetime, got '2030-01-31'"),
+        ({"expires_at": datetime(2030, 1, 31)}, ValueError, "expires_at must have a time zone"),
+    ],
+)
+def test_an_invalid_schedule_is_an_error_before_a_call(
+    peer: Peer, client: Client, schedule: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        client.run(BELL, schedule=schedule)
+    assert not peer.created

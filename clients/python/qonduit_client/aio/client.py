@@ -31,6 +31,7 @@ from qonduit_client.primitives import DEFAULT_DEVICE
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
 from qonduit_client.retry import Retry
+from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
 
@@ -115,6 +116,7 @@ class Client(Primitives, StoredPrograms):
         parameter_values: ParameterValues | None = None,
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
+        schedule: Schedule | None = None,
     ) -> JobHandle:
         """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
         request = requests.submit(
@@ -132,6 +134,7 @@ class Client(Primitives, StoredPrograms):
             parameter_values=parameter_values,
             stop_when=stop_when,
             labels=labels,
+            schedule=schedule,
             credential=credential,
             request_id=request_id,
         )
@@ -154,6 +157,7 @@ class Client(Primitives, StoredPrograms):
         parameter_values: ParameterValues | None = None,
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
+        schedule: Schedule | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -180,6 +184,7 @@ class Client(Primitives, StoredPrograms):
             parameter_values=parameter_values,
             stop_when=stop_when,
             labels=labels,
+            schedule=schedule,
             validate_only=True,
         )
         return await self._transport.call(request)

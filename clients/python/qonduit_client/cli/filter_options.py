@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from qonduit_client.cli.times import time_of
 from qonduit_client.job_filters import both, quoted
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGO: Final = re.compile(rf"([0-9]{{1,6}})([{''.join(_UNITS)}])")
 
 
 def filter_options(command: _Command) -> _Command:
@@ -88,14 +84,4 @@ def _labelled(labels: Sequence[str]) -> str:
 
 
 def _created_since(text: str) -> str:
-    try:
-        if ago := _AGO.fullmatch(text):
-            moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        else:
-            # Without a zone, a time is local.
-            moment = datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(
-            f"expected an age such as 30m, 12h or 7d, or a time such as 2026-01-31T12:00:00Z, got {text!r}"
-        ) from None
-    return f'created_at >= "{moment.isoformat()}"'
+    return f'created_at >= "{time_of(text, -1).isoformat()}"'

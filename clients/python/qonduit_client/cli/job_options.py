@@ -13,6 +13,7 @@ import click
 from qonduit_client.cli.completion import deployments, devices, languages, program_files
 from qonduit_client.cli.error_messages import did_you_mean
 from qonduit_client.cli.input_options import input_option, label_option
+from qonduit_client.cli.schedule_options import schedule_options
 from qonduit_client.cli.session import DEPLOYMENT_ID, SEED
 from qonduit_client.cli.sources import or_pipe, read_sources
 from qonduit_client.errors import NotFound, QonduitError
@@ -62,6 +63,7 @@ def job_options(command: _Command) -> _Command:
                 metavar="E",
                 help="End the job early at this standard error: of each observable, or of each outcome's probability.",
             ),
+            schedule_options,
             input_option,
         )
     ):

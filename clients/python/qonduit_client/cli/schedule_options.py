@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of a job's schedule: --priority, --not-before, --expires-at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from qonduit_client.cli.times import time_of
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_PRIORITY: Final = click.IntRange(-10, 10)
+
+
+def schedule_options(command: _Command) -> _Command:
+    """Add the options; the command receives them as `schedule`, None without any."""
+    for option in reversed(
+        (
+            click.option(
+                "--priority",
+                type=_PRIORITY,
+                metavar="N",
+                expose_value=False,
+                callback=_set("priority", lambda value: value),
+                help="Order among your own jobs, from -10 to 10; higher ones start first. [default: 0]",
+            ),
+            click.option(
+                "--not-before",
+                metavar="TIME",
+                expose_value=False,
+                callback=_set("not_before", lambda text: time_of(text, 1)),
+                help="Do not start before this time (2026-01-31T12:00:00Z), or for this long (30m, 12h, 7d).",
+            ),
+            click.option(
+                "--expires-at",
+                metavar="TIME",
+                expose_value=False,
+                callback=_set("expires_at", lambda text: time_of(text, 1)),
+                help="Fail if the job still waits at this time, or after this long.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def chosen_schedule() -> dict[str, Any] | None:
+    """Return the schedule by the options of the running command; None without any."""
+    return click.get_current_context().meta.get(__name__)
+
+
+def _set(field: str, read: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return the callback of an option that sets a field of the schedule."""
+
+    def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+        if value is not None:
+            try:
+                context.meta.setdefault(__name__, {})[field] = read(value)
+            except ValueError as error:
+                raise click.BadParameter(str(error), context, option) from None
+
+    return keep
