@@ -109,7 +109,7 @@ def test_a_schedule_is_part_of_each_kind_of_job(peer: Peer, client: Client) -> N
 @pytest.mark.parametrize(
     ("schedule", "error", "message"),
     [
-        ({"priorty": 1}, ValueError, "fields are priority, not_before, expires_at, got 'priorty'"),
+        ({"shots": 1}, ValueError, "fields are priority, not_before, expires_at, got 'shots'"),
         ({"priority": "high"}, TypeError, "str"),
         ({"not_before": "2030-01-31"}, TypeError, "not_before must be a datetime, got '2030-01-31'"),
         ({"expires_at": datetime(2030, 1, 31)}, ValueError, "expires_at must have a time zone"),
