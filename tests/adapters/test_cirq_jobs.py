@@ -163,9 +163,9 @@ def test_wrong_labels_are_refused(sampler: QonduitSampler, labels: dict[str, str
 def test_a_job_waits_is_cancelled_and_fails(sampler: QonduitSampler) -> None:
     qubits = cirq.LineQubit.range(22)
     slow = cirq.Circuit(cirq.testing.random_circuit(qubits, 60, 1.0, random_state=3), cirq.measure(*qubits))
-    jobs = [sampler.submit(slow) for _ in range(6)]
+    jobs = [sampler.submit(slow) for _ in range(8)]
     try:
-        assert int(sampler.job(jobs[-1].id()).queue_position() or 0) >= 1
+        assert max(sampler.job(job.id()).queue_position() or 0 for job in jobs) >= 1
         with pytest.raises(TimedOut):
             jobs[-1].results(timeout=0)
     finally:

@@ -45,9 +45,10 @@ def finish(db: Database, change: Change, filter: str, **options: object) -> tupl
 
 def test_queued_and_running_jobs_are_cancelled(db: Database) -> None:
     ended, running, queued, other = (submit(db, labels={"sweep": "1"}) for _ in range(4))
-    plain, foreign = submit(db), submit(db, caller="bob", labels={"sweep": "1"})
+    plain = submit(db)
     succeed(db, claim(db, capacity=1))
     claim(db, capacity=1)
+    foreign = submit(db, caller="bob", labels={"sweep": "1"})
     before = states(db)
     preview = cancel_matching(db, CALLER, "label.sweep = 1", validate_only=True)
     assert (preview.count, preview.job_ids, preview.next_page_token) == (3, [other.id, queued.id, running.id], "")
@@ -84,8 +85,8 @@ def test_a_job_that_was_claimed_meanwhile_is_not_cancelled_as_a_queued_one(
 def test_ended_jobs_are_deleted(db: Database) -> None:
     first, second = submit(db, name="a", labels={"x": "y"}), submit(db, name="b", labels={"x": "y"})
     queued = submit(db, name="a")
-    foreign = submit(db, caller="bob", name="a")
     succeed(db, claim(db, capacity=2))
+    foreign = submit(db, caller="bob", name="a")
     job_rows.cancel(db, "bob", foreign.id)
     preview = delete_matching(db, CALLER, "name = a", validate_only=True)
     assert (preview.count, preview.job_ids) == (1, [first.id])

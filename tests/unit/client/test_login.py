@@ -29,6 +29,7 @@ from qonduit_client.login.stored_login import Login, LoginFile
 from qonduit_client.named_servers import NamedServer, OidcClient
 from qonduit_client.retry import Retry
 from tests.both_clients import Connect
+from tests.interruptible import INTERRUPTIBLE
 from tests.oidc_provider import CLIENT_ID, OidcProvider, serving_oidc
 from tests.unit.client.peer import JOB, Peer, Refusal
 from tests.unit.client.test_tls import certificate
@@ -490,7 +491,7 @@ def test_commands_without_a_login(oidc: OidcProvider, peer: Peer) -> None:
 def test_an_interrupted_login_stores_nothing(oidc: OidcProvider, folder: Path) -> None:
     configured(oidc, "127.0.0.1:1")
     process = subprocess.Popen(
-        [sys.executable, "-m", "qonduit_client.cli", "login", "lab"],
+        [*INTERRUPTIBLE, sys.executable, "-m", "qonduit_client.cli", "login", "lab"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
