@@ -15,6 +15,8 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
+from qonduit.v1.system_service_pb2 import ListWorkersRequest
+from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from tests.e2e.faults.submitting import CANCELLED, FAILED, RUNNING, SUCCEEDED, watch
 from tests.server_process import Server
 
@@ -96,6 +98,13 @@ def busiest_worker(server: Server) -> int:
     """Return the process that used most CPU among the server's descendants, fork servers excluded."""
     workers = [pid for forkserver in children(server.process.pid) for pid in children(forkserver)]
     return max(workers, key=_cpu_of)
+
+
+def worker_of(server: Server, job_id: int) -> int:
+    """Return the process that runs a job."""
+    with grpc.insecure_channel(server.target) as channel:
+        workers = SystemServiceStub(channel).ListWorkers(ListWorkersRequest(), timeout=100).workers
+    return int(next(worker.pid for worker in workers if worker.job_id == job_id))
 
 
 def children(pid: int) -> list[int]:

@@ -20,7 +20,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from qonduit.v1.sweep_pb2 import ParameterSets
-from tests.e2e.faults.checking import busiest_worker
+from tests.e2e.faults.checking import worker_of
 from tests.e2e.faults.submitting import SUCCEEDED, submit, wait_for, watch
 from tests.server_process import serving
 
@@ -106,7 +106,7 @@ def test_a_killed_sweep_continues_with_the_results_of_an_undisturbed_one(tmp_pat
         # The worker dies, with points stored and others done; then the server does.
         job_id = submit(first.target, sweep())
         seen = wait_for(first.target, job_id, some_points)
-        os.kill(busiest_worker(first), signal.SIGKILL)
+        os.kill(worker_of(first, job_id), signal.SIGKILL)
         wait_for(first.target, job_id, lambda event: some_points(event) and event.sequence > seen[-1].sequence + 2)
         first.process.kill()
         first.process.wait()
