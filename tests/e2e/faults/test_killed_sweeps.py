@@ -24,7 +24,7 @@ from tests.e2e.faults.checking import worker_of
 from tests.e2e.faults.submitting import SUCCEEDED, submit, wait_for, watch
 from tests.server_process import serving
 
-POINTS = 2000
+POINTS = 8000
 #: Its circuits are built gate by gate, so that the sweep takes a second or more.
 DEVICE = "GOOGLE/cirq_simulator"
 TURN = """OPENQASM 3.0;
