@@ -326,9 +326,9 @@ def test_jobs_are_listed_cancelled_and_deleted_by_filter(small: Server, turn: st
         (["delete"], "pass either job ids"),
         (["cancel", "1", "--filter", "*"], "pass either job ids"),
         (["delete", "1", "--dry-run"], "--dry-run needs a filter"),
-        (["jobs", "--since", "yesterday"], "expected an age such as 30m"),
-        (["jobs", "--since", "9999999999d"], "expected an age such as 30m"),
-        (["jobs", "--since", "999999w"], "expected an age such as 30m"),
+        (["jobs", "--since", "yesterday"], "expected a duration such as 30m"),
+        (["jobs", "--since", "9999999999d"], "expected a duration such as 30m"),
+        (["jobs", "--since", "999999w"], "expected a duration such as 30m"),
         (["jobs", "--label", "=x"], "expected NAME or NAME=VALUE"),
     ],
 )
