@@ -12,7 +12,7 @@ from qonduit_client.cli.times import time_of
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_PRIORITY: Final = click.IntRange(-10, 10)
+_HIGHEST_PRIORITY: Final = 10
 
 
 def schedule_options(command: _Command) -> _Command:
@@ -21,10 +21,10 @@ def schedule_options(command: _Command) -> _Command:
         (
             click.option(
                 "--priority",
-                type=_PRIORITY,
+                type=int,
                 metavar="N",
                 expose_value=False,
-                callback=_set("priority", lambda value: value),
+                callback=_set("priority", _priority),
                 help="Order among your own jobs, from -10 to 10; higher ones start first. [default: 0]",
             ),
             click.option(
@@ -50,6 +50,12 @@ def schedule_options(command: _Command) -> _Command:
 def chosen_schedule() -> dict[str, Any] | None:
     """Return the schedule by the options of the running command; None without any."""
     return click.get_current_context().meta.get(__name__)
+
+
+def _priority(value: int) -> int:
+    if abs(value) > _HIGHEST_PRIORITY:
+        raise ValueError(f"a priority is an integer from -{_HIGHEST_PRIORITY} to {_HIGHEST_PRIORITY}, got {value}")
+    return value
 
 
 def _set(field: str, read: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], None]:
