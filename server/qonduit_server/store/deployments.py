@@ -21,7 +21,16 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, filter_terms, number_field, text_field, time_field
 from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.labels import DEPLOYMENT_LABELS
-from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of
+from qonduit_server.store.list_scan import (
+    Order,
+    Row,
+    Scan,
+    ScannedList,
+    caller_path,
+    label_path,
+    page_of,
+    present_order,
+)
 from qonduit_server.store.ownership import Owned, Scope
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import deployment_labels, deployments, jobs, programs
@@ -90,37 +99,13 @@ _FIELDS: Final[Mapping[str, Field]] = {
     "deployed_at": time_field(deployments.c.deployed_at),
 }
 _BY_ID: Final = (
-    Path(
-        (deployment_labels.c.deployment_id,),
-        lambda caller, label: (
-            deployment_labels.c.caller == caller,
-            deployment_labels.c.key == label[0],
-            deployment_labels.c.value == label[1],
-        ),
-        equal="label.",
-    ),
-    Path(
-        (deployments.c.id,),
-        lambda caller, name: (deployments.c.caller == caller, deployments.c.name == name),
-        equal="name",
-    ),
-    Path((deployments.c.id,), lambda caller, value: (deployments.c.caller == caller,)),
+    label_path(deployment_labels.c.deployment_id),
+    caller_path(deployments.c.id, by=deployments.c.name),
+    caller_path(deployments.c.id),
 )
 _DEPLOYMENTS: Final = ScannedList(
     deployments.c.id,
-    {
-        "id": Order(_BY_ID),
-        "name": Order(
-            [
-                Path(
-                    (deployments.c.name, deployments.c.id),
-                    lambda caller, value: (deployments.c.caller == caller, deployments.c.name.is_not(None)),
-                )
-            ],
-            present=deployments.c.name,
-            after=_BY_ID,
-        ),
-    },
+    {"id": Order(_BY_ID), "name": present_order(deployments.c.name, deployments.c.id, after=_BY_ID)},
 )
 
 

@@ -70,6 +70,38 @@ class Order:
     after: Sequence[Path] = ()
 
 
+def caller_path(*order: Column[Any], by: Column[Any] | None = None) -> Path:
+    """Return the path of an index that begins with the caller, or with the caller and another column."""
+    caller_column = order[-1].table.c.caller
+    if by is None:
+        return Path(order, lambda caller, value: (caller_column == caller,))
+    return Path(
+        order, lambda caller, value: (caller_column == caller, by == literal(value, by.type)), equal=str(by.name)
+    )
+
+
+def label_path(*order: Column[Any]) -> Path:
+    """Return the path of an index of labels that begins with the caller, the key and the value."""
+    labels = order[-1].table.c
+    return Path(
+        order,
+        lambda caller, label: (labels.caller == caller, labels.key == label[0], labels.value == label[1]),
+        equal="label.",
+    )
+
+
+def present_order(*columns: Column[Any], after: Sequence[Path]) -> Order:
+    """Return the order by an index that begins with the caller and a column that may be NULL.
+
+    Args:
+        columns: of the index, after the caller.
+        after: the paths for the rows where the first column is NULL.
+    """
+    first, caller_column = columns[0], columns[-1].table.c.caller
+    path = Path(columns, lambda caller, value: (caller_column == caller, first.is_not(None)))
+    return Order([path], present=first, after=after)
+
+
 @dataclass(frozen=True)
 class ScannedList:
     """A large list.

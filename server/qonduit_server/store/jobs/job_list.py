@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Column, ColumnElement, case, literal
+from sqlalchemy import ColumnElement, case, literal
 
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit_server.store import catalogue
@@ -26,7 +26,17 @@ from qonduit_server.store.filter_conditions import (
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
 from qonduit_server.store.labels import JOB_LABELS
-from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of
+from qonduit_server.store.list_scan import (
+    Order,
+    Path,
+    Row,
+    Scan,
+    ScannedList,
+    caller_path,
+    label_path,
+    page_of,
+    present_order,
+)
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import job_labels, jobs
 
@@ -46,15 +56,6 @@ _FIELDS: Final[Mapping[str, Field]] = {
 }
 
 
-def _path(*order: Column[Any], by: Column[Any] | None = None) -> Path:
-    """Return the path of an index of jobs that begins with the caller, or with the caller and another column."""
-    if by is None:
-        return Path(order, lambda caller, value: (jobs.c.caller == caller,))
-    return Path(
-        order, lambda caller, value: (jobs.c.caller == caller, by == literal(value, by.type)), equal=str(by.name)
-    )
-
-
 def _owned(caller: str) -> Sequence[ColumnElement[bool]]:
     """Return the condition on the caller for rows that another condition finds."""
     # No index serves an expression. Databases would prefer an index on the caller to the few rows found.
@@ -70,45 +71,19 @@ _BY_CREATION: Final = (
         equal="id",
         rest=_owned,
     ),
-    _path(*_CREATED, by=jobs.c.deployment_id),
-    _path(*_CREATED, by=jobs.c.name),
-    Path(
-        (job_labels.c.created_at, job_labels.c.job_id),
-        lambda caller, label: (
-            job_labels.c.caller == caller,
-            job_labels.c.key == label[0],
-            job_labels.c.value == label[1],
-        ),
-        equal="label.",
-    ),
-    _path(*_CREATED, by=jobs.c.device_id),
-    _path(*_CREATED, by=jobs.c.state),
-    _path(*_CREATED),
+    caller_path(*_CREATED, by=jobs.c.deployment_id),
+    caller_path(*_CREATED, by=jobs.c.name),
+    label_path(job_labels.c.created_at, job_labels.c.job_id),
+    caller_path(*_CREATED, by=jobs.c.device_id),
+    caller_path(*_CREATED, by=jobs.c.state),
+    caller_path(*_CREATED),
 )
 _JOBS: Final = ScannedList(
     jobs.c.id,
     {
         "created_at": Order(_BY_CREATION),
-        "finished_at": Order(
-            [
-                Path(
-                    (jobs.c.finished_at, jobs.c.id),
-                    lambda caller, value: (jobs.c.caller == caller, jobs.c.finished_at.is_not(None)),
-                )
-            ],
-            present=jobs.c.finished_at,
-            after=_BY_CREATION,
-        ),
-        "name": Order(
-            [
-                Path(
-                    (jobs.c.name, jobs.c.created_at, jobs.c.id),
-                    lambda caller, value: (jobs.c.caller == caller, jobs.c.name.is_not(None)),
-                )
-            ],
-            present=jobs.c.name,
-            after=_BY_CREATION,
-        ),
+        "finished_at": present_order(jobs.c.finished_at, jobs.c.id, after=_BY_CREATION),
+        "name": present_order(jobs.c.name, *_CREATED, after=_BY_CREATION),
         # The condition makes databases read the index, not the table.
         "id": Order([Path((jobs.c.id,), lambda caller, value: (jobs.c.id > 0,), rest=_owned)]),
     },
