@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam, func, select, true
+from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam, exists, func, select, true
 
 from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owner, order, windows
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
@@ -41,6 +41,9 @@ _OF_PROVIDER: Final = and_(
     jobs.c.not_before == 0,
     jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
 )
+_SELECT_WAITING: Final = select(providers.c.name).where(
+    exists().where(IS_QUEUED, jobs.c.not_before == 0, jobs.c.provider_id == providers.c.id)
+)
 _SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.id)
 _SELECT_OF_LANE: Final = _SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count"))
 _WANTED: Final = (
@@ -58,6 +61,11 @@ _FIRST: Final = (
 )
 _OF_WANTED: Final = select(*_FIRST.c).limit(_WANTED.c.count).lateral("queue")
 _SELECT_OF_LANES: Final = select(*_OF_WANTED.c).select_from(_WANTED.join(_OF_WANTED, true()))
+
+
+def waiting_providers(connection: Connection) -> set[str]:
+    """Return the names of the providers that have jobs to claim."""
+    return set(connection.execute(_SELECT_WAITING).scalars())
 
 
 def claim_jobs(unit: UnitOfWork, share: FairShare, wanted: Claim, provider: str, found: Claimed) -> None:

@@ -20,7 +20,7 @@ from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs
+from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs, waiting_providers
 from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
@@ -239,9 +239,10 @@ def _claim(transaction: Transaction, claims: Sequence[Claim]) -> list[_ClaimResu
         owed[lane] = owed.get(lane, Owed()).plus(each)
     share = FairShare(transaction.connection, owed, claims[0].running)
     claimed = [Claimed([], [], {}) for _ in claims]
+    waiting = waiting_providers(transaction.connection)
     for wanted, found in zip(claims, claimed, strict=True):
         for provider, capacity in wanted.capacity.items():
-            if capacity > 0:
+            if capacity > 0 and provider in waiting:
                 claim_jobs(unit, share, wanted, provider, found)
     tasks = _tasks(transaction, unit, [found.jobs for found in claimed])
     unwritten = share.flush()
