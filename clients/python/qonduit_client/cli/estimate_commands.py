@@ -11,7 +11,6 @@ import click
 from qonduit_client.cli.job_options import job_options, programs_and_name, suggesting_devices
 from qonduit_client.cli.result_output import ResultOptions, add_result_options
 from qonduit_client.cli.run import follow_new, show_checked
-from qonduit_client.cli.schedule_options import chosen_schedule
 from qonduit_client.cli.session import SHOTS, session, shared_options
 from qonduit_client.cli.simulation_flags import estimator_simulation_flags, simulation_flags, take_simulation
 from qonduit_client.cli.sweep import numeric_values, sweep_option
@@ -71,7 +70,6 @@ def estimate(
     """
     here = session()
     take_simulation(options)
-    options["schedule"] = chosen_schedule()
     sources, programs, options["name"] = programs_and_name("estimate", sources, deployment, options["name"])
     options["parameter_values"] = numeric_values(sweep, options["inputs"])
     with here.client() as client, suggesting_devices(client, options["device"]):
@@ -117,7 +115,6 @@ def sample(
     """Sample the outcomes of programs, and show their probabilities."""
     here = session()
     take_simulation(options)
-    options["schedule"] = chosen_schedule()
     sources, programs, options["name"] = programs_and_name("sample", sources, deployment, options["name"])
     options["parameter_values"] = numeric_values(sweep, options["inputs"])
     with here.client() as client, suggesting_devices(client, options["device"]):

@@ -14,7 +14,6 @@ from qonduit_client.cli.error_messages import INTERRUPTED, OK
 from qonduit_client.cli.job_options import job_options, programs_and_name, suggesting_devices
 from qonduit_client.cli.output import Column, size, write_rows
 from qonduit_client.cli.result_output import ResultOptions, add_result_options
-from qonduit_client.cli.schedule_options import chosen_schedule
 from qonduit_client.cli.session import JOB_ID, SHOTS, Session, session, shared_options
 from qonduit_client.cli.simulation_flags import simulation_flags, take_simulation
 from qonduit_client.cli.sweep import run_sweep, sweep_option
@@ -65,7 +64,6 @@ def run(
     """
     here = session()
     take_simulation(options)
-    options["schedule"] = chosen_schedule()
     sources, programs, options["name"] = programs_and_name("run", sources, deployment, options["name"])
     result_options = ResultOptions(sort, top, bits)
     with here.client() as client, suggesting_devices(client, options["device"]):

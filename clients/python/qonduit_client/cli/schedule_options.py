@@ -16,7 +16,7 @@ _HIGHEST_PRIORITY: Final = 10
 
 
 def schedule_options(command: _Command) -> _Command:
-    """Add the options; the command receives them as `schedule`, None without any."""
+    """Add the options; the command receives those that are set as `schedule`, and no argument without any."""
     for option in reversed(
         (
             click.option(
@@ -47,11 +47,6 @@ def schedule_options(command: _Command) -> _Command:
     return command
 
 
-def chosen_schedule() -> dict[str, Any] | None:
-    """Return the schedule by the options of the running command; None without any."""
-    return click.get_current_context().meta.get(__name__)
-
-
 def _priority(value: int) -> int:
     if abs(value) > _HIGHEST_PRIORITY:
         raise ValueError(f"a priority is an integer from -{_HIGHEST_PRIORITY} to {_HIGHEST_PRIORITY}, got {value}")
@@ -64,7 +59,7 @@ def _set(field: str, read: Callable[[Any], Any]) -> Callable[[click.Context, cli
     def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
         if value is not None:
             try:
-                context.meta.setdefault(__name__, {})[field] = read(value)
+                context.params.setdefault("schedule", {})[field] = read(value)
             except ValueError as error:
                 raise click.BadParameter(str(error), context, option) from None
 
