@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from qonduit_server.errors import StartError, Unauthenticated
 from qonduit_server.rpc.auth import static_tokens, token_file
 from qonduit_server.rpc.auth.authenticator import sha256_of
+from qonduit_server.rpc.auth.file_stamp import stamp_of
 from qonduit_server.rpc.auth.principal import Principal, Role
 from qonduit_server.rpc.auth.static_tokens import StaticTokens, TokenRegistry
 from qonduit_server.token_commands import token as token_command
@@ -204,8 +205,7 @@ def test_calls_look_at_the_file_a_bounded_number_of_times(file: Path, monkeypatc
     token, _ = token_file.create(file, "anna", Role.USER, HOUR)
     tokens = StaticTokens(TokenRegistry(file))
     looks: list[int] = []
-    status = tokens._registry._status
-    monkeypatch.setattr(tokens._registry, "_status", lambda: (looks.append(1), status())[1])
+    monkeypatch.setattr(static_tokens, "stamp_of", lambda path: (looks.append(1), stamp_of(path))[1])
     for _ in range(100):
         principal(tokens, token)
         tokens.reject_early("qdt_x", sha256_of("qdt_x"))

@@ -7,17 +7,16 @@ import ssl
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import grpc
 import structlog
 
 from qonduit_server.errors import StartError, Unauthenticated
+from qonduit_server.rpc.auth.file_stamp import Stamp, stamp_of
 from qonduit_server.rpc.auth.principal import Principal, Role, is_name, with_lower_roles
 
 _log = structlog.get_logger("qonduit.tls")
-#: Modification time in nanoseconds, size and inode of each file; None for one that cannot be read.
-_Stamp: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 #: The properties of a client certificate that name its principal, in order of preference.
 _SPIFFE_ID: Final = "peer_spiffe_id"
 _ALTERNATIVE_NAMES: Final = "x509_subject_alternative_name"
@@ -69,8 +68,8 @@ class Certificates:
         _log.info("certificates reloaded", certificate=str(self._paths[0]))
         return loaded
 
-    def _stamps(self) -> _Stamp:
-        return tuple(_stamp_of(path) for path in self._paths)
+    def _stamps(self) -> tuple[Stamp, ...]:
+        return tuple(stamp_of(path) for path in self._paths)
 
     def _load(self) -> grpc.ServerCertificateConfiguration:
         chain, key, *client_ca = (_read(path) for path in self._paths)
@@ -110,14 +109,6 @@ class CertificateRoles:
             "name of 1 to 128 visible ASCII characters",
             reason="AUTHENTICATION_REQUIRED",
         )
-
-
-def _stamp_of(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(path: Path) -> bytes:

@@ -13,6 +13,7 @@ import structlog
 
 from qonduit_server.errors import StartError, Unauthenticated
 from qonduit_server.rpc.auth import token_file
+from qonduit_server.rpc.auth.file_stamp import stamp_of
 from qonduit_server.rpc.auth.principal import Principal
 from qonduit_server.rpc.auth.token_file import TokenIndex, TokenTable
 
@@ -39,7 +40,7 @@ class TokenRegistry:
         self._path = path
         self._lock = threading.Lock()
         self._next_check = 0.0
-        self._stamp = self._status()
+        self._stamp = stamp_of(self._path)
         self._table = token_file.read(path)
         self._index = TokenIndex(self._table)
 
@@ -53,23 +54,16 @@ class TokenRegistry:
         self._refresh()
         return self._index
 
-    def _status(self) -> tuple[int, int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
     def _refresh(self) -> None:
         now = time.monotonic()
         if now < self._next_check:
             return
         self._next_check = now + CHECK_SECONDS
-        if self._status() == self._stamp:
+        if stamp_of(self._path) == self._stamp:
             return
         with self._lock:
             # Taken before the read: a change during the read has another status, and is read by the next call.
-            if (stamp := self._status()) == self._stamp:
+            if (stamp := stamp_of(self._path)) == self._stamp:
                 return
             try:
                 table = token_file.read(self._path)
