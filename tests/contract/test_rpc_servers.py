@@ -16,9 +16,11 @@ import grpc
 import pytest
 
 from qonduit.v1 import job_service_pb2 as job_service
+from qonduit.v1.event_pb2 import JobEvent, PartialResult
 from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.result_pb2 import CountsAndProbabilities, Result
 from qonduit_server.rpc import job_watches
-from qonduit_server.store import event_log
+from qonduit_server.store import event_log, shared_partials
 from qonduit_server.store.notification_bus import Notification
 from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, programs, rpc_fixture, sequences
 from tests.postgresql import PostgresqlServer
@@ -51,6 +53,96 @@ def test_an_event_at_one_server_reaches_a_watcher_at_the_other(rpcs: tuple[RpcFi
     there.finish(job_id)
     assert [response.event for response in stream] == [response.event for response in other]
     assert stream.code() is other.code() is grpc.StatusCode.OK
+
+
+def test_the_place_in_the_queue_reaches_a_watcher_at_the_other(rpcs: tuple[RpcFixture, RpcFixture]) -> None:
+    here, there = rpcs
+    first = next(there.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
+    stream = here.jobs.RunJob(bell(queue_updates=True), timeout=WAIT)
+    job_id = next(stream).event.job_id
+    assert next(stream).event.queue_change.queue.position == 1
+    there.jobs.CancelJob(job_service.CancelJobRequest(id=first), timeout=WAIT)
+    assert next(stream).event.queue_change.queue.position == 0
+    there.run(job_id)
+
+
+@pytest.mark.parametrize("outcomes", [1, 12_000])
+def test_partial_results_reach_watchers_at_the_other_server(rpcs: tuple[RpcFixture, RpcFixture], outcomes: int) -> None:
+    """The smaller event takes one payload of NOTIFY, the larger one more than 40."""
+    here, there = rpcs
+    stream, job_id, number = partial_stream(here, there)
+    plain = watching(here, job_id, number)
+    assert next(plain).event.WhichOneof("event") == "heartbeat"
+    large = partial(job_id, shots=8, outcomes=outcomes)
+    there.db.publish_partial_result(job_id, large)
+    event = next(stream).event
+    assert (event.sequence, event.partial_result.last_sequence) == (0, number)
+    assert event.partial_result.results == JobEvent.FromString(large).partial_result.results
+    there.finish(job_id)
+    assert "partial_result" not in [response.event.WhichOneof("event") for response in plain]
+    assert "state_change" in [response.event.WhichOneof("event") for response in stream]
+
+
+def test_partial_results_of_jobs_that_no_server_requested_are_not_sent(
+    rpcs: tuple[RpcFixture, RpcFixture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = rpcs
+    job_id = next(here.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
+    there.claim()
+    monkeypatch.setattr(there.db._writer, "submit", None)
+    there.db.publish_partial_result(job_id, partial(job_id, shots=1))
+    monkeypatch.undo()
+    there.finish(job_id)
+
+
+def test_a_request_for_partial_results_is_repeated_and_expires(
+    rpcs: tuple[RpcFixture, RpcFixture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = rpcs
+    stream, job_id, _ = partial_stream(here, there)
+    sharing = there.db._partials
+    assert sharing is not None
+    clock = sharing._clock
+    monkeypatch.setattr(sharing, "_clock", lambda: clock() + shared_partials.VALID_SECONDS + 1)
+    assert not sharing._servers(job_id)
+    requested = threading.Event()
+    add = sharing._add_requests
+
+    def heard(server: str, job_ids: list[int]) -> None:
+        add(server, job_ids)
+        if job_id in job_ids:
+            requested.set()
+
+    monkeypatch.setattr(sharing, "_add_requests", heard)
+    assert requested.wait(WAIT)
+    there.db.publish_partial_result(job_id, partial(job_id, shots=3))
+    assert next(stream).event.partial_result.results[0].shots == 3
+    there.finish(job_id)
+
+
+def partial(job_id: int, shots: int, outcomes: int = 1) -> bytes:
+    counts = CountsAndProbabilities(counts={f"0x{key:x}": 1 for key in range(outcomes)})
+    message = PartialResult(results=[Result(shots=shots, counts_and_probabilities=counts)])
+    return JobEvent(job_id=job_id, partial_result=message).SerializeToString()
+
+
+def partial_stream(here: RpcFixture, there: RpcFixture) -> tuple[Any, int, int]:
+    """Open a stream with partial results at a server; return it with its job, which the other server claimed.
+
+    The first partial result has arrived: the other server knows of the stream. Returns the last event's number too.
+    """
+    stream = here.jobs.RunJob(bell(partial_results=True), timeout=WAIT)
+    job_id = next(stream).event.job_id
+    there.claim()
+    last = next(stream).event.sequence
+    sharing = there.db._partials
+    assert sharing is not None
+    while not sharing._servers(job_id):
+        here.db.request_partial_results([job_id])
+        # Notifications arrive in commit order: the request has arrived once a later event has.
+        there.log(job_id, "working")
+        last = next(stream).event.sequence
+    return stream, job_id, last
 
 
 def test_a_stream_broken_at_one_server_resumes_at_the_other(rpcs: tuple[RpcFixture, RpcFixture]) -> None:

@@ -18,7 +18,6 @@ from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit_server.rpc import queue_places
 from qonduit_server.store.jobs import queue
-from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.results import result_rows
 from tests.contract.rpc_fixture import OWNER, WAIT, RpcFixture, bell, rpc_fixture
 
@@ -48,7 +47,7 @@ def partial(rpc: RpcFixture, job_id: int, shots: int) -> None:
     """Deliver a partial result as the dispatcher does."""
     message = PartialResult(index=0, results=[Result(shots=shots)])
     event = JobEvent(job_id=job_id, partial_result=message)
-    rpc.db.notifications.deliver(Notification(partial={job_id: event.SerializeToString()}))
+    rpc.db.publish_partial_result(job_id, event.SerializeToString())
 
 
 def next_place(stream: Any, last: int) -> int:

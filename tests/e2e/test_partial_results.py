@@ -21,6 +21,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from qonduit.v1.sweep_pb2 import ParameterSets
+from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
 
 #: Mid-circuit measurements with noise: shots run one by one, for minutes.
@@ -50,6 +51,10 @@ class Calls:
             partial_results=True,
         )
         return self.jobs.RunJob(request, timeout=LIMIT)
+
+    def watch(self, job_id: int) -> Any:
+        """Watch a job; return its stream with partial results."""
+        return self.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id, partial_results=True), timeout=LIMIT)
 
     def cancel(self, job_id: int, stream: Any) -> tuple[Job, list[Result]]:
         """Cancel a job; return it as it ended, and its results."""
@@ -99,6 +104,32 @@ def test_counts_grow_and_a_cancelled_job_keeps_them(server: Calls) -> None:
     assert shots[2] <= kept.shots < 10_000_000
     assert sum(kept.counts_and_probabilities.counts.values()) == kept.shots
     assert list(job.program_runs[0].result_ids) == [kept.id]
+
+
+@pytest.mark.timeout(240)
+def test_partial_results_reach_watchers_at_every_server_of_a_database(
+    postgresql: PostgresqlServer, postgresql_template: str
+) -> None:
+    name = postgresql.new_database(postgresql_template)
+    url = postgresql.url(name)
+    with (
+        serving(url, providers="IBM", preload="IBM") as first,
+        serving(url, providers="IBM", preload="IBM") as second,
+        grpc.insecure_channel(first.target) as here,
+        grpc.insecure_channel(second.target) as there,
+    ):
+        turn = Job()
+        turn.inputs["a"] = 1.0
+        stream = Calls(here).run(shots=10_000_000, inputs=turn.inputs)
+        # One of the two servers runs the job.
+        job_id, found = partial(stream, 2)
+        _, elsewhere = partial(Calls(there).watch(job_id), 2)
+        for each in (found, elsewhere):
+            shots = [event.results[0].shots for event in each]
+            assert 0 < shots[0] < shots[1]
+        job, _ = Calls(there).cancel(job_id, stream)
+        assert job.state == JobState.JOB_STATE_CANCELLED
+    postgresql.drop_database(name)
 
 
 @pytest.mark.timeout(240)

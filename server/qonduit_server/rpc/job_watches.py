@@ -16,13 +16,13 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeVar
 
 from qonduit.v1.job_pb2 import QueuePlace
 from qonduit_server.errors import CallError, InvalidArgument, NotFound, Unavailable
 from qonduit_server.rpc.error_status import outcome
-from qonduit_server.rpc.queue_places import QueuePlaces, queue_change
+from qonduit_server.rpc.queue_places import QueuePlaces
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.watch import (
     STORED_EVENTS,
@@ -38,6 +38,8 @@ from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import Notification, StoredEvent
 from qonduit_server.store.results import result_rows
+
+V = TypeVar("V")
 
 #: The default time without events before a heartbeat, in seconds.
 DEFAULT_HEARTBEAT: Final = 20.0
@@ -130,6 +132,8 @@ class JobWatches:
             self._forget(number, watch)
         if wants.queue_updates:
             self._places.request()
+        if wants.partial_results:
+            self._db.request_partial_results([job_id])
 
     def drain(self) -> None:
         """End every stream with UNAVAILABLE and open no new ones."""
@@ -154,7 +158,7 @@ class JobWatches:
 
     def _on_notification(self, notification: Notification) -> None:
         if notification.partial:
-            self._add_partial(notification.partial)
+            self._offer(notification.partial, Watch.accept_partial)
         if not (notification.jobs or notification.all_jobs):
             return
         with self._lock:
@@ -167,33 +171,20 @@ class JobWatches:
                 for job_id in self._of_job.keys() & notification.jobs:
                     self._mark_ready(self._of_job[job_id].values())
 
-    def _add_partial(self, partial: Mapping[int, bytes]) -> None:
-        """Keep partial results for the watches that requested them; a slow one receives the newest only."""
+    def _offer(self, found: Mapping[int, V], accept: Callable[[Watch, V], bool]) -> None:
+        """Offer a value that is not stored to the watches of each job; those that accept it become ready."""
         with self._lock:
-            for job_id, payload in partial.items():
-                watches = [
-                    watch for watch in self._of_job.get(job_id, _NO_WATCHES).values() if watch.wants.partial_results
-                ]
-                for watch in watches:
-                    watch.partial = payload
-                self._mark_ready(watches)
+            for job_id, value in found.items():
+                self._mark_ready(
+                    [watch for watch in self._of_job.get(job_id, _NO_WATCHES).values() if accept(watch, value)]
+                )
+
+    def _add_places(self, places: Mapping[int, QueuePlace]) -> None:
+        self._offer(places, Watch.accept_place)
 
     def _jobs_with_places(self) -> set[int]:
         with self._lock:
             return {watch.job_id for watch in self._watches.values() if watch.wants.queue_updates}
-
-    def _add_places(self, places: Mapping[int, QueuePlace]) -> None:
-        """Keep the places of jobs for the watches that requested them and know another one."""
-        with self._lock:
-            for job_id, place in places.items():
-                watches = [
-                    watch
-                    for watch in self._of_job.get(job_id, _NO_WATCHES).values()
-                    if watch.wants.queue_updates and watch.last_place != place
-                ]
-                for watch in watches:
-                    watch.place, watch.last_place = queue_change(job_id, place), place
-                self._mark_ready(watches)
 
     def _mark_ready(self, watches: Iterable[Watch]) -> None:
         """Make watches ready. Under the lock."""
@@ -380,10 +371,12 @@ class JobWatches:
                     self._stopped.wait(RECHECK)
                 if self._stopping:
                     return
+                partial = {watch.job_id for watch in self._watches.values() if watch.wants.partial_results}
                 waiting = [watch for watch in self._watches.values() if watch.state is WatchState.IDLE]
                 cursors: dict[int, int] = {}
                 for watch in waiting:
                     cursors[watch.job_id] = min(cursors.get(watch.job_id, watch.cursor), watch.cursor)
+            self._db.request_partial_results(partial)
             # This fails while the database is unavailable; the next recheck queries again.
             found, _ = outcome("", event_log.stale_jobs, self._db, cursors)
             if found:

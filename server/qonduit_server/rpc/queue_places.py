@@ -7,9 +7,6 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from qonduit.v1.event_pb2 import JobEvent, QueueChange
 from qonduit.v1.job_pb2 import QueuePlace
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.store.database import Database
@@ -60,11 +57,3 @@ class QueuePlaces:
 
     def _read(self, jobs: Collection[int]) -> None:
         self._deliver(queue_positions.of_jobs(self._db, jobs))
-
-
-def queue_change(job_id: int, place: QueuePlace) -> bytes:
-    """Return the event of a place, serialized."""
-    now = Timestamp()
-    now.GetCurrentTime()
-    change = QueueChange(queue=place)
-    return JobEvent(job_id=job_id, event_time=now, queue_change=change).SerializeToString()

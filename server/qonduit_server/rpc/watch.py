@@ -86,6 +86,20 @@ class Watch:
         #: The latest place in the queue, sent or not.
         self.last_place: QueuePlace | None = None
 
+    def accept_partial(self, partial: bytes) -> bool:
+        """Keep a partial result, if the stream requested them; a slow stream receives the newest only."""
+        if self.wants.partial_results:
+            self.partial = partial
+        return self.wants.partial_results
+
+    def accept_place(self, place: QueuePlace) -> bool:
+        """Keep a place in the queue, if the stream requested them and knows another one."""
+        if not self.wants.queue_updates or self.last_place == place:
+            return False
+        event = JobEvent(job_id=self.job_id, event_time=_now(), queue_change=QueueChange(queue=place))
+        self.place, self.last_place = event.SerializeToString(), place
+        return True
+
 
 def add_transient(watch: Watch) -> None:
     """Add the events of a watch that are not stored behind those that it has sent."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from types import TracebackType
@@ -23,6 +23,7 @@ from qonduit_server.store.writer import UNAVAILABLE_ERRORS, Operation, Transacti
 
 if TYPE_CHECKING:
     from qonduit_server.store.postgresql_listener import PostgresqlListener
+    from qonduit_server.store.shared_partials import SharedPartials
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -215,13 +216,16 @@ class Database:
         self.notifications.subscribe(self.event_cache.update)
         self._engine = engine
         self._listener = None
+        self._partials: SharedPartials | None = None
         if self.kind == "sqlite":
             self._writer = Writer(SqliteTransactions(engine, clock), self.notifications.deliver, self.health)
         else:
             # Imports psycopg, which a server on SQLite does not need.
             from qonduit_server.store.postgresql_listener import PostgresqlListener
+            from qonduit_server.store.shared_partials import SharedPartials
 
-            self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health)
+            self._partials = SharedPartials()
+            self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health, self._partials)
             transactions = PostgresqlTransactions(engine, clock, self._listener, self.health, self.event_cache)
             self._writer = Writer(transactions, self.notifications.deliver, self.health)
 
@@ -241,6 +245,17 @@ class Database:
     def write_later(self, operation: Operation[A, R], argument: A) -> Future[R]:
         """Queue an operation; the future holds its result once it is committed."""
         return self._writer.submit(operation, argument)
+
+    def request_partial_results(self, job_ids: Collection[int]) -> None:
+        """Request the partial results of jobs that other servers run. Repeat it: a request is valid for seconds."""
+        if self._partials is not None:
+            self._partials.request(self._writer, job_ids)
+
+    def publish_partial_result(self, job_id: int, event: bytes) -> None:
+        """Deliver a serialized event to the watchers of this server, and of the servers that requested it."""
+        self.notifications.deliver(Notification(partial={job_id: event}))
+        if self._partials is not None:
+            self._partials.send(self._writer, job_id, event)
 
     def close(self) -> None:
         """Finish queued writes and close every connection."""

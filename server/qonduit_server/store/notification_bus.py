@@ -32,7 +32,8 @@ class Notification:
         catalogue: providers or devices changed.
         events: the new events of `jobs` that this process wrote; not sent to other servers.
         run_times: the times of the runs whose results this process stored; not sent to other servers.
-        partial: JobEvents with partial results, serialized, by job; never stored, and not sent to other servers.
+        partial: JobEvents with partial results, serialized, by job; never stored. `shared_partials` sends them to other
+            servers.
     """
 
     queue: bool = False

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, text
 from qonduit_server.store.database_health import DatabaseHealth, Part
 from qonduit_server.store.engines import sever
 from qonduit_server.store.notification_bus import EVERYTHING, Notification
+from qonduit_server.store.shared_partials import SharedPartials
 
 _CHANNEL: Final = "qonduit"
 #: PostgreSQL limits a payload to 8000 bytes.
@@ -84,13 +85,22 @@ class PostgresqlListener:
         engine: the engine of the database.
         deliver: called with each notification; after a lost connection, with `EVERYTHING`.
         health: records whether the database is available.
+        partials: receives what arrives on its channels.
     """
 
-    def __init__(self, engine: Engine, deliver: Callable[[Notification], None], health: DatabaseHealth) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        deliver: Callable[[Notification], None],
+        health: DatabaseHealth,
+        partials: SharedPartials,
+    ) -> None:
         self.sender = uuid.uuid4().hex
         self._engine = engine
         self._deliver = deliver
         self._health = health
+        self._partials = partials
+        self._listen_to_all = "; ".join(f"LISTEN {channel}" for channel in (_CHANNEL, *partials.channels)).encode()
         self._closing = threading.Event()
         self._close_read, self._close_write = os.pipe()
         self._listening = threading.Event()
@@ -128,7 +138,7 @@ class PostgresqlListener:
             try:
                 connection = self._connect()
                 try:
-                    self._execute(connection.pgconn, b"LISTEN " + _CHANNEL.encode())
+                    self._execute(connection.pgconn, self._listen_to_all)
                     connected = True
                     self._health.mark_available(Part.DATABASE)
                     if missed:
@@ -162,11 +172,18 @@ class PostgresqlListener:
     def _deliver_received(self, server: pq.abc.PGconn) -> None:
         while (received := server.notifies()) is not None:
             try:
-                sender, notification = read_payload(received.extra.decode())
+                notification = self._read(received.relname.decode(), received.extra.decode())
             except ValueError:
                 continue
-            if sender != self.sender and notification:
+            if notification is not None:
                 self._deliver(notification)
+
+    def _read(self, channel: str, payload: str) -> Notification | None:
+        """Return what a payload notifies this server of."""
+        if channel != _CHANNEL:
+            return self._partials.receive(channel, payload)
+        sender, notification = read_payload(payload)
+        return notification if sender != self.sender and notification else None
 
     def _execute(self, server: pq.abc.PGconn, statement: bytes) -> None:
         """Run a statement. Raises Unresponsive if no answer comes in time."""

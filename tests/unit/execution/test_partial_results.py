@@ -10,7 +10,6 @@ from qonduit.v1.event_pb2 import JobEvent, PartialResult
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Result
 from qonduit_server.execution.dispatcher.partial_results import PartialResults
-from qonduit_server.store.notification_bus import Notification, NotificationBus
 
 KEY = {"job_id": 3, "attempt": 1}
 
@@ -19,17 +18,14 @@ class Watcher:
     """What a partial-result stream of this server gets."""
 
     def __init__(self) -> None:
-        bus = NotificationBus()
-        bus.subscribe(self._take)
-        self.partial = PartialResults(bus)
+        self.partial = PartialResults(self._take)
         self.events: list[PartialResult] = []
 
-    def _take(self, notification: Notification) -> None:
-        for payload in notification.partial.values():
-            event = JobEvent.FromString(payload)
-            assert (event.job_id, event.sequence) == (3, 0)
-            assert event.HasField("event_time")
-            self.events.append(event.partial_result)
+    def _take(self, job_id: int, payload: bytes) -> None:
+        event = JobEvent.FromString(payload)
+        assert (event.job_id, event.sequence) == (job_id, 0) == (3, 0)
+        assert event.HasField("event_time")
+        self.events.append(event.partial_result)
 
     def counts(self, shots: int, index: int = 0) -> None:
         result = Result(shots=shots, program_id=9)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,6 @@ from qonduit.execution.v1.task_pb2 import PointsDone, ProgramPartial, TaskEvent
 from qonduit.v1.event_pb2 import JobEvent, PartialResult
 from qonduit_server.execution.dispatcher.event_throttle import PROGRESS_SECONDS
 from qonduit_server.execution.dispatcher.running_jobs import Key
-from qonduit_server.store.notification_bus import Notification, NotificationBus
 
 #: Maximum of bytes of a forwarded event; larger results can be read once they are stored.
 _MAX_EVENT_BYTES: Final = 256 * 1024
@@ -35,11 +35,11 @@ class PartialResults:
     seconds of one clock, which the caller reads.
 
     Args:
-        notifications: receives the events for watchers of this server.
+        publish: receives each serialized event for the watchers of a job.
     """
 
-    def __init__(self, notifications: NotificationBus) -> None:
-        self._notifications = notifications
+    def __init__(self, publish: Callable[[int, bytes], None]) -> None:
+        self._publish = publish
         self._kept: dict[Key, dict[tuple[int, int], ProgramPartial]] = {}
         self._forwarding: dict[Key, _Forwarding] = {}
 
@@ -99,7 +99,7 @@ class PartialResults:
         now = Timestamp()
         now.GetCurrentTime()
         event = JobEvent(job_id=job_id, event_time=now, partial_result=message)
-        self._notifications.deliver(Notification(partial={job_id: event.SerializeToString()}))
+        self._publish(job_id, event.SerializeToString())
 
 
 def _follows(waiting: PartialResult, message: PartialResult) -> bool:

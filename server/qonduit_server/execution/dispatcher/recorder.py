@@ -58,7 +58,7 @@ class Recorder:
         self._inbox = inbox
         self._clock = clock
         self._throttle = EventThrottle()
-        self._partial = PartialResults(db.notifications)
+        self._partial = PartialResults(db.publish_partial_result)
         #: The events to record, in order.
         self._waiting: list[TaskEvent] = []
         #: The jobs to requeue.
