@@ -114,6 +114,10 @@ class JobHandle(Handle):
         Raises:
             TimedOut: the job has not ended in time; it continues.
         """
+        return self._wait(timeout)
+
+    def _wait(self, timeout: float | None, *, final_results: bool = False) -> Job:
+        """Wait; with `final_results` the stream of the last event also contains the results, if they are few."""
         clock = self.clock
         started = clock()
         if timeout is not None and timeout <= 0 and not ended(self._known):
@@ -124,9 +128,17 @@ class JobHandle(Handle):
         left = None if timeout is None else timeout - (clock() - started)
         if left is not None and left <= 0:
             raise late(self.id, timeout)
-        for event in self.events(after_sequence=job.last_sequence, timeout=left):
-            if event.state_change.to_state in TERMINAL:
-                break
+        stream = EventStream(
+            self._transport,
+            self.id,
+            after_sequence=job.last_sequence,
+            timeout=left,
+            final_results=final_results,
+            omit_intermediate=True,
+        )
+        with closing(self._transport.resumed(stream)) as events:
+            for event in events:
+                self.receive(event)
         return self._known if self._known is not None and ended(self._known) else self.job()
 
     def results(
@@ -147,7 +159,7 @@ class JobHandle(Handle):
             TimedOut: the job has not ended in time; it continues.
             ValueError: points is not a range of consecutive points.
         """
-        succeeded(self.wait(timeout))
+        succeeded(self._wait(timeout, final_results=points is None and program is None))
         return by_program(self.stored_results(points=points, program=program))
 
     def result(self, timeout: float | None = None) -> Result:

@@ -88,6 +88,8 @@ class EventStream(ResumableStream[JobEvent]):
         heartbeat: seconds without an event after which to yield a heartbeat.
         partial_results: request and yield results as they are so far.
         queue_updates: request and yield changes of the place in the queue.
+        final_results: request and yield the results of the ended job, if they are few and small.
+        omit_intermediate: skip the stored events between the first and the last.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class EventStream(ResumableStream[JobEvent]):
         heartbeat: float | None = None,
         partial_results: bool = False,
         queue_updates: bool = False,
+        final_results: bool = False,
+        omit_intermediate: bool = False,
     ) -> None:
         super().__init__(endpoint, None if timeout is None else endpoint.retry.clock() + timeout)
         self._job_id = job_id
@@ -108,6 +112,8 @@ class EventStream(ResumableStream[JobEvent]):
         self._heartbeat = heartbeat
         self._partial_results = partial_results
         self._queue_updates = queue_updates
+        self._final_results = final_results
+        self._omit_intermediate = omit_intermediate
 
     def next_request(self) -> Request[Any]:
         """Return the request for the events after the last one received."""
@@ -116,6 +122,8 @@ class EventStream(ResumableStream[JobEvent]):
             after_sequence=self._last,
             partial_results=self._partial_results,
             queue_updates=self._queue_updates,
+            final_results=self._final_results,
+            omit_intermediate=self._omit_intermediate,
         )
         if self._heartbeat is not None:
             interval = Duration()

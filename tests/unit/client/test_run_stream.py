@@ -95,8 +95,32 @@ def test_a_request_id_of_the_caller_belongs_to_create_job(peer: Peer, client: Cl
     peer.brings_results = True
     request_id = str(uuid.uuid4())
     assert client.sample(BELL, request_id=request_id).quasi_probabilities == HALVES
-    assert methods(peer) == ["CreateJob", "WatchJob", "ListResults"]
+    assert methods(peer) == ["CreateJob", "WatchJob"]
     assert peer.created[0].request_id == request_id
+
+
+def test_a_handle_reads_its_results_from_the_stream_of_its_last_event(peer: Peer, client: Client) -> None:
+    peer.brings_results = True
+    job = client.submit_sample(BELL)
+    assert job.samples()[0].quasi_probabilities == HALVES
+    assert job.result().message.quasi_distribution.quasi_probabilities == HALVES
+    assert methods(peer) == ["CreateJob", "WatchJob"]
+
+
+def test_a_handle_whose_stream_brings_no_results_lists_them(peer: Peer, client: Client) -> None:
+    assert client.submit_sample(BELL).samples()[0].quasi_probabilities == HALVES
+    assert methods(peer) == ["CreateJob", "WatchJob", "ListResults"]
+
+
+def test_a_handle_requests_the_results_only_if_all_are_wanted(peer: Peer, client: Client) -> None:
+    peer.brings_results = True
+    job = client.submit_sample(BELL)
+    job.wait()
+    assert job.result().message.quasi_distribution.quasi_probabilities == HALVES
+    assert methods(peer) == ["CreateJob", "WatchJob", "ListResults"]
+    part = client.submit_sample(BELL)
+    assert part.results(program=0)[0].message.quasi_distribution.quasi_probabilities == HALVES
+    assert methods(peer)[3:] == ["CreateJob", "WatchJob", "ListResults"]
 
 
 def test_a_rejected_job_is_not_repeated(peer: Peer, client: Client) -> None:

@@ -31,7 +31,7 @@ from qonduit_client.handle import (
 from qonduit_client.result import Result
 from qonduit_client.resumable_stream import EventStream, late
 from qonduit_client.samples import Sample
-from qonduit_client.states import TERMINAL, state_name
+from qonduit_client.states import state_name
 
 if TYPE_CHECKING:
     from qonduit_client.estimates import Estimate
@@ -102,6 +102,10 @@ class JobHandle(Handle):
 
     async def wait(self, timeout: float | None = None) -> Job:
         """Wait until the job has ended in any state and return it; see `qonduit_client.JobHandle.wait`."""
+        return await self._wait(timeout)
+
+    async def _wait(self, timeout: float | None, *, final_results: bool = False) -> Job:
+        """Wait; with `final_results` the stream of the last event also contains the results, if they are few."""
         clock = self.clock
         started = clock()
         if timeout is not None and timeout <= 0 and not ended(self._known):
@@ -112,10 +116,17 @@ class JobHandle(Handle):
         left = None if timeout is None else timeout - (clock() - started)
         if left is not None and left <= 0:
             raise late(self.id, timeout)
-        events = self.events(after_sequence=job.last_sequence, timeout=left)
-        async for event in events:
-            if event.state_change.to_state in TERMINAL:
-                break
+        stream = EventStream(
+            self._transport,
+            self.id,
+            after_sequence=job.last_sequence,
+            timeout=left,
+            final_results=final_results,
+            omit_intermediate=True,
+        )
+        async with aclosing(self._transport.resumed(stream)) as events:
+            async for event in events:
+                self.receive(event)
         return self._known if self._known is not None and ended(self._known) else await self.job()
 
     async def results(
@@ -125,7 +136,7 @@ class JobHandle(Handle):
 
         Large results are fetched completely, so that accessing a result never blocks the event loop.
         """
-        succeeded(await self.wait(timeout))
+        succeeded(await self._wait(timeout, final_results=points is None and program is None))
         return by_program(await self.stored_results(points=points, program=program))
 
     async def result(self, timeout: float | None = None) -> Result:
