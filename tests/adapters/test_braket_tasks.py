@@ -15,7 +15,7 @@ from braket.circuits.observables import Sum
 from braket.ir.openqasm import Program
 from braket.program_sets import CircuitBinding, ProgramSet
 
-from qonduit_client import Client
+from qonduit_client import Client, adapter_data
 from qonduit_client.braket import QonduitDevice
 from tests.server_process import serving
 
@@ -158,10 +158,17 @@ def test_what_is_no_task_of_the_device_is_refused(client: Client, device: Qondui
     group = device.run(ProgramSet([Circuit().h(0), Circuit().x(0)]), shots=2)
     with pytest.raises(ValueError, match="first one of its set"):
         device.task(group.id.removesuffix("0") + "1")
-    angles = np.random.default_rng(1).uniform(0, 3, 2000)
+
+
+def test_a_large_program_comes_back_up_to_the_limit_of_client_data(
+    device: QonduitDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     large = Circuit()
-    for angle in angles:
+    for angle in np.random.default_rng(1).uniform(0, 3, 2000):
         large.rx(0, float(angle))
+    task = device.run(large, shots=20)
+    assert device.task(task.id).result().measurements.tolist() == task.result().measurements.tolist()
+    monkeypatch.setattr(adapter_data, "MAX_BYTES", 2000)
     with pytest.raises(ValueError, match="too large"):
         device.task(device.run(large, shots=1).id)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import sympy
 
-from qonduit_client import Client, TimedOut
+from qonduit_client import Client, TimedOut, adapter_data
 from qonduit_client.cirq import QonduitJob, QonduitSampler
 from tests.server_process import serving
 
@@ -112,13 +112,23 @@ def test_circuits_of_several_jobs_of_the_server_are_one_job(sampler: QonduitSamp
     assert [each.id() for each in sampler.jobs(labels={"many": ""})] == [first]
 
 
-def test_a_sweep_too_long_for_labels_is_read_from_the_server(sampler: QonduitSampler) -> None:
-    values = np.random.default_rng(1).uniform(0, 3, 1500)
+def test_a_long_sweep_is_found_again_with_its_names_and_order(sampler: QonduitSampler) -> None:
+    values = np.random.default_rng(1).uniform(0, 3, 1500).tolist()
     circuit = cirq.Circuit(cirq.ry(T)(A), cirq.measure(A, key="m"))
-    job = sampler.submit(circuit, cirq.Points("t", values.tolist()), 2)
+    job = sampler.submit(circuit, cirq.Zip(cirq.Points("t", values), cirq.Points("unused", values[::-1])), 2)
     same(sampler.job(job.id()).results(), job.results())
-    more = cirq.Zip(cirq.Points("t", values.tolist()), cirq.Points("unused", values.tolist()))
-    job = sampler.submit(circuit, more, 2)
+    assert len(sampler.client.job(int(job.id())).job().labels) == 1
+
+
+def test_a_sweep_too_long_for_client_data_is_read_from_the_server(
+    sampler: QonduitSampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter_data, "MAX_BYTES", 2000)
+    values = np.random.default_rng(1).uniform(0, 3, 1500).tolist()
+    circuit = cirq.Circuit(cirq.ry(T)(A), cirq.measure(A, key="m"))
+    job = sampler.submit(circuit, cirq.Points("t", values), 2)
+    same(sampler.job(job.id()).results(), job.results())
+    job = sampler.submit(circuit, cirq.Zip(cirq.Points("t", values), cirq.Points("unused", values)), 2)
     with pytest.raises(ValueError, match="too large"):
         sampler.job(job.id())
     assert len(job) == 1500

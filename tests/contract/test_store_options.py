@@ -128,6 +128,33 @@ def test_large_inputs_are_stored_once_and_jobs_refer_to_them(db: Database) -> No
     assert MessageToDict(claim(db)[0].spec.inputs) == ANGLES
 
 
+@pytest.mark.parametrize("size", [1, INLINE_BYTES + 1, 1024**2])
+def test_client_data_are_stored_once_and_reach_no_task(db: Database, size: int) -> None:
+    data = bytes(number % 251 for number in range(size))
+    job, other = (asking(db, {"theta": theta}, client_data=data) for theta in (0.5, 0.7))
+    assert not job.client_data
+    reference = job.client_data_reference
+    assert (reference.name, reference.size_bytes) == (f"jobs/{job.id}/client_data", size)
+    assert reference.sha256 == other.client_data_reference.sha256 == hashlib.sha256(data).hexdigest()
+    assert stored(db) == (1, 2)
+    assert read_whole(db, reference.name) == data
+    with pytest.raises(NotFound):
+        stored_buffers.find(db, "another caller", reference.name)
+    tasks = claim(db)
+    assert [MessageToDict(task.spec.inputs)["theta"] for task in tasks] == [0.5, 0.7]
+    assert not any(task.spec.client_data or task.spec.HasField("client_data_reference") for task in tasks)
+    succeed(db, tasks)
+    found = job_rows.get(db, CALLER, job.id)
+    assert found.client_data_reference == reference
+    assert found in job_list.list_page(db, CALLER).items
+    first, *rest = history(db, job.id)
+    assert first.created == job
+    assert not any(event.state_change.job.HasField("client_data_reference") for event in rest)
+    again = job_rows.rerun(db, CALLER, job.id).job
+    assert read_whole(db, again.client_data_reference.name) == data
+    assert stored(db) == (1, 3)
+
+
 def test_a_lost_claim_returns_large_inputs_again(db: Database) -> None:
     job = asking(db, ANGLES)
     claim(db)

@@ -199,6 +199,17 @@ def test_inputs_that_are_too_large_for_a_message_reach_the_program_and_can_be_re
         assert each.inputs() == ANGLES
 
 
+def test_client_data_come_back_to_their_caller(client: Client) -> None:
+    data = bytes(range(256)) * 4096  # the largest
+    job = client.run(BELL2, shots=10, client_data=data)
+    job.wait(WAIT)
+    for each in (job, client.job(job.id), client.rerun(job.id)):
+        assert each.client_data() == data
+    assert client.run(BELL2, shots=10).client_data() == b""
+    with pytest.raises(InvalidRequest, match=r"client_data.*1048576"):
+        client.run(BELL2, shots=10, client_data=data + b"1")
+
+
 def test_rerun(client: Client) -> None:
     first = client.run(BELL2, seed=9, shots=77)
     counts = first.result(WAIT).counts

@@ -132,6 +132,7 @@ class Client(Primitives, StoredPrograms):
         parameter_values: ParameterValues | None = None,
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
+        client_data: bytes = b"",
         schedule: Schedule | None = None,
     ) -> JobHandle:
         """Queue a job and return immediately. Once this method has returned, the job survives any crash.
@@ -158,6 +159,7 @@ class Client(Primitives, StoredPrograms):
             parameter_values: values of inputs at many points, as in `estimate`: one result for each program and point.
             stop_when: the standard error of the probability of each outcome at which the job ends early.
             labels: for your own use, by name.
+            client_data: bytes that the server stores with the job for `JobHandle.client_data`, at most 1 MiB.
             schedule: when the job may start: "priority" (-10 to 10, among your own jobs), "not_before" and "expires_at"
                 (times with a zone).
 
@@ -181,6 +183,7 @@ class Client(Primitives, StoredPrograms):
             parameter_values=parameter_values,
             stop_when=stop_when,
             labels=labels,
+            client_data=client_data,
             schedule=schedule,
             credential=credential,
             request_id=request_id,

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from qonduit_client.estimates import Estimate
 
 Item = TypeVar("Item")
-#: The options that events omit. Each has a reference beside it if it is large.
-_LARGE: Final = ("inputs", "noise_model", "estimator", "parameter_sets")
+#: The fields that events omit: options, and the references that replace large ones.
+_OMITTED: Final = (
+    *("inputs", "noise_model", "estimator", "parameter_sets"),
+    *("inputs_reference", "noise_model_reference", "estimator_reference", "parameter_sets_reference"),
+    "client_data_reference",
+)
 #: The kinds of results that belong to another result of the same program and point.
 _FURTHER: Final = ("statevector", "term_values", "compiled_circuit")
 
@@ -90,10 +94,9 @@ def _with_options(job: Job, known: Job | None) -> Job:
         return job
     whole = Job()
     whole.CopyFrom(job)
-    for option in _LARGE:
-        for field in (option, f"{option}_reference"):
-            if known.HasField(field):
-                getattr(whole, field).CopyFrom(getattr(known, field))
+    for field in _OMITTED:
+        if known.HasField(field):
+            getattr(whole, field).CopyFrom(getattr(known, field))
     return whole
 
 
@@ -117,6 +120,11 @@ def parameter_sets_of(job: Job, chunks: Iterable[bytes] = ()) -> ParameterSets:
     if job.HasField("parameter_sets_reference"):
         return ParameterSets.FromString(b"".join(checked(job.parameter_sets_reference, chunks)))
     return job.parameter_sets
+
+
+def client_data_of(job: Job, chunks: Iterable[bytes] = ()) -> bytes:
+    """Return the client data of a job; as `inputs_of` for `job.client_data_reference`."""
+    return b"".join(checked(job.client_data_reference, chunks)) if job.HasField("client_data_reference") else b""
 
 
 def points_of(job: Job) -> int:

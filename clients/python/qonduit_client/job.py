@@ -17,6 +17,7 @@ from qonduit_client.buffer import read
 from qonduit_client.handle import (
     Handle,
     by_program,
+    client_data_of,
     ended,
     estimates_of,
     inputs_of,
@@ -207,6 +208,11 @@ class JobHandle(Handle):
         """Return the job's parameter values, of any size; raises as `inputs`."""
         job = self.job()
         return parameter_sets_of(job, read(self._transport, job.parameter_sets_reference))
+
+    def client_data(self) -> bytes:
+        """Return the client data of the job, b"" without; raises as `inputs`."""
+        job = self._known if self._known and self._known.HasField("client_data_reference") else self.job()
+        return client_data_of(job, read(self._transport, job.client_data_reference))
 
     def cancel(self) -> Job:
         """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""

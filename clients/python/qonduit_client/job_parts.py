@@ -15,6 +15,7 @@ from qonduit.v1.sampler_pb2 import SamplerOptions
 from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit.v1.system_service_pb2 import ServerLimits
 from qonduit_client import requests
+from qonduit_client.adapter_data import room
 from qonduit_client.batch import RESERVED_BYTES, Batch, derived_seed
 from qonduit_client.client import Client
 from qonduit_client.errors import QonduitError
@@ -97,6 +98,7 @@ def submit(
     device: str,
     seed: int | None = None,
     labels: Mapping[str, str] | None = None,
+    client_data: bytes = b"",
     **options: Any,
 ) -> Batch:
     """Run parts in as few jobs as the server's limits allow. Their samples are independent, also with a seed.
@@ -107,6 +109,7 @@ def submit(
         device: "PROVIDER/device".
         seed: the seed of simulators, for all parts together; a non-negative integer.
         labels: of each job.
+        client_data: of each job; they are omitted if the server's limit of requests leaves no room for them.
         options: further arguments of `Client.run`.
 
     Raises:
@@ -134,6 +137,7 @@ def submit(
                 inputs=None,
                 statevector=False,
                 labels=given or None,
+                client_data=client_data if len(client_data) <= room(limits) else b"",
                 **{key: value for key, value in options.items() if key != "name"},
             )
             _add_options(request.message.job, chunk)
@@ -202,7 +206,7 @@ def chunks(parts: Sequence[Part], limits: ServerLimits) -> Iterator[list[Part]]:
         whole += 0 if part.parameter_sets is None else part.parameter_sets.ByteSize()
         if chunk and (
             len(chunk) >= limits.max_programs
-            or size + whole > limits.max_request_bytes - RESERVED_BYTES
+            or size + whole > limits.max_request_bytes - RESERVED_BYTES - room(limits)
             or observables + own > _MAX_OBSERVABLE_BYTES
             # The shots of a program replace those of the job, unless they are 0.
             or (part.shots == 0) != (chunk[0].shots == 0)

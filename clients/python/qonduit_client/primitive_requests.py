@@ -38,6 +38,7 @@ class JobOptions(TypedDict, total=False):
     noise_model: Noise | None
     stop_when: Stop | None
     labels: Mapping[str, str] | None
+    client_data: bytes
     schedule: Schedule | None
     validate_only: bool
 

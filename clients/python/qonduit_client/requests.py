@@ -131,6 +131,7 @@ def submit(
     parameter_values: ParameterValues | None = None,
     stop_when: Stop | None = None,
     labels: Mapping[str, str] | None = None,
+    client_data: bytes = b"",
     schedule: Schedule | None = None,
     credential: str = "",
     request_id: str | None = None,
@@ -156,6 +157,7 @@ def submit(
         parameter_sets=None if parameter_values is None else sets_of(parameter_values),
         stop_when=None if stop_when is None else stop_of(stop_when),
         labels=labels,
+        client_data=client_data,
     )
     if schedule is not None:
         set_schedule(job, schedule)

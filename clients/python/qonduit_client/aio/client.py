@@ -116,6 +116,7 @@ class Client(Primitives, StoredPrograms):
         parameter_values: ParameterValues | None = None,
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
+        client_data: bytes = b"",
         schedule: Schedule | None = None,
     ) -> JobHandle:
         """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
@@ -134,6 +135,7 @@ class Client(Primitives, StoredPrograms):
             parameter_values=parameter_values,
             stop_when=stop_when,
             labels=labels,
+            client_data=client_data,
             schedule=schedule,
             credential=credential,
             request_id=request_id,

@@ -21,6 +21,7 @@ from qonduit_client.errors import QonduitError
 from qonduit_client.handle import (
     Handle,
     by_program,
+    client_data_of,
     ended,
     estimates_of,
     inputs_of,
@@ -174,6 +175,11 @@ class JobHandle(Handle):
         """Return the job's parameter values; see `qonduit_client.JobHandle.parameter_sets`."""
         job = await self.job()
         return parameter_sets_of(job, await self._chunks(job.parameter_sets_reference))
+
+    async def client_data(self) -> bytes:
+        """Return the client data of the job; see `qonduit_client.JobHandle.client_data`."""
+        job = self._known if self._known and self._known.HasField("client_data_reference") else await self.job()
+        return client_data_of(job, await self._chunks(job.client_data_reference))
 
     async def cancel(self) -> Job:
         """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""

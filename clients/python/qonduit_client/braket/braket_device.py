@@ -23,7 +23,7 @@ from qonduit_client.braket.program_sets import is_set, programs_of, set_result
 from qonduit_client.braket.specifications import is_one, program_of
 from qonduit_client.braket.stored_sets import opened_set, stored_set
 from qonduit_client.braket.task import QonduitTask, QonduitTaskBatch
-from qonduit_client.braket.task_labels import StoredTask, order_seed, stored_task
+from qonduit_client.braket.task_data import StoredTask, order_seed, stored_task
 from qonduit_client.braket.task_submission import ProgramOutcome, Run, Running, submit
 from qonduit_client.client import Client, connect
 
@@ -165,8 +165,8 @@ class QonduitDevice(Device):  # type: ignore[misc]
             task_id: the `id` of the task. The task is read from this device's server, also if its address has changed.
 
         Raises:
-            ValueError: the task does not exist, it ran on another device, its programs are too large to be stored in
-                labels, or Braket's adapter did not submit it.
+            ValueError: the task does not exist, it ran on another device, its programs are too large to be stored with
+                it, or Braket's adapter did not submit it.
             RuntimeError: the server is unreachable.
         """
         found = _ID.fullmatch(task_id)
@@ -175,7 +175,7 @@ class QonduitDevice(Device):  # type: ignore[misc]
         handles = [self._client.job(int(each)) for each in found[2].split(",")]
         with as_braket_has_it():
             jobs = [handle.job() for handle in handles]
-        stored = stored_task(jobs, int(found[3]))
+            stored = stored_task(handles, int(found[3]))
         for job in jobs:
             if job.device != self.name:
                 raise ValueError(

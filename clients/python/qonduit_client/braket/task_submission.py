@@ -16,8 +16,9 @@ from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client import batch, job_parts
+from qonduit_client.adapter_data import room
 from qonduit_client.braket.openqasm_parsing import Plan
-from qonduit_client.braket.task_labels import order_seed, task_labels
+from qonduit_client.braket.task_data import order_seed, task_data, task_labels
 from qonduit_client.client import Client
 from qonduit_client.errors import JobCancelled, JobFailed, QonduitError
 from qonduit_client.job import JobHandle
@@ -139,7 +140,7 @@ def submit(
         QonduitError: the server rejected a job; the jobs submitted before are cancelled.
         ValueError: a tag is too long, or there are too many.
     """
-    own_labels = options.get("labels") or {}
+    labels = {**(options.get("labels") or {}), **task_labels(tags)}
     # Without a seed, too, each reading of a result gives the shots in the same order.
     order = secrets.randbits(32) if seed is None else operator.index(seed)
     groups: dict[tuple[int, str, bool], list[int]] = {}
@@ -155,8 +156,11 @@ def submit(
             parts = [_part(plans[place]) for place in places]
             for number, chunk in enumerate(job_parts.chunks(parts, client.server_limits())):
                 own = [next(left) for _ in chunk]
-                labels = task_labels([plans[place] for place in own], own, order, tags)
-                given = options | {"labels": {**own_labels, **labels}}
+                data = task_data([plans[place] for place in own], own, order)
+                given = options | {
+                    "labels": labels,
+                    "client_data": data if len(data) <= room(client.server_limits()) else b"",
+                }
                 if first.estimation is not None:
                     (handle,) = job_parts.submit(client, chunk, device=device, **given).handles
                 else:

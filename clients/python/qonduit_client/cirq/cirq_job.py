@@ -32,7 +32,7 @@ class QonduitJob:
 
     Args:
         batch: the server's jobs.
-        layout: of their results; by default that of the jobs' labels.
+        layout: of their results; by default that of the jobs' client data.
     """
 
     def __init__(self, batch: Batch, layout: ResultLayout | None = None) -> None:
@@ -149,7 +149,7 @@ def stored_job(client: Client, job_id: str | int) -> QonduitJob:
         job_id: as `QonduitJob.id` returned it.
 
     Raises:
-        ValueError: the job does not exist, no sampler submitted it, or its labels do not contain its layout.
+        ValueError: the job does not exist, no sampler submitted it, or its client data do not contain its layout.
         QonduitError: the server is unreachable.
     """
     with as_cirq_errors():

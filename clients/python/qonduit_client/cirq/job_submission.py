@@ -89,7 +89,7 @@ class Run:
 
         Args:
             wanted: the programs.
-            options: `name` and `labels` of the jobs.
+            options: `name`, `labels` and `client_data` of the jobs.
 
         Raises:
             ValueError: a program, the device's name or another argument is invalid.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How to build Cirq's results from those of a server's jobs; the labels of the jobs store it for other processes."""
+"""How to build Cirq's results from those of a server's jobs; stored in the client data of the jobs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any, Final
 import cirq
 import numpy as np
 
+from qonduit_client.adapter_data import packed, unpacked
 from qonduit_client.batch import Batch, derived_seed
 from qonduit_client.cirq.circuit_serialization import Measured, Measurements, Prepared
 from qonduit_client.cirq.records import records_of
-from qonduit_client.job_labels import data_of, kind_of, labels_of, of_kind, packed, unpacked
+from qonduit_client.job_labels import kind_of, labels_of, of_kind
 from qonduit_client.result import Result
 
 _KIND: Final = "cirq.sampler"
@@ -76,16 +77,21 @@ class ResultLayout:
         ]
 
 
-def layout_labels(layout: ResultLayout, prepared: Sequence[Prepared], labels: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels of the jobs.
+def layout_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels of the jobs: the user's own, and that of samplers.
+
+    Raises:
+        ValueError: a label is too long, or there are too many.
+    """
+    return labels_of(_KIND, labels) | dict(labels)
+
+
+def layout_data(layout: ResultLayout, prepared: Sequence[Prepared]) -> bytes:
+    """Return the client data of the jobs; empty if the layout is too large.
 
     Args:
         layout: of their results.
         prepared: the programs of all points.
-        labels: the user's own.
-
-    Raises:
-        ValueError: a label is too long, or there are too many.
     """
     numbers: dict[int, int] = {}
     programs: list[Any] = []
@@ -98,11 +104,10 @@ def layout_labels(layout: ResultLayout, prepared: Sequence[Prepared], labels: Ma
         places = [numbers[id(each)] for each in circuit.measurements]
         circuits.append([circuit.repetitions, len(places), places if len(set(places)) > 1 else places[:1]])
     sweeps = [cirq.to_json(list(circuit.sweeps), indent=None) for circuit in layout.circuits]
-    data = [layout.seed, packed([programs, circuits]), _values_suffice(layout, prepared)]
-    found = labels_of(_KIND, data, labels, [packed(sweeps)])
-    if not data[2] and data_of(found)[1] == []:
-        found = labels_of(_KIND, None, labels)
-    return found | dict(labels)
+    found = packed([layout.seed, programs, circuits, sweeps])
+    if not found and _values_suffice(layout, prepared):
+        found = packed([layout.seed, programs, circuits, None])
+    return found
 
 
 #: The filter for the jobs of samplers of Cirq.
@@ -115,21 +120,20 @@ def is_stored(labels: Mapping[str, str]) -> bool:
 
 
 def stored_layout(batch: Batch) -> ResultLayout:
-    """Return the layout of jobs from their labels.
+    """Return the layout of jobs from their client data.
 
     Raises:
-        ValueError: the labels do not contain it.
+        ValueError: the client data do not contain it.
         QonduitError: the server is unreachable.
     """
     first = batch.handles[0]
-    data, metadata = data_of(first.job().labels)
+    data, _ = unpacked(first.client_data())
     if data is None:
         raise _too_large(first.id)
-    seed, text, _ = data
-    programs, circuits = unpacked(text)
+    seed, programs, circuits, stored = data
     known = [Measurements(tuple(_read(own) for own in measured), sampled) for sampled, measured in programs]
-    if metadata:
-        sweeps = [cirq.read_json(json_text=each) for each in unpacked(metadata[0])]
+    if stored is not None:
+        sweeps = [cirq.read_json(json_text=each) for each in stored]
     else:
         sweeps = [_sweeps_from_values(batch, circuits[0][1])]
     return ResultLayout(
@@ -151,7 +155,7 @@ def _values_suffice(layout: ResultLayout, prepared: Sequence[Prepared]) -> bool:
 
 def _too_large(job_id: int) -> ValueError:
     return ValueError(
-        f"the circuits or the sweep of job {job_id} are too large to be stored in its labels: "
+        f"the circuits or the sweep of job {job_id} are too large to be stored with it: "
         f"read it with Client(...).job({job_id})"
     )
 

@@ -17,7 +17,7 @@ from qonduit_client.cirq.circuit_serialization import Prepared, prepared
 from qonduit_client.cirq.cirq_job import QonduitJob, stored_job, stored_jobs
 from qonduit_client.cirq.coroutines import awaited
 from qonduit_client.cirq.job_submission import Run, Shots
-from qonduit_client.cirq.result_layout import CircuitLayout, ResultLayout, layout_labels
+from qonduit_client.cirq.result_layout import CircuitLayout, ResultLayout, layout_data, layout_labels
 from qonduit_client.client import Client, connect
 from qonduit_client.observables import observables_of
 
@@ -306,9 +306,10 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             ],
             run.seed,
         )
-        stored = layout_labels(layout, [own for points in programs for own in points], labels or {})
+        stored = layout_data(layout, [own for points in programs for own in points])
         shots = [Shots(own, each.repetitions) for each, points in zip(wanted, programs, strict=True) for own in points]
-        return QonduitJob(run.submit(shots, name=name, labels=stored), layout)
+        own = layout_labels(labels or {})
+        return QonduitJob(run.submit(shots, name=name, labels=own, client_data=stored), layout)
 
     def _sampled(self, wanted: Sequence[_Wanted], run: Run) -> list[list[cirq.Result]]:
         job = self._submitted([each for each in wanted if each.repetitions], run)

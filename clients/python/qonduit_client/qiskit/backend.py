@@ -15,6 +15,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.providers import BackendV2, Options
 from qiskit.transpiler import Target
 
+from qonduit_client.adapter_data import packed
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
 from qonduit_client.job_labels import labels_of
 from qonduit_client.job_parts import Part, submit
@@ -158,7 +159,8 @@ class QonduitBackend(BackendV2):  # type: ignore[misc]
             parts,
             device=self.device.path,
             seed=chosen.seed,
-            labels=labels_of(BACKEND, data, chosen.tags, [circuit.metadata for circuit in circuits]),
+            labels=labels_of(BACKEND, chosen.tags),
+            client_data=packed(data, [circuit.metadata for circuit in circuits]),
             **chosen.arguments,
         )
         job = QonduitJob(self, send, run, seed=chosen.seed, memory=chosen.memory)

@@ -14,6 +14,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import PauliList, SparsePauliOp
 
 from qonduit.v1.estimator_pb2 import EstimatorOptions
+from qonduit_client.adapter_data import packed
 from qonduit_client.job_labels import labels_of
 from qonduit_client.job_parts import Part, submit
 from qonduit_client.observables import observables_of
@@ -103,12 +104,8 @@ class EstimatorV2(BaseEstimatorV2):  # type: ignore[misc]
             parts,
             device=self._backend.device.path,
             seed=chosen.seed,
-            labels=labels_of(
-                ESTIMATOR,
-                [layout.to_list() for layout in layouts],
-                chosen.tags,
-                [pub.circuit.metadata for pub in coerced],
-            ),
+            labels=labels_of(ESTIMATOR, chosen.tags),
+            client_data=packed([layout.to_list() for layout in layouts], [pub.circuit.metadata for pub in coerced]),
             **chosen.arguments,
         )
         job = QonduitPrimitiveJob(send, layouts, lambda: [pub.circuit for pub in coerced])

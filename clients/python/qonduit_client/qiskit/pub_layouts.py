@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How to read the results of a pub: the shapes that its job does not have. Stored in the labels of the job."""
+"""How to read the results of a pub: the shapes that its job does not have. Stored in the client data of the job."""
 
 from __future__ import annotations
 

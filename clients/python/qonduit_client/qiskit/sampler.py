@@ -13,6 +13,7 @@ from qiskit.primitives import BaseSamplerV2, SamplerPubLike
 from qiskit.primitives.backend_sampler_v2 import Options
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
+from qonduit_client.adapter_data import packed
 from qonduit_client.job_labels import labels_of
 from qonduit_client.job_parts import submit
 from qonduit_client.qiskit.backend import QonduitBackend
@@ -107,9 +108,8 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
             parts,
             device=self._backend.device.path,
             seed=first.seed,
-            labels=labels_of(
-                SAMPLER, [layout.to_list() for layout in layouts], first.tags, [pub.circuit.metadata for pub in coerced]
-            ),
+            labels=labels_of(SAMPLER, first.tags),
+            client_data=packed([layout.to_list() for layout in layouts], [pub.circuit.metadata for pub in coerced]),
             **first.arguments,
         )
         job = QonduitPrimitiveJob(send, layouts, lambda: [pub.circuit for pub in coerced])

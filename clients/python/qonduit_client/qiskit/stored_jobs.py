@@ -12,11 +12,12 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.exceptions import QiskitError
 
 from qonduit.v1.job_pb2 import Job
+from qonduit_client.adapter_data import unpacked
 from qonduit_client.batch import Batch
 from qonduit_client.client import Client
 from qonduit_client.job import JobHandle
 from qonduit_client.job_filters import both
-from qonduit_client.job_labels import data_of, ids_of, kind_of, of_kind
+from qonduit_client.job_labels import ids_of, kind_of, of_kind
 from qonduit_client.job_parts import grouped
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.backend_job import BACKEND, QonduitJob
@@ -77,7 +78,9 @@ def stored_jobs(client: Client, filter: str, backend: Callable[[str], QonduitBac
 def _opened(client: Client, jobs: Sequence[Job], backend: Callable[[str], QonduitBackend]) -> StoredJob:
     handles = [client.job(job.id) for job in jobs]
     batch = Batch(handles)
-    kind, (data, metadata) = kind_of(jobs[0].labels), data_of(jobs[0].labels)
+    kind = kind_of(jobs[0].labels)
+    with as_qiskit_has_it():
+        data, metadata = unpacked(handles[0].client_data())
     if data is None:
         raise QiskitError(f"job {jobs[0].id} has too many circuits to be read by another object than its own")
     job: StoredJob

@@ -3,7 +3,8 @@
 
 JobSpec and Job have the same fields under the same numbers, so each can be parsed from the bytes of the other. An
 option larger than `INLINE_BYTES` is stored by its SHA-256 (see large_options); except in a task, a reference replaces
-it. So are the largest of the others, where the options together would exceed the bound of a spec (see job_sizes).
+it. So are the largest of the others, where the options together would exceed the bound of a spec (see job_sizes), and
+client data of any size, which no task contains.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from qonduit_server.store.jobs.job_sizes import SPEC_BYTES
 #: A larger option is stored by its SHA-256. Inputs take about 25 bytes per number, so about 150 numbers fit.
 INLINE_BYTES: Final = 4096
 #: The options that may be large. Each has a field "NAME_reference" beside it, in JobSpec and in Job.
-LARGE: Final = ("inputs", "noise_model", "estimator", "parameter_sets", "program_options")
+LARGE: Final = ("inputs", "noise_model", "estimator", "parameter_sets", "program_options", "client_data")
+#: Those that a task needs.
+_RUN: Final = LARGE[:-1]
 #: An option that a reference would not make smaller.
 _SMALLEST_STORED: Final = 96
 _NAMES_BYTES: Final = 1024
@@ -65,13 +68,16 @@ def pack(spec: JobSpec) -> PackedSpec:
         for options in spec.program_options
         if options.HasField("parameter_sets")
     }
-    if spec.ByteSize() <= INLINE_BYTES:  # most specs
+    if spec.ByteSize() <= INLINE_BYTES and not spec.client_data:  # most specs
         return PackedSpec(spec, {}, points)
     packed = JobSpec()
     packed.CopyFrom(spec)
     options: dict[str, bytes] = {}
     references: list[tuple[OptionReference, list[str]]] = []
-    for size, field in sorted(((_size(spec, field), field) for field in LARGE), reverse=True):
+    sizes = sorted(((_size(spec, field), field) for field in _RUN), reverse=True)
+    if spec.client_data:
+        sizes.insert(0, (INLINE_BYTES + 1, "client_data"))
+    for size, field in sizes:
         if size <= INLINE_BYTES and (size <= _SMALLEST_STORED or packed.ByteSize() <= SPEC_BYTES):
             break
         data = _data(spec, field)
@@ -85,8 +91,13 @@ def pack(spec: JobSpec) -> PackedSpec:
     return PackedSpec(packed, options, points)
 
 
-def whole_specs(connection: Connection, jobs: Iterable[Job]) -> list[JobSpec]:
-    """Return the specs of jobs with their large options inserted, as tasks need them.
+def whole_specs(connection: Connection, jobs: Iterable[Job], *, for_tasks: bool = False) -> list[JobSpec]:
+    """Return the specs of jobs with their large options inserted.
+
+    Args:
+        connection: to the database.
+        jobs: with references.
+        for_tasks: leave out what workers do not need.
 
     Raises:
         NotFound: a job was deleted after it was read, and an option with it.
@@ -95,7 +106,7 @@ def whole_specs(connection: Connection, jobs: Iterable[Job]) -> list[JobSpec]:
     places = [
         (job_id, spec, field, reference.sha256)
         for job_id, spec in specs.items()
-        for field in LARGE
+        for field in (_RUN if for_tasks else LARGE)
         if (reference := getattr(spec, f"{field}_reference")).sha256
     ]
     if places:
@@ -105,6 +116,9 @@ def whole_specs(connection: Connection, jobs: Iterable[Job]) -> list[JobSpec]:
                 raise NotFound("job", job_id)
             _merge(spec, field, data[sha256])
             spec.ClearField(f"{field}_reference")
+    if for_tasks:
+        for spec in specs.values():
+            spec.ClearField("client_data_reference")
     return list(specs.values())
 
 
@@ -138,6 +152,8 @@ def _size(spec: JobSpec, field: str) -> int:
 def _data(spec: JobSpec, field: str) -> bytes:
     """Return the bytes of an option: of its message, or of a spec with this repeated field only."""
     value = getattr(spec, field)
+    if isinstance(value, bytes):
+        return value
     if _is_repeated(field):
         value = JobSpec(**{field: value})
     return bytes(value.SerializeToString(deterministic=True))
@@ -146,6 +162,8 @@ def _data(spec: JobSpec, field: str) -> bytes:
 def _merge(spec: JobSpec, field: str, data: bytes) -> None:
     if _is_repeated(field):
         spec.MergeFromString(data)
+    elif field == "client_data":
+        spec.client_data = data
     else:
         getattr(spec, field).ParseFromString(data)
 
@@ -166,7 +184,7 @@ def _describe(reference: OptionReference, data: bytes, spec: JobSpec, field: str
         case "parameter_sets":
             names = list(spec.parameter_sets.names)
             reference.points = _points(spec.parameter_sets)
-        case _:
+        case "inputs":
             names = sorted(spec.inputs.fields)
     reference.count = reference.count or len(names)
     return names

@@ -281,7 +281,8 @@ def _tasks(
     }
     names = {row.id: row.name for row in transaction.connection.execute(_SELECT_DEVICES)}
     jobs = [entry.job for entry in unit.entries.values()]
-    specs = {job.id: spec for job, spec in zip(jobs, whole_specs(transaction.connection, jobs), strict=True)}
+    whole = whole_specs(transaction.connection, jobs, for_tasks=True)
+    specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
     return [
         [_task(entry.job, specs[entry.job.id], provider, names, sources) for provider, entry in leased]
         for leased in claimed

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of jobs with the programs of their tasks, from which another process builds the same results."""
+"""Client data of jobs with the programs of their tasks, from which another process builds the same results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from qonduit.v1.job_pb2 import Job
+from qonduit_client.adapter_data import packed, unpacked
 from qonduit_client.batch import derived_seed
 from qonduit_client.braket.openqasm_parsing import Plan
-from qonduit_client.job_labels import data_of, kind_of, labels_of, packed, unpacked
+from qonduit_client.job import JobHandle
+from qonduit_client.job_labels import kind_of, labels_of
 
 _KIND: Final = "braket.task"
 
@@ -42,24 +43,31 @@ def order_seed(seed: int, place: int) -> int:
     return derived_seed(seed, place + 1)
 
 
-def task_labels(plans: Sequence[Plan], places: Sequence[int], seed: int, tags: Mapping[str, str]) -> dict[str, str]:
+def task_labels(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the labels of a job.
 
     Args:
-        plans: its programs, all with the same number of shots.
-        places: the indices of its programs among those that were submitted together.
-        seed: the seed of the order of shots of all of them.
         tags: the user's own.
 
     Raises:
         ValueError: a tag is too long, or there are too many.
     """
+    return labels_of(_KIND, tags) | dict(tags)
+
+
+def task_data(plans: Sequence[Plan], places: Sequence[int], seed: int) -> bytes:
+    """Return the client data of a job; empty if its programs are too large.
+
+    Args:
+        plans: its programs, all with the same number of shots.
+        places: the indices of its programs among those that were submitted together.
+        seed: the seed of the order of shots of all of them.
+    """
     entries = [[plan.stored, place] for plan, place in zip(plans, places, strict=True)]
-    # The programs of a batch are much alike, so all of them together take little more than one.
-    return labels_of(_KIND, [plans[0].shots, seed, packed(entries)], tags) | dict(tags)
+    return packed([plans[0].shots, seed, entries])
 
 
-def stored_task(jobs: Sequence[Job], place: int) -> StoredTask:
+def stored_task(jobs: Sequence[JobHandle], place: int) -> StoredTask:
     """Return a task.
 
     Args:
@@ -67,7 +75,8 @@ def stored_task(jobs: Sequence[Job], place: int) -> StoredTask:
         place: the index of its first program in the first job.
 
     Raises:
-        ValueError: this adapter did not submit a job, or its labels do not contain the programs.
+        ValueError: this adapter did not submit a job, or its client data do not contain the programs.
+        QonduitError: the server is unreachable.
     """
     first = jobs[0].id
     shots, seed, entries = _data(jobs[0])
@@ -86,12 +95,12 @@ def stored_task(jobs: Sequence[Job], place: int) -> StoredTask:
     return StoredTask(stored, shots, seed, own, programs)
 
 
-def _data(job: Job) -> tuple[int, int, list[Any]]:
+def _data(job: JobHandle) -> tuple[int, int, list[Any]]:
     way = f"read it with Client(...).job({job.id})"
-    if kind_of(job.labels) != _KIND:
+    if kind_of(job.job().labels) != _KIND:
         raise ValueError(f"job {job.id} is no task of Braket: {way}")
-    data, _ = data_of(job.labels)
+    data, _ = unpacked(job.client_data())
     if data is None:
-        raise ValueError(f"the programs of job {job.id} are too large to be stored in its labels: {way}")
-    shots, seed, text = data
-    return shots, seed, unpacked(text)
+        raise ValueError(f"the programs of job {job.id} are too large to be stored with it: {way}")
+    shots, seed, entries = data
+    return shots, seed, entries
