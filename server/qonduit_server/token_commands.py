@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import click
 
+from qonduit_client.cli.times import duration_of
 from qonduit_server.errors import StartError
 from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.principal import Role
 
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}
-_LIFETIME: Final = re.compile(r"([1-9][0-9]{0,4})([dhm])")
+#: Beyond it, the time of the end of a token may have no date.
+_LONGEST: Final = timedelta(days=99_999)
 _HASH: Final = re.compile(r"[0-9a-f]{12,64}")
 
 
@@ -30,10 +31,14 @@ class _Lifetime(click.ParamType["timedelta | None"]):
         """Parse a duration."""
         if isinstance(value, timedelta) or value == "never":
             return value if isinstance(value, timedelta) else None
-        match = _LIFETIME.fullmatch(value)
-        if match is None:
-            self.fail(f"must be a number with d, h or m, such as 90d, or never; got {value!r:.100}", param, ctx)
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        duration = duration_of(value)
+        if not duration or duration > _LONGEST:
+            self.fail(
+                f"must be a duration such as 90d, 12h or 30m of at most {_LONGEST.days}d, or never; got {value!r:.100}",
+                param,
+                ctx,
+            )
+        return duration
 
 
 class _TokenCommands(click.Group):

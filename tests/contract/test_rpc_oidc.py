@@ -222,10 +222,10 @@ def test_forged_key_ids_neither_flood_the_key_server_nor_hold_threads(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"oidc_issuer": "http://id.example.org"}, "oidc_issuer must be an https URL"),
-        ({"oidc_issuer": "https://id.example.org?x=1"}, "oidc_issuer must be a URL without user, query and fragment"),
+        ({"oidc_issuer": "http://id.example.org"}, "oidc_issuer must be an https:// URL"),
+        ({"oidc_issuer": "https://id.example.org?x=1"}, "oidc_issuer must be a URL without query and fragment"),
         ({"oidc_issuer": "id.example.org"}, "oidc_issuer must be"),
-        ({"oidc_jwks_url": "ftp://id.example.org"}, "oidc_jwks_url must be an https URL"),
+        ({"oidc_jwks_url": "ftp://id.example.org"}, "oidc_jwks_url must be an https:// URL"),
         ({"oidc_role_claim": "groups", "oidc_roles": {"staff": "root"}}, "oidc_roles: roles are user, operator, admin"),
     ],
 )

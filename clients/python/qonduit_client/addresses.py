@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses of servers: the default one, the default port, and which addresses are this machine's. Imports no gRPC."""
+"""Addresses of servers: the default one, the default port, those of this machine, and safe URLs. Imports no gRPC."""
 
 from __future__ import annotations
 
@@ -41,3 +41,23 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def check_url(url: str) -> None:
+    """Check that a URL of an identity provider is encrypted, or is on this machine.
+
+    Raises:
+        ValueError: it is not.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    if not host or parts.scheme not in ("https", "http") or parts.username is not None or not url.isprintable():
+        raise ValueError(f"must be an https:// URL, got {url!r:.200}")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError(f"must be an https:// URL (http:// only on this machine), got {url!r:.200}")

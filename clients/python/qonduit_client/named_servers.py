@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from qonduit_client.addresses import DEFAULT_TARGET, is_loopback, with_port
+from qonduit_client.addresses import DEFAULT_TARGET, check_url, is_loopback, with_port
 from qonduit_client.errors import ConfigInvalid
 
 #: Bytes that are read of the file.
@@ -268,26 +268,6 @@ def _oidc(reader: _Reader, where: tuple[str, ...], found: object) -> OidcClient:
     except ValueError as error:
         raise reader.error((*where, "issuer"), str(error)) from None
     return OidcClient(**given)
-
-
-def check_url(url: str) -> None:
-    """Check that a URL of an identity provider is encrypted, or is on this machine.
-
-    Raises:
-        ValueError: it is not.
-    """
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError:
-        parts, host = urlsplit(""), ""
-    if not host or parts.scheme not in ("https", "http") or parts.username is not None or not url.isprintable():
-        raise ValueError(f"must be an https:// URL, got {url!r:.200}")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"must be an https:// URL (http:// only on this machine), got {url!r:.200}")
 
 
 class _Reader:

@@ -7,6 +7,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from qonduit_client.distribution import pip_install
@@ -106,27 +107,23 @@ class Sample:
         Raises:
             ImportError: NumPy is not installed; `rows` needs no NumPy.
         """
-        packed = self._shots()
-        if packed is None:
+        columns = self._columns()
+        if columns is None:
             return None
         np = _numpy()
-        widths = self._widths
-        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
-        widest = max(widths, default=1)
-        if widest > _NUMBER_BYTES:
-            numbers = np.empty((len(rows), len(widths)), dtype=object)
+        shots, widths = len(columns[0]), self._widths
+        if max(widths) > _NUMBER_BYTES:
+            numbers = np.empty((shots, len(widths)), dtype=object)
             for place, row in enumerate(self.rows()):
                 numbers[place] = row
             return numbers
-        size = next(each for each in (1, 2, 4, 8) if each >= widest)
+        size = next(each for each in (1, 2, 4, 8) if each >= max(widths))
         if widths == [size]:
-            return rows.view(f">u{size}").astype(f"u{size}", copy=False)  # without a copy of single bytes
-        found = np.zeros((len(rows), len(widths), size), dtype=np.uint8)
-        start = 0
-        for place, width in enumerate(widths):
-            found[:, place, size - width :] = rows[:, start : start + width]
-            start += width
-        return found.view(f">u{size}").reshape(len(rows), len(widths)).astype(f"u{size}", copy=False)
+            return columns[0].view(f">u{size}").astype(f"u{size}", copy=False)  # without a copy of single bytes
+        found = np.zeros((shots, len(widths), size), dtype=np.uint8)
+        for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+            found[:, place, size - width :] = column
+        return found.view(f">u{size}").reshape(shots, len(widths)).astype(f"u{size}", copy=False)
 
     @property
     def bits(self) -> dict[str, NDArray[np.uint8]] | None:
@@ -135,18 +132,14 @@ class Sample:
         Raises:
             ImportError: NumPy is not installed.
         """
-        packed = self._shots()
-        if packed is None:
+        columns = self._columns()
+        if columns is None:
             return None
         np = _numpy()
-        widths = self._widths
-        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
-        found, start = {}, 0
-        for register, width in zip(self.registers, widths, strict=True):
-            own = rows[:, start : start + width][:, ::-1]
-            found[register.name] = np.unpackbits(own, axis=1, bitorder="little", count=register.size)
-            start += width
-        return found
+        return {
+            register.name: np.unpackbits(column[:, ::-1], axis=1, bitorder="little", count=register.size)
+            for register, column in zip(self.registers, columns, strict=True)
+        }
 
     def packed_bits(self) -> dict[str, NDArray[np.uint8]]:
         """Return the bytes of each shot by register: (shots, bytes), the highest byte first; {} without `per_shot`.
@@ -154,16 +147,8 @@ class Sample:
         Raises:
             ImportError: NumPy is not installed.
         """
-        np = _numpy()
-        packed, widths = self._shots(), self._widths
-        if packed is None or not sum(widths):
-            return {}
-        rows = np.frombuffer(packed, dtype=np.uint8).reshape(-1, sum(widths))
-        found, start = {}, 0
-        for register, width in zip(self.registers, widths, strict=True):
-            found[register.name] = rows[:, start : start + width]
-            start += width
-        return found
+        columns = self._columns() or ()
+        return {register.name: column for register, column in zip(self.registers, columns, strict=False)}
 
     def rows(self) -> Iterator[tuple[int, ...]]:
         """Yield the numbers of the registers of each shot, in the order of the shots; none without `per_shot`."""
@@ -181,6 +166,15 @@ class Sample:
         how = "exact" if self.exact else plural(self.shots, "shot")
         number = len(self._message.quasi_probabilities)
         return f"<Sample of job {self.job_id}{at}: {f'{number} outcomes' if number else 'not read yet'}, {how}>"
+
+    def _columns(self) -> list[NDArray[np.uint8]] | None:
+        """Return views of the packed rows, one for each register; None if the job did not request shots."""
+        packed = self._shots()
+        if packed is None or not sum(self._widths):
+            return None
+        rows = _numpy().frombuffer(packed, dtype="u1").reshape(-1, sum(self._widths))
+        ends = accumulate(self._widths)
+        return [rows[:, end - width : end] for end, width in zip(ends, self._widths, strict=True)]
 
     def _shots(self) -> bytes | bytearray | None:
         """Return the packed rows of the shots; None if the job did not request them."""

@@ -40,6 +40,7 @@ from qonduit_server.providers.provider import (
     SmallRun,
     distant_seed,
     program_seed,
+    seed_or_random,
 )
 from qonduit_server.providers.sampling import draw
 
@@ -210,10 +211,8 @@ class AerExecution:
         if not result.success:
             return failure_of(str(result.status))
         details: dict[str, object] = {}
-        if program.kind in (Kind.SAMPLED, Kind.SHOTS):
-            seed = result.seed_simulator
-        elif seed is None:
-            seed = int.from_bytes(os.urandom(4))
+        of_aer = program.kind in (Kind.SAMPLED, Kind.SHOTS)
+        seed = result.seed_simulator if of_aer else seed_or_random(seed)
         generator = np.random.default_rng(seed)
         if program.kind is Kind.PROBABILITIES:
             probabilities = result.data.probabilities
@@ -280,7 +279,7 @@ class AerExecution:
     ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run a program's shots in blocks, each with a seed of its own; a slice is a number of blocks."""
         program = program_of(compiled)
-        seed = int.from_bytes(os.urandom(4)) if seed is None else seed
+        seed = seed_or_random(seed)
         first = distant_seed(seed)
         whole, rest = divmod(shots, program.block)
         counts: dict[int, int] = {}

@@ -32,6 +32,7 @@ from qonduit_server.providers.provider import (
     distant_seed,
     installed_version,
     most_qubits,
+    seed_or_random,
 )
 from qonduit_server.providers.shaped_devices import (
     ShapedCircuit,
@@ -203,7 +204,7 @@ class FakeBackends(ShapedDevices[Backend]):
         self, natives: Sequence[AerProgram], shots: int, seeds: Sequence[int | None]
     ) -> Iterator[Outcome | RunError | RunProgress]:
         """Run programs of Aer: small ones together, because a call with a noise model takes 20 ms."""
-        own = [int.from_bytes(os.urandom(4)) if seed is None else seed for seed in seeds]
+        own = [seed_or_random(seed) for seed in seeds]
         runs = [
             SmallRun(_runnable(native), shots, distant_seed(seed)) for native, seed in zip(natives, own, strict=True)
         ]

@@ -369,6 +369,11 @@ def program_seed(seed: int | None, place: int) -> int | None:
     return None if seed is None else seed + SEED_STRIDE * place
 
 
+def seed_or_random(seed: int | None) -> int:
+    """Return a seed; a random one for None, so that a result names the seed with which it can be repeated."""
+    return int.from_bytes(os.urandom(4)) if seed is None else seed
+
+
 def distant_seed(seed: int) -> int:
     """Return a seed far from those of other circuits and of jobs with neighbouring seeds.
 

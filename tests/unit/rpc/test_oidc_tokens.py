@@ -325,7 +325,7 @@ def test_discovery_cannot_lead_to_an_untrusted_url(key_server_of: Callable[..., 
         sending(json.dumps({"issuer": urls[0], "jwks_uri": "http://192.0.2.1/keys"}).encode())(handler)
 
     urls.append(key_server_of(respond))
-    with pytest.raises(KeyServerError, match="must be an https URL"):
+    with pytest.raises(KeyServerError, match="must be an https:// URL"):
         fetch_keys(urls[0])
 
 

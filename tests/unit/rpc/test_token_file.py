@@ -187,7 +187,12 @@ def test_the_commands_create_list_and_revoke(file: Path) -> None:
     run("revoke", code=2)
     run("revoke", "abc", code=2)
     run("create", "two words", code=1)
-    run("create", "anna", "--expires", "soon", code=2)
+    for duration in ("soon", "0d", "999999w"):
+        run("create", "anna", "--expires", duration, code=2)
+    run("create", "dora", "--expires", "2w")
+    last = json.loads(run("list", "--json").splitlines()[2])
+    ends = datetime.fromisoformat(last["expires"]) - datetime.fromisoformat(last["created"])
+    assert (last["name"], ends) == ("dora", timedelta(weeks=2))
     assert "revoked" in run("list")
 
 

@@ -11,6 +11,12 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 _DURATION: Final = re.compile(rf"([0-9]{{1,6}})([{''.join(_UNITS)}])")
 
 
+def duration_of(text: str) -> timedelta | None:
+    """Return a duration (30m, 12h, 7d); None if the text is not one."""
+    found = _DURATION.fullmatch(text)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+
+
 def time_of(text: str, direction: int) -> datetime:
     """Return a time in UTC.
 
@@ -22,8 +28,8 @@ def time_of(text: str, direction: int) -> datetime:
         ValueError: the text is neither.
     """
     try:
-        if duration := _DURATION.fullmatch(text):
-            return datetime.now(UTC) + direction * timedelta(**{_UNITS[duration[2]]: int(duration[1])})
+        if (duration := duration_of(text)) is not None:
+            return datetime.now(UTC) + direction * duration
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(

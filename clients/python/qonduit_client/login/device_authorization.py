@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from qonduit_client.addresses import check_url
 from qonduit_client.errors import LoginFailed, ServerUnavailable
 from qonduit_client.login.identity_provider import IdentityProvider, OAuthError, printable
 from qonduit_client.login.tokens import Tokens, request_tokens
-from qonduit_client.named_servers import OidcClient, check_url
+from qonduit_client.named_servers import OidcClient
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 #: Seconds between polls: the default of RFC 8628, and what the client accepts of a provider.

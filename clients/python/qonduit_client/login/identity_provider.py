@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from qonduit_client.addresses import is_loopback
+from qonduit_client.addresses import check_url, is_loopback
 from qonduit_client.errors import LoginFailed, ServerUnavailable
-from qonduit_client.named_servers import OidcClient, check_url
+from qonduit_client.named_servers import OidcClient
 
 #: Bytes and seconds of one response.
 MOST_BYTES: Final = 256 * 1024

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -14,14 +13,12 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.quantum_info import PauliList, SparsePauliOp
 
 from qonduit.v1.estimator_pb2 import EstimatorOptions
-from qonduit_client.adapter_data import packed
-from qonduit_client.job_labels import labels_of
-from qonduit_client.job_parts import Part, submit
+from qonduit_client.job_parts import Part
 from qonduit_client.observables import observables_of
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.circuit_preparation import program_for, rows_of, sets_of
 from qonduit_client.qiskit.mode import backend_of, options_of, seed_of
-from qonduit_client.qiskit.primitive_job import QonduitPrimitiveJob
+from qonduit_client.qiskit.primitive_job import QonduitPrimitiveJob, submitted
 from qonduit_client.qiskit.pub_layouts import EstimatorLayout
 
 #: The kind of its jobs.
@@ -98,19 +95,7 @@ class EstimatorV2(BaseEstimatorV2):  # type: ignore[misc]
             for pub, layout in zip(coerced, layouts, strict=True)
             for part in _parts(pub, layout, chosen.widest, self._max_shots)
         ]
-        send = partial(
-            submit,
-            self._backend.client,
-            parts,
-            device=self._backend.device.path,
-            seed=chosen.seed,
-            labels=labels_of(ESTIMATOR, chosen.tags),
-            client_data=packed([layout.to_list() for layout in layouts], [pub.circuit.metadata for pub in coerced]),
-            **chosen.arguments,
-        )
-        job = QonduitPrimitiveJob(send, layouts, lambda: [pub.circuit for pub in coerced])
-        job.submit()
-        return job
+        return submitted(self._backend, ESTIMATOR, [pub.circuit for pub in coerced], layouts, parts, chosen)
 
 
 def _parts(pub: EstimatorPub, layout: EstimatorLayout, widest: int | None, max_shots: int | None) -> list[Part]:

@@ -9,8 +9,11 @@ from functools import partial
 from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BasePrimitiveJob, PrimitiveResult
 
+from qonduit_client.adapter_data import packed
 from qonduit_client.batch import Batch
-from qonduit_client.job_parts import by_part
+from qonduit_client.job_labels import labels_of
+from qonduit_client.job_parts import Part, by_part, submit
+from qonduit_client.qiskit.backend import QonduitBackend, RunOptions
 from qonduit_client.qiskit.job_group import JobGroup
 from qonduit_client.qiskit.pub_layouts import PubLayout
 from qonduit_client.result import Result
@@ -33,6 +36,42 @@ class QonduitPrimitiveJob(JobGroup[PrimitiveResult], BasePrimitiveJob):  # type:
     ) -> None:
         JobGroup.__init__(self, send, partial(_finished, layouts, circuits))
         BasePrimitiveJob.__init__(self, "")
+
+
+def submitted(
+    backend: QonduitBackend,
+    kind: str,
+    circuits: Sequence[QuantumCircuit],
+    layouts: Sequence[PubLayout],
+    parts: Sequence[Part],
+    options: RunOptions,
+) -> QonduitPrimitiveJob:
+    """Submit pubs and return their job.
+
+    Args:
+        backend: the device.
+        kind: of the job, for its label.
+        circuits: of the pubs.
+        layouts: of the pubs.
+        parts: of all pubs.
+        options: of all pubs.
+
+    Raises:
+        QiskitError: the server rejected the job.
+    """
+    send = partial(
+        submit,
+        backend.client,
+        parts,
+        device=backend.device.path,
+        seed=options.seed,
+        labels=labels_of(kind, options.tags),
+        client_data=packed([layout.to_list() for layout in layouts], [circuit.metadata for circuit in circuits]),
+        **options.arguments,
+    )
+    job = QonduitPrimitiveJob(send, layouts, lambda: circuits)
+    job.submit()
+    return job
 
 
 def _finished(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,13 +12,10 @@ from qiskit.primitives import BaseSamplerV2, SamplerPubLike
 from qiskit.primitives.backend_sampler_v2 import Options
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from qonduit_client.adapter_data import packed
-from qonduit_client.job_labels import labels_of
-from qonduit_client.job_parts import submit
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.circuit_preparation import parts_of, rows_of
 from qonduit_client.qiskit.mode import backend_of, options_of, seed_of
-from qonduit_client.qiskit.primitive_job import QonduitPrimitiveJob
+from qonduit_client.qiskit.primitive_job import QonduitPrimitiveJob, submitted
 from qonduit_client.qiskit.pub_layouts import SamplerLayout
 
 #: The kind of its jobs.
@@ -102,16 +98,4 @@ class SamplerV2(BaseSamplerV2):  # type: ignore[misc]
         ]
         layouts = [SamplerLayout(pub.shape, pub.shots) for pub in coerced]
         first = options[0] if options else self._backend.run_options()
-        send = partial(
-            submit,
-            self._backend.client,
-            parts,
-            device=self._backend.device.path,
-            seed=first.seed,
-            labels=labels_of(SAMPLER, first.tags),
-            client_data=packed([layout.to_list() for layout in layouts], [pub.circuit.metadata for pub in coerced]),
-            **first.arguments,
-        )
-        job = QonduitPrimitiveJob(send, layouts, lambda: [pub.circuit for pub in coerced])
-        job.submit()
-        return job
+        return submitted(self._backend, SAMPLER, [pub.circuit for pub in coerced], layouts, parts, first)

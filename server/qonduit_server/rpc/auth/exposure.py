@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import ipaddress
-
+from qonduit_client.addresses import is_loopback
 from qonduit_server.errors import StartError
 
 
@@ -36,7 +35,4 @@ def is_local(listen: str) -> bool:
     if listen.startswith("unix:"):
         return True
     host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    return is_loopback(host.lower())

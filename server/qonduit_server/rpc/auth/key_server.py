@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import socket
 import ssl
@@ -14,6 +13,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import jwt
+
+from qonduit_client import addresses
 
 #: The largest response, and the longest time for one, in seconds.
 MAX_BYTES: Final = 256 * 1024
@@ -61,22 +62,9 @@ def fetch_keys(issuer: str, jwks_url: str = "") -> dict[str, jwt.PyJWK]:
 
 def check_url(url: str) -> None:
     """Raise ValueError unless keys from a URL can be trusted: https, or http on this machine."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"must be a URL, got {url!r:.200}") from error
-    if not host or parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(f"must be a URL without user, query and fragment, got {url!r:.200}")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
-        raise ValueError(f"must be an https URL (http only on a loopback address), got {url!r:.200}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    addresses.check_url(url)
+    if "?" in url or "#" in url:
+        raise ValueError(f"must be a URL without query and fragment, got {url!r:.200}")
 
 
 def _usable(data: object) -> jwt.PyJWK | None:
