@@ -106,19 +106,17 @@ class JobHandle(Handle):
                 self.receive(event)
                 yield event
 
-    def wait(self, timeout: float | None = None) -> Job:
+    def wait(self, timeout: float | None = None, *, final_results: bool = False) -> Job:
         """Wait until the job has ended, in any state, and return it.
 
         Args:
             timeout: seconds; 0 only checks. By default unlimited.
+            final_results: also receive the results with the last event, if they are few and small, so that
+                `stored_results` makes no call. `results` does so.
 
         Raises:
             TimedOut: the job has not ended in time; it continues.
         """
-        return self._wait(timeout)
-
-    def _wait(self, timeout: float | None, *, final_results: bool = False) -> Job:
-        """Wait; with `final_results` the stream of the last event also contains the results, if they are few."""
         clock = self.clock
         started = clock()
         if timeout is not None and timeout <= 0 and not ended(self._known):
@@ -160,7 +158,7 @@ class JobHandle(Handle):
             TimedOut: the job has not ended in time; it continues.
             ValueError: points is not a range of consecutive points.
         """
-        succeeded(self._wait(timeout, final_results=points is None and program is None))
+        succeeded(self.wait(timeout, final_results=points is None and program is None))
         return by_program(self.stored_results(points=points, program=program))
 
     def result(self, timeout: float | None = None) -> Result:

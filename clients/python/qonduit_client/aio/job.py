@@ -101,12 +101,8 @@ class JobHandle(Handle):
                 self.receive(event)
                 yield event
 
-    async def wait(self, timeout: float | None = None) -> Job:
+    async def wait(self, timeout: float | None = None, *, final_results: bool = False) -> Job:
         """Wait until the job has ended in any state and return it; see `qonduit_client.JobHandle.wait`."""
-        return await self._wait(timeout)
-
-    async def _wait(self, timeout: float | None, *, final_results: bool = False) -> Job:
-        """Wait; with `final_results` the stream of the last event also contains the results, if they are few."""
         clock = self.clock
         started = clock()
         if timeout is not None and timeout <= 0 and not ended(self._known):
@@ -137,7 +133,7 @@ class JobHandle(Handle):
 
         Large results are fetched completely, so that accessing a result never blocks the event loop.
         """
-        succeeded(await self._wait(timeout, final_results=points is None and program is None))
+        succeeded(await self.wait(timeout, final_results=points is None and program is None))
         return by_program(await self.stored_results(points=points, program=program))
 
     async def result(self, timeout: float | None = None) -> Result:

@@ -102,7 +102,7 @@ class Running:
             JobFailed, JobCancelled: the program failed, or the job was cancelled before it ran.
             TimedOut: the job has not ended in time; it continues.
         """
-        job = self.run.handle.wait(timeout)
+        job = self.run.handle.wait(timeout, final_results=True)
         if len(job.program_runs) <= self.place:
             job = self.run.handle.job()
         own = job.program_runs[self.place]
