@@ -30,6 +30,10 @@ _EXACT: Final = 1e-8
 _ONE_QUBIT: Final = 1
 _PAIR: Final = 2
 
+#: The number of circuits whose routes are kept, and the largest number of operations of such a circuit.
+_MAX_ROUTES: Final = 8
+_MAX_KEPT_OPERATIONS: Final = 4000
+
 #: Gives a gate of the IR on qubits, in Cirq's form.
 Convert = Callable[[Instruction, Sequence[Any]], Any]
 
@@ -49,6 +53,10 @@ class NativeCircuit:
     layout: list[int]
     clbits: list[int | None]
     operations: list[PlacedOperation]
+
+
+class _Place(int):
+    """A tag: the place of an operation in the program."""
 
 
 class ProcessorCompiler:
@@ -93,6 +101,7 @@ class ProcessorCompiler:
             "syc": cirq_google.SycamoreTargetGateset,
             "sqrt_iswap": cirq.SqrtIswapTargetGateset,
         }
+        self._routes: dict[tuple[Any, ...], tuple[Any, dict[Any, Any], dict[Any, Any]]] = {}
         self._gatesets = [make() for name, make in targets.items() if name in processor.two_qubit_gates]
 
     def compile(self, circuit: Circuit, level: int) -> NativeCircuit:
@@ -194,16 +203,11 @@ class ProcessorCompiler:
             cirq.is_measurement(operation) and last[operation.qubits[0]] == place
             for place, operation in enumerate(operations)
         ]
-        try:
-            # Without the measurements at the end: Cirq moves them before swaps of other qubits.
-            routed, initial, moved = cirq.RouteCQC(self._graph).route_circuit(
-                cirq.Circuit(operation for operation, end in zip(operations, ends, strict=True) if not end)
-            )
-        except ValueError as error:
-            raise DeviceError(
-                "UNSUPPORTED_CONSTRUCT",
-                f"Cirq cannot place the program on the qubits of GOOGLE/{self._processor.name}: {error}",
-            ) from error
+        # Without the measurements at the end: Cirq moves them before swaps of other qubits.
+        placed, initial, moved = self._route_of(
+            [operation for operation, end in zip(operations, ends, strict=True) if not end]
+        )
+        routed = cirq.Circuit(placed)
         used = {qubit.x: self.numbers[place] for qubit, place in initial.items()}
         taken = set(used.values())
         free = iter(number for number in range(self._processor.num_qubits) if number not in taken)
@@ -214,6 +218,34 @@ class ProcessorCompiler:
             if end:
                 routed.append(operation.transform_qubits(final))
         return routed, layout
+
+    def _route_of(self, operations: Sequence[Any]) -> tuple[list[Any], dict[Any, Any], dict[Any, Any]]:
+        """Return the moments of operations with swaps, where qubits begin, and to where swaps move them.
+
+        A route follows from the qubits of the operations alone: the points of a sweep have the same one.
+        """
+        key = tuple((operation.qubits, cirq.is_measurement(operation)) for operation in operations)
+        found = self._routes.get(key)
+        if found is None:
+            tagged = (operation.with_tags(_Place(place)) for place, operation in enumerate(operations))
+            try:
+                found = cirq.RouteCQC(self._graph).route_circuit(cirq.Circuit(tagged))
+            except ValueError as error:
+                raise DeviceError(
+                    "UNSUPPORTED_CONSTRUCT",
+                    f"Cirq cannot place the program on the qubits of GOOGLE/{self._processor.name}: {error}",
+                ) from error
+            if len(operations) <= _MAX_KEPT_OPERATIONS:
+                self._routes[key] = found
+            if len(self._routes) > _MAX_ROUTES:
+                del self._routes[next(iter(self._routes))]
+        routed, initial, moved = found
+
+        def own(operation: Any) -> Any:
+            place = next((tag for tag in operation.tags if isinstance(tag, _Place)), None)
+            return operation if place is None else operations[place].with_qubits(*operation.qubits)
+
+        return [cirq.Moment(map(own, moment)) for moment in routed], initial, moved
 
     def _translate(self, circuit: Any, gateset: Any, level: int) -> Any:
         """Return a circuit with native gates only."""

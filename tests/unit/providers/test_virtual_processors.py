@@ -21,7 +21,7 @@ from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.ir import serialization
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.cirq import cirq_reader
-from qonduit_server.providers import processor_files
+from qonduit_server.providers import processor_compiler, processor_files
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, RunProgress
 from qonduit_server.providers.virtual_processors import VirtualProcessors
 
@@ -240,6 +240,39 @@ def test_coupled_qubits_are_kept_where_gates_are_not_native(provider: VirtualPro
     assert cached is not None
     assert serialization.load(cached).qubit_names == ("7_3",)
     assert len(apart.layout) == 2
+
+
+def test_points_of_a_sweep_are_routed_once_and_compiled_as_if_alone(
+    provider: VirtualProcessors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turned(*angles: float, step: int = 1) -> QuantumCircuit:
+        circuit = QuantumCircuit(4, 4)
+        for qubit, angle in enumerate(angles):
+            circuit.ry(angle, qubit)
+            circuit.cx(qubit, (qubit + step) % 4)
+        circuit.measure(1, 1)
+        circuit.cx(0, 2)
+        circuit.barrier()
+        circuit.measure([0, 2, 3], [0, 2, 3])
+        return circuit
+
+    points = [turned(*row) for row in np.random.default_rng(2).uniform(0.2, 6, (3, 4))]
+    alone = [native(VirtualProcessors(), point, "rainbow") for point in points]
+    routes: list[int] = []
+    route = cirq.RouteCQC.route_circuit
+    monkeypatch.setattr(
+        cirq.RouteCQC, "route_circuit", lambda *args, **options: routes.append(1) or route(*args, **options)
+    )
+    assert [native(provider, point, "rainbow") for point in points] == alone
+    assert len(routes) == 1
+    other = turned(1, 2, 3, 4, step=3)
+    assert native(provider, other, "rainbow") == native(VirtualProcessors(), other, "rainbow")
+    monkeypatch.setattr(processor_compiler, "_MAX_KEPT_OPERATIONS", 3)
+    routes.clear()
+    fresh = VirtualProcessors()
+    for _ in range(2):
+        native(fresh, ghz(5), "rainbow")
+    assert len(routes) == 2
 
 
 def test_counts_are_the_same_in_every_worker(provider: VirtualProcessors) -> None:
