@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client data of adapters: values come back equal, within the limits of the server and of a reader."""
+"""The client data and labels of adapters: values come back equal, within the limits of the server and of a reader."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from qonduit.v1.system_service_pb2 import ServerLimits
 from qonduit_client import adapter_data
 from qonduit_client.adapter_data import MAX_BYTES, packed, room, unpacked
+from qonduit_client.job_labels import labels_of
 
 
 def test_values_and_metadata_come_back() -> None:
@@ -46,3 +47,10 @@ def test_data_of_others_are_value_errors(data: bytes) -> None:
 def test_client_data_take_an_eighth_of_a_small_request() -> None:
     assert room(ServerLimits(max_request_bytes=16 * 1024**2)) == MAX_BYTES
     assert room(ServerLimits(max_request_bytes=80_000)) == 10_000
+
+
+def test_thirty_tags_fit_beside_the_labels_of_a_job_and_its_group() -> None:
+    tags = [f"tag {number}" for number in range(30)]
+    assert labels_of("kind", tags) == {"qonduit.kind": "kind"} | dict.fromkeys(tags, "")
+    with pytest.raises(ValueError, match="at most 30 tags, got 31"):
+        labels_of("kind", [*tags, "more"])
