@@ -3,7 +3,8 @@
 
 It is the policy of the device "AUTO" and of comparisons of devices. Of the exact simulators on this server that can run
 the job, the one with the least estimated time comes first; of those with a similar time, the one with the shortest
-queue. A simulator that may lack memory, or a feature that a program needs, comes after the others.
+queue. A simulator that may lack memory, or a feature that a program needs, comes after the others; one that is paused
+comes last.
 """
 
 from __future__ import annotations
@@ -270,8 +271,9 @@ def _is_tight(method: SimulationMethod, needs: ProgramNeeds) -> bool:
     return branches and not method.clifford_only and method.max_qubits - needs.num_qubits < _BRANCHING_QUBITS
 
 
-def _rank(each: Fit) -> tuple[bool, bool, bool, int, int, float, int]:
+def _rank(each: Fit) -> tuple[bool, bool, bool, bool, int, int, float, int]:
     seconds = max(each.seconds, _SHORT_SECONDS)
     similar = math.ceil(math.log2(seconds / _SHORT_SECONDS))
     device = each.candidate.device
-    return (not each.eligible, not each.exact, each.risky, similar, each.candidate.queue_depth, seconds, device.id)
+    order = (similar, each.candidate.queue_depth, seconds, device.id)
+    return (not each.eligible, not each.exact, device.HasField("pause"), each.risky, *order)

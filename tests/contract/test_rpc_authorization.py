@@ -25,6 +25,8 @@ from qonduit_server.rpc.auth.authorization import ACCESS, Access
 from qonduit_server.rpc.auth.principal import Role, with_lower_roles
 from qonduit_server.rpc.auth.static_tokens import StaticTokens, TokenRegistry
 from qonduit_server.rpc.server import SERVICES
+from qonduit_server.store import pauses
+from qonduit_server.store.pauses import Paused
 from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, programs, refused, rpc_fixture
 
 PEOPLE: Final = {"anna": Role.USER, "ben": Role.USER, "olga": Role.OPERATOR, "adam": Role.ADMIN}
@@ -97,6 +99,7 @@ def create_objects(served: Served) -> Objects:
         made: Job = served.call("anna", "qonduit.v1.JobService/CreateJob", request).job
         return made
 
+    pauses.resume(served.rpc.db, Paused())  # an operator may have called PauseServer
     job = create()
     served.rpc.run(job.id)
     listed = ListResultsRequest(job_id=job.id)
@@ -136,6 +139,11 @@ def request_for(method: str, objects: Objects) -> dict[str, Any]:
         "GetDeviceCalibration": {"id": 2},
         "GetProvider": {"id": 1},
         "RefreshDevices": {"provider_id": 1},
+        # Calls of operators, which do not pause the device of the objects.
+        "PauseDevice": {"id": 2},
+        "ResumeDevice": {"id": 2},
+        "PauseProvider": {"id": 2},
+        "ResumeProvider": {"id": 2},
     }
     return ids.get(name, {})
 

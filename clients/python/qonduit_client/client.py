@@ -23,6 +23,7 @@ from qonduit_client.job import JobHandle
 from qonduit_client.job_filters import MatchingJobs
 from qonduit_client.listing import Listing, Table
 from qonduit_client.named_servers import NamedServer, read_configuration
+from qonduit_client.operations import Operations
 from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.primitives import DEFAULT_DEVICE as DEFAULT_DEVICE
 from qonduit_client.primitives import Primitives
@@ -36,7 +37,7 @@ from qonduit_client.translation import Translation
 from qonduit_client.transport import Transport
 
 
-class Client(Primitives, StoredPrograms):
+class Client(Primitives, StoredPrograms, Operations):
     """A connection to a Qonduit server and a context manager. Thread-safe; each process needs its own client.
 
     The client retries safe calls while the server is unreachable: reads, cancels, and submissions. Each submission

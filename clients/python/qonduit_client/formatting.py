@@ -7,6 +7,7 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import JobEvent, LogLevel
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import DeviceChoice, QueuePlace, QueueReason
@@ -49,6 +50,14 @@ def event_text(event: JobEvent) -> tuple[str, str]:
     return "event", "of a type unknown to this client"
 
 
+def available_text(device: Device) -> str:
+    """Return whether a device accepts and runs jobs, and the reason if not."""
+    if device.available and device.HasField("pause"):
+        whole = f" ({device.pause.subject})" if "/" not in device.pause.subject else ""
+        return f"paused{whole}" + (f": {device.pause.message}" if device.pause.message else "")
+    return ("yes" if device.available else "no") + (f": {device.status_message}" if device.status_message else "")
+
+
 def queue_text(place: QueuePlace) -> str:
     """Return the place of a waiting job in the queue and the reason for the wait."""
     reason = {
@@ -57,6 +66,8 @@ def queue_text(place: QueuePlace) -> str:
         QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE: "the device is not available",
         QueueReason.QUEUE_REASON_SCHEDULED: "it does not start before its time",
     }.get(place.reason, "")
+    if place.reason == QueueReason.QUEUE_REASON_PAUSED:
+        reason = place.message or "the device is paused"
     position = f"{plural(place.position, 'job')} before this one" if place.HasField("position") else ""
     return ": ".join(filter(None, (position, reason)))
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.system_service_pb2 import WorkerState
-from qonduit_client.formatting import failure_text, language_name, local_time, plural, seconds_between
+from qonduit_client.formatting import available_text, failure_text, language_name, local_time, plural, seconds_between
 from qonduit_client.states import TERMINAL, state_name
 from qonduit_client.text_table import table_of
 
@@ -44,7 +44,7 @@ def device_name(device: Any, providers: ProviderNames) -> str:
 
 
 def _available(device: Any, _: ProviderNames) -> str:
-    return ("yes" if device.available else "no") + (f": {device.status_message}" if device.status_message else "")
+    return available_text(device)
 
 
 def _methods(device: Any, _: ProviderNames) -> str:
@@ -110,6 +110,14 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("deployed", lambda each, _: local_time(each.deployed_at)),
         _Column("by", lambda each, _: each.deployed_by),
         _Column("name", lambda each, _: each.name),
+    ),
+    "Pause": (
+        _Column("paused", lambda each, _: each.subject),
+        _Column("since", lambda each, _: local_time(each.paused_at)),
+        _Column("running", lambda each, _: str(each.running_jobs), right=True),
+        _Column("drained", lambda each, _: "yes" if each.drained else "no"),
+        _Column("by", lambda each, _: each.paused_by),
+        _Column("message", lambda each, _: each.message),
     ),
     "Worker": (
         _Column("provider", lambda each, _: each.provider),

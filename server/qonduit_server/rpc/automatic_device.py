@@ -98,6 +98,8 @@ def _cost(each: Fit) -> str:
             else f"time unknown, assumed {each.seconds:.2g} s"
         )
     parts.append(f"{each.candidate.queue_depth} in its queue")
+    if each.candidate.device.HasField("pause"):
+        parts.append("paused")
     return ", ".join(parts)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeviceService: list devices, count their waiting jobs, return their calibrations, and refresh the catalogue."""
+"""DeviceService: list, compare and pause devices, return their calibrations, and refresh the catalogue."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from qonduit.v1.device_service_pb2 import (
     GetDeviceStatusResponse,
     ListDevicesRequest,
     ListDevicesResponse,
+    PauseDeviceRequest,
+    PauseDeviceResponse,
     RefreshDevicesRequest,
     RefreshDevicesResponse,
+    ResumeDeviceRequest,
+    ResumeDeviceResponse,
 )
 from qonduit_server.device_fit import Fit
 from qonduit_server.errors import FailedPrecondition
@@ -31,8 +35,9 @@ from qonduit_server.rpc.device_comparison import Caller, DeviceComparison
 from qonduit_server.rpc.job_validation import JobValidator
 from qonduit_server.rpc.refreshes import Refreshes
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.store import calibrations, catalogue
+from qonduit_server.store import calibrations, catalogue, pauses
 from qonduit_server.store.database import Database
+from qonduit_server.store.pauses import Paused
 
 #: Of one response of RefreshDevices or CompareDevices; ListDevices has pages.
 _MAX_DEVICES: Final = 500
@@ -82,6 +87,8 @@ class DeviceService:
             status_message=device.status_message,
             queue_depth=catalogue.queue_depth(self._db, request.id),
             checked_at=now,
+            pause=device.pause if device.HasField("pause") else None,
+            running_jobs=pauses.running_jobs(self._db, request.id),
         )
 
     def get_device_calibration(
@@ -112,6 +119,18 @@ class DeviceService:
         ]
         found.sort(key=lambda device: device.id)
         return RefreshDevicesResponse(devices=found[:_MAX_DEVICES])
+
+    def pause_device(self, request: PauseDeviceRequest, call: CallContext) -> PauseDeviceResponse:
+        """Pause a device."""
+        device = catalogue.device(self._db, request.id)
+        subject = Paused(device.provider_id, device.id)
+        return PauseDeviceResponse(pause=pauses.pause(self._db, subject, request.message, call.principal.name))
+
+    def resume_device(self, request: ResumeDeviceRequest, call: CallContext) -> ResumeDeviceResponse:
+        """End the pause of a device."""
+        device = catalogue.device(self._db, request.id)
+        pauses.resume(self._db, Paused(device.provider_id, device.id))
+        return ResumeDeviceResponse(device=catalogue.device(self._db, request.id))
 
     def compare_devices(self, request: CompareDevicesRequest, call: CallContext) -> CompareDevicesResponse:
         """Return how each device would run a job."""

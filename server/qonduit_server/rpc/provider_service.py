@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ProviderService: list the providers of devices."""
+"""ProviderService: list and pause the providers of devices."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from qonduit.v1.provider_service_pb2 import (
     GetProviderResponse,
     ListProvidersRequest,
     ListProvidersResponse,
+    PauseProviderRequest,
+    PauseProviderResponse,
+    ResumeProviderRequest,
+    ResumeProviderResponse,
 )
 from qonduit_server.rpc.call_context import CallContext
-from qonduit_server.store import catalogue
+from qonduit_server.store import catalogue, pauses
 from qonduit_server.store.database import Database
+from qonduit_server.store.pauses import Paused
 
 
 class ProviderService:
-    """Reads the catalogue."""
+    """Reads the catalogue and stores pauses."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -28,3 +33,16 @@ class ProviderService:
         """Return a page of providers."""
         page = catalogue.list_providers(self._db, request.page_size, request.page_token, request.filter)
         return ListProvidersResponse(providers=page.items, next_page_token=page.next_page_token)
+
+    def pause_provider(self, request: PauseProviderRequest, call: CallContext) -> PauseProviderResponse:
+        """Pause the devices of a provider."""
+        provider = catalogue.provider(self._db, request.id)
+        return PauseProviderResponse(
+            pause=pauses.pause(self._db, Paused(provider.id), request.message, call.principal.name)
+        )
+
+    def resume_provider(self, request: ResumeProviderRequest, call: CallContext) -> ResumeProviderResponse:
+        """End the pause of a provider."""
+        provider = catalogue.provider(self._db, request.id)
+        pauses.resume(self._db, Paused(provider.id))
+        return ResumeProviderResponse(provider=catalogue.provider(self._db, request.id))

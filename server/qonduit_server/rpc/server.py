@@ -177,7 +177,7 @@ class RpcServer:
             ),
             "qonduit.v1.ProviderService": ProviderService(db),
             "qonduit.v1.ResultService": ResultService(db, self._buffer_streams),
-            "qonduit.v1.SystemService": SystemService(options.limits, list(options.features), db.kind, options.workers),
+            "qonduit.v1.SystemService": SystemService(db, options.limits, list(options.features), options.workers),
         }
         handlers: dict[str, Handler] = {}
         if options.reflection:

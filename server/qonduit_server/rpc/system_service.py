@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SystemService: report version, limits, features and workers of this server."""
+"""SystemService: report version, limits, features and workers of this server, and pause all servers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from importlib import metadata
 from qonduit.v1.system_service_pb2 import (
     GetServerInfoRequest,
     GetServerInfoResponse,
+    ListPausesRequest,
+    ListPausesResponse,
     ListWorkersRequest,
     ListWorkersResponse,
+    PauseServerRequest,
+    PauseServerResponse,
+    ResumeServerRequest,
+    ResumeServerResponse,
     Worker,
 )
 from qonduit_client.distribution import DISTRIBUTION
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.store import pauses
+from qonduit_server.store.database import Database
+from qonduit_server.store.pauses import Paused
 
 #: Lists worker processes, ordered by provider and process id.
 ListWorkers = Callable[[], Sequence[Worker]]
@@ -27,11 +36,12 @@ def no_workers() -> Sequence[Worker]:
 
 
 class SystemService:
-    """Reports the facts that it got at start, and the current state of the workers."""
+    """Reports the facts that it got at start and the current state of the workers, and stores pauses."""
 
-    def __init__(self, limits: Limits, features: Sequence[str], store: str, workers: ListWorkers) -> None:
+    def __init__(self, db: Database, limits: Limits, features: Sequence[str], workers: ListWorkers) -> None:
+        self._db = db
         self._workers = workers
-        self._info = GetServerInfoResponse(version=version(), limits=limits.message(), features=features, store=store)
+        self._info = GetServerInfoResponse(version=version(), limits=limits.message(), features=features, store=db.kind)
 
     def get_server_info(self, request: GetServerInfoRequest, call: CallContext) -> GetServerInfoResponse:
         """Return version, limits and features."""
@@ -40,6 +50,19 @@ class SystemService:
     def list_workers(self, request: ListWorkersRequest, call: CallContext) -> ListWorkersResponse:
         """Return the worker processes."""
         return ListWorkersResponse(workers=self._workers())
+
+    def pause_server(self, request: PauseServerRequest, call: CallContext) -> PauseServerResponse:
+        """Pause all servers of the database."""
+        return PauseServerResponse(pause=pauses.pause(self._db, Paused(), request.message, call.principal.name))
+
+    def resume_server(self, request: ResumeServerRequest, call: CallContext) -> ResumeServerResponse:
+        """End the pause of all servers."""
+        pauses.resume(self._db, Paused())
+        return ResumeServerResponse()
+
+    def list_pauses(self, request: ListPausesRequest, call: CallContext) -> ListPausesResponse:
+        """Return the pauses, with the numbers of running jobs."""
+        return ListPausesResponse(pauses=pauses.for_operators(self._db))
 
 
 def version() -> str:

@@ -9,19 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, exists, func, insert, select, update
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
+from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
 from qonduit_server.errors import NotFound
-from qonduit_server.store import calibrations
+from qonduit_server.store import calibrations, pauses
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, boolean_field, filter_conditions, number_field, text_field
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
+from qonduit_server.store.schema import pauses as pause_rows
 from qonduit_server.store.writer import Operation, Transaction
 
 _NOT_OFFERED: Final = "the server does not offer it now"
@@ -56,6 +58,7 @@ class _Cache:
             changes = self._changes
             with db.read() as connection:
                 snapshot = _read(connection)
+                _add_pauses(snapshot, pauses.for_callers(connection))
             with self._lock:
                 # A snapshot read during a change may be outdated: return it, but do not cache it.
                 if changes == self._changes:
@@ -134,6 +137,12 @@ def name_of(db: Database, device: Device) -> str:
     return f"{_cached(db).providers[device.provider_id].name}/{device.name}"
 
 
+def pause_of(db: Database, device_id: int) -> Pause | None:
+    """Return the pause of a device, of its provider or of the server, from memory; None if it is not paused."""
+    found = _cached(db).devices.get(device_id)
+    return found.pause if found is not None and found.HasField("pause") else None
+
+
 def devices_by_name(db: Database) -> Mapping[str, Device]:
     """Return all devices by "PROVIDER/device", from memory; callers must not change them."""
     return _cached(db).by_name
@@ -149,7 +158,7 @@ def device_of_job(db: Database, job_id: int) -> Device | None:
 def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Device]:
     """Return a page of devices, newest first, without `queue_depth` (see `queue_depths`).
 
-    Filter fields: name, provider_id, available, is_simulator, is_local, num_qubits.
+    Filter fields: name, provider_id, available, paused, is_simulator, is_local, num_qubits.
     """
     filters = filter_conditions(filter, _DEVICE_FIELDS)
     cursor = Cursor(("devices", filter), page_size, page_token)
@@ -184,6 +193,18 @@ _DEVICE_FIELDS: Final[Mapping[str, Field]] = {
     "name": text_field(devices.c.name),
     "provider_id": number_field(devices.c.provider_id),
     "available": boolean_field(devices.c.available),
+    "paused": boolean_field(
+        case(
+            (
+                exists().where(
+                    pause_rows.c.provider_id.in_((0, devices.c.provider_id)),
+                    pause_rows.c.device_id.in_((0, devices.c.id)),
+                ),
+                True,
+            ),
+            else_=False,
+        )
+    ),
     "is_simulator": boolean_field(devices.c.is_simulator),
     "is_local": boolean_field(devices.c.is_local),
     "num_qubits": number_field(devices.c.num_qubits),
@@ -218,6 +239,15 @@ def _read(connection: Connection) -> _Snapshot:
         snapshot.devices[found.id] = found
         snapshot.by_name[f"{snapshot.providers[found.provider_id].name}/{found.name}"] = found
     return snapshot
+
+
+def _add_pauses(snapshot: _Snapshot, found: Mapping[pauses.Paused, Pause]) -> None:
+    for device in snapshot.devices.values():
+        if (paused := pauses.pause_of(found, device.provider_id, device.id)) is not None:
+            device.pause.CopyFrom(paused)
+    for provider in snapshot.providers.values():
+        if (paused := pauses.pause_of(found, provider.id)) is not None:
+            provider.pause.CopyFrom(paused)
 
 
 def _device(row: Any) -> Device:

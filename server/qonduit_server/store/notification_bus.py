@@ -48,7 +48,7 @@ class Notification:
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        return bool(self.queue or self.cancels or self.jobs or self.all_jobs or self.catalogue)
+        return bool(self.queue or self.times or self.cancels or self.jobs or self.all_jobs or self.catalogue)
 
 
 #: Delivered when notifications may have been missed.

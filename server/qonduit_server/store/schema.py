@@ -86,6 +86,18 @@ devices = Table(
     sqlite_autoincrement=True,
 )
 
+# Paused devices, providers (device 0) and servers (provider 0 too). Claims read it: it is small.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("provider_id", _Id, primary_key=True, autoincrement=False),
+    Column("device_id", _Id, primary_key=True, autoincrement=False),
+    # The operator's text for callers.
+    Column("message", Text, nullable=False),
+    Column("paused_at", BigInteger, nullable=False),
+    Column("paused_by", Text, nullable=False),
+)
+
 # The measured properties of devices; devices without a calibration have no row.
 device_calibrations = Table(
     "device_calibrations",
@@ -193,13 +205,15 @@ jobs = Table(
     Column("spec", LargeBinary),
     # The negated priority: jobs of one caller are claimed in ascending order of (rank, id).
     Column("rank", SmallInteger, nullable=False, server_default=text("0")),
-    # A queued job is not claimed before this time; 0 if it may be claimed.
+    # A queued job is not claimed before this time; 0 if it may be claimed. Above all times, it waits for a paused
+    # device (jobs/held_jobs.py).
     Column("not_before", BigInteger, nullable=False, server_default=text("0")),
     # A queued job fails at this time.
     Column("expires_at", BigInteger),
     # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
     # other conditions are tested row by row (list_scan.py).
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
+    Index("ix_jobs_created_at", "created_at", "id"),
     Index("ix_jobs_caller_state", "caller", "state", "created_at", "id"),
     Index("ix_jobs_caller_device_id", "caller", "device_id", "created_at", "id"),
     Index("ix_jobs_deployment_id", "deployment_id", "caller", "created_at", "id"),
@@ -238,7 +252,9 @@ jobs = Table(
     ),
     Index("ix_jobs_expires_at", "expires_at", sqlite_where=EXPIRES, postgresql_where=EXPIRES),
     Index("ix_jobs_leased", "owner", "state", sqlite_where=IS_LEASED, postgresql_where=IS_LEASED),
-    Index("ix_jobs_active", "device_id", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
+    Index("ix_jobs_active", "device_id", "not_before", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
+    # For lists of the jobs of all owners; of those, most have ended.
+    Index("ix_jobs_active_state", "state", "created_at", "id", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
     sqlite_autoincrement=True,
 )
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import event
 
-from qonduit_server.store import catalogue, deployments, event_log
+from qonduit_server.store import catalogue, deployments, event_log, pauses
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue, queue_positions, queue_times
+from qonduit_server.store.pauses import Paused
 from qonduit_server.store.results import result_rows
 from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succeed
 
@@ -30,6 +31,13 @@ def do_everything(db: Database) -> None:
     queue.expire(db)
     submit(db, expires_at=Timestamp(seconds=5))
     submit(db, not_before=Timestamp(seconds=1 << 33))
+    queue_times.apply_due(db)
+    pauses.pause(db, Paused(1, 1), "", "olga")
+    queue_times.apply_due(db)
+    pauses.running_jobs(db, 1)
+    pauses.for_operators(db)
+    catalogue.list_devices(db, filter="paused = true")
+    pauses.resume(db, Paused(1, 1))
     queue_times.apply_due(db)
     queue_positions.of_jobs(db, [job.id, other.id])
     queue_positions.of_job(db, job.id)

@@ -18,6 +18,7 @@ from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
 from qonduit_client import notebook, requests
 from qonduit_client.aio.job import JobHandle
+from qonduit_client.aio.operations import Operations
 from qonduit_client.aio.primitives import Primitives
 from qonduit_client.aio.stored_programs import StoredPrograms
 from qonduit_client.aio.transport import Transport
@@ -36,7 +37,7 @@ from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
 
 
-class Client(Primitives, StoredPrograms):
+class Client(Primitives, StoredPrograms, Operations):
     """A connection to a Qonduit server for one event loop, and an async context manager. Many tasks may use it.
 
     Arguments and retries are those of `qonduit_client.Client`. The client may be created before the loop runs, and

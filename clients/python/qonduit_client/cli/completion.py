@@ -129,6 +129,11 @@ def _devices(client: Client) -> Iterable[tuple[str, str]]:
     return sorted((name, f"{each.num_qubits} qubits") for name, each in client.named_devices().items())
 
 
+def _subjects(client: Client) -> Iterable[tuple[str, str]]:
+    providers = ((each.name, "provider") for each in client.providers())
+    return [("server", "all servers"), *sorted(providers), *_devices(client)]
+
+
 def _methods(client: Client) -> Iterable[tuple[str, str]]:
     circuits = {method.name: method.circuits for each in client.devices() for method in each.capabilities.methods}
     return sorted({"automatic": "the device chooses", **circuits}.items())
@@ -151,6 +156,7 @@ def _deployments(client: Client) -> Iterable[tuple[str, str]]:
 
 _ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 devices: Final = _from_server(_devices)
+subjects: Final = _from_server(_subjects)
 methods: Final = _from_server(_methods)
 all_jobs: Final = _from_server(_jobs(lambda state: True))
 active_jobs: Final = _from_server(_jobs(lambda state: state not in _ENDED))

@@ -120,11 +120,10 @@ def show_device(name: str) -> int:
 
 
 def _device_columns(names: dict[int, str]) -> list[Column]:
+    from qonduit_client.formatting import available_text
+
     def kind(each: Device) -> str:
         return ("simulator" if each.is_simulator else "processor") + (", local" if each.is_local else ", remote")
-
-    def available(each: Device) -> str:
-        return ("yes" if each.available else "no") + (f": {each.status_message}" if each.status_message else "")
 
     def methods(each: Device) -> str:
         return ", ".join(f"{method.name} {method.max_qubits}" for method in each.capabilities.methods)
@@ -140,7 +139,8 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
         Column("is_local", lambda each: each.is_local),
         Column("max_shots", lambda each: each.max_shots, "MAX SHOTS", right=True),
         Column("queue_depth", waiting, "WAITING", right=True),
-        Column("available", lambda each: each.available, "AVAILABLE", available),
+        Column("available", lambda each: each.available, "AVAILABLE", available_text),
+        Column("paused", lambda each: each.HasField("pause")),
         Column("status_message", lambda each: each.status_message),
         Column(
             "noise",

@@ -29,9 +29,10 @@ from qonduit.v1 import calibration_pb2 as qonduit_dot_v1_dot_calibration__pb2
 from qonduit.v1 import deployment_pb2 as qonduit_dot_v1_dot_deployment__pb2
 from qonduit.v1 import device_pb2 as qonduit_dot_v1_dot_device__pb2
 from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
+from qonduit.v1 import pause_pb2 as qonduit_dot_v1_dot_pause__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/device_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cqonduit/v1/calibration.proto\x1a\x1bqonduit/v1/deployment.proto\x1a\x17qonduit/v1/device.proto\x1a\x14qonduit/v1/job.proto\"+\n\x10GetDeviceRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"7\n\x11GetDeviceResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Device\"h\n\x12ListDevicesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"S\n\x13ListDevicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x16GetDeviceStatusRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\xb1\x01\n\x17GetDeviceStatusResponse\x12\x16\n\tavailable\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x16\n\x0estatus_message\x18\x02 \x01(\t\x12\x18\n\x0bqueue_depth\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12.\n\nchecked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\n\n_availableB\x0e\n\x0c_queue_depth\"6\n\x1bGetDeviceCalibrationRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"R\n\x1cGetDeviceCalibrationResponse\x12\x32\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x1d.qonduit.v1.DeviceCalibration\"9\n\x15RefreshDevicesRequest\x12 \n\x0bprovider_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"=\n\x16RefreshDevicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Device\"\x87\x04\n\x15\x43ompareDevicesRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment:\x9d\x03\xbaH\x99\x03\x1aV\n\x0fjob.shots.range\x12\x1djob.shots: must be at least 1\x1a$has(this.job) && this.job.shots >= 1\x1a\xa8\x01\n\x16\x64\x65ployment.exactly_one\x12Gdeployment: exactly one of job.deployment_id and deployment must be set\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x93\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\"\xde\x02\n\tDeviceFit\x12\x11\n\tdevice_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x16\n\tsupported\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\rauto_eligible\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x03\x12\"\n\x15\x65stimated_seconds_p50\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\"\n\x15\x65stimated_seconds_p90\x18\t \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bqueue_depth\x18\n \x01(\x05H\x04\x88\x01\x01\x42\x0c\n\n_supportedB\x10\n\x0e_auto_eligibleB\x18\n\x16_estimated_seconds_p50B\x18\n\x16_estimated_seconds_p90B\x0e\n\x0c_queue_depth\"=\n\x16\x43ompareDevicesResponse\x12#\n\x04\x66its\x18\x01 \x03(\x0b\x32\x15.qonduit.v1.DeviceFit2\xa2\x04\n\rDeviceService\x12H\n\tGetDevice\x12\x1c.qonduit.v1.GetDeviceRequest\x1a\x1d.qonduit.v1.GetDeviceResponse\x12N\n\x0bListDevices\x12\x1e.qonduit.v1.ListDevicesRequest\x1a\x1f.qonduit.v1.ListDevicesResponse\x12Z\n\x0fGetDeviceStatus\x12\".qonduit.v1.GetDeviceStatusRequest\x1a#.qonduit.v1.GetDeviceStatusResponse\x12i\n\x14GetDeviceCalibration\x12\'.qonduit.v1.GetDeviceCalibrationRequest\x1a(.qonduit.v1.GetDeviceCalibrationResponse\x12W\n\x0eRefreshDevices\x12!.qonduit.v1.RefreshDevicesRequest\x1a\".qonduit.v1.RefreshDevicesResponse\x12W\n\x0e\x43ompareDevices\x12!.qonduit.v1.CompareDevicesRequest\x1a\".qonduit.v1.CompareDevicesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/device_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cqonduit/v1/calibration.proto\x1a\x1bqonduit/v1/deployment.proto\x1a\x17qonduit/v1/device.proto\x1a\x14qonduit/v1/job.proto\x1a\x16qonduit/v1/pause.proto\"+\n\x10GetDeviceRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"7\n\x11GetDeviceResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Device\"h\n\x12ListDevicesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"S\n\x13ListDevicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x16GetDeviceStatusRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\xff\x01\n\x17GetDeviceStatusResponse\x12\x16\n\tavailable\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x16\n\x0estatus_message\x18\x02 \x01(\t\x12\x18\n\x0bqueue_depth\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12.\n\nchecked_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x05pause\x18\x05 \x01(\x0b\x32\x11.qonduit.v1.Pause\x12\x19\n\x0crunning_jobs\x18\x06 \x01(\x05H\x02\x88\x01\x01\x42\x0c\n\n_availableB\x0e\n\x0c_queue_depthB\x0f\n\r_running_jobs\"6\n\x1bGetDeviceCalibrationRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"R\n\x1cGetDeviceCalibrationResponse\x12\x32\n\x0b\x63\x61libration\x18\x01 \x01(\x0b\x32\x1d.qonduit.v1.DeviceCalibration\"9\n\x15RefreshDevicesRequest\x12 \n\x0bprovider_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"=\n\x16RefreshDevicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Device\"\x87\x04\n\x15\x43ompareDevicesRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment:\x9d\x03\xbaH\x99\x03\x1aV\n\x0fjob.shots.range\x12\x1djob.shots: must be at least 1\x1a$has(this.job) && this.job.shots >= 1\x1a\xa8\x01\n\x16\x64\x65ployment.exactly_one\x12Gdeployment: exactly one of job.deployment_id and deployment must be set\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x93\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\"\xde\x02\n\tDeviceFit\x12\x11\n\tdevice_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x16\n\tsupported\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\rauto_eligible\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06method\x18\x06 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x03\x12\"\n\x15\x65stimated_seconds_p50\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12\"\n\x15\x65stimated_seconds_p90\x18\t \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bqueue_depth\x18\n \x01(\x05H\x04\x88\x01\x01\x42\x0c\n\n_supportedB\x10\n\x0e_auto_eligibleB\x18\n\x16_estimated_seconds_p50B\x18\n\x16_estimated_seconds_p90B\x0e\n\x0c_queue_depth\"=\n\x16\x43ompareDevicesResponse\x12#\n\x04\x66its\x18\x01 \x03(\x0b\x32\x15.qonduit.v1.DeviceFit\"H\n\x12PauseDeviceRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x19\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\xf4\x03\"7\n\x13PauseDeviceResponse\x12 \n\x05pause\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Pause\".\n\x13ResumeDeviceRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\":\n\x14ResumeDeviceResponse\x12\"\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Device2\xc5\x05\n\rDeviceService\x12H\n\tGetDevice\x12\x1c.qonduit.v1.GetDeviceRequest\x1a\x1d.qonduit.v1.GetDeviceResponse\x12N\n\x0bListDevices\x12\x1e.qonduit.v1.ListDevicesRequest\x1a\x1f.qonduit.v1.ListDevicesResponse\x12Z\n\x0fGetDeviceStatus\x12\".qonduit.v1.GetDeviceStatusRequest\x1a#.qonduit.v1.GetDeviceStatusResponse\x12i\n\x14GetDeviceCalibration\x12\'.qonduit.v1.GetDeviceCalibrationRequest\x1a(.qonduit.v1.GetDeviceCalibrationResponse\x12W\n\x0eRefreshDevices\x12!.qonduit.v1.RefreshDevicesRequest\x1a\".qonduit.v1.RefreshDevicesResponse\x12W\n\x0e\x43ompareDevices\x12!.qonduit.v1.CompareDevicesRequest\x1a\".qonduit.v1.CompareDevicesResponse\x12N\n\x0bPauseDevice\x12\x1e.qonduit.v1.PauseDeviceRequest\x1a\x1f.qonduit.v1.PauseDeviceResponse\x12Q\n\x0cResumeDevice\x12\x1f.qonduit.v1.ResumeDeviceRequest\x1a .qonduit.v1.ResumeDeviceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,32 +57,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPAREDEVICESREQUEST'].fields_by_name['job']._serialized_options = b'\342A\001\002'
   _globals['_COMPAREDEVICESREQUEST']._loaded_options = None
   _globals['_COMPAREDEVICESREQUEST']._serialized_options = b'\272H\231\003\032V\n\017job.shots.range\022\035job.shots: must be at least 1\032$has(this.job) && this.job.shots >= 1\032\250\001\n\026deployment.exactly_one\022Gdeployment: exactly one of job.deployment_id and deployment must be set\032Ehas(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\032\223\001\n\034deployment.programs.required\0226deployment.programs: must contain at least one program\032;!has(this.deployment) || size(this.deployment.programs) > 0'
-  _globals['_GETDEVICEREQUEST']._serialized_start=248
-  _globals['_GETDEVICEREQUEST']._serialized_end=291
-  _globals['_GETDEVICERESPONSE']._serialized_start=293
-  _globals['_GETDEVICERESPONSE']._serialized_end=348
-  _globals['_LISTDEVICESREQUEST']._serialized_start=350
-  _globals['_LISTDEVICESREQUEST']._serialized_end=454
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=456
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=539
-  _globals['_GETDEVICESTATUSREQUEST']._serialized_start=541
-  _globals['_GETDEVICESTATUSREQUEST']._serialized_end=590
-  _globals['_GETDEVICESTATUSRESPONSE']._serialized_start=593
-  _globals['_GETDEVICESTATUSRESPONSE']._serialized_end=770
-  _globals['_GETDEVICECALIBRATIONREQUEST']._serialized_start=772
-  _globals['_GETDEVICECALIBRATIONREQUEST']._serialized_end=826
-  _globals['_GETDEVICECALIBRATIONRESPONSE']._serialized_start=828
-  _globals['_GETDEVICECALIBRATIONRESPONSE']._serialized_end=910
-  _globals['_REFRESHDEVICESREQUEST']._serialized_start=912
-  _globals['_REFRESHDEVICESREQUEST']._serialized_end=969
-  _globals['_REFRESHDEVICESRESPONSE']._serialized_start=971
-  _globals['_REFRESHDEVICESRESPONSE']._serialized_end=1032
-  _globals['_COMPAREDEVICESREQUEST']._serialized_start=1035
-  _globals['_COMPAREDEVICESREQUEST']._serialized_end=1554
-  _globals['_DEVICEFIT']._serialized_start=1557
-  _globals['_DEVICEFIT']._serialized_end=1907
-  _globals['_COMPAREDEVICESRESPONSE']._serialized_start=1909
-  _globals['_COMPAREDEVICESRESPONSE']._serialized_end=1970
-  _globals['_DEVICESERVICE']._serialized_start=1973
-  _globals['_DEVICESERVICE']._serialized_end=2519
+  _globals['_PAUSEDEVICEREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_PAUSEDEVICEREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
+  _globals['_PAUSEDEVICEREQUEST'].fields_by_name['message']._loaded_options = None
+  _globals['_PAUSEDEVICEREQUEST'].fields_by_name['message']._serialized_options = b'\272H\005r\003(\364\003'
+  _globals['_RESUMEDEVICEREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_RESUMEDEVICEREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
+  _globals['_GETDEVICEREQUEST']._serialized_start=272
+  _globals['_GETDEVICEREQUEST']._serialized_end=315
+  _globals['_GETDEVICERESPONSE']._serialized_start=317
+  _globals['_GETDEVICERESPONSE']._serialized_end=372
+  _globals['_LISTDEVICESREQUEST']._serialized_start=374
+  _globals['_LISTDEVICESREQUEST']._serialized_end=478
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=480
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=563
+  _globals['_GETDEVICESTATUSREQUEST']._serialized_start=565
+  _globals['_GETDEVICESTATUSREQUEST']._serialized_end=614
+  _globals['_GETDEVICESTATUSRESPONSE']._serialized_start=617
+  _globals['_GETDEVICESTATUSRESPONSE']._serialized_end=872
+  _globals['_GETDEVICECALIBRATIONREQUEST']._serialized_start=874
+  _globals['_GETDEVICECALIBRATIONREQUEST']._serialized_end=928
+  _globals['_GETDEVICECALIBRATIONRESPONSE']._serialized_start=930
+  _globals['_GETDEVICECALIBRATIONRESPONSE']._serialized_end=1012
+  _globals['_REFRESHDEVICESREQUEST']._serialized_start=1014
+  _globals['_REFRESHDEVICESREQUEST']._serialized_end=1071
+  _globals['_REFRESHDEVICESRESPONSE']._serialized_start=1073
+  _globals['_REFRESHDEVICESRESPONSE']._serialized_end=1134
+  _globals['_COMPAREDEVICESREQUEST']._serialized_start=1137
+  _globals['_COMPAREDEVICESREQUEST']._serialized_end=1656
+  _globals['_DEVICEFIT']._serialized_start=1659
+  _globals['_DEVICEFIT']._serialized_end=2009
+  _globals['_COMPAREDEVICESRESPONSE']._serialized_start=2011
+  _globals['_COMPAREDEVICESRESPONSE']._serialized_end=2072
+  _globals['_PAUSEDEVICEREQUEST']._serialized_start=2074
+  _globals['_PAUSEDEVICEREQUEST']._serialized_end=2146
+  _globals['_PAUSEDEVICERESPONSE']._serialized_start=2148
+  _globals['_PAUSEDEVICERESPONSE']._serialized_end=2203
+  _globals['_RESUMEDEVICEREQUEST']._serialized_start=2205
+  _globals['_RESUMEDEVICEREQUEST']._serialized_end=2251
+  _globals['_RESUMEDEVICERESPONSE']._serialized_start=2253
+  _globals['_RESUMEDEVICERESPONSE']._serialized_end=2311
+  _globals['_DEVICESERVICE']._serialized_start=2314
+  _globals['_DEVICESERVICE']._serialized_end=3023
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from qonduit.v1 import calibration_pb2 as _calibration_pb2
 from qonduit.v1 import deployment_pb2 as _deployment_pb2
 from qonduit.v1 import device_pb2 as _device_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
+from qonduit.v1 import pause_pb2 as _pause_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -52,16 +53,20 @@ class GetDeviceStatusRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ...) -> None: ...
 
 class GetDeviceStatusResponse(_message.Message):
-    __slots__ = ("available", "status_message", "queue_depth", "checked_at")
+    __slots__ = ("available", "status_message", "queue_depth", "checked_at", "pause", "running_jobs")
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     STATUS_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
     CHECKED_AT_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
     available: bool
     status_message: str
     queue_depth: int
     checked_at: _timestamp_pb2.Timestamp
-    def __init__(self, available: _Optional[bool] = ..., status_message: _Optional[str] = ..., queue_depth: _Optional[int] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    pause: _pause_pb2.Pause
+    running_jobs: int
+    def __init__(self, available: _Optional[bool] = ..., status_message: _Optional[str] = ..., queue_depth: _Optional[int] = ..., checked_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ..., running_jobs: _Optional[int] = ...) -> None: ...
 
 class GetDeviceCalibrationRequest(_message.Message):
     __slots__ = ("id",)
@@ -124,3 +129,29 @@ class CompareDevicesResponse(_message.Message):
     FITS_FIELD_NUMBER: _ClassVar[int]
     fits: _containers.RepeatedCompositeFieldContainer[DeviceFit]
     def __init__(self, fits: _Optional[_Iterable[_Union[DeviceFit, _Mapping]]] = ...) -> None: ...
+
+class PauseDeviceRequest(_message.Message):
+    __slots__ = ("id", "message")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    message: str
+    def __init__(self, id: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class PauseDeviceResponse(_message.Message):
+    __slots__ = ("pause",)
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    pause: _pause_pb2.Pause
+    def __init__(self, pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ...) -> None: ...
+
+class ResumeDeviceRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    def __init__(self, id: _Optional[int] = ...) -> None: ...
+
+class ResumeDeviceResponse(_message.Message):
+    __slots__ = ("device",)
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    device: _device_pb2.Device
+    def __init__(self, device: _Optional[_Union[_device_pb2.Device, _Mapping]] = ...) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeviceServiceStub:
-    """Lists devices.
+    """Lists, compares and pauses devices.
     """
 
     def __init__(self, channel):
@@ -65,10 +65,20 @@ class DeviceServiceStub:
                 request_serializer=qonduit_dot_v1_dot_device__service__pb2.CompareDevicesRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_device__service__pb2.CompareDevicesResponse.FromString,
                 _registered_method=True)
+        self.PauseDevice = channel.unary_unary(
+                '/qonduit.v1.DeviceService/PauseDevice',
+                request_serializer=qonduit_dot_v1_dot_device__service__pb2.PauseDeviceRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_device__service__pb2.PauseDeviceResponse.FromString,
+                _registered_method=True)
+        self.ResumeDevice = channel.unary_unary(
+                '/qonduit.v1.DeviceService/ResumeDevice',
+                request_serializer=qonduit_dot_v1_dot_device__service__pb2.ResumeDeviceRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_device__service__pb2.ResumeDeviceResponse.FromString,
+                _registered_method=True)
 
 
 class DeviceServiceServicer:
-    """Lists devices.
+    """Lists, compares and pauses devices.
     """
 
     def GetDevice(self, request, context):
@@ -118,6 +128,21 @@ class DeviceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseDevice(self, request, context):
+        """Pauses a device, for operators: jobs for it are accepted and wait, its running jobs continue. To drain the device, pause it
+        and call SystemService.ListPauses until `drained` is true. A repeated call replaces the message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeDevice(self, request, context):
+        """Ends the pause of a device, for operators. Does nothing if it is not paused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeviceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -151,6 +176,16 @@ def add_DeviceServiceServicer_to_server(servicer, server):
                     request_deserializer=qonduit_dot_v1_dot_device__service__pb2.CompareDevicesRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_device__service__pb2.CompareDevicesResponse.SerializeToString,
             ),
+            'PauseDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseDevice,
+                    request_deserializer=qonduit_dot_v1_dot_device__service__pb2.PauseDeviceRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_device__service__pb2.PauseDeviceResponse.SerializeToString,
+            ),
+            'ResumeDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeDevice,
+                    request_deserializer=qonduit_dot_v1_dot_device__service__pb2.ResumeDeviceRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_device__service__pb2.ResumeDeviceResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'qonduit.v1.DeviceService', rpc_method_handlers)
@@ -160,7 +195,7 @@ def add_DeviceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeviceService:
-    """Lists devices.
+    """Lists, compares and pauses devices.
     """
 
     @staticmethod
@@ -315,6 +350,60 @@ class DeviceService:
             '/qonduit.v1.DeviceService/CompareDevices',
             qonduit_dot_v1_dot_device__service__pb2.CompareDevicesRequest.SerializeToString,
             qonduit_dot_v1_dot_device__service__pb2.CompareDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.DeviceService/PauseDevice',
+            qonduit_dot_v1_dot_device__service__pb2.PauseDeviceRequest.SerializeToString,
+            qonduit_dot_v1_dot_device__service__pb2.PauseDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.DeviceService/ResumeDevice',
+            qonduit_dot_v1_dot_device__service__pb2.ResumeDeviceRequest.SerializeToString,
+            qonduit_dot_v1_dot_device__service__pb2.ResumeDeviceResponse.FromString,
             options,
             channel_credentials,
             insecure,

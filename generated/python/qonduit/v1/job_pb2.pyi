@@ -47,6 +47,7 @@ class QueueReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUEUE_REASON_SHARE: _ClassVar[QueueReason]
     QUEUE_REASON_DEVICE_UNAVAILABLE: _ClassVar[QueueReason]
     QUEUE_REASON_SCHEDULED: _ClassVar[QueueReason]
+    QUEUE_REASON_PAUSED: _ClassVar[QueueReason]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -66,6 +67,7 @@ QUEUE_REASON_EARLIER_JOBS: QueueReason
 QUEUE_REASON_SHARE: QueueReason
 QUEUE_REASON_DEVICE_UNAVAILABLE: QueueReason
 QUEUE_REASON_SCHEDULED: QueueReason
+QUEUE_REASON_PAUSED: QueueReason
 
 class ProgramRun(_message.Message):
     __slots__ = ("program_id", "index", "state", "failure", "result_ids", "points", "points_done")
@@ -124,12 +126,14 @@ class StopCondition(_message.Message):
     def __init__(self, standard_error: _Optional[float] = ...) -> None: ...
 
 class QueuePlace(_message.Message):
-    __slots__ = ("position", "reason")
+    __slots__ = ("position", "reason", "message")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
     position: int
     reason: QueueReason
-    def __init__(self, position: _Optional[int] = ..., reason: _Optional[_Union[QueueReason, str]] = ...) -> None: ...
+    message: str
+    def __init__(self, position: _Optional[int] = ..., reason: _Optional[_Union[QueueReason, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class DeviceChoice(_message.Message):
     __slots__ = ("requested", "reason", "method", "memory_bytes", "estimated_seconds_p50", "estimated_seconds_p90")

@@ -1,3 +1,4 @@
+from qonduit.v1 import pause_pb2 as _pause_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -41,13 +42,15 @@ class ProviderAssemblerLanguage(_message.Message):
     def __init__(self, id: _Optional[int] = ..., provider_id: _Optional[int] = ..., supported_language: _Optional[_Union[AssemblerLanguage, str]] = ...) -> None: ...
 
 class Provider(_message.Message):
-    __slots__ = ("id", "name", "with_token", "supported_languages")
+    __slots__ = ("id", "name", "with_token", "supported_languages", "pause")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WITH_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SUPPORTED_LANGUAGES_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     with_token: bool
     supported_languages: _containers.RepeatedCompositeFieldContainer[ProviderAssemblerLanguage]
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., with_token: _Optional[bool] = ..., supported_languages: _Optional[_Iterable[_Union[ProviderAssemblerLanguage, _Mapping]]] = ...) -> None: ...
+    pause: _pause_pb2.Pause
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., with_token: _Optional[bool] = ..., supported_languages: _Optional[_Iterable[_Union[ProviderAssemblerLanguage, _Mapping]]] = ..., pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ...) -> None: ...

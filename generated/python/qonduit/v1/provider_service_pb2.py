@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from qonduit._vendor import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from qonduit.v1 import pause_pb2 as qonduit_dot_v1_dot_pause__pb2
 from qonduit.v1 import provider_pb2 as qonduit_dot_v1_dot_provider__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!qonduit/v1/provider_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19qonduit/v1/provider.proto\"-\n\x12GetProviderRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"=\n\x13GetProviderResponse\x12&\n\x08provider\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.Provider\"j\n\x14ListProvidersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"Y\n\x15ListProvidersResponse\x12\'\n\tproviders\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb7\x01\n\x0fProviderService\x12N\n\x0bGetProvider\x12\x1e.qonduit.v1.GetProviderRequest\x1a\x1f.qonduit.v1.GetProviderResponse\x12T\n\rListProviders\x12 .qonduit.v1.ListProvidersRequest\x1a!.qonduit.v1.ListProvidersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!qonduit/v1/provider_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x16qonduit/v1/pause.proto\x1a\x19qonduit/v1/provider.proto\"-\n\x12GetProviderRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"=\n\x13GetProviderResponse\x12&\n\x08provider\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.Provider\"j\n\x14ListProvidersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\"Y\n\x15ListProvidersResponse\x12\'\n\tproviders\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"J\n\x14PauseProviderRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x19\n\x07message\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\xf4\x03\"9\n\x15PauseProviderResponse\x12 \n\x05pause\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Pause\"0\n\x15ResumeProviderRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"@\n\x16ResumeProviderResponse\x12&\n\x08provider\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.Provider2\xe6\x02\n\x0fProviderService\x12N\n\x0bGetProvider\x12\x1e.qonduit.v1.GetProviderRequest\x1a\x1f.qonduit.v1.GetProviderResponse\x12T\n\rListProviders\x12 .qonduit.v1.ListProvidersRequest\x1a!.qonduit.v1.ListProvidersResponse\x12T\n\rPauseProvider\x12 .qonduit.v1.PauseProviderRequest\x1a!.qonduit.v1.PauseProviderResponse\x12W\n\x0eResumeProvider\x12!.qonduit.v1.ResumeProviderRequest\x1a\".qonduit.v1.ResumeProviderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,14 +43,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPROVIDERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200\010'
   _globals['_LISTPROVIDERSREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_LISTPROVIDERSREQUEST'].fields_by_name['filter']._serialized_options = b'\272H\005r\003(\200\020'
-  _globals['_GETPROVIDERREQUEST']._serialized_start=138
-  _globals['_GETPROVIDERREQUEST']._serialized_end=183
-  _globals['_GETPROVIDERRESPONSE']._serialized_start=185
-  _globals['_GETPROVIDERRESPONSE']._serialized_end=246
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=248
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=354
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=356
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=445
-  _globals['_PROVIDERSERVICE']._serialized_start=448
-  _globals['_PROVIDERSERVICE']._serialized_end=631
+  _globals['_PAUSEPROVIDERREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_PAUSEPROVIDERREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
+  _globals['_PAUSEPROVIDERREQUEST'].fields_by_name['message']._loaded_options = None
+  _globals['_PAUSEPROVIDERREQUEST'].fields_by_name['message']._serialized_options = b'\272H\005r\003(\364\003'
+  _globals['_RESUMEPROVIDERREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_RESUMEPROVIDERREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
+  _globals['_GETPROVIDERREQUEST']._serialized_start=162
+  _globals['_GETPROVIDERREQUEST']._serialized_end=207
+  _globals['_GETPROVIDERRESPONSE']._serialized_start=209
+  _globals['_GETPROVIDERRESPONSE']._serialized_end=270
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=272
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=378
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=380
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=469
+  _globals['_PAUSEPROVIDERREQUEST']._serialized_start=471
+  _globals['_PAUSEPROVIDERREQUEST']._serialized_end=545
+  _globals['_PAUSEPROVIDERRESPONSE']._serialized_start=547
+  _globals['_PAUSEPROVIDERRESPONSE']._serialized_end=604
+  _globals['_RESUMEPROVIDERREQUEST']._serialized_start=606
+  _globals['_RESUMEPROVIDERREQUEST']._serialized_end=654
+  _globals['_RESUMEPROVIDERRESPONSE']._serialized_start=656
+  _globals['_RESUMEPROVIDERRESPONSE']._serialized_end=720
+  _globals['_PROVIDERSERVICE']._serialized_start=723
+  _globals['_PROVIDERSERVICE']._serialized_end=1081
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProviderServiceStub:
-    """Lists providers.
+    """Lists and pauses providers.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,20 @@ class ProviderServiceStub:
                 request_serializer=qonduit_dot_v1_dot_provider__service__pb2.ListProvidersRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_provider__service__pb2.ListProvidersResponse.FromString,
                 _registered_method=True)
+        self.PauseProvider = channel.unary_unary(
+                '/qonduit.v1.ProviderService/PauseProvider',
+                request_serializer=qonduit_dot_v1_dot_provider__service__pb2.PauseProviderRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_provider__service__pb2.PauseProviderResponse.FromString,
+                _registered_method=True)
+        self.ResumeProvider = channel.unary_unary(
+                '/qonduit.v1.ProviderService/ResumeProvider',
+                request_serializer=qonduit_dot_v1_dot_provider__service__pb2.ResumeProviderRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_provider__service__pb2.ResumeProviderResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
-    """Lists providers.
+    """Lists and pauses providers.
     """
 
     def GetProvider(self, request, context):
@@ -60,6 +70,21 @@ class ProviderServiceServicer:
 
     def ListProviders(self, request, context):
         """Lists providers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseProvider(self, request, context):
+        """Pauses a provider, for operators: jobs for it are accepted and wait, its running jobs continue. To drain the provider, pause it
+        and call SystemService.ListPauses until `drained` is true. A repeated call replaces the message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeProvider(self, request, context):
+        """Ends the pause of a provider, for operators. Does nothing if it is not paused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +103,16 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     request_deserializer=qonduit_dot_v1_dot_provider__service__pb2.ListProvidersRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_provider__service__pb2.ListProvidersResponse.SerializeToString,
             ),
+            'PauseProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseProvider,
+                    request_deserializer=qonduit_dot_v1_dot_provider__service__pb2.PauseProviderRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_provider__service__pb2.PauseProviderResponse.SerializeToString,
+            ),
+            'ResumeProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeProvider,
+                    request_deserializer=qonduit_dot_v1_dot_provider__service__pb2.ResumeProviderRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_provider__service__pb2.ResumeProviderResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'qonduit.v1.ProviderService', rpc_method_handlers)
@@ -87,7 +122,7 @@ def add_ProviderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProviderService:
-    """Lists providers.
+    """Lists and pauses providers.
     """
 
     @staticmethod
@@ -134,6 +169,60 @@ class ProviderService:
             '/qonduit.v1.ProviderService/ListProviders',
             qonduit_dot_v1_dot_provider__service__pb2.ListProvidersRequest.SerializeToString,
             qonduit_dot_v1_dot_provider__service__pb2.ListProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.ProviderService/PauseProvider',
+            qonduit_dot_v1_dot_provider__service__pb2.PauseProviderRequest.SerializeToString,
+            qonduit_dot_v1_dot_provider__service__pb2.PauseProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.ProviderService/ResumeProvider',
+            qonduit_dot_v1_dot_provider__service__pb2.ResumeProviderRequest.SerializeToString,
+            qonduit_dot_v1_dot_provider__service__pb2.ResumeProviderResponse.FromString,
             options,
             channel_credentials,
             insecure,

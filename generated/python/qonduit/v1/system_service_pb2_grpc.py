@@ -45,6 +45,21 @@ class SystemServiceStub:
                 request_serializer=qonduit_dot_v1_dot_system__service__pb2.ListWorkersRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
+        self.PauseServer = channel.unary_unary(
+                '/qonduit.v1.SystemService/PauseServer',
+                request_serializer=qonduit_dot_v1_dot_system__service__pb2.PauseServerRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_system__service__pb2.PauseServerResponse.FromString,
+                _registered_method=True)
+        self.ResumeServer = channel.unary_unary(
+                '/qonduit.v1.SystemService/ResumeServer',
+                request_serializer=qonduit_dot_v1_dot_system__service__pb2.ResumeServerRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_system__service__pb2.ResumeServerResponse.FromString,
+                _registered_method=True)
+        self.ListPauses = channel.unary_unary(
+                '/qonduit.v1.SystemService/ListPauses',
+                request_serializer=qonduit_dot_v1_dot_system__service__pb2.ListPausesRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListPausesResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer:
@@ -65,6 +80,29 @@ class SystemServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseServer(self, request, context):
+        """Pauses all servers of the database, for operators: jobs are accepted and wait, running jobs continue. To drain the
+        servers, pause them and call ListPauses until `drained` is true. A repeated call replaces the message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeServer(self, request, context):
+        """Ends the pause of all servers, for operators; devices and providers that are paused themselves remain so. Does
+        nothing if they are not paused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPauses(self, request, context):
+        """Lists the paused devices and providers, and the pause of the server, with the number of their running jobs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +115,21 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.ListWorkers,
                     request_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListWorkersRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_system__service__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'PauseServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseServer,
+                    request_deserializer=qonduit_dot_v1_dot_system__service__pb2.PauseServerRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_system__service__pb2.PauseServerResponse.SerializeToString,
+            ),
+            'ResumeServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeServer,
+                    request_deserializer=qonduit_dot_v1_dot_system__service__pb2.ResumeServerRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_system__service__pb2.ResumeServerResponse.SerializeToString,
+            ),
+            'ListPauses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPauses,
+                    request_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListPausesRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_system__service__pb2.ListPausesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +187,87 @@ class SystemService:
             '/qonduit.v1.SystemService/ListWorkers',
             qonduit_dot_v1_dot_system__service__pb2.ListWorkersRequest.SerializeToString,
             qonduit_dot_v1_dot_system__service__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.SystemService/PauseServer',
+            qonduit_dot_v1_dot_system__service__pb2.PauseServerRequest.SerializeToString,
+            qonduit_dot_v1_dot_system__service__pb2.PauseServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.SystemService/ResumeServer',
+            qonduit_dot_v1_dot_system__service__pb2.ResumeServerRequest.SerializeToString,
+            qonduit_dot_v1_dot_system__service__pb2.ResumeServerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPauses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.SystemService/ListPauses',
+            qonduit_dot_v1_dot_system__service__pb2.ListPausesRequest.SerializeToString,
+            qonduit_dot_v1_dot_system__service__pb2.ListPausesResponse.FromString,
             options,
             channel_credentials,
             insecure,

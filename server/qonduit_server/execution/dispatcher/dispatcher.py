@@ -185,7 +185,7 @@ class Dispatcher:
         """Notify the threads that a commit concerns; called by the store."""
         if notification.queue:
             self._claimer.queue_changed()
-        if notification.times:
+        if notification.times or notification.catalogue:  # another server may have paused a device
             self._lease_keeper.times_changed()
         if notification.cancels:
             self._lease_keeper.cancels_changed()

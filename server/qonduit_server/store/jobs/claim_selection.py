@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam, exists, func, select, true
@@ -12,7 +13,7 @@ from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam
 from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owner, order, windows
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
-from qonduit_server.store.schema import IS_QUEUED, jobs, providers
+from qonduit_server.store.schema import IS_QUEUED, jobs, pauses, providers
 
 
 class Claim(NamedTuple):
@@ -41,8 +42,15 @@ _OF_PROVIDER: Final = and_(
     jobs.c.not_before == 0,
     jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
 )
-_SELECT_WAITING: Final = select(providers.c.name).where(
-    exists().where(IS_QUEUED, jobs.c.not_before == 0, jobs.c.provider_id == providers.c.id)
+_WHOLE: Final = pauses.alias("whole")
+# One row for each of their paused devices, or one without any.
+_SELECT_WAITING: Final = (
+    select(providers.c.name, pauses.c.device_id)
+    .outerjoin(pauses, and_(pauses.c.provider_id == providers.c.id, pauses.c.device_id > 0))
+    .where(
+        exists().where(IS_QUEUED, jobs.c.not_before == 0, jobs.c.provider_id == providers.c.id),
+        ~exists().where(_WHOLE.c.device_id == 0, _WHOLE.c.provider_id.in_((0, providers.c.id))),
+    )
 )
 _SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.id)
 _SELECT_OF_LANE: Final = _SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count"))
@@ -63,13 +71,21 @@ _OF_WANTED: Final = select(*_FIRST.c).limit(_WANTED.c.count).lateral("queue")
 _SELECT_OF_LANES: Final = select(*_OF_WANTED.c).select_from(_WANTED.join(_OF_WANTED, true()))
 
 
-def waiting_providers(connection: Connection) -> set[str]:
-    """Return the names of the providers that have jobs to claim."""
-    return set(connection.execute(_SELECT_WAITING).scalars())
+def waiting_providers(connection: Connection) -> dict[str, set[int]]:
+    """Return the providers that have jobs to claim, with the ids of their paused devices."""
+    waiting: dict[str, set[int]] = {}
+    for name, paused in connection.execute(_SELECT_WAITING):
+        waiting.setdefault(name, set()).update(() if paused is None else (paused,))
+    return waiting
 
 
-def claim_jobs(unit: UnitOfWork, share: FairShare, wanted: Claim, provider: str, found: Claimed) -> None:
-    """Claim jobs of a provider, as many as there are."""
+def claim_jobs(
+    unit: UnitOfWork, share: FairShare, wanted: Claim, provider: str, found: Claimed, paused: AbstractSet[int]
+) -> None:
+    """Claim jobs of a provider, as many as there are, but none of the devices that are paused.
+
+    A lane whose next job is for a paused device is left until its jobs are moved (held_jobs.py).
+    """
     connection = unit.transaction.connection
     lease_until = unit.transaction.now + wanted.lease
     left = wanted.capacity[provider]
@@ -79,7 +95,9 @@ def claim_jobs(unit: UnitOfWork, share: FairShare, wanted: Claim, provider: str,
         while lanes and left:
             turns = order(lanes, left, wanted.slots)
             queues = _read_queues(connection, provider, Counter(lane.lane.owner for lane in turns))
-            served = [(lane, row) for lane in turns if (row := next(queues[lane.lane.owner], None)) is not None]
+            found_rows = [(lane, row) for lane in turns if (row := next(queues[lane.lane.owner], None)) is not None]
+            served = [(lane, row) for lane, row in found_rows if row.device_id not in paused]
+            unit.transaction.times |= len(served) < len(found_rows)
             entries = unit.add_rows([row for _, row in served])
             for (lane, _), entry in zip(served, entries, strict=True):
                 unit.start(entry, wanted.owner, lease_until)

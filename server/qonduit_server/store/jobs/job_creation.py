@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select
 
-from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, ProgramRun
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
@@ -21,8 +20,10 @@ from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.jobs import large_options
+from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
+from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
 from qonduit_server.store.timestamps import microseconds
@@ -241,7 +242,7 @@ def _write(
                 *(job_id, new.caller, new.method, new.request_id, new.fingerprint if new.request_id else None),
                 *(new.device.provider_id, new.device.id, deployment_id, new.name, spec.type, spec.shots),
                 *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), data),
-                *_times(transaction, spec),
+                *_times(transaction, new),
             )
         )
     _INSERT(transaction.connection, rows)
@@ -257,11 +258,12 @@ def _write(
     return created
 
 
-def _times(transaction: Transaction, spec: JobSpec) -> tuple[int, int, int | None]:
+def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | None]:
     """Return the values of rank, not_before and expires_at."""
+    spec = new.packed.spec
     not_before = microseconds(spec.not_before) if spec.HasField("not_before") else 0
     if not_before <= transaction.now:
-        not_before = 0
+        not_before = HELD + new.device.id if is_paused_itself(new.device, new.device_name) else 0
     expires_at = microseconds(spec.expires_at) if spec.HasField("expires_at") else None
     transaction.times |= bool(not_before) or expires_at is not None
     return (-spec.priority, not_before, expires_at)

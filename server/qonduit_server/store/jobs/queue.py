@@ -243,7 +243,7 @@ def _claim(transaction: Transaction, claims: Sequence[Claim]) -> list[_ClaimResu
     for wanted, found in zip(claims, claimed, strict=True):
         for provider, capacity in wanted.capacity.items():
             if capacity > 0 and provider in waiting:
-                claim_jobs(unit, share, wanted, provider, found)
+                claim_jobs(unit, share, wanted, provider, found, waiting[provider])
     tasks = _tasks(transaction, unit, [found.jobs for found in claimed])
     unwritten = share.flush()
     return [

@@ -12,10 +12,13 @@ from sqlalchemy import Connection, Row, bindparam, func, select, text, tuple_
 
 from qonduit.v1.job_pb2 import QueuePlace, QueueReason
 from qonduit_server.lifecycle import QUEUED
+from qonduit_server.store import catalogue
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.fair_share import LaneShare, share_of, windows
+from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.lane_accounts import Owed, Running
+from qonduit_server.store.pauses import describe
 from qonduit_server.store.schema import IS_QUEUED, devices, jobs, providers
 
 #: Positions are not counted beyond this one.
@@ -24,7 +27,7 @@ MAX_POSITION: Final = 10_000
 _MOST_COUNTED: Final = 1000
 _SELECT_JOBS: Final = (
     select(
-        *(jobs.c.id, jobs.c.provider_id, jobs.c.caller, jobs.c.rank, jobs.c.not_before),
+        *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.not_before),
         *(devices.c.available, providers.c.name.label("provider")),
     )
     .join_from(jobs, devices, devices.c.id == jobs.c.device_id)
@@ -61,10 +64,12 @@ def of_jobs(db: Database, job_ids: Collection[int]) -> dict[int, QueuePlace]:
         of_provider: defaultdict[str, list[Row[Any]]] = defaultdict(list)
         rows: Iterable[Any] = connection.execute(_SELECT_JOBS, {"ids": list(job_ids)})
         for row in rows:
-            if row.not_before:
+            if 0 < row.not_before < HELD:
                 found[row.id] = QueuePlace(reason=QueueReason.QUEUE_REASON_SCHEDULED)
             elif not row.available:
                 found[row.id] = QueuePlace(reason=QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE)
+            elif (paused := catalogue.pause_of(db, row.device_id)) is not None:
+                found[row.id] = QueuePlace(reason=QueueReason.QUEUE_REASON_PAUSED, message=describe(paused))
             else:
                 of_provider[row.provider].append(row)
         for provider, rows in of_provider.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The times of queued jobs: those whose `not_before` is reached may be claimed, those that expired fail."""
+"""What changes queued jobs by itself: reached times, expiry, and pauses of their devices."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.lifecycle import FAILED, QUEUED
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database, utc_now
+from qonduit_server.store.jobs import held_jobs
+from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
 from qonduit_server.store.schema import EXPIRES, IS_QUEUED, jobs, providers
 from qonduit_server.store.writer import Operation, Transaction
@@ -23,7 +25,8 @@ _MOST: Final = 1000
 _AGAIN_SECONDS: Final = 0.05
 _NEXT: Final = text(
     f"SELECT min(due) FROM (SELECT (SELECT not_before FROM jobs WHERE state = {int(QUEUED)} "
-    "AND provider_id = providers.id AND not_before > 0 ORDER BY not_before LIMIT 1) AS due FROM providers "
+    f"AND provider_id = providers.id AND not_before > 0 AND not_before < {HELD} ORDER BY not_before LIMIT 1) AS due "
+    "FROM providers "
     f"UNION ALL SELECT (SELECT min(expires_at) FROM jobs WHERE state = {int(QUEUED)} AND expires_at IS NOT NULL)) AS d"
 )
 _SELECT_DUE: Final = (
@@ -45,17 +48,16 @@ _SELECT_EXPIRED: Final = (
 
 
 def apply_due(db: Database) -> float:
-    """Apply the times that are reached; return the seconds to the next one, or infinity without one.
+    """Apply the times that are reached, and pauses; return the seconds to the next time, or infinity without one.
 
     Raises:
         Unavailable: the database does not answer.
     """
     with db.read() as connection:
         due = connection.execute(_NEXT).scalar()
-    if due is None:
-        return math.inf
-    seconds = float(due) / 1e6 - utc_now().timestamp()
-    if seconds > 0:
+        must_move = held_jobs.must_move(connection)
+    seconds = math.inf if due is None else float(due) / 1e6 - utc_now().timestamp()
+    if seconds > 0 and not must_move:
         return seconds
     db.write(_APPLY, None)
     return _AGAIN_SECONDS
@@ -73,6 +75,7 @@ def _apply(transaction: Transaction, calls: Sequence[None]) -> list[None]:
     if due:
         transaction.connection.execute(_PROMOTE, {"ids": list(due)})
         transaction.queue = True
+    held_jobs.move(transaction)
     return [None] * len(calls)
 
 

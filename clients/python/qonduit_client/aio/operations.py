@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls of the client for asyncio for operators: pause, drain and resume devices, providers and servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qonduit.v1.pause_pb2 import Pause
+from qonduit_client import operator_requests, requests
+from qonduit_client.aio.transport import Transport
+from qonduit_client.listing import Table
+
+
+class Operations:
+    """The base class of the client with the calls for operators."""
+
+    _transport: Transport
+
+    async def pause(self, subject: str, message: str = "") -> Pause:
+        """Pause a device, a provider or all servers; see `qonduit_client.Client.pause`."""
+        answer: Any = await self._transport.call(
+            operator_requests.pause(subject, await self._subject_id(subject), message)
+        )
+        paused: Pause = answer.pause
+        return paused
+
+    async def resume(self, subject: str) -> None:
+        """End the pause of a device, a provider or all servers; raises as `pause`."""
+        await self._transport.call(operator_requests.resume(subject, await self._subject_id(subject)))
+
+    async def pauses(self) -> Table[Pause]:
+        """Return the pauses, with the numbers of running jobs, as a list with a table as its text."""
+        return Table((await self._transport.call(operator_requests.pauses())).pauses, "Pause")
+
+    async def _subject_id(self, subject: str) -> int:
+        if subject == operator_requests.SERVER:
+            return 0
+        providers = [each async for each in self._transport.items(requests.providers())]
+        found = [each async for each in self._transport.items(requests.devices(""))]
+        return operator_requests.id_of_subject(subject, requests.named(found, providers), providers)

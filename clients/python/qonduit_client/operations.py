@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls of the client for operators: pause, drain and resume devices, providers and servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qonduit.v1.pause_pb2 import Pause
+from qonduit_client import operator_requests, requests
+from qonduit_client.listing import Table
+from qonduit_client.transport import Transport
+
+
+class Operations:
+    """The base class of the client with the calls for operators."""
+
+    _transport: Transport
+
+    def pause(self, subject: str, message: str = "") -> Pause:
+        """Pause a device, a provider or all servers: new jobs are accepted and wait, running jobs continue.
+
+        To drain them, pause them and read `pauses()` until `drained` is true.
+
+        Args:
+            subject: "PROVIDER/device", "PROVIDER", or "server" for all servers of the database.
+            message: a text for callers, of at most 500 bytes. A repeated call replaces it.
+
+        Raises:
+            NotFound: there is no such device or provider.
+            PermissionDenied: the caller is no operator.
+        """
+        answer: Any = self._transport.call(operator_requests.pause(subject, self._subject_id(subject), message))
+        paused: Pause = answer.pause
+        return paused
+
+    def resume(self, subject: str) -> None:
+        """End the pause of a device, a provider or all servers; raises as `pause`."""
+        self._transport.call(operator_requests.resume(subject, self._subject_id(subject)))
+
+    def pauses(self) -> Table[Pause]:
+        """Return the pauses, with the numbers of running jobs, as a list with a table as its text."""
+        return Table(self._transport.call(operator_requests.pauses()).pauses, "Pause")
+
+    def _subject_id(self, subject: str) -> int:
+        if subject == operator_requests.SERVER:
+            return 0
+        providers = list(self._transport.items(requests.providers()))
+        found = list(self._transport.items(requests.devices("")))
+        return operator_requests.id_of_subject(subject, requests.named(found, providers), providers)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs that wait for a paused device stand apart in the queue, so that no claim passes over them.
+
+While a device is paused, the `not_before` of its queued jobs is a number above all times, which contains the device.
+Jobs are moved there and back in transactions of bounded size. Until a job is moved, a claim that finds it leaves it.
+A provider or a server that is paused needs no such moves: a claim skips its whole queue.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, exists, select, update
+
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.schema import IS_ACTIVE, IS_QUEUED, devices, jobs, pauses
+from qonduit_server.store.writer import Transaction
+
+#: Added to the id of the device; above all times in microseconds.
+HELD: Final = 2**62
+#: The maximum number of jobs of a device that one transaction moves in one direction.
+_MOST: Final = 1000
+
+_IS_PAUSED: Final = exists().where(pauses.c.device_id == devices.c.id)
+# The first condition makes databases use the index by device.
+_IS_CLAIMABLE: Final = (IS_ACTIVE, IS_QUEUED, jobs.c.not_before == 0)
+_IS_HELD: Final = (IS_QUEUED, jobs.c.provider_id == devices.c.provider_id, jobs.c.not_before == devices.c.id + HELD)
+_DEVICES_TO_HOLD: Final = select(devices.c.id).where(
+    _IS_PAUSED, exists().where(*_IS_CLAIMABLE, jobs.c.device_id == devices.c.id)
+)
+_DEVICES_TO_RELEASE: Final = select(devices.c.id).where(~_IS_PAUSED, exists().where(*_IS_HELD))
+_SELECT_CLAIMABLE: Final = (
+    select(jobs.c.id)
+    .where(*_IS_CLAIMABLE, jobs.c.device_id == bindparam("device"))
+    .limit(_MOST)
+    .with_for_update(skip_locked=True)
+)
+_SELECT_HELD: Final = (
+    select(jobs.c.id)
+    .where(
+        IS_QUEUED,
+        jobs.c.provider_id
+        == select(devices.c.provider_id).where(devices.c.id == bindparam("device")).scalar_subquery(),
+        jobs.c.not_before == bindparam("held"),
+    )
+    .limit(_MOST)
+    .with_for_update(skip_locked=True)
+)
+_MOVE: Final = update(jobs).where(among(jobs.c.id, "ids")).values(not_before=bindparam("value"))
+
+
+def must_move(connection: Connection) -> bool:
+    """Return whether jobs must be moved because their device was paused or resumed."""
+    return any(connection.execute(query.limit(1)).first() for query in (_DEVICES_TO_HOLD, _DEVICES_TO_RELEASE))
+
+
+def move(transaction: Transaction) -> None:
+    """Move jobs of paused and of resumed devices, as many as one transaction may."""
+    connection = transaction.connection
+    for device_id in connection.execute(_DEVICES_TO_HOLD).scalars().all():
+        ids = connection.execute(_SELECT_CLAIMABLE, {"device": device_id}).scalars().all()
+        _move(transaction, list(ids), HELD + device_id)
+    for device_id in connection.execute(_DEVICES_TO_RELEASE).scalars().all():
+        ids = connection.execute(_SELECT_HELD, {"device": device_id, "held": HELD + device_id}).scalars().all()
+        _move(transaction, list(ids), 0)
+
+
+def _move(transaction: Transaction, ids: list[int], value: int) -> None:
+    if ids:
+        transaction.connection.execute(_MOVE, {"ids": ids, "value": value})
+        # The jobs behind those that were held can be claimed, too.
+        transaction.queue = True
