@@ -65,8 +65,9 @@ def inspect(url: str, *, deep: bool = False, calls: int = 24, check_seconds: flo
         with engine.connect() as connection:
             found.insert(0, Finding("ok", f"{where} answers"))
             found += _inspect(connection, parsed, deep=deep, calls=calls, check_seconds=check_seconds)
-    except SQLAlchemyError as error:
-        message = str(error).splitlines()[0]
+    except (SQLAlchemyError, UnicodeDecodeError) as error:
+        # SQLite's messages quote names of a damaged file, which may be no text.
+        message = "its names are damaged" if isinstance(error, UnicodeDecodeError) else str(error).splitlines()[0]
         fix = "Correct QONDUIT_DATABASE, or start the database; its log may contain the cause."
         found = [each for each in found if not each.what.endswith(" answers")]
         found.append(Finding("error", f"the database {where} cannot be used: {message}", fix))
