@@ -28,6 +28,8 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
 TERMINAL: Final[frozenset[JobState]] = frozenset(state for state, steps in TRANSITIONS.items() if not steps)
 #: States in which a dispatcher holds a lease on the job.
 LEASED: Final[frozenset[JobState]] = frozenset({RUNNING, CANCELLING})
+#: States of jobs that have not ended.
+ACTIVE: Final[frozenset[JobState]] = frozenset(TRANSITIONS) - TERMINAL
 
 
 def may(before: JobState, after: JobState) -> bool:

@@ -75,7 +75,7 @@ def test_running_jobs_continue_and_are_counted_until_the_drain_ends(rpc: RpcFixt
     resumed = rpc.providers.ResumeProvider(provider_calls.ResumeProviderRequest(id=provider), timeout=WAIT)
     assert not resumed.provider.HasField("pause")
     assert not rpc.system.ListPauses(system_calls.ListPausesRequest(), timeout=WAIT).pauses
-    # To resume what is not paused is no error.
+    # A second call is no error.
     rpc.system.ResumeServer(system_calls.ResumeServerRequest(), timeout=WAIT)
 
 

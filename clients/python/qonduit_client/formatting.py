@@ -47,6 +47,8 @@ def event_text(event: JobEvent) -> tuple[str, str]:
         return "queue", queue_text(event.queue_change.queue)
     if kind == "log":
         return ("warning" if event.log.level == LogLevel.LOG_LEVEL_WARNING else "note"), event.log.message
+    if kind == "updated":
+        return "updated", f"priority {event.updated.priority}" if event.updated.priority else ""
     return "event", "of a type unknown to this client"
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from qonduit_client.handle import (
 from qonduit_client.result import Result
 from qonduit_client.resumable_stream import EventStream, late
 from qonduit_client.samples import Sample
+from qonduit_client.schedule import Schedule
 from qonduit_client.states import TERMINAL as TERMINAL
 from qonduit_client.states import state_name as state_name
 from qonduit_client.transport import Transport
@@ -211,6 +212,27 @@ class JobHandle(Handle):
         """Return the client data of the job, b"" without; raises as `inputs`."""
         job = self._known if self._known and self._known.HasField("client_data_reference") else self.job()
         return client_data_of(job, read(self._transport, job.client_data_reference))
+
+    def update(
+        self,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        schedule: Schedule | None = None,
+    ) -> Job:
+        """Change the job while it waits in the queue, and return it. Arguments that are None change nothing.
+
+        Args:
+            name: the new name.
+            labels: the new labels, in place of all old ones.
+            schedule: "priority", "not_before" and "expires_at", as of `Client.run`.
+
+        Raises:
+            PreconditionFailed: the job has started.
+            ValueError, TypeError: the schedule is invalid.
+        """
+        self._known = self._transport.call(requests.update_job(self.id, name, labels, schedule)).job
+        return self._known
 
     def cancel(self) -> Job:
         """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""

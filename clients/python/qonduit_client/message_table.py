@@ -119,6 +119,14 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("by", lambda each, _: each.paused_by),
         _Column("message", lambda each, _: each.message),
     ),
+    "Share": (
+        _Column("provider", lambda each, _: each.provider),
+        _Column("owner", lambda each, _: each.owner),
+        _Column("weight", lambda each, _: f"{each.weight:g}", right=True),
+        _Column("lead", lambda each, _: f"{each.lead_seconds:.1f} s", right=True),
+        _Column("queued", lambda each, _: str(each.queued_jobs), right=True),
+        _Column("running", lambda each, _: str(each.running_jobs), right=True),
+    ),
     "Worker": (
         _Column("provider", lambda each, _: each.provider),
         _Column("pid", lambda each, _: str(each.pid), right=True),

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of the client for operators: pause, drain and resume devices, providers and servers."""
+"""The calls of the client for operators: pauses of devices, providers and servers, and shares of the workers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from qonduit.v1.pause_pb2 import Pause
+from qonduit.v1.system_service_pb2 import Share
 from qonduit_client import operator_requests, requests
 from qonduit_client.listing import Table
 from qonduit_client.transport import Transport
@@ -27,7 +28,7 @@ class Operations:
 
         Raises:
             NotFound: there is no such device or provider.
-            PermissionDenied: the caller is no operator.
+            Refused: the caller is no operator.
         """
         answer: Any = self._transport.call(operator_requests.pause(subject, self._subject_id(subject), message))
         paused: Pause = answer.pause
@@ -40,6 +41,29 @@ class Operations:
     def pauses(self) -> Table[Pause]:
         """Return the pauses, with the numbers of running jobs, as a list with a table as its text."""
         return Table(self._transport.call(operator_requests.pauses()).pauses, "Pause")
+
+    def shares(self, provider: str = "") -> Table[Share]:
+        """Return the shares of owners in the workers, as a list with a table as its text: who waits, and why.
+
+        Args:
+            provider: only of this provider, by its name.
+        """
+        provider_id = self._subject_id(provider) if provider else 0
+        return Table(self._transport.items(operator_requests.shares(provider_id)), "Share")
+
+    def set_share(self, provider: str, owner: str, weight: float) -> Share:
+        """Set the weight of an owner: twice the weight is twice the time of workers while others wait.
+
+        Args:
+            provider: the name of the provider.
+            owner: of jobs.
+            weight: 0.01 to 100; 1 by default.
+
+        Raises:
+            Refused: the caller is no admin.
+        """
+        provider_id = self._subject_id(provider)
+        return self._transport.call(operator_requests.set_share(provider_id, owner, weight)).share
 
     def _subject_id(self, subject: str) -> int:
         if subject == operator_requests.SERVER:

@@ -12,7 +12,7 @@ from qonduit.v1 import system_service_pb2 as system_rpc
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_client.errors import NotFound
-from qonduit_client.requests import Request, id_of
+from qonduit_client.requests import Pages, Request, id_of
 
 #: What pauses all servers of a database.
 SERVER: Final = "server"
@@ -50,6 +50,19 @@ def resume(subject: str, subject_id: int) -> Request[Any]:
 def pauses() -> Request[system_rpc.ListPausesResponse]:
     """List the pauses."""
     return Request("SystemService/ListPauses", system_rpc.ListPausesRequest(), system_rpc.ListPausesResponse)
+
+
+def shares(provider: int) -> Pages[system_rpc.Share]:
+    """List the shares of owners; of all providers with 0."""
+    request = system_rpc.ListSharesRequest(provider_id=provider)
+    first = Request("SystemService/ListShares", request, system_rpc.ListSharesResponse)
+    return Pages(first, "shares", size=100)
+
+
+def set_share(provider: int, owner: str, weight: float) -> Request[system_rpc.SetShareResponse]:
+    """Set the weight of an owner."""
+    request = system_rpc.SetShareRequest(provider_id=provider, owner=owner, weight=weight)
+    return Request("SystemService/SetShare", request, system_rpc.SetShareResponse)
 
 
 def id_of_subject(subject: str, devices: Mapping[str, Device], providers: Iterable[Provider]) -> int:

@@ -194,6 +194,20 @@ def jobs(filter: str, limit: int | None, labels: Mapping[str, str] | None = None
     return Pages(Request("JobService/ListJobs", request, jobs_rpc.ListJobsResponse), "jobs", limit=limit, size=100)
 
 
+def update_job(
+    job_id: int, name: str | None, labels: Mapping[str, str] | None, schedule: Schedule | None
+) -> Request[jobs_rpc.UpdateJobResponse]:
+    """Change a queued job; arguments that are None change nothing. Raises ValueError and TypeError as `set_schedule`."""
+    job = Job(id=job_id, name=name, labels=labels)
+    changed = [field for field, value in (("name", name), ("labels", labels)) if value is not None]
+    if schedule is not None:
+        set_schedule(job, schedule)
+        changed += schedule
+    request = jobs_rpc.UpdateJobRequest(job=job)
+    request.update_mask.paths.extend(changed)
+    return Request("JobService/UpdateJob", request, jobs_rpc.UpdateJobResponse)
+
+
 def cancel_jobs(filter: str, labels: Mapping[str, str] | None, validate_only: bool) -> BulkCalls:
     """Cancel the jobs that match a filter."""
     request = jobs_rpc.CancelJobsRequest(filter=with_labels(filter, labels), validate_only=validate_only)

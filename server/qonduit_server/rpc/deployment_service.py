@@ -43,7 +43,8 @@ class DeploymentService:
     def list_deployments(self, request: ListDeploymentsRequest, call: CallContext) -> ListDeploymentsResponse:
         """Return a page of the caller's deployments."""
         page = deployments.list_page(
-            self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by
+            *(self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by),
+            sees_all=call.scope is None,
         )
         return ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_page_token)
 

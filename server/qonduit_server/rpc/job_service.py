@@ -34,6 +34,8 @@ from qonduit.v1.job_service_pb2 import (
     RerunJobRequest,
     RerunJobResponse,
     RunJobRequest,
+    UpdateJobRequest,
+    UpdateJobResponse,
     WatchJobRequest,
 )
 from qonduit_server.errors import CallError
@@ -50,7 +52,7 @@ from qonduit_server.rpc.submission_checks import UnplacedJob
 from qonduit_server.rpc.watch import Wanted, framed
 from qonduit_server.store import event_log
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue_positions
+from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, job_updates, queue_positions
 
 _Request: TypeAlias = CreateJobRequest | RunJobRequest
 
@@ -115,7 +117,8 @@ class JobService:
     def list_jobs(self, request: ListJobsRequest, call: CallContext) -> ListJobsResponse:
         """Return a page of the caller's jobs."""
         page = job_list.list_page(
-            self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by
+            *(self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by),
+            sees_all=call.scope is None,
         )
         return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
 
@@ -124,17 +127,27 @@ class JobService:
         call.job_id = request.id
         return CancelJobResponse(job=job_rows.cancel(self._db, call.scope, request.id))
 
+    def update_job(self, request: UpdateJobRequest, call: CallContext) -> UpdateJobResponse:
+        """Change the options of a queued job."""
+        call.job_id = request.job.id
+        changed = job_updates.change(self._db, call.scope, request.job, list(request.update_mask.paths))
+        return UpdateJobResponse(job=changed)
+
     def cancel_jobs(self, request: CancelJobsRequest, call: CallContext) -> CancelJobsResponse:
         """Request the cancellation of the caller's jobs that match a filter."""
         done = bulk_changes.cancel_matching(
-            *(self._db, call.principal.name, request.filter, request.page_token), validate_only=request.validate_only
+            *(self._db, call.principal.name, request.filter, request.page_token),
+            sees_all=call.scope is None,
+            validate_only=request.validate_only,
         )
         return CancelJobsResponse(count=done.count, job_ids=done.job_ids, next_page_token=done.next_page_token)
 
     def delete_jobs(self, request: DeleteJobsRequest, call: CallContext) -> DeleteJobsResponse:
         """Delete the caller's ended jobs that match a filter."""
         done = bulk_changes.delete_matching(
-            *(self._db, call.principal.name, request.filter, request.page_token), validate_only=request.validate_only
+            *(self._db, call.principal.name, request.filter, request.page_token),
+            sees_all=call.scope is None,
+            validate_only=request.validate_only,
         )
         return DeleteJobsResponse(count=done.count, job_ids=done.job_ids, next_page_token=done.next_page_token)
 

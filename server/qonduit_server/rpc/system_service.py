@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SystemService: report version, limits, features and workers of this server, and pause all servers."""
+"""SystemService: report version, limits, features and workers of this server, pause all servers, and set shares."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from qonduit.v1.system_service_pb2 import (
     GetServerInfoResponse,
     ListPausesRequest,
     ListPausesResponse,
+    ListSharesRequest,
+    ListSharesResponse,
     ListWorkersRequest,
     ListWorkersResponse,
     PauseServerRequest,
     PauseServerResponse,
     ResumeServerRequest,
     ResumeServerResponse,
+    SetShareRequest,
+    SetShareResponse,
     Worker,
 )
 from qonduit_client.distribution import DISTRIBUTION
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.store import pauses
+from qonduit_server.store import catalogue, pauses
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import shares
 from qonduit_server.store.pauses import Paused
 
 #: Lists worker processes, ordered by provider and process id.
@@ -63,6 +68,18 @@ class SystemService:
     def list_pauses(self, request: ListPausesRequest, call: CallContext) -> ListPausesResponse:
         """Return the pauses, with the numbers of running jobs."""
         return ListPausesResponse(pauses=pauses.for_operators(self._db))
+
+    def list_shares(self, request: ListSharesRequest, call: CallContext) -> ListSharesResponse:
+        """Return a page of the shares of owners."""
+        if request.provider_id:
+            catalogue.provider(self._db, request.provider_id)
+        page = shares.list_page(self._db, request.provider_id, request.page_size, request.page_token)
+        return ListSharesResponse(shares=page.items, next_page_token=page.next_page_token)
+
+    def set_share(self, request: SetShareRequest, call: CallContext) -> SetShareResponse:
+        """Set the weight of an owner."""
+        provider = catalogue.provider(self._db, request.provider_id)
+        return SetShareResponse(share=shares.set_weight(self._db, provider, request.owner, request.weight))
 
 
 def version() -> str:

@@ -27,9 +27,11 @@ from qonduit_server.store.list_scan import (
     Scan,
     ScannedList,
     caller_path,
+    chosen_owner,
     label_path,
     page_of,
     present_order,
+    whole_path,
 )
 from qonduit_server.store.ownership import Owned, Scope
 from qonduit_server.store.paging import Cursor, Page
@@ -105,7 +107,10 @@ _BY_ID: Final = (
 )
 _DEPLOYMENTS: Final = ScannedList(
     deployments.c.id,
-    {"id": Order(_BY_ID), "name": present_order(deployments.c.name, deployments.c.id, after=_BY_ID)},
+    {
+        "id": Order(_BY_ID, of_all=[whole_path(deployments.c.id)]),
+        "name": present_order(deployments.c.name, deployments.c.id, after=_BY_ID),
+    },
 )
 
 
@@ -135,16 +140,26 @@ def get(db: Database, scope: Scope, deployment_id: int) -> Deployment:
 
 
 def list_page(
-    db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = "", order_by: str = ""
+    db: Database,
+    caller: str,
+    page_size: int = 0,
+    page_token: str = "",
+    filter: str = "",
+    order_by: str = "",
+    *,
+    sees_all: bool = False,
 ) -> Page[Deployment]:
     """Return a page of the caller's deployments, by default the newest first; order_by is id or name.
 
-    As with jobs, a page may be short or empty and have a token of the next page.
+    As with jobs, a page may be short or empty and have a token of the next page. With `sees_all`, a filter that names
+    the owner selects from the deployments of all owners.
 
     Raises:
         InvalidArgument: bad filter, page token or order.
     """
-    scan = Scan(_DEPLOYMENTS, checked_text("caller", caller), filter_terms(filter, _FIELDS), order_by)
+    terms = filter_terms(filter, _FIELDS)
+    owner, remaining = chosen_owner(checked_text("caller", caller), terms, filter, sees_all=sees_all)
+    scan = Scan(_DEPLOYMENTS, owner, remaining, order_by)
     cursor = Cursor(("deployments", caller, filter, order_by), page_size, page_token, keys=None)
     after = scan.position(cursor)
     with db.read() as connection:

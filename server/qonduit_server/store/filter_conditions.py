@@ -266,6 +266,17 @@ def filter_conditions(text: str, fields: Mapping[str, Field]) -> list[ColumnElem
     return [term.condition for term in filter_terms(text, fields)]
 
 
+def names_field(text: str, field: str) -> bool:
+    """Return whether a valid filter compares a field."""
+    return _names(parse(text), field)
+
+
+def _names(node: Node, field: str) -> bool:
+    if isinstance(node, Comparison):
+        return node.field == field
+    return any(_names(part, field) for part in ([node.part] if isinstance(node, Not) else node.parts))
+
+
 def _conjuncts(node: Node, fields: Mapping[str, Field]) -> Iterable[Term]:
     if isinstance(node, All):
         for part in node.parts:

@@ -9,7 +9,7 @@ rows of each chunk, and stops after a time: the page is then short or empty, and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -18,7 +18,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, Text, literal,
 
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.filter_conditions import Term
+from qonduit_server.store.filter_conditions import Term, names_field
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 
 #: After this time a scan for a page ends with the current chunk.
@@ -41,18 +41,21 @@ class Path:
         equal: the column of the term that the index serves by =; empty if it serves none. "label." is any label.
         conditions: returns the conditions that the index serves, from the caller and the value of that term.
         rest: returns the conditions on the caller that the index does not serve.
+        values: the values of that term that the index serves; None for all.
     """
 
     order: tuple[Column[Any], ...]
     conditions: Callable[[str, Any], Sequence[ColumnElement[bool]]]
     equal: str = ""
     rest: Callable[[str], Sequence[ColumnElement[bool]]] = lambda caller: ()
+    values: Collection[Any] | None = None
 
     def serves(self, term: Term) -> bool:
         """Return whether the index finds the rows of a term."""
         if self.equal.endswith("."):
             return term.operator == "=" and term.column.startswith(self.equal)
-        return term.operator == "=" and term.column == self.equal
+        served = self.values is None or term.value in self.values
+        return term.operator == "=" and term.column == self.equal and served
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,13 @@ class Order:
         paths: in the order of preference; the last one serves every filter.
         present: for an order by a column that may be NULL, this column.
         after: the paths for the rows where that column is NULL, which are listed last.
+        of_all: in place of `paths` for the rows of all owners; empty if they have no such order.
     """
 
     paths: Sequence[Path]
     present: Column[Any] | None = None
     after: Sequence[Path] = ()
+    of_all: Sequence[Path] = ()
 
 
 def caller_path(*order: Column[Any], by: Column[Any] | None = None) -> Path:
@@ -100,6 +105,27 @@ def present_order(*columns: Column[Any], after: Sequence[Path]) -> Order:
     first, caller_column = columns[0], columns[-1].table.c.caller
     path = Path(columns, lambda caller, value: (caller_column == caller, first.is_not(None)))
     return Order([path], present=first, after=after)
+
+
+def whole_path(*order: Column[Any]) -> Path:
+    """Return the path of an index of all rows."""
+    # The condition makes databases read the index, not the table.
+    return Path(order, lambda caller, value: (order[0] > 0,))
+
+
+def chosen_owner(
+    caller: str, terms: Sequence[Term], filter: str, *, sees_all: bool
+) -> tuple[str | None, Sequence[Term]]:
+    """Return the owner of the rows to scan, None for all owners, and the terms that remain.
+
+    A filter that names the owner selects from the rows of all owners if the caller may see them, else from its own.
+    """
+    if not sees_all or not names_field(filter, "owner"):
+        return caller, terms
+    named = next((term for term in terms if term.column == "caller" and term.operator == "="), None)
+    if named is None:
+        return None, terms
+    return str(named.value), [term for term in terms if term is not named]
 
 
 @dataclass(frozen=True)
@@ -161,7 +187,7 @@ class Scan:
 
     Args:
         listed: the list.
-        caller: whose rows.
+        caller: whose rows; None for those of all owners.
         terms: the filter.
         order_by: a field of `listed.orders`, with "asc" (the default) or "desc"; empty for the default order.
         within: terms of which each gives a segment of the scan; the segments follow each other.
@@ -171,14 +197,19 @@ class Scan:
     """
 
     def __init__(
-        self, listed: ScannedList, caller: str, terms: Sequence[Term], order_by: str = "", within: Sequence[Term] = ()
+        self,
+        listed: ScannedList,
+        caller: str | None,
+        terms: Sequence[Term],
+        order_by: str = "",
+        within: Sequence[Term] = (),
     ) -> None:
         self._id = listed.id
-        order, self._descending = _ordered(listed, order_by)
+        order, self._descending = _ordered(listed, order_by, of_all=caller is None)
         self._segments: list[Segment] = []
         for chosen in [[*terms, term] for term in within] or [list(terms)]:
             if not _is_contradictory(chosen):
-                self._segments += _segments(order, caller, chosen)
+                self._segments += _segments(order, caller or "", chosen)
 
     def position(self, cursor: Cursor) -> Position | None:
         """Return the place after which the page of a cursor begins; None for the first page.
@@ -285,21 +316,24 @@ def page_of(
     return Page([message for message, _ in exact], earlier_token or token)
 
 
-def _ordered(listed: ScannedList, order_by: str) -> tuple[Order, bool]:
+def _ordered(listed: ScannedList, order_by: str, *, of_all: bool) -> tuple[Order, bool]:
     """Return an order, and whether it is descending."""
+    orders = listed.orders
+    if of_all:
+        orders = {name: Order(order.of_all) for name, order in orders.items() if order.of_all}
     words = order_by.split()
     if not words:
-        return next(iter(listed.orders.values())), True
+        return next(iter(orders.values())), True
     directions = {"": False, "asc": False, "desc": True}
     direction = " ".join(words[1:])
-    if words[0] not in listed.orders or direction not in directions:
+    if words[0] not in orders or direction not in directions:
         raise InvalidArgument.of(
             "order_by",
             "order_by.field",
-            f"order_by: must be one of {', '.join(listed.orders)}, with or without asc or desc after it, "
-            f"got {order_by[:100]!r}",
+            f"order_by: must be one of {', '.join(orders)}{' for all owners' if of_all else ''}, with or without "
+            f"asc or desc after it, got {order_by[:100]!r}",
         )
-    return listed.orders[words[0]], directions[direction]
+    return orders[words[0]], directions[direction]
 
 
 def _is_contradictory(terms: Iterable[Term]) -> bool:

@@ -95,7 +95,7 @@ def for_callers(connection: Connection) -> dict[Paused, Pause]:
 
 
 def pause_of(found: Mapping[Paused, Pause], provider_id: int, device_id: int = 0) -> Pause | None:
-    """Return the pause of a device or a provider: its own one, or else the one of what contains it."""
+    """Return the pause of a device or a provider: its own one, or else that of its provider or the server."""
     own = Paused(provider_id, device_id)
     return found.get(own) or found.get(Paused(provider_id)) or found.get(Paused())
 

@@ -8,9 +8,19 @@ from pathlib import Path
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import event
 
+from qonduit.v1.job_pb2 import Job
 from qonduit_server.store import catalogue, deployments, event_log, pauses
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue, queue_positions, queue_times
+from qonduit_server.store.jobs import (
+    bulk_changes,
+    job_list,
+    job_rows,
+    job_updates,
+    queue,
+    queue_positions,
+    queue_times,
+    shares,
+)
 from qonduit_server.store.pauses import Paused
 from qonduit_server.store.results import result_rows
 from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succeed
@@ -32,6 +42,10 @@ def do_everything(db: Database) -> None:
     submit(db, expires_at=Timestamp(seconds=5))
     submit(db, not_before=Timestamp(seconds=1 << 33))
     queue_times.apply_due(db)
+    (waiting, *_) = job_list.list_page(db, CALLER, filter="state = QUEUED").items
+    job_updates.change(db, CALLER, Job(id=waiting.id, priority=1, labels={"c": "d"}))
+    shares.list_page(db)
+    shares.list_page(db, 1, 1)
     pauses.pause(db, Paused(1, 1), "", "olga")
     queue_times.apply_due(db)
     pauses.running_jobs(db, 1)
@@ -58,6 +72,13 @@ def do_everything(db: Database) -> None:
         for order_by in ("", "id", "name", "name desc", "finished_at", "finished_at desc"):
             token = job_list.list_page(db, CALLER, 1, "", filter, order_by).next_page_token
             job_list.list_page(db, CALLER, 1, token, filter, order_by)
+    for filter in ("owner:*", "owner = x", "owner:* state = QUEUED", "owner:* id = 1", "owner:* shots > 3"):
+        for order_by in ("", "id"):
+            token = job_list.list_page(db, CALLER, 1, "", filter, order_by, sees_all=True).next_page_token
+            job_list.list_page(db, CALLER, 1, token, filter, order_by, sees_all=True)
+        deployments.list_page(db, CALLER, filter="owner:*", sees_all=True)
+    bulk_changes.cancel_matching(db, CALLER, "owner:* id = 4711", sees_all=True)
+    bulk_changes.delete_matching(db, CALLER, "owner:* id = 4711", sees_all=True)
     bulk_changes.cancel_matching(db, CALLER, "label.a = b")
     bulk_changes.delete_matching(db, CALLER, "shots > 3000")
     job_rows.get(db, CALLER, job.id)

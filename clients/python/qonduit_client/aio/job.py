@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +32,7 @@ from qonduit_client.handle import (
 from qonduit_client.result import Result
 from qonduit_client.resumable_stream import EventStream, late
 from qonduit_client.samples import Sample
+from qonduit_client.schedule import Schedule
 from qonduit_client.states import state_name
 
 if TYPE_CHECKING:
@@ -176,6 +177,17 @@ class JobHandle(Handle):
         """Return the client data of the job; see `qonduit_client.JobHandle.client_data`."""
         job = self._known if self._known and self._known.HasField("client_data_reference") else await self.job()
         return client_data_of(job, await self._chunks(job.client_data_reference))
+
+    async def update(
+        self,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        schedule: Schedule | None = None,
+    ) -> Job:
+        """Change the job while it waits in the queue; see `qonduit_client.JobHandle.update`."""
+        self._known = (await self._transport.call(requests.update_job(self.id, name, labels, schedule))).job
+        return self._known
 
     async def cancel(self) -> Job:
         """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""

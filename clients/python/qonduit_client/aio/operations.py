@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of the client for asyncio for operators: pause, drain and resume devices, providers and servers."""
+"""The calls of the client for asyncio for operators: pauses of devices, providers and servers, and shares."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from qonduit.v1.pause_pb2 import Pause
+from qonduit.v1.system_service_pb2 import Share
 from qonduit_client import operator_requests, requests
 from qonduit_client.aio.transport import Transport
 from qonduit_client.listing import Table
@@ -31,6 +32,29 @@ class Operations:
     async def pauses(self) -> Table[Pause]:
         """Return the pauses, with the numbers of running jobs, as a list with a table as its text."""
         return Table((await self._transport.call(operator_requests.pauses())).pauses, "Pause")
+
+    async def shares(self, provider: str = "") -> Table[Share]:
+        """Return the shares of owners in the workers, as a list with a table as its text: who waits, and why.
+
+        Args:
+            provider: only of this provider, by its name.
+        """
+        provider_id = await self._subject_id(provider) if provider else 0
+        return Table([each async for each in self._transport.items(operator_requests.shares(provider_id))], "Share")
+
+    async def set_share(self, provider: str, owner: str, weight: float) -> Share:
+        """Set the weight of an owner: twice the weight is twice the time of workers while others wait.
+
+        Args:
+            provider: the name of the provider.
+            owner: of jobs.
+            weight: 0.01 to 100; 1 by default.
+
+        Raises:
+            Refused: the caller is no admin.
+        """
+        provider_id = await self._subject_id(provider)
+        return (await self._transport.call(operator_requests.set_share(provider_id, owner, weight))).share
 
     async def _subject_id(self, subject: str) -> int:
         if subject == operator_requests.SERVER:

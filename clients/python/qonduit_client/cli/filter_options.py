@@ -43,6 +43,21 @@ def filter_options(command: _Command) -> _Command:
                 help="Jobs created in this time (30m, 12h, 7d) or since this one (2026-01-31, 2026-01-31T12:00:00Z).",
             ),
             click.option(
+                "--owner",
+                metavar="NAME",
+                expose_value=False,
+                callback=_added(lambda name: f"owner = {quoted(name)}"),
+                help="Jobs of this user, for operators.",
+            ),
+            click.option(
+                "--all",
+                "everyone",
+                is_flag=True,
+                expose_value=False,
+                callback=_added(lambda everyone: "owner:*"),
+                help="Jobs of all users, for operators.",
+            ),
+            click.option(
                 "--mine",
                 is_flag=True,
                 expose_value=False,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that show and change jobs: jobs, job, cancel, delete."""
+"""Commands that show and change jobs: jobs, job, update, cancel, delete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import click
 from qonduit_client.cli.completion import active_jobs, all_jobs, ended_jobs
 from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.filter_options import chosen_filter, filter_options
+from qonduit_client.cli.input_options import label_option
 from qonduit_client.cli.output import Column, act_on, labels_text, moment, write_rows
+from qonduit_client.cli.schedule_options import schedule_options
 from qonduit_client.cli.session import JOB_ID, LIMIT, Session, session, shared_options
 from qonduit_client.job_filters import MatchingJobs, both
 from qonduit_client.job_labels import OWN
@@ -65,7 +67,7 @@ def _job_columns(found: Iterable[Job] = ()) -> list[Column]:
     from qonduit_client.job import state_name
 
     listed = found if isinstance(found, list) else []
-    users = "USER" if len({job.executed_by for job in listed}) > 1 else ""
+    users = "USER" if len({job.executed_by for job in listed}) > 1 or "owner" in chosen_filter() else ""
     labels = "LABELS" if any(_labels_text(job) for job in listed) else ""
 
     def took(job: Job) -> float | None:
@@ -195,6 +197,25 @@ def _inputs_text(inputs: Mapping[str, object]) -> str:
     ]
     more = len(inputs) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+@click.command()
+@click.argument("job_id", type=JOB_ID, metavar="JOB", shell_complete=active_jobs)
+@click.option("--name", metavar="TEXT", help="New name of the job.")
+@label_option("job")
+@schedule_options
+@shared_options()
+def update(
+    job_id: int, name: str | None, labels: dict[str, str] | None, schedule: Mapping[str, object] | None = None
+) -> int:
+    """Change a job that waits in the queue. Labels replace all old ones. Operators change the jobs of all users."""
+    if name is None and not labels and not schedule:
+        raise click.UsageError("pass --name, --label, --priority, --not-before or --expires-at")
+    here = session()
+    with here.client() as client:
+        found = client.job(job_id).update(name=name, labels=labels or None, schedule=schedule)
+    write_rows(here, _job_columns([found]), [found], line=lambda each: each)
+    return OK
 
 
 _dry_run = click.option("--dry-run", is_flag=True, help="With a filter: only count the jobs, and change none.")

@@ -25,12 +25,13 @@ _sym_db = _symbol_database.Default()
 from qonduit._vendor import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from qonduit.v1 import deployment_pb2 as qonduit_dot_v1_dot_deployment__pb2
 from qonduit.v1 import event_pb2 as qonduit_dot_v1_dot_event__pb2
 from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cqonduit/v1/job_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bqonduit/v1/deployment.proto\x1a\x16qonduit/v1/event.proto\x1a\x14qonduit/v1/job.proto\"\xd4\x07\n\x10\x43reateJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment\x12\x18\n\x06\x64\x65vice\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80 :\xfc\x05\xbaH\xf8\x05\x1a\x80\x02\n\x0fjob.shots.range\x12Njob.shots: must be at least 1; only exact values and a precision need no shots\x1a\x9c\x01has(this.job) && (this.job.shots >= 1 || (this.job.shots == 0 && (this.job.sampler.exact || this.job.estimator.exact || has(this.job.estimator.precision))))\x1a\xa8\x01\n\x16\x64\x65ployment.exactly_one\x12Gdeployment: exactly one of job.deployment_id and deployment must be set\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x93\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\x1a\xb1\x01\n\x12\x64\x65vice.exactly_one\x12Tdevice: exactly one of job.executed_on_id and device (\"PROVIDER/device\") must be set\x1a\x45(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)\"\xa5\x01\n\x0f\x43ompiledProgram\x12\x12\n\x05index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nnum_qubits\x18\x02 \x01(\x05\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x03\x12\x17\n\x0ftwo_qubit_gates\x18\x04 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x03\x12\x10\n\x08\x63ircuits\x18\x06 \x01(\x03\x12\x10\n\x08warnings\x18\x07 \x03(\tB\x08\n\x06_index\"v\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\x12-\n\x08\x63ompiled\x18\x03 \x03(\x0b\x32\x1b.qonduit.v1.CompiledProgram\"\x9f\t\n\rRunJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment\x12\x18\n\x06\x64\x65vice\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80 \x12\x1f\n\x0e\x61\x66ter_sequence\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12I\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\x90\x1c\x32\x05\x10\x80\xe1\xeb\x17\x12\x17\n\x0fpartial_results\x18\t \x01(\x08\x12\x15\n\rqueue_updates\x18\n \x01(\x08\x12\x15\n\rfinal_results\x18\x0b \x01(\x08\x12\x19\n\x11omit_intermediate\x18\x0c \x01(\x08:\xfc\x05\xbaH\xf8\x05\x1a\x80\x02\n\x0fjob.shots.range\x12Njob.shots: must be at least 1; only exact values and a precision need no shots\x1a\x9c\x01has(this.job) && (this.job.shots >= 1 || (this.job.shots == 0 && (this.job.sampler.exact || this.job.estimator.exact || has(this.job.estimator.precision))))\x1a\xa8\x01\n\x16\x64\x65ployment.exactly_one\x12Gdeployment: exactly one of job.deployment_id and deployment must be set\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x93\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\x1a\xb1\x01\n\x12\x64\x65vice.exactly_one\x12Tdevice: exactly one of job.executed_on_id and device (\"PROVIDER/device\") must be set\x1a\x45(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)\"5\n\x0eRunJobResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.JobEvent\"(\n\rGetJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"\x80\x01\n\x0fListJobsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x19\n\x08order_by\x18\x04 \x01(\tB\x07\xbaH\x04r\x02(@\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.qonduit.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x10\x43\x61ncelJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"h\n\x11\x43\x61ncelJobsRequest\x12\x1e\n\x06\x66ilter\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01(\x80\x10\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"M\n\x12\x43\x61ncelJobsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07job_ids\x18\x02 \x03(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"Z\n\x0fRerunJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\"F\n\x10RerunJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\"+\n\x10\x44\x65leteJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\x13\n\x11\x44\x65leteJobResponse\"h\n\x11\x44\x65leteJobsRequest\x12\x1e\n\x06\x66ilter\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01(\x80\x10\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"M\n\x12\x44\x65leteJobsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07job_ids\x18\x02 \x03(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xfc\x01\n\x0fWatchJobRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12I\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\x90\x1c\x32\x05\x10\x80\xe1\xeb\x17\x12\x17\n\x0fpartial_results\x18\x04 \x01(\x08\x12\x15\n\rqueue_updates\x18\x05 \x01(\x08\x12\x15\n\rfinal_results\x18\x06 \x01(\x08\x12\x19\n\x11omit_intermediate\x18\x07 \x01(\x08\"7\n\x10WatchJobResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.JobEvent\"\x8e\x01\n\x14ListJobEventsRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"V\n\x15ListJobEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.JobEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb5\x06\n\nJobService\x12H\n\tCreateJob\x12\x1c.qonduit.v1.CreateJobRequest\x1a\x1d.qonduit.v1.CreateJobResponse\x12\x41\n\x06RunJob\x12\x19.qonduit.v1.RunJobRequest\x1a\x1a.qonduit.v1.RunJobResponse0\x01\x12?\n\x06GetJob\x12\x19.qonduit.v1.GetJobRequest\x1a\x1a.qonduit.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.qonduit.v1.ListJobsRequest\x1a\x1c.qonduit.v1.ListJobsResponse\x12H\n\tCancelJob\x12\x1c.qonduit.v1.CancelJobRequest\x1a\x1d.qonduit.v1.CancelJobResponse\x12K\n\nCancelJobs\x12\x1d.qonduit.v1.CancelJobsRequest\x1a\x1e.qonduit.v1.CancelJobsResponse\x12\x45\n\x08RerunJob\x12\x1b.qonduit.v1.RerunJobRequest\x1a\x1c.qonduit.v1.RerunJobResponse\x12H\n\tDeleteJob\x12\x1c.qonduit.v1.DeleteJobRequest\x1a\x1d.qonduit.v1.DeleteJobResponse\x12K\n\nDeleteJobs\x12\x1d.qonduit.v1.DeleteJobsRequest\x1a\x1e.qonduit.v1.DeleteJobsResponse\x12G\n\x08WatchJob\x12\x1b.qonduit.v1.WatchJobRequest\x1a\x1c.qonduit.v1.WatchJobResponse0\x01\x12T\n\rListJobEvents\x12 .qonduit.v1.ListJobEventsRequest\x1a!.qonduit.v1.ListJobEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cqonduit/v1/job_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1bqonduit/v1/deployment.proto\x1a\x16qonduit/v1/event.proto\x1a\x14qonduit/v1/job.proto\"\xd4\x07\n\x10\x43reateJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment\x12\x18\n\x06\x64\x65vice\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80 :\xfc\x05\xbaH\xf8\x05\x1a\x80\x02\n\x0fjob.shots.range\x12Njob.shots: must be at least 1; only exact values and a precision need no shots\x1a\x9c\x01has(this.job) && (this.job.shots >= 1 || (this.job.shots == 0 && (this.job.sampler.exact || this.job.estimator.exact || has(this.job.estimator.precision))))\x1a\xa8\x01\n\x16\x64\x65ployment.exactly_one\x12Gdeployment: exactly one of job.deployment_id and deployment must be set\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x93\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\x1a\xb1\x01\n\x12\x64\x65vice.exactly_one\x12Tdevice: exactly one of job.executed_on_id and device (\"PROVIDER/device\") must be set\x1a\x45(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)\"\xa5\x01\n\x0f\x43ompiledProgram\x12\x12\n\x05index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nnum_qubits\x18\x02 \x01(\x05\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x03\x12\x17\n\x0ftwo_qubit_gates\x18\x04 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x03\x12\x10\n\x08\x63ircuits\x18\x06 \x01(\x03\x12\x10\n\x08warnings\x18\x07 \x03(\tB\x08\n\x06_index\"v\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\x12-\n\x08\x63ompiled\x18\x03 \x03(\x0b\x32\x1b.qonduit.v1.CompiledProgram\"\x9f\t\n\rRunJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12*\n\ndeployment\x18\x02 \x01(\x0b\x32\x16.qonduit.v1.Deployment\x12\x18\n\x06\x64\x65vice\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\x1f\n\ncredential\x18\x06 \x01(\tB\x0b\x80\x01\x01\xbaH\x05r\x03(\x80 \x12\x1f\n\x0e\x61\x66ter_sequence\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12I\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\x90\x1c\x32\x05\x10\x80\xe1\xeb\x17\x12\x17\n\x0fpartial_results\x18\t \x01(\x08\x12\x15\n\rqueue_updates\x18\n \x01(\x08\x12\x15\n\rfinal_results\x18\x0b \x01(\x08\x12\x19\n\x11omit_intermediate\x18\x0c \x01(\x08:\xfc\x05\xbaH\xf8\x05\x1a\x80\x02\n\x0fjob.shots.range\x12Njob.shots: must be at least 1; only exact values and a precision need no shots\x1a\x9c\x01has(this.job) && (this.job.shots >= 1 || (this.job.shots == 0 && (this.job.sampler.exact || this.job.estimator.exact || has(this.job.estimator.precision))))\x1a\xa8\x01\n\x16\x64\x65ployment.exactly_one\x12Gdeployment: exactly one of job.deployment_id and deployment must be set\x1a\x45has(this.deployment) != (has(this.job) && this.job.deployment_id > 0)\x1a\x93\x01\n\x1c\x64\x65ployment.programs.required\x12\x36\x64\x65ployment.programs: must contain at least one program\x1a;!has(this.deployment) || size(this.deployment.programs) > 0\x1a\xb1\x01\n\x12\x64\x65vice.exactly_one\x12Tdevice: exactly one of job.executed_on_id and device (\"PROVIDER/device\") must be set\x1a\x45(this.device != \"\") != (has(this.job) && this.job.executed_on_id > 0)\"5\n\x0eRunJobResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.JobEvent\"(\n\rGetJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"\x80\x01\n\x0fListJobsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x10\x12\x19\n\x08order_by\x18\x04 \x01(\tB\x07\xbaH\x04r\x02(@\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.qonduit.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x10\x43\x61ncelJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"\xb6\x01\n\x10UpdateJobRequest\x12\"\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.JobB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask:M\xbaHJ\x1aH\n\x0fjob.id.required\x12\x13job.id: must be set\x1a has(this.job) && this.job.id > 0\"1\n\x11UpdateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\"h\n\x11\x43\x61ncelJobsRequest\x12\x1e\n\x06\x66ilter\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01(\x80\x10\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"M\n\x12\x43\x61ncelJobsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07job_ids\x18\x02 \x03(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"Z\n\x0fRerunJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\"F\n\x10RerunJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.qonduit.v1.Job\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\"+\n\x10\x44\x65leteJobRequest\x12\x17\n\x02id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\"\x13\n\x11\x44\x65leteJobResponse\"h\n\x11\x44\x65leteJobsRequest\x12\x1e\n\x06\x66ilter\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01(\x80\x10\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"M\n\x12\x44\x65leteJobsResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07job_ids\x18\x02 \x03(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\xfc\x01\n\x0fWatchJobRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12I\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x03\x08\x90\x1c\x32\x05\x10\x80\xe1\xeb\x17\x12\x17\n\x0fpartial_results\x18\x04 \x01(\x08\x12\x15\n\rqueue_updates\x18\x05 \x01(\x08\x12\x15\n\rfinal_results\x18\x06 \x01(\x08\x12\x19\n\x11omit_intermediate\x18\x07 \x01(\x08\"7\n\x10WatchJobResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.JobEvent\"\x8e\x01\n\x14ListJobEventsRequest\x12\x1b\n\x06job_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"V\n\x15ListJobEventsResponse\x12$\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.JobEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xff\x06\n\nJobService\x12H\n\tCreateJob\x12\x1c.qonduit.v1.CreateJobRequest\x1a\x1d.qonduit.v1.CreateJobResponse\x12\x41\n\x06RunJob\x12\x19.qonduit.v1.RunJobRequest\x1a\x1a.qonduit.v1.RunJobResponse0\x01\x12?\n\x06GetJob\x12\x19.qonduit.v1.GetJobRequest\x1a\x1a.qonduit.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.qonduit.v1.ListJobsRequest\x1a\x1c.qonduit.v1.ListJobsResponse\x12H\n\tCancelJob\x12\x1c.qonduit.v1.CancelJobRequest\x1a\x1d.qonduit.v1.CancelJobResponse\x12H\n\tUpdateJob\x12\x1c.qonduit.v1.UpdateJobRequest\x1a\x1d.qonduit.v1.UpdateJobResponse\x12K\n\nCancelJobs\x12\x1d.qonduit.v1.CancelJobsRequest\x1a\x1e.qonduit.v1.CancelJobsResponse\x12\x45\n\x08RerunJob\x12\x1b.qonduit.v1.RerunJobRequest\x1a\x1c.qonduit.v1.RerunJobResponse\x12H\n\tDeleteJob\x12\x1c.qonduit.v1.DeleteJobRequest\x1a\x1d.qonduit.v1.DeleteJobResponse\x12K\n\nDeleteJobs\x12\x1d.qonduit.v1.DeleteJobsRequest\x1a\x1e.qonduit.v1.DeleteJobsResponse\x12G\n\x08WatchJob\x12\x1b.qonduit.v1.WatchJobRequest\x1a\x1c.qonduit.v1.WatchJobResponse0\x01\x12T\n\rListJobEvents\x12 .qonduit.v1.ListJobEventsRequest\x1a!.qonduit.v1.ListJobEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -73,6 +74,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTJOBSREQUEST'].fields_by_name['order_by']._serialized_options = b'\272H\004r\002(@'
   _globals['_CANCELJOBREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_CANCELJOBREQUEST'].fields_by_name['id']._serialized_options = b'\342A\001\002\272H\004\"\002 \000'
+  _globals['_UPDATEJOBREQUEST'].fields_by_name['job']._loaded_options = None
+  _globals['_UPDATEJOBREQUEST'].fields_by_name['job']._serialized_options = b'\342A\001\002'
+  _globals['_UPDATEJOBREQUEST']._loaded_options = None
+  _globals['_UPDATEJOBREQUEST']._serialized_options = b'\272HJ\032H\n\017job.id.required\022\023job.id: must be set\032 has(this.job) && this.job.id > 0'
   _globals['_CANCELJOBSREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_CANCELJOBSREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\002\272H\007r\005\020\001(\200\020'
   _globals['_CANCELJOBSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -101,52 +106,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTJOBEVENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200\010'
   _globals['_LISTJOBEVENTSREQUEST'].fields_by_name['after_sequence']._loaded_options = None
   _globals['_LISTJOBEVENTSREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_CREATEJOBREQUEST']._serialized_start=214
-  _globals['_CREATEJOBREQUEST']._serialized_end=1194
-  _globals['_COMPILEDPROGRAM']._serialized_start=1197
-  _globals['_COMPILEDPROGRAM']._serialized_end=1362
-  _globals['_CREATEJOBRESPONSE']._serialized_start=1364
-  _globals['_CREATEJOBRESPONSE']._serialized_end=1482
-  _globals['_RUNJOBREQUEST']._serialized_start=1485
-  _globals['_RUNJOBREQUEST']._serialized_end=2668
-  _globals['_RUNJOBRESPONSE']._serialized_start=2670
-  _globals['_RUNJOBRESPONSE']._serialized_end=2723
-  _globals['_GETJOBREQUEST']._serialized_start=2725
-  _globals['_GETJOBREQUEST']._serialized_end=2765
-  _globals['_GETJOBRESPONSE']._serialized_start=2767
-  _globals['_GETJOBRESPONSE']._serialized_end=2813
-  _globals['_LISTJOBSREQUEST']._serialized_start=2816
-  _globals['_LISTJOBSREQUEST']._serialized_end=2944
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2946
-  _globals['_LISTJOBSRESPONSE']._serialized_end=3020
-  _globals['_CANCELJOBREQUEST']._serialized_start=3022
-  _globals['_CANCELJOBREQUEST']._serialized_end=3065
-  _globals['_CANCELJOBRESPONSE']._serialized_start=3067
-  _globals['_CANCELJOBRESPONSE']._serialized_end=3116
-  _globals['_CANCELJOBSREQUEST']._serialized_start=3118
-  _globals['_CANCELJOBSREQUEST']._serialized_end=3222
-  _globals['_CANCELJOBSRESPONSE']._serialized_start=3224
-  _globals['_CANCELJOBSRESPONSE']._serialized_end=3301
-  _globals['_RERUNJOBREQUEST']._serialized_start=3303
-  _globals['_RERUNJOBREQUEST']._serialized_end=3393
-  _globals['_RERUNJOBRESPONSE']._serialized_start=3395
-  _globals['_RERUNJOBRESPONSE']._serialized_end=3465
-  _globals['_DELETEJOBREQUEST']._serialized_start=3467
-  _globals['_DELETEJOBREQUEST']._serialized_end=3510
-  _globals['_DELETEJOBRESPONSE']._serialized_start=3512
-  _globals['_DELETEJOBRESPONSE']._serialized_end=3531
-  _globals['_DELETEJOBSREQUEST']._serialized_start=3533
-  _globals['_DELETEJOBSREQUEST']._serialized_end=3637
-  _globals['_DELETEJOBSRESPONSE']._serialized_start=3639
-  _globals['_DELETEJOBSRESPONSE']._serialized_end=3716
-  _globals['_WATCHJOBREQUEST']._serialized_start=3719
-  _globals['_WATCHJOBREQUEST']._serialized_end=3971
-  _globals['_WATCHJOBRESPONSE']._serialized_start=3973
-  _globals['_WATCHJOBRESPONSE']._serialized_end=4028
-  _globals['_LISTJOBEVENTSREQUEST']._serialized_start=4031
-  _globals['_LISTJOBEVENTSREQUEST']._serialized_end=4173
-  _globals['_LISTJOBEVENTSRESPONSE']._serialized_start=4175
-  _globals['_LISTJOBEVENTSRESPONSE']._serialized_end=4261
-  _globals['_JOBSERVICE']._serialized_start=4264
-  _globals['_JOBSERVICE']._serialized_end=5085
+  _globals['_CREATEJOBREQUEST']._serialized_start=248
+  _globals['_CREATEJOBREQUEST']._serialized_end=1228
+  _globals['_COMPILEDPROGRAM']._serialized_start=1231
+  _globals['_COMPILEDPROGRAM']._serialized_end=1396
+  _globals['_CREATEJOBRESPONSE']._serialized_start=1398
+  _globals['_CREATEJOBRESPONSE']._serialized_end=1516
+  _globals['_RUNJOBREQUEST']._serialized_start=1519
+  _globals['_RUNJOBREQUEST']._serialized_end=2702
+  _globals['_RUNJOBRESPONSE']._serialized_start=2704
+  _globals['_RUNJOBRESPONSE']._serialized_end=2757
+  _globals['_GETJOBREQUEST']._serialized_start=2759
+  _globals['_GETJOBREQUEST']._serialized_end=2799
+  _globals['_GETJOBRESPONSE']._serialized_start=2801
+  _globals['_GETJOBRESPONSE']._serialized_end=2847
+  _globals['_LISTJOBSREQUEST']._serialized_start=2850
+  _globals['_LISTJOBSREQUEST']._serialized_end=2978
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2980
+  _globals['_LISTJOBSRESPONSE']._serialized_end=3054
+  _globals['_CANCELJOBREQUEST']._serialized_start=3056
+  _globals['_CANCELJOBREQUEST']._serialized_end=3099
+  _globals['_CANCELJOBRESPONSE']._serialized_start=3101
+  _globals['_CANCELJOBRESPONSE']._serialized_end=3150
+  _globals['_UPDATEJOBREQUEST']._serialized_start=3153
+  _globals['_UPDATEJOBREQUEST']._serialized_end=3335
+  _globals['_UPDATEJOBRESPONSE']._serialized_start=3337
+  _globals['_UPDATEJOBRESPONSE']._serialized_end=3386
+  _globals['_CANCELJOBSREQUEST']._serialized_start=3388
+  _globals['_CANCELJOBSREQUEST']._serialized_end=3492
+  _globals['_CANCELJOBSRESPONSE']._serialized_start=3494
+  _globals['_CANCELJOBSRESPONSE']._serialized_end=3571
+  _globals['_RERUNJOBREQUEST']._serialized_start=3573
+  _globals['_RERUNJOBREQUEST']._serialized_end=3663
+  _globals['_RERUNJOBRESPONSE']._serialized_start=3665
+  _globals['_RERUNJOBRESPONSE']._serialized_end=3735
+  _globals['_DELETEJOBREQUEST']._serialized_start=3737
+  _globals['_DELETEJOBREQUEST']._serialized_end=3780
+  _globals['_DELETEJOBRESPONSE']._serialized_start=3782
+  _globals['_DELETEJOBRESPONSE']._serialized_end=3801
+  _globals['_DELETEJOBSREQUEST']._serialized_start=3803
+  _globals['_DELETEJOBSREQUEST']._serialized_end=3907
+  _globals['_DELETEJOBSRESPONSE']._serialized_start=3909
+  _globals['_DELETEJOBSRESPONSE']._serialized_end=3986
+  _globals['_WATCHJOBREQUEST']._serialized_start=3989
+  _globals['_WATCHJOBREQUEST']._serialized_end=4241
+  _globals['_WATCHJOBRESPONSE']._serialized_start=4243
+  _globals['_WATCHJOBRESPONSE']._serialized_end=4298
+  _globals['_LISTJOBEVENTSREQUEST']._serialized_start=4301
+  _globals['_LISTJOBEVENTSREQUEST']._serialized_end=4443
+  _globals['_LISTJOBEVENTSRESPONSE']._serialized_start=4445
+  _globals['_LISTJOBEVENTSRESPONSE']._serialized_end=4531
+  _globals['_JOBSERVICE']._serialized_start=4534
+  _globals['_JOBSERVICE']._serialized_end=5429
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,11 @@ class JobServiceStub:
                 request_serializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.UpdateJob = channel.unary_unary(
+                '/qonduit.v1.JobService/UpdateJob',
+                request_serializer=qonduit_dot_v1_dot_job__service__pb2.UpdateJobRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_job__service__pb2.UpdateJobResponse.FromString,
+                _registered_method=True)
         self.CancelJobs = channel.unary_unary(
                 '/qonduit.v1.JobService/CancelJobs',
                 request_serializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobsRequest.SerializeToString,
@@ -118,7 +123,8 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists the caller's jobs.
+        """Lists the caller's jobs. If the filter names the owner, operators list the jobs of others: owner = "anna", or
+        owner = "*" for all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,9 +139,18 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateJob(self, request, context):
+        """Changes the name, the labels or the schedule of a job that waits in the queue. FAILED_PRECONDITION if it has started.
+        Operators change the jobs of all owners. The job gets an `updated` event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelJobs(self, request, context):
-        """Requests the cancellation of all of the caller's queued and running jobs that match a filter. A call changes jobs for
-        about a second; next_page_token continues with the others.
+        """Requests the cancellation of all of the caller's queued and running jobs that match a filter. If the filter names the
+        owner, operators cancel the jobs of others. A call changes jobs for about a second; next_page_token continues with
+        the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,8 +171,9 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteJobs(self, request, context):
-        """Deletes all of the caller's ended jobs that match a filter, with their events and results. A call deletes jobs for
-        about a second; next_page_token continues with the others.
+        """Deletes all of the caller's ended jobs that match a filter, with their events and results. If the filter names the
+        owner, admins delete the jobs of others. A call deletes jobs for about a second; next_page_token continues with the
+        others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +221,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_job__service__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'UpdateJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJob,
+                    request_deserializer=qonduit_dot_v1_dot_job__service__pb2.UpdateJobRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_job__service__pb2.UpdateJobResponse.SerializeToString,
             ),
             'CancelJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJobs,
@@ -373,6 +394,33 @@ class JobService:
             '/qonduit.v1.JobService/CancelJob',
             qonduit_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
             qonduit_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.JobService/UpdateJob',
+            qonduit_dot_v1_dot_job__service__pb2.UpdateJobRequest.SerializeToString,
+            qonduit_dot_v1_dot_job__service__pb2.UpdateJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

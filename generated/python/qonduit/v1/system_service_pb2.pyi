@@ -1,6 +1,7 @@
 import datetime
 
 from qonduit._vendor import validate_pb2 as _validate_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from qonduit.v1 import pause_pb2 as _pause_pb2
@@ -129,3 +130,57 @@ class ListPausesResponse(_message.Message):
     PAUSES_FIELD_NUMBER: _ClassVar[int]
     pauses: _containers.RepeatedCompositeFieldContainer[_pause_pb2.Pause]
     def __init__(self, pauses: _Optional[_Iterable[_Union[_pause_pb2.Pause, _Mapping]]] = ...) -> None: ...
+
+class Share(_message.Message):
+    __slots__ = ("provider_id", "provider", "owner", "weight", "lead_seconds", "mean_seconds", "queued_jobs", "running_jobs")
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    LEAD_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    provider_id: int
+    provider: str
+    owner: str
+    weight: float
+    lead_seconds: float
+    mean_seconds: float
+    queued_jobs: int
+    running_jobs: int
+    def __init__(self, provider_id: _Optional[int] = ..., provider: _Optional[str] = ..., owner: _Optional[str] = ..., weight: _Optional[float] = ..., lead_seconds: _Optional[float] = ..., mean_seconds: _Optional[float] = ..., queued_jobs: _Optional[int] = ..., running_jobs: _Optional[int] = ...) -> None: ...
+
+class ListSharesRequest(_message.Message):
+    __slots__ = ("provider_id", "page_size", "page_token")
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    provider_id: int
+    page_size: int
+    page_token: str
+    def __init__(self, provider_id: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSharesResponse(_message.Message):
+    __slots__ = ("shares", "next_page_token")
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    shares: _containers.RepeatedCompositeFieldContainer[Share]
+    next_page_token: str
+    def __init__(self, shares: _Optional[_Iterable[_Union[Share, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class SetShareRequest(_message.Message):
+    __slots__ = ("provider_id", "owner", "weight")
+    PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    provider_id: int
+    owner: str
+    weight: float
+    def __init__(self, provider_id: _Optional[int] = ..., owner: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class SetShareResponse(_message.Message):
+    __slots__ = ("share",)
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    share: Share
+    def __init__(self, share: _Optional[_Union[Share, _Mapping]] = ...) -> None: ...

@@ -60,6 +60,16 @@ class SystemServiceStub:
                 request_serializer=qonduit_dot_v1_dot_system__service__pb2.ListPausesRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListPausesResponse.FromString,
                 _registered_method=True)
+        self.ListShares = channel.unary_unary(
+                '/qonduit.v1.SystemService/ListShares',
+                request_serializer=qonduit_dot_v1_dot_system__service__pb2.ListSharesRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListSharesResponse.FromString,
+                _registered_method=True)
+        self.SetShare = channel.unary_unary(
+                '/qonduit.v1.SystemService/SetShare',
+                request_serializer=qonduit_dot_v1_dot_system__service__pb2.SetShareRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_system__service__pb2.SetShareResponse.FromString,
+                _registered_method=True)
 
 
 class SystemServiceServicer:
@@ -103,6 +113,20 @@ class SystemServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListShares(self, request, context):
+        """Lists the shares of owners in the workers of providers: who is served next, and why others wait. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetShare(self, request, context):
+        """Sets the weight of an owner, for admins: twice the weight is twice the time of workers while others wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SystemServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +154,16 @@ def add_SystemServiceServicer_to_server(servicer, server):
                     servicer.ListPauses,
                     request_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListPausesRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_system__service__pb2.ListPausesResponse.SerializeToString,
+            ),
+            'ListShares': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShares,
+                    request_deserializer=qonduit_dot_v1_dot_system__service__pb2.ListSharesRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_system__service__pb2.ListSharesResponse.SerializeToString,
+            ),
+            'SetShare': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetShare,
+                    request_deserializer=qonduit_dot_v1_dot_system__service__pb2.SetShareRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_system__service__pb2.SetShareResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +302,60 @@ class SystemService:
             '/qonduit.v1.SystemService/ListPauses',
             qonduit_dot_v1_dot_system__service__pb2.ListPausesRequest.SerializeToString,
             qonduit_dot_v1_dot_system__service__pb2.ListPausesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShares(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.SystemService/ListShares',
+            qonduit_dot_v1_dot_system__service__pb2.ListSharesRequest.SerializeToString,
+            qonduit_dot_v1_dot_system__service__pb2.ListSharesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetShare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.SystemService/SetShare',
+            qonduit_dot_v1_dot_system__service__pb2.SetShareRequest.SerializeToString,
+            qonduit_dot_v1_dot_system__service__pb2.SetShareResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -19,6 +19,7 @@ class Access(Enum):
     ANY_CALLER = "any caller"  #: every authenticated caller; it concerns the objects of no one
     OWN = "own"  #: every caller, for its own objects, whatever its roles
     READ = "read"  #: every caller, for its own objects; operators read those of all owners
+    OPERATE = "operate"  #: every caller, for its own objects; operators change those of all owners
     CHANGE = "change"  #: every caller, for its own objects; admins change those of all owners
     OPERATOR = "operator"  #: operators
     ADMIN = "admin"  #: admins
@@ -44,9 +45,10 @@ ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
         "qonduit.v1.JobService/RunJob": Access.OWN,
         "qonduit.v1.JobService/GetJob": Access.READ,
         "qonduit.v1.JobService/ListJobs": Access.READ,
-        "qonduit.v1.JobService/CancelJob": Access.CHANGE,
-        "qonduit.v1.JobService/CancelJobs": Access.OWN,
-        "qonduit.v1.JobService/DeleteJobs": Access.OWN,
+        "qonduit.v1.JobService/CancelJob": Access.OPERATE,
+        "qonduit.v1.JobService/UpdateJob": Access.OPERATE,
+        "qonduit.v1.JobService/CancelJobs": Access.OPERATE,
+        "qonduit.v1.JobService/DeleteJobs": Access.CHANGE,
         "qonduit.v1.JobService/RerunJob": Access.CHANGE,
         "qonduit.v1.JobService/DeleteJob": Access.CHANGE,
         "qonduit.v1.JobService/WatchJob": Access.READ,
@@ -65,6 +67,8 @@ ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
         "qonduit.v1.SystemService/PauseServer": Access.OPERATOR,
         "qonduit.v1.SystemService/ResumeServer": Access.OPERATOR,
         "qonduit.v1.SystemService/ListPauses": Access.OPERATOR,
+        "qonduit.v1.SystemService/ListShares": Access.OPERATOR,
+        "qonduit.v1.SystemService/SetShare": Access.ADMIN,
         "grpc.health.v1.Health/Check": Access.PUBLIC,
         "grpc.health.v1.Health/List": Access.PUBLIC,
         "grpc.health.v1.Health/Watch": Access.PUBLIC,
@@ -74,7 +78,7 @@ ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
 )
 
 _REQUIRED: Final = {Access.OPERATOR: Role.OPERATOR, Access.ADMIN: Role.ADMIN}
-_EVERYONES: Final = {Access.READ: Role.OPERATOR, Access.CHANGE: Role.ADMIN}
+_EVERYONES: Final = {Access.READ: Role.OPERATOR, Access.OPERATE: Role.OPERATOR, Access.CHANGE: Role.ADMIN}
 
 
 def authorize(access: Access, principal: Principal, method: str) -> str | None:

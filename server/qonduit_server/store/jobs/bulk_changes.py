@@ -54,7 +54,8 @@ class BulkChange:
 
 
 class _Candidates(NamedTuple):
-    caller: str
+    #: None for the jobs of all owners.
+    caller: str | None
     state: int
     ids: Sequence[int]
 
@@ -65,6 +66,7 @@ def cancel_matching(
     filter: str,
     page_token: str = "",
     *,
+    sees_all: bool = False,
     validate_only: bool = False,
     seconds: float = CALL_SECONDS,
 ) -> BulkChange:
@@ -75,6 +77,7 @@ def cancel_matching(
         caller: the owner of the jobs.
         filter: as of `job_list.list_page`, not empty; "*" matches all.
         page_token: from the previous call.
+        sees_all: whether a filter that names the owner selects from the jobs of all owners.
         validate_only: only count the jobs.
         seconds: the time after which the call ends with the current transaction.
 
@@ -87,11 +90,12 @@ def cancel_matching(
         for row in rows:
             by_state.setdefault(row.state, []).append(row.id)
         # The filter may select by state, so a job that was claimed meanwhile is not cancelled as a queued one.
-        calls = [_Candidates(caller, state, ids) for state, ids in by_state.items()]
+        calls = [_Candidates(None if sees_all else caller, state, ids) for state, ids in by_state.items()]
         return [job_id for call in calls for job_id in db.write(_CANCEL, call)]
 
     states = (QUEUED, RUNNING)
-    return _change(db, caller, "cancel", filter, page_token, states, None if validate_only else cancel, seconds)
+    change = None if validate_only else cancel
+    return _change(db, caller, "cancel", filter, page_token, states, change, seconds, sees_all=sees_all)
 
 
 def delete_matching(
@@ -100,6 +104,7 @@ def delete_matching(
     filter: str,
     page_token: str = "",
     *,
+    sees_all: bool = False,
     validate_only: bool = False,
     seconds: float = CALL_SECONDS,
 ) -> BulkChange:
@@ -119,7 +124,8 @@ def delete_matching(
         return [row.id for row in rows if row.id in deleted]
 
     states = tuple(sorted(TERMINAL))
-    return _change(db, caller, "delete", filter, page_token, states, None if validate_only else delete, seconds)
+    change = None if validate_only else delete
+    return _change(db, caller, "delete", filter, page_token, states, change, seconds, sees_all=sees_all)
 
 
 def _change(
@@ -131,10 +137,12 @@ def _change(
     states: Sequence[JobState],
     change: _Change | None,
     seconds: float,
+    *,
+    sees_all: bool,
 ) -> BulkChange:
     if not filter.strip():
         raise InvalidArgument.of("filter", "filter.required", 'filter: must not be empty; "*" matches all jobs')
-    scan = scan_of(db, caller, filter, states=states)
+    scan = scan_of(db, caller, filter, states=states, sees_all=sees_all)
     cursor = Cursor((name, caller, filter), 0, page_token, keys=None)
     after = scan.position(cursor)
     done = BulkChange()
@@ -160,7 +168,8 @@ def _cancel(transaction: Transaction, calls: Sequence[_Candidates]) -> list[Any]
     answers = []
     for caller, state, ids in calls:
         entries = [unit.entries[job_id] for job_id in ids if job_id in unit.entries]
-        chosen = [entry for entry in entries if entry.job.executed_by == caller and entry.job.state == state]
+        own = [entry for entry in entries if caller in (None, entry.job.executed_by)]
+        chosen = [entry for entry in own if entry.job.state == state]
         for entry in chosen:
             cancel_loaded(unit, entry)
         answers.append([entry.job.id for entry in chosen])

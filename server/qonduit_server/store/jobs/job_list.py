@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, case, literal
+from sqlalchemy import ColumnElement, and_, case, literal
 
 from qonduit.v1.job_pb2 import Job, JobState, JobType
+from qonduit_server.lifecycle import ACTIVE
 from qonduit_server.store import catalogue
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
@@ -33,12 +35,14 @@ from qonduit_server.store.list_scan import (
     Scan,
     ScannedList,
     caller_path,
+    chosen_owner,
     label_path,
     page_of,
     present_order,
+    whole_path,
 )
 from qonduit_server.store.paging import Cursor, Page
-from qonduit_server.store.schema import job_labels, jobs
+from qonduit_server.store.schema import IS_ACTIVE, job_labels, jobs
 
 _FIELDS: Final[Mapping[str, Field]] = {
     "state": enum_field(jobs.c.state, JobState),
@@ -78,20 +82,32 @@ _BY_CREATION: Final = (
     caller_path(*_CREATED, by=jobs.c.state),
     caller_path(*_CREATED),
 )
+_ALL_BY_CREATION: Final = (
+    Path(_CREATED, lambda caller, value: (jobs.c.id == value,), equal="id"),
+    Path(_CREATED, lambda caller, value: (and_(IS_ACTIVE, jobs.c.state == value),), equal="state", values=ACTIVE),
+    whole_path(*_CREATED),
+)
+_BY_ID: Final = whole_path(jobs.c.id)
 _JOBS: Final = ScannedList(
     jobs.c.id,
     {
-        "created_at": Order(_BY_CREATION),
+        "created_at": Order(_BY_CREATION, of_all=_ALL_BY_CREATION),
         "finished_at": present_order(jobs.c.finished_at, jobs.c.id, after=_BY_CREATION),
         "name": present_order(jobs.c.name, *_CREATED, after=_BY_CREATION),
-        # The condition makes databases read the index, not the table.
-        "id": Order([Path((jobs.c.id,), lambda caller, value: (jobs.c.id > 0,), rest=_owned)]),
+        "id": Order([replace(_BY_ID, rest=_owned)], of_all=[_BY_ID]),
     },
 )
 
 
 def list_page(
-    db: Database, caller: str, page_size: int = 0, page_token: str = "", filter: str = "", order_by: str = ""
+    db: Database,
+    caller: str,
+    page_size: int = 0,
+    page_token: str = "",
+    filter: str = "",
+    order_by: str = "",
+    *,
+    sees_all: bool = False,
 ) -> Page[Job]:
     """Return a page of the caller's jobs, by default the newest first.
 
@@ -104,11 +120,12 @@ def list_page(
         page_token: from the previous page.
         filter: see docs/filters.md.
         order_by: created_at, finished_at, name or id, with "desc" after it for the reverse order.
+        sees_all: whether a filter that names the owner selects from the jobs of all owners.
 
     Raises:
         InvalidArgument: bad filter (INVALID_FILTER), page token (INVALID_PAGE_TOKEN) or order.
     """
-    scan = scan_of(db, caller, filter, order_by)
+    scan = scan_of(db, caller, filter, order_by, sees_all=sees_all)
     cursor = Cursor(("jobs", caller, filter, order_by), page_size, page_token, keys=None)
     after = scan.position(cursor)
     with db.read() as connection:
@@ -116,8 +133,16 @@ def list_page(
     return page_of(cursor, scanned, _size, lambda rows: [_listed(row) for row in rows])
 
 
-def scan_of(db: Database, caller: str, filter: str, order_by: str = "", states: Sequence[JobState] = ()) -> Scan:
-    """Return the scan of the caller's jobs that match a filter; those in some states only, one state after the other.
+def scan_of(
+    db: Database,
+    caller: str,
+    filter: str,
+    order_by: str = "",
+    states: Sequence[JobState] = (),
+    *,
+    sees_all: bool = False,
+) -> Scan:
+    """Return the scan of the jobs that match a filter; those in some states only, one state after the other.
 
     Raises:
         InvalidArgument: bad filter or order.
@@ -128,9 +153,10 @@ def scan_of(db: Database, caller: str, filter: str, order_by: str = "", states: 
         "device": Named(jobs.c.device_id, {name: device.id for name, device in catalogue.devices_by_name(db).items()}),
         "mine": boolean_field(case((jobs.c.caller == caller, True), else_=False)),
     }
-    terms = filter_terms(filter, fields)
+    terms: Sequence[Term] = filter_terms(filter, fields)
     within = [Term(jobs.c.state == literal(int(state)), "state", "=", int(state)) for state in states]
-    return Scan(_JOBS, caller, terms, order_by, within)
+    owner, terms = chosen_owner(caller, terms, filter, sees_all=sees_all)
+    return Scan(_JOBS, owner, terms, order_by, within)
 
 
 def _listed(row: Row) -> Job:

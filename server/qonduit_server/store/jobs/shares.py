@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shares of owners in the workers of providers, for operators: who is served next, and why others wait."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, func, select, text
+
+from qonduit.v1.system_service_pb2 import Share
+from qonduit_server.store.column_limits import checked_text
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import fair_share
+from qonduit_server.store.paging import Cursor, Page
+from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, jobs, lanes, providers
+
+#: Of one page.
+MAX_PAGE: Final = 100
+#: Queued jobs of an owner are counted up to this number.
+_MOST_COUNTED: Final = 10_000
+
+_PROVIDERS: Final = (
+    select(providers.c.id, providers.c.name).where(providers.c.id >= bindparam("first")).order_by(providers.c.id)
+)
+_LANE: Final = select(lanes).where(lanes.c.provider_id == bindparam("provider"), lanes.c.owner == bindparam("owner"))
+_NEXT: Final = (
+    f"SELECT caller FROM jobs WHERE {IS_QUEUED} AND not_before = 0 AND provider_id = :provider AND caller > {{}} "
+    "ORDER BY caller LIMIT 1"
+)
+# Those with queued jobs, found by skipping through the index, and those with a row; in the order of the database.
+_OWNERS: Final = text(
+    f"WITH RECURSIVE waiting (owner, place) AS (SELECT ({_NEXT.format(':after')}), 1 UNION ALL "
+    f"SELECT ({_NEXT.format('waiting.owner')}), place + 1 FROM waiting WHERE owner IS NOT NULL AND place < :most) "
+    "SELECT owner FROM waiting WHERE owner IS NOT NULL UNION SELECT owner FROM (SELECT owner FROM lanes "
+    "WHERE provider_id = :provider AND owner > :after ORDER BY owner LIMIT :most) AS known ORDER BY 1 LIMIT :most"
+)
+_FLOOR: Final = select(func.max(lanes.c.virtual_start)).where(lanes.c.provider_id == bindparam("provider"))
+_COUNT_QUEUED: Final = select(func.count()).select_from(
+    select(jobs.c.id)
+    .where(
+        *(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.not_before == 0),
+        jobs.c.caller == bindparam("owner"),
+    )
+    .limit(_MOST_COUNTED)
+    .subquery()
+)
+# Ordered like the index of leased jobs, so that the database uses that index.
+_RUNNING: Final = select(jobs.c.provider_id, jobs.c.caller).where(IS_LEASED).order_by(jobs.c.owner, jobs.c.state)
+
+
+def list_page(db: Database, provider_id: int = 0, page_size: int = 0, page_token: str = "") -> Page[Share]:
+    """Return a page of the owners that wait, run, or have used workers; by provider and owner.
+
+    Args:
+        db: the database.
+        provider_id: the provider; 0 for all.
+        page_size: the maximum number of shares, at most `MAX_PAGE`; 0 means 50.
+        page_token: from the previous page.
+    """
+    cursor = Cursor(("shares", str(provider_id)), min(page_size, MAX_PAGE), page_token, keys=None)
+    first, after = cursor.after or (provider_id, "")
+    if not (isinstance(first, int) and isinstance(after, str)):
+        raise cursor.unknown()
+    found: list[Share] = []
+    with db.read() as connection:
+        running = Counter(tuple(row) for row in connection.execute(_RUNNING))
+        for provider in connection.execute(_PROVIDERS, {"first": first}).all():
+            if provider_id not in (0, provider.id) or len(found) > cursor.size:
+                continue
+            start = after if provider.id == first else ""
+            found += _of_provider(connection, provider, start, cursor.size + 1 - len(found), running)
+    kept, token = cursor.cut(found, lambda share: (share.provider_id, share.owner), lambda share: share.ByteSize())
+    return Page(kept, token)
+
+
+def set_weight(db: Database, provider: Any, owner: str, weight: float) -> Share:
+    """Set the weight of an owner at a provider of the catalogue; return its share."""
+    fair_share.set_weight(db, provider.id, checked_text("owner", owner), weight)
+    with db.read() as connection:
+        running = Counter(tuple(row) for row in connection.execute(_RUNNING))
+        return _share(connection, provider, owner, running)
+
+
+def _of_provider(connection: Connection, provider: Any, after: str, most: int, running: Counter[Any]) -> list[Share]:
+    values = {"provider": provider.id, "after": after, "most": most}
+    owners = connection.execute(_OWNERS, values).scalars().all()
+    return [_share(connection, provider, owner, running) for owner in owners]
+
+
+def _share(connection: Connection, provider: Any, owner: str, running: Counter[Any]) -> Share:
+    key = {"provider": provider.id, "owner": owner}
+    lane = connection.execute(_LANE, key).first()
+    floor = connection.execute(_FLOOR, key).scalar() or 0.0
+    return Share(
+        provider_id=provider.id,
+        provider=provider.name,
+        owner=owner,
+        weight=lane.weight if lane else 1.0,
+        lead_seconds=max(0.0, lane.virtual_time - floor) if lane else 0.0,
+        mean_seconds=lane.mean_seconds if lane else None,
+        queued_jobs=connection.execute(_COUNT_QUEUED, key).scalar_one(),
+        running_jobs=running[provider.id, owner],
+    )
