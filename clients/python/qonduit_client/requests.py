@@ -197,7 +197,7 @@ def jobs(filter: str, limit: int | None, labels: Mapping[str, str] | None = None
 def update_job(
     job_id: int, name: str | None, labels: Mapping[str, str] | None, schedule: Schedule | None
 ) -> Request[jobs_rpc.UpdateJobResponse]:
-    """Change a queued job; arguments that are None change nothing. Raises ValueError and TypeError as `set_schedule`."""
+    """Change a queued job; arguments that are None change nothing. Raises the errors of `set_schedule`."""
     job = Job(id=job_id, name=name, labels=labels)
     changed = [field for field, value in (("name", name), ("labels", labels)) if value is not None]
     if schedule is not None:

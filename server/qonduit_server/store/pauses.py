@@ -29,7 +29,7 @@ _CLAIM_SECONDS: Final = 1.0
 
 
 class Paused(NamedTuple):
-    """What is paused: a device, a provider (device 0), or all servers (provider 0 too)."""
+    """The subject of a pause: a device, a provider (device 0), or all servers (provider 0 too)."""
 
     provider_id: int = 0
     device_id: int = 0
