@@ -254,7 +254,8 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     call("DeploymentService/DeleteDeployment", id=deployed[-1].id)
 
     large_job = CreateJobRequest(job=job(), device="IBM/aer_simulator", deployment=biggest)
-    call("JobService/CreateJob", large_job)
+    (created,) = call("JobService/CreateJob", large_job)
+    call("JobService/UpdateJob", job=Job(id=created.job.id, priority=1, labels={"\U0001f6a7" * 15: "\U0001f6a7" * 63}))
     previewed = RunJobRequest(job=job(), device="IBM/aer_simulator", deployment=biggest, validate_only=True)
     call("JobService/RunJob", previewed)
 
@@ -268,6 +269,18 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     assert len(call("DeviceService/CompareDevices", compared)[0].fits) == 500
     providers = [each for page in call.pages("ProviderService/ListProviders") for each in page.providers]
     call("ProviderService/GetProvider", id=providers[0].id)
+
+    text = "\U0001f6a7" * 125
+    for device in devices[:600]:
+        call("DeviceService/PauseDevice", id=device.id, message=text)
+    assert len(call("SystemService/ListPauses")[0].pauses) == 500
+    call("DeviceService/ResumeDevice", id=devices[0].id)
+    for name in ("Pause", "Resume"):
+        call(f"ProviderService/{name}Provider", id=providers[0].id)
+        call(f"SystemService/{name}Server")
+    for owner in range(101):
+        call("SystemService/SetShare", provider_id=providers[0].id, owner=f"{owner:03}" + "\U0001f6a7" * 63, weight=2)
+    assert len(call.pages("SystemService/ListShares")[0].shares) == 100
 
     results = [each for page in call.pages("ResultService/ListResults", job_id=succeeding.id) for each in page.results]
     assert len(results) == 31
