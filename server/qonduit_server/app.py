@@ -313,6 +313,8 @@ def _serve(settings: Settings, database: Database, executor: Executor, translato
         refresh_devices=partial(_refresh_provider, settings, database, executor, translator),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
+        audit=settings.audit,
+        trusted_proxies=settings.trusted_proxies,
     )
     return rpc.serve(database, options)
 
@@ -322,7 +324,12 @@ def _retention(settings: Settings, database: Database) -> Retention:
 
     from qonduit_server.store.admin.retention import Retention
 
-    return Retention(database, settings.retention_days, structlog.get_logger("qonduit.retention").info)
+    return Retention(
+        database,
+        settings.retention_days,
+        structlog.get_logger("qonduit.retention").info,
+        keep_audit_days=settings.audit_retention_days,
+    )
 
 
 def _log_start(app: App, owner: str, store: str, descriptions: Sequence[ProviderDescription], workers: int) -> None:

@@ -69,7 +69,10 @@ def authenticator(settings: Settings) -> Authenticator | None:
     roles = _roles("tls_client_roles", settings.tls_client_roles)
     if settings.oidc_issuer:
         verifiers.append(_oidc(settings, registry))
-    return Authenticator(tuple(verifiers), CertificateRoles(roles) if settings.tls_client_ca else None)
+    certificates = CertificateRoles(roles) if settings.tls_client_ca else None
+    if registry is None:
+        return Authenticator(tuple(verifiers), certificates)
+    return Authenticator(tuple(verifiers), certificates, lambda: registry.table().denied_names)
 
 
 def _oidc(settings: Settings, registry: TokenRegistry | None) -> TokenVerifier:

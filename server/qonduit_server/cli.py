@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_or
 
 import click
 
+from qonduit_server.audit_commands import audit
 from qonduit_server.settings import Settings
 from qonduit_server.token_commands import token
+from qonduit_server.user_commands import adopt, user
 
 if TYPE_CHECKING:
     from qonduit_server.process.standard_streams import StandardStreams
@@ -243,6 +245,9 @@ def doctor(deep: bool, as_json: bool, **options: Any) -> None:
 
 
 main.add_command(token)
+main.add_command(audit)
+main.add_command(adopt)
+main.add_command(user)
 
 
 @main.command()

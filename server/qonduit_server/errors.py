@@ -42,6 +42,11 @@ class CallError(Exception):
         if reason is not None:
             self.reason = reason
 
+    @property
+    def logged(self) -> str:
+        """The message for the log, which contains no text of programs."""
+        return self.message
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -61,6 +66,13 @@ class InvalidArgument(CallError):
     def __init__(self, violations: list[Violation], *, reason: str | None = None) -> None:
         super().__init__("; ".join(v.description for v in violations[:3]), reason=reason)
         self.violations = violations
+
+    @property
+    def logged(self) -> str:
+        """The rules instead of the message if a program violates one: the message quotes the program."""
+        if not any(violation.rule_id.startswith("program.") for violation in self.violations):
+            return self.message
+        return "; ".join(f"{violation.field}: {violation.rule_id}" for violation in self.violations[:3])
 
     @classmethod
     def of(cls, field: str, rule_id: str, description: str, *, reason: str | None = None) -> InvalidArgument:

@@ -155,6 +155,16 @@ class Settings:
     )
     retention_days: float = _setting(0.0, "Days after which ended jobs are deleted; 0 disables this.", least=0)
 
+    audit: Literal["changes", "all", "off"] = _setting(
+        "changes", "What the audit log contains: changes, refusals and operators' reads; all calls; or off."
+    )
+    audit_retention_days: float = _setting(
+        365.0, "Days after which entries of the audit log are deleted; 0 disables this.", least=0
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "Addresses of proxies whose metadata x-forwarded-for names the caller, for the audit log."
+    )
+
     rpc_threads: int = _setting(24, "Number of threads that answer unary calls.", least=2)
     reflection: Literal["on", "off"] = _setting("on", "Whether clients can read the contract by reflection.")
     public_reflection: Literal["on", "off"] = _setting("on", "Whether reflection needs no token.")

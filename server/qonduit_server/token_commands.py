@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +16,7 @@ from typing import Any, Final
 import click
 
 from qonduit_client.cli.times import duration_of
-from qonduit_server.errors import StartError
+from qonduit_server.operator_options import OperatorCommands, audit_option
 from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.principal import Role
 
@@ -41,18 +44,6 @@ class _Lifetime(click.ParamType["timedelta | None"]):
         return duration
 
 
-class _TokenCommands(click.Group):
-    """A group that prints an unusable file as one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except StartError as error:
-            click.echo(f"qonduit: {error}", err=True)
-            sys.exit(1)
-
-
 _FILE: Final = click.option(
     "--token-file",
     "file",
@@ -63,8 +54,17 @@ _FILE: Final = click.option(
     help="The server's file of tokens: its setting token_file.",
 )
 
+_DATABASE: Final = click.option(
+    "--database",
+    envvar="QONDUIT_DATABASE",
+    show_envvar=True,
+    default="",
+    metavar="URL",
+    help="The server's database, whose audit log records the command; without it, nothing is recorded.",
+)
 
-@click.group(cls=_TokenCommands)
+
+@click.group(cls=OperatorCommands)
 def token() -> None:
     """Create, list and revoke the tokens of a server's callers. A running server follows each change at once."""
 
@@ -80,12 +80,16 @@ def token() -> None:
 )
 @click.option("--expires", type=_Lifetime(), default="90d", show_default=True, help="As 90d, 12h, 30m, or never.")
 @_FILE
-def create(name: str, role: str, expires: timedelta | None, file: Path) -> None:
+@_DATABASE
+@audit_option
+def create(name: str, role: str, expires: timedelta | None, file: Path, database: str, audit: str) -> None:
     """Create a token for NAME and print it. It is stored nowhere, so that nothing can print it again.
 
     Tokens of the same name have the same jobs.
     """
-    made, stored = token_file.create(file, name, Role(role), expires)
+    with _recording(database, audit, "create") as record:
+        made, stored = token_file.create(file, name, Role(role), expires)
+        record([f"users/{name}/tokens/{stored.id}"])
     end = f"expires {stored.expires}" if stored.expires else "never expires"
     click.echo(f"token {stored.id} of {name} ({role}), {end}; it is not shown again:", err=True)
     click.echo(made)
@@ -101,6 +105,7 @@ def list_tokens(as_json: bool, file: Path) -> None:
     head = ("id", "name", "role", "created", "expires", "state")
     rows = [(one.id, one.name, one.role, one.created, one.expires or "never", _state(one, now)) for one in table.tokens]
     rows += [(jti, "", "", "", "", f"revoked {at} (jti)") for jti, at in table.revoked_jtis.items()]
+    rows += [("", name, "", "", "", f"denied {at}") for name, at in table.denied_names.items()]
     rows += [(sha256, "", "", "", "", f"revoked {at} (hash)") for sha256, at in table.revoked_hashes.items()]
     if as_json:
         for row in rows:
@@ -114,23 +119,74 @@ def list_tokens(as_json: bool, file: Path) -> None:
 @token.command()
 @click.argument("token_id", required=False)
 @click.option("--name", default="", help="Revoke all tokens of a name.")
+@click.option("--all-of", default="", metavar="NAME", help="Revoke all tokens of a name, and refuse it from now on.")
 @click.option("--jti", default="", help="Revoke a JSON web token of an OIDC provider by its claim jti.")
 @_FILE
-def revoke(token_id: str | None, name: str, jti: str, file: Path) -> None:
+@_DATABASE
+@audit_option
+def revoke(token_id: str | None, name: str, all_of: str, jti: str, file: Path, database: str, audit: str) -> None:
     """Revoke a token at once: by the id that `list` shows, or by the SHA-256 of the token (also of an OIDC provider's).
 
-    `printf %s TOKEN | sha256sum` prints the SHA-256 of a token.
+    `printf %s TOKEN | sha256sum` prints the SHA-256 of a token. --all-of also refuses the name's tokens of an OIDC
+    provider and its certificates, until `qonduit token admit NAME`.
     """
-    if sum(map(bool, (token_id, name, jti))) != 1:
-        raise click.UsageError("pass one of TOKEN_ID, --name and --jti")
+    if sum(map(bool, (token_id, name, jti, all_of))) != 1:
+        raise click.UsageError("pass one of TOKEN_ID, --name, --all-of and --jti")
+    if all_of:
+        with _recording(database, audit, "revoke") as record:
+            revoked = token_file.deny(file, all_of)
+            record([f"users/{all_of}", *(f"tokens/{each}" for each in revoked)])
+        click.echo("\n".join([f"denied {all_of}", *(f"revoked {each}" for each in revoked)]))
+        return
     if token_id and not _HASH.fullmatch(token_id := token_id.lower()):
         raise click.UsageError(f"TOKEN_ID must be 12 to 64 hexadecimal digits, got {token_id!r:.100}")
-    revoked = token_file.revoke(file, start=token_id or "", name=name, jti=jti)
+    with _recording(database, audit, "revoke") as record:
+        revoked = token_file.revoke(file, start=token_id or "", name=name, jti=jti)
+        record([f"tokens/{each}" for each in revoked])
     if not revoked:
         click.echo("qonduit: no such valid token; `qonduit token list` lists them", err=True)
         sys.exit(1)
     for each in revoked:
         click.echo(f"revoked {each}")
+
+
+@token.command()
+@click.argument("name")
+@_FILE
+@_DATABASE
+@audit_option
+def admit(name: str, file: Path, database: str, audit: str) -> None:
+    """Accept NAME again after `revoke --all-of`. Its revoked tokens stay revoked."""
+    with _recording(database, audit, "admit") as record:
+        if admitted := token_file.admit(file, name):
+            record([f"users/{name}"])
+    if not admitted:
+        click.echo(f"qonduit: {name} is not denied", err=True)
+        sys.exit(1)
+    click.echo(f"admitted {name}")
+
+
+@contextmanager
+def _recording(database: str, audit: str, command: str) -> Iterator[Callable[[Sequence[str]], None]]:
+    """Yield the function that records a change of the file in the audit log, which does nothing without a database.
+
+    The database is opened before the change, so that no token is created whose creation cannot be recorded.
+    """
+    if not database or audit == "off":
+        yield lambda objects: None
+        return
+    from qonduit_server.store.admin.command_database import command_database
+    from qonduit_server.store.audit_trail import current_act, object_name
+
+    with command_database(database, f"qonduit token {command}") as db:
+        act = current_act()
+        assert act is not None
+
+        def record(objects: Sequence[str]) -> None:
+            for each in objects:
+                db.record(replace(act, object=object_name(each), count=len(objects))).result()
+
+        yield record
 
 
 def _state(stored: token_file.StoredToken, now: datetime) -> str:

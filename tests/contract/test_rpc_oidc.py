@@ -246,3 +246,19 @@ def test_settings_that_cannot_be_trusted_are_refused(wrong: dict[str, object], m
 def test_incomplete_settings_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(StartError, match=message):
         authentication.check(Settings(**wrong))  # type: ignore[arg-type]
+
+
+def test_a_denied_name_is_refused_with_each_of_its_tokens(oidc_provider: RotatingProvider, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    static, _ = token_file.create(file, "anna", Role.USER, None)
+    with serving(tmp_path, settings(oidc_provider, token_file=str(file))) as rpc:
+        cached = oidc_provider.token("anna")
+        assert owner(rpc, cached) == owner(rpc, static) == "anna"
+        assert token_file.deny(file, "anna")
+        for token in (cached, oidc_provider.token("anna"), static):
+            assert reason(rpc, token) == ("UNAUTHENTICATED", "TOKEN_REVOKED")
+        assert owner(rpc, oidc_provider.token("ben")) == "ben"
+        assert token_file.admit(file, "anna")
+        assert owner(rpc, cached) == "anna"
+        assert reason(rpc, static) == ("UNAUTHENTICATED", "TOKEN_REVOKED")
+        assert not token_file.admit(file, "anna")

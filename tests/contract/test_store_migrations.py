@@ -73,6 +73,14 @@ def described(url: str) -> dict[str, object]:
             (tuple(one["constrained_columns"]), one["referred_table"]) for one in inspector.get_foreign_keys(table)
         )
         found[table] = (columns, indices, keys, inspector.get_pk_constraint(table)["constrained_columns"])
+    query = (
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+        if url.startswith("sqlite")
+        else "SELECT t.tgname, pg_get_triggerdef(t.oid), p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+        "WHERE NOT t.tgisinternal ORDER BY t.tgname"
+    )
+    with engine_of(url).connect() as connection:
+        found["triggers"] = [tuple(row) for row in connection.execute(text(query))]
     return found
 
 
@@ -93,6 +101,7 @@ def test_a_new_database_equals_a_migrated_one(new_url: Callable[[], str]) -> Non
     run_revisions(migrated)
     migrations.upgrade(new)
     assert described(migrated) == described(new)
+    assert described(new)["triggers"]
 
 
 def test_a_database_that_was_migrated_works(empty_url: str) -> None:

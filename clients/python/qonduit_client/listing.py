@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import Any, Final, Generic, SupportsIndex, TypeVar, overload
 
 from qonduit_client.errors import QonduitError
-from qonduit_client.message_table import ROWS, table_html, table_text
+from qonduit_client.message_table import ROWS, nouns, table_html, table_text
 
 Item = TypeVar("Item")
 
@@ -90,7 +90,7 @@ class Listing(Generic[Item]):
         try:
             return table_text(self._kind, *self._shown())
         except QonduitError as error:  # a repr must not fail
-            return f"<{self._kind.lower()}s, not available: {error}>"
+            return f"<{nouns(self._kind)}, not available: {error}>"
 
     def _repr_html_(self) -> str:
         return table_html(self._kind, *self._shown())
@@ -133,7 +133,7 @@ class AsyncListing(Generic[Item]):
         return self._table().__await__()
 
     def __repr__(self) -> str:
-        return f"<{self._kind.lower()}s: use `async for`, or `await` for a table>"
+        return f"<{nouns(self._kind)}: use `async for`, or `await` for a table>"
 
     async def aclose(self) -> None:
         """Close the iterator of `anext`."""

@@ -127,6 +127,17 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("queued", lambda each, _: str(each.queued_jobs), right=True),
         _Column("running", lambda each, _: str(each.running_jobs), right=True),
     ),
+    "AuditEntry": (
+        _Column("time", lambda each, _: local_time(each.time)),
+        _Column("principal", lambda each, _: each.principal),
+        _Column("method", lambda each, _: each.method),
+        _Column("object", lambda each, _: each.object),
+        _Column("outcome", lambda each, _: each.outcome),
+        _Column("from", lambda each, _: each.peer),
+        _Column("authentication", lambda each, _: each.authentication, detail=True),
+        _Column("credential", lambda each, _: each.credential, detail=True),
+        _Column("request", lambda each, _: each.request_id, detail=True),
+    ),
     "Worker": (
         _Column("provider", lambda each, _: each.provider),
         _Column("pid", lambda each, _: str(each.pid), right=True),
@@ -148,7 +159,7 @@ def table_text(kind: str, messages: Sequence[Any], providers: ProviderNames, fur
         further: a note on further messages; by default the number of omitted ones.
     """
     if not messages:
-        return f"no {kind.lower()}s"
+        return f"no {nouns(kind)}"
     columns, rows = _rows(kind, messages, providers)
     right = [place for place, column in enumerate(columns) if column.right]
     lines = table_of([column.head for column in columns], rows, right=right)
@@ -159,13 +170,18 @@ def table_text(kind: str, messages: Sequence[Any], providers: ProviderNames, fur
 def table_html(kind: str, messages: Sequence[Any], providers: ProviderNames, further: str = "") -> str:
     """Return the same as HTML."""
     if not messages:
-        return f"<p>no {kind.lower()}s</p>"
+        return f"<p>no {nouns(kind)}</p>"
     columns, rows = _rows(kind, messages, providers)
     head = "".join(f"<th>{escape(column.head)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(map(_cell, columns, row)) + "</tr>" for row in rows)
     more = _more(kind, messages, further)
     caption = f"<caption style='caption-side:bottom'>{escape(more)}</caption>" if more else ""
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def nouns(kind: str) -> str:
+    """Return the name of several messages of a type."""
+    return "audit entries" if kind == "AuditEntry" else f"{kind.lower()}s"
 
 
 def message_text(message: Message) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from qonduit.v1 import audit_service_pb2 as audit_rpc
 from qonduit.v1 import deployment_service_pb2 as deployments_rpc
 from qonduit.v1 import device_service_pb2 as devices_rpc
 from qonduit.v1 import job_service_pb2 as jobs_rpc
@@ -18,6 +19,7 @@ from qonduit.v1 import program_service_pb2 as programs_rpc
 from qonduit.v1 import provider_service_pb2 as providers_rpc
 from qonduit.v1 import result_service_pb2 as results_rpc
 from qonduit.v1 import system_service_pb2 as system_rpc
+from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, JobType
@@ -389,6 +391,13 @@ def info() -> Request[system_rpc.GetServerInfoResponse]:
 def workers() -> Request[system_rpc.ListWorkersResponse]:
     """Return the server's worker processes."""
     return Request("SystemService/ListWorkers", system_rpc.ListWorkersRequest(), system_rpc.ListWorkersResponse)
+
+
+def audit_entries(filter: str, limit: int | None, order_by: str = "") -> Pages[AuditEntry]:
+    """List the entries of the audit log, by default newest first."""
+    request = audit_rpc.ListAuditEntriesRequest(filter=filter, order_by=order_by)
+    method = "AuditService/ListAuditEntries"
+    return Pages(Request(method, request, audit_rpc.ListAuditEntriesResponse), "entries", limit=limit)
 
 
 def new_request_id() -> str:

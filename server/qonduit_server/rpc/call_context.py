@@ -54,7 +54,7 @@ _rejections = RateLimitedLog()
 class CallContext:
     """Created when a call arrives, passed to its handler, logged when the call ends. Handlers set a known `job_id`."""
 
-    __slots__ = ("_context", "_started", "job_id", "method", "principal", "request_id", "scope")
+    __slots__ = ("_context", "_started", "job_id", "method", "object", "peer", "principal", "request_id", "scope")
 
     def __init__(self, method: str, metadata: Metadata, context: grpc.ServicerContext | None = None) -> None:
         self.method = method
@@ -63,6 +63,9 @@ class CallContext:
         #: The owner whose existing objects the call may use; None for those of all owners.
         self.scope: str | None = ""
         self.job_id = 0
+        #: The address of the caller, and the name of the object that the request names, for the audit log.
+        self.peer = ""
+        self.object = ""
         self._started = time.perf_counter()
         self._context = context
 
@@ -104,7 +107,7 @@ class CallContext:
         if error is not None:
             code = error.status
             more["reason"] = error.reason
-            more["message"] = error.message[:200]
+            more["message"] = error.logged[:200]
         _log.info(
             "call",
             method=self.method,

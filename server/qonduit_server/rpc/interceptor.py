@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from qonduit_server.errors import CallError, ResourceExhausted
 from qonduit_server.rpc import request_validation
+from qonduit_server.rpc.audited_calls import AuditedCalls, named_object
 from qonduit_server.rpc.auth.authorization import Access, authorize
 from qonduit_server.rpc.auth.principal import Authenticate
 from qonduit_server.rpc.call_context import CallContext
@@ -43,6 +44,7 @@ class HandlerContext:
     open_pool: ThreadPoolExecutor
     limiter: StreamLimiter
     unread: UnreadResponses
+    audit: AuditedCalls
 
     def admit(self, call: CallContext, context: grpc.ServicerContext, access: Access) -> None:
         """Authenticate and authorize a call, unless its method is public.
@@ -52,6 +54,7 @@ class HandlerContext:
             PermissionDenied: the caller lacks a role.
         """
         if access is not Access.PUBLIC:
+            call.peer = self.audit.address(context.peer(), context.invocation_metadata())
             call.principal = self.authenticate(context.invocation_metadata(), context.auth_context)
             call.scope = authorize(access, call.principal, call.method)
 
@@ -93,10 +96,16 @@ def unary(
     threads: ThreadPoolExecutor | None = None,
 ) -> Handler:
     """Return the gRPC handler of a function from request to response; `threads` replaces the default pool."""
+    audit = handler_context.audit
+    name_object = named_object(method, request_type)
 
     def respond(call: CallContext, data: bytes, context: grpc.ServicerContext) -> bytes:
         handler_context.admit(call, context, access)
-        response = handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call)
+        request = request_validation.parse(request_type, data, handler_context.limits.max_request_bytes)
+        call.object = name_object(request)
+        with audit.answering(call, access) as responses:
+            response = handler(request, call)
+            responses.append(response)
         serialized = response.SerializeToString()
         if len(serialized) > handler_context.limits.max_response_bytes:
             raise ResourceExhausted(
@@ -112,6 +121,7 @@ def unary(
         response, error = outcome(call.request_id, respond, call, data, context)
         call.ended(error)
         if error is not None:
+            audit.refused(call, error)
             _abort(context, call, error)
         context.set_trailing_metadata(call.trailer)
         response = response or b""
@@ -137,6 +147,8 @@ def streaming(
 
     The stream is counted before the function is called, so that RunJob creates no job that it cannot watch.
     """
+    audit = handler_context.audit
+    name_object = named_object(method, request_type)
 
     def open_stream(call: CallContext, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
         handler_context.admit(call, context, access)
@@ -144,12 +156,18 @@ def streaming(
         if not stream.on_close(handler_context.limiter.release):
             handler_context.limiter.release()
             return
-        handler(request_validation.parse(request_type, data, handler_context.limits.max_request_bytes), call, stream)
+        request = request_validation.parse(request_type, data, handler_context.limits.max_request_bytes)
+        call.object = name_object(request)
+        # Before the stream, so that an operator cannot read without an entry.
+        if access is Access.READ:
+            audit.read(call, access)
+        with audit.acting(call):
+            handler(request, call, stream)
 
     def behave(data: bytes, context: grpc.ServicerContext, _send: Callable[[Any], None]) -> None:
         call = CallContext(method, context.invocation_metadata())
         stream = Stream(context, call)
-        if not stream.on_close(lambda: _log_end(stream)):
+        if not stream.on_close(lambda: _log_end(stream, audit)):
             return
         _, error = outcome(call.request_id, open_stream, call, data, context, stream)
         if error is not None:
@@ -181,8 +199,10 @@ def _abort(context: grpc.ServicerContext, call: CallContext, error: CallError) -
     context.abort(code, message)
 
 
-def _log_end(stream: Stream) -> None:
+def _log_end(stream: Stream, audit: AuditedCalls) -> None:
     if stream.error is None and not stream.finished:
         stream.call.ended(code="CANCELLED", sent=stream.sent)
     else:
         stream.call.ended(stream.error, sent=stream.sent)
+        if stream.error is not None:
+            audit.refused(stream.call, stream.error)

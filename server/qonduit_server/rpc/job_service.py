@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
@@ -101,7 +102,8 @@ class JobService:
         self._open_for_jobs()
         checked = self._admitted(request, call, "RunJob")
         if isinstance(checked, UnplacedJob) or (request.validate_only and isinstance(checked, job_rows.NewJob)):
-            self._threads.submit(self._prepare_and_watch, request, checked, call, stream)
+            # The context contains the act that the audit log records.
+            self._threads.submit(copy_context().run, self._prepare_and_watch, request, checked, call, stream)
         else:
             self._watch_created(request, checked, call, stream)
 

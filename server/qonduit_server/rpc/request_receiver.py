@@ -23,6 +23,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from qonduit_server.errors import CallError, InvalidArgument, ResourceExhausted
 from qonduit_server.process.memory import release_unused
+from qonduit_server.rpc.audited_calls import AuditedCalls
 from qonduit_server.rpc.auth.principal import RejectEarly, reject_none
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.decompression import decompress, decompressed_size
@@ -60,6 +61,7 @@ class RequestReceiver:
         unread: the unread responses: a connection with too many of them has its further calls held.
         max_request_bytes: the largest request.
         most_waiting: the maximum number of calls that wait for their request or for a thread; others are rejected.
+        audit: records the calls that are rejected here.
         reject_early: rejects calls without a valid token, so that their requests are not received.
     """
 
@@ -68,9 +70,11 @@ class RequestReceiver:
         slow_request: float,
         unread: UnreadResponses,
         max_request_bytes: int,
+        audit: AuditedCalls,
         most_waiting: int = MOST_WAITING,
         reject_early: RejectEarly = reject_none,
     ) -> None:
+        self.audit = audit
         self._reject_early = reject_early
         self._slow_request = slow_request
         self._unread = unread
@@ -305,6 +309,7 @@ class OpenPool(ThreadPoolExecutor):
     def __init__(self, receiver: RequestReceiver, threads: int, name: str) -> None:
         super().__init__(threads, thread_name_prefix=name)
         self._receiver = receiver
+        self.audit = receiver.audit
         self.threads = threads
         self.held: FairQueue[_PendingRequest] = FairQueue()
         self.ready: FairQueue[_PendingRequest] = FairQueue()
@@ -403,3 +408,7 @@ class _PendingRequest:
             state.details = _common.encode(message)
             _server._abort(state, self.event.call, cygrpc.StatusCode.unknown, b"")
         call.ended(error, flood=True)
+        if not self.is_public:
+            audit = self.pool.audit
+            call.peer = audit.address(self.connection, self.event.invocation_metadata)
+            audit.refused(call, error)

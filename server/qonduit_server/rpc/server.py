@@ -16,6 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc_health.v1 import health_pb2
 
 from qonduit.v1 import (
+    audit_service_pb2,
     deployment_service_pb2,
     device_service_pb2,
     job_service_pb2,
@@ -28,6 +29,8 @@ from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
 from qonduit_server.process.memory import return_large_blocks
 from qonduit_server.rpc import interceptor, listening, program_service, reflection
+from qonduit_server.rpc.audit_service import AuditService
+from qonduit_server.rpc.audited_calls import AuditedCalls, AuditMode
 from qonduit_server.rpc.auth import principal
 from qonduit_server.rpc.auth.authorization import ACCESS, Access
 from qonduit_server.rpc.buffer_streams import BufferStreams
@@ -51,6 +54,7 @@ from qonduit_server.rpc.unread_responses import UnreadResponses
 from qonduit_server.store.database import Database
 
 _FILES: Final = (
+    audit_service_pb2,
     deployment_service_pb2,
     device_service_pb2,
     job_service_pb2,
@@ -93,6 +97,8 @@ class RpcOptions:
         stream_send_timeout_seconds: time a client may take to read an event before its stream is cancelled; six times
             as long for a chunk of a buffer or the response of a unary call, which are larger.
         request_receive_timeout_seconds: time in which a request must be complete.
+        audit: what the audit log contains.
+        trusted_proxies: the addresses of proxies that name their callers in the metadata x-forwarded-for.
     """
 
     listen: str = "127.0.0.1:0"
@@ -113,6 +119,8 @@ class RpcOptions:
     reject_early: principal.RejectEarly = principal.reject_none
     stream_send_timeout_seconds: float = 10.0
     request_receive_timeout_seconds: float = 120.0
+    audit: AuditMode = "off"
+    trusted_proxies: tuple[str, ...] = ()
 
 
 class RpcServer:
@@ -132,11 +140,13 @@ class RpcServer:
         patience = 6 * options.stream_send_timeout_seconds
         unread = UnreadResponses(patience=patience)
         limits = options.limits
+        audit = AuditedCalls(db, options.audit, options.trusted_proxies)
         self._most_waiting = max(MOST_WAITING, limits.max_streams)
         self._receiver = RequestReceiver(
             options.request_receive_timeout_seconds,
             unread,
             limits.max_request_bytes,
+            audit,
             self._most_waiting,
             options.reject_early,
         )
@@ -152,7 +162,7 @@ class RpcServer:
         self._validation_pool = ThreadPoolExecutor(self._validations, thread_name_prefix="rpc-validate")
         self._buffer_streams = BufferStreams(db, self._read_pool, patience=patience)
         self._limiter = StreamLimiter(limits.max_streams)
-        context = HandlerContext(options.authenticate, limits, self._open_pool, self._limiter, unread)
+        context = HandlerContext(options.authenticate, limits, self._open_pool, self._limiter, unread, audit)
         self._server = grpc.server(
             self._unary_pool,
             handlers=[_Methods(self._handlers(db, context))],
@@ -167,6 +177,7 @@ class RpcServer:
         validator = JobValidator(db, limits, options.compile_job, self._validations, budget)
         comparison = DeviceComparison(db, limits, options.analyze_job, budget)
         services: dict[str, object] = {
+            "qonduit.v1.AuditService": AuditService(db),
             "qonduit.v1.DeploymentService": DeploymentService(db, limits),
             "qonduit.v1.DeviceService": DeviceService(db, limits, comparison, validator, options.refresh_devices),
             "qonduit.v1.JobService": JobService(

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
+from qonduit_server.store.audit_trail import Act, AuditTrail, acting
 from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.event_cache import EventCache
@@ -217,8 +218,9 @@ class Database:
         self._engine = engine
         self._listener = None
         self._partials: SharedPartials | None = None
+        audit = AuditTrail()
         if self.kind == "sqlite":
-            self._writer = Writer(SqliteTransactions(engine, clock), self.notifications.deliver, self.health)
+            self._writer = Writer(SqliteTransactions(engine, clock), self.notifications.deliver, self.health, audit)
         else:
             # Imports psycopg, which a server on SQLite does not need.
             from qonduit_server.store.postgresql_listener import PostgresqlListener
@@ -227,7 +229,7 @@ class Database:
             self._partials = SharedPartials()
             self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health, self._partials)
             transactions = PostgresqlTransactions(engine, clock, self._listener, self.health, self.event_cache)
-            self._writer = Writer(transactions, self.notifications.deliver, self.health)
+            self._writer = Writer(transactions, self.notifications.deliver, self.health, audit)
 
     def read(self) -> ReadConnection:
         """Return a connection for reading. Raises Unavailable if the database does not answer."""
@@ -257,12 +259,21 @@ class Database:
         if self._partials is not None:
             self._partials.send(self._writer, job_id, event)
 
+    def record(self, act: Act) -> Future[None]:
+        """Queue the entry of an act that changes nothing else; the future is done once it is committed."""
+        with acting(act):
+            return self._writer.submit(_NO_OTHER_CHANGE, None)
+
     def close(self) -> None:
         """Finish queued writes and close every connection."""
         self._writer.close()
         if self._listener is not None:
             self._listener.close()
         self._engine.dispose()
+
+
+#: Only its entry in the audit log is written. Not durable: it is about reading, or about a refused call.
+_NO_OTHER_CHANGE: Final[Operation[None, None]] = Operation(lambda _, calls: [None] * len(calls), durable=False)
 
 
 def open_database(url: str, *, clock: Callable[[], datetime] = utc_now) -> Database:

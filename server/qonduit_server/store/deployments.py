@@ -428,6 +428,10 @@ def _delete(transaction: Transaction, calls: Sequence[_DeploymentKey]) -> list[C
     return answers
 
 
-_CREATE: Final = Operation(_create)
-_UPDATE: Final = Operation(_update)
-_DELETE: Final = Operation(_delete)
+def _name(_: object, deployment: Deployment) -> Sequence[str]:
+    return (f"deployments/{deployment.id}",)
+
+
+_CREATE: Final = Operation(_create, objects=_name)
+_UPDATE: Final = Operation(_update, objects=_name)
+_DELETE: Final = Operation(_delete, objects=lambda key, _: (f"deployments/{key.deployment_id}",))

@@ -56,7 +56,8 @@ def _notify(transaction: Transaction, messages: Sequence[_Message]) -> list[None
     return [None] * len(messages)
 
 
-_SEND: Final = Operation(_notify, durable=False)
+#: Changes nothing, so the audit log has no entry of it.
+_SEND: Final = Operation(_notify, durable=False, objects=lambda *_: ())
 
 
 class SharedPartials:

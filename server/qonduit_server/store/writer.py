@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qonduit_server.cost_estimates import RunTime
 from qonduit_server.errors import CallError, Unavailable
+from qonduit_server.store.audit_trail import Act, AuditTrail, current_act
 from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
 from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
 
@@ -112,10 +113,13 @@ class Operation(Generic[A, R]):
         run: takes all arguments and returns one result for each, in order. A result that is an exception is raised in
             its caller only; the transaction continues.
         durable: whether the change must survive a power failure after the caller has the result.
+        objects: returns the names of the objects that a call changed, for the audit log, from its argument and result;
+            without it, the log names the object of the request.
     """
 
     run: Callable[[Transaction, Sequence[A]], Sequence[R | CallError]]
     durable: bool = True
+    objects: Callable[[A, R], Sequence[str]] | None = None
 
 
 class Transactions(Protocol):
@@ -138,6 +142,8 @@ class Transactions(Protocol):
 class _Call:
     operation: Operation[Any, Any]
     argument: Any
+    #: Under which it is recorded; None records nothing.
+    act: Act | None
     future: Future[Any] = field(default_factory=Future)
     result: Any = None
 
@@ -149,14 +155,20 @@ class Writer:
         transactions: runs transactions.
         deliver: called with the notification after each commit.
         health: records whether the database is writable.
+        audit: records the changes of acts.
     """
 
     def __init__(
-        self, transactions: Transactions, deliver: Callable[[Notification], None], health: DatabaseHealth
+        self,
+        transactions: Transactions,
+        deliver: Callable[[Notification], None],
+        health: DatabaseHealth,
+        audit: AuditTrail,
     ) -> None:
         self._transactions = transactions
         self._deliver = deliver
         self._health = health
+        self._audit = audit
         #: Why the database is not writable now; None if it is. Guarded by the lock, like `_closed`.
         self._unavailable: Exception | None = None
         self._closing = threading.Event()
@@ -168,7 +180,9 @@ class Writer:
 
     def submit(self, operation: Operation[A, R], argument: A) -> Future[R]:
         """Queue a call. Raises Unavailable after `close`, and while the database is unavailable."""
-        call = _Call(operation, argument)
+        call = _Call(operation, argument, current_act())
+        if call.act is not None:
+            call.act.changes = True
         with self._lock:
             if self._closed:
                 raise Unavailable("the store is closed")
@@ -251,6 +265,7 @@ class Writer:
         """Fail these and all new calls until the database is writable again or the store is closed."""
         with self._lock:
             self._unavailable = error
+        self._audit.restart()
         # Only a second failure marks the database as unavailable: the first may concern a single call.
         _fail([*calls, *self._drain()], error)
         while True:
@@ -290,8 +305,11 @@ class Writer:
                 results = operation.run(transaction, [call.argument for call in group])
                 for call, result in zip(group, results, strict=True):
                     call.result = result
+            self._audit.append(transaction.connection, transaction.now, _changes(calls))
 
-        return self._transactions.run(work, durable=any(operation.durable for operation in groups))
+        notification = self._transactions.run(work, durable=any(operation.durable for operation in groups))
+        self._audit.committed()
+        return notification
 
     def _finish(self, calls: list[_Call], notification: Notification) -> None:
         if notification:
@@ -301,6 +319,16 @@ class Writer:
                 call.future.set_exception(call.result)
             else:
                 call.future.set_result(call.result)
+
+
+def _changes(calls: Sequence[_Call]) -> list[tuple[Act, Sequence[str]]]:
+    """Return the acts of calls, each with the names of the objects that it changed."""
+    changes: list[tuple[Act, Sequence[str]]] = []
+    for call in calls:
+        if call.act is not None and not isinstance(call.result, CallError):
+            objects = call.operation.objects
+            changes.append((call.act, objects(call.argument, call.result) if objects else (call.act.object,)))
+    return changes
 
 
 def _is_race(error: BaseException) -> bool:

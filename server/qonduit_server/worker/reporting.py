@@ -82,4 +82,4 @@ class Reporter:
         if failure.category not in _DIAGNOSED or self._diagnostics >= _DIAGNOSTICS:
             return ""
         self._diagnostics += 1
-        return traceback_of(error)
+        return traceback_of(error, self._task.programs)

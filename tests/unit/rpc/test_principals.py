@@ -13,6 +13,7 @@ import pytest
 from qonduit.v1.job_service_pb2 import GetJobRequest, GetJobResponse
 from qonduit_server.errors import NotFound
 from qonduit_server.rpc import interceptor
+from qonduit_server.rpc.audited_calls import AuditedCalls
 from qonduit_server.rpc.auth.authorization import Access
 from qonduit_server.rpc.auth.principal import ANONYMOUS, UNAUTHENTICATED, Metadata, Principal, ReadPeer, Role, anonymous
 from qonduit_server.rpc.call_context import CallContext
@@ -60,7 +61,8 @@ def channel(calls: list[CallContext]) -> Iterator[grpc.Channel]:
         return GetJobResponse()
 
     with ThreadPoolExecutor(2) as threads:
-        context = HandlerContext(authenticate, Limits(), threads, StreamLimiter(1), UnreadResponses(WAIT))
+        audit = AuditedCalls(None)  # type: ignore[arg-type]  # in the mode "off" it uses no database
+        context = HandlerContext(authenticate, Limits(), threads, StreamLimiter(1), UnreadResponses(WAIT), audit)
         methods = {"Get": interceptor.unary(context, METHOD, GetJobRequest, handler, Access.READ)}
         server = grpc.server(threads, handlers=[grpc.method_handlers_generic_handler("test.Service", methods)])
         port = server.add_insecure_port("127.0.0.1:0")

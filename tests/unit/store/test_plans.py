@@ -9,7 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import event
 
 from qonduit.v1.job_pb2 import Job
-from qonduit_server.store import catalogue, deployments, event_log, pauses
+from qonduit_server.store import audit_list, catalogue, deployments, event_log, pauses
+from qonduit_server.store.admin import audit_retention, audit_verification
+from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import (
     bulk_changes,
@@ -27,7 +29,7 @@ from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succee
 
 #: Partial indexes that hold only active jobs: they are meant to be scanned whole.
 _SMALL = ("ix_jobs_queued", "ix_jobs_leased", "ix_jobs_active")
-_LARGE = ("jobs", "events", "results", "programs", "deployments", "job_labels", "deployment_labels")
+_LARGE = ("jobs", "events", "results", "programs", "deployments", "job_labels", "deployment_labels", "audit_entries")
 
 
 def do_everything(db: Database) -> None:
@@ -96,7 +98,14 @@ def do_everything(db: Database) -> None:
         for order_by in ("", "id", "name"):
             deployments.list_page(db, CALLER, filter=filter, order_by=order_by)
     deployments.delete(db, CALLER, stored.id)
-    job_rows.delete(db, CALLER, job.id)
+    with acting(Act("anna", "JobService/DeleteJob")):
+        job_rows.delete(db, CALLER, job.id)
+    for filter in ("", "principal = anna", "principal = anna outcome = OK", moment.replace("created_at", "time")):
+        token = audit_list.list_page(db, 1, "", filter).next_page_token
+        audit_list.list_page(db, 1, token, filter)
+    list(audit_list.since(db, 0))
+    audit_verification.verify(db)
+    audit_retention.erase_oldest(db, 1 << 62)
 
 
 def test_no_statement_reads_a_whole_table(tmp_path: Path) -> None:

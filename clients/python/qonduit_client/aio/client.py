@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.device_service_pb2 import DeviceFit
@@ -321,6 +322,14 @@ class Client(Primitives, StoredPrograms, Operations):
     async def info(self) -> GetServerInfoResponse:
         """Return the server's version, limits and features."""
         return await self._transport.call(requests.info())
+
+    def audit_entries(
+        self, filter: str = "", *, order_by: str = "", limit: int | None = None
+    ) -> AsyncListing[AuditEntry]:
+        """Return the entries of the audit log; see `qonduit_client.Client.audit_entries`."""
+        return AsyncListing(
+            lambda: self._transport.items(requests.audit_entries(filter, limit, order_by)), "AuditEntry"
+        )
 
     async def workers(self) -> Table[Worker]:
         """Return the worker processes of the responding server, as a list with a table as its text."""

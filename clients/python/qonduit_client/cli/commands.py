@@ -64,6 +64,9 @@ _SERVER: Final[dict[str, str]] = {
     "doctor": "Check this machine and suggest fixes.",
     "migrate": "Upgrade the database schema to this version.",
     "token": "Create, list and revoke the tokens of a server's callers.",
+    "audit": "List, export and verify the audit log.",
+    "adopt": "Hand all jobs and deployments of one user to another.",
+    "user": "Export or delete the data of one user.",
     "backup": "Back up the database while the server runs.",
 }
 

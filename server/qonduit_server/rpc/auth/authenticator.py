@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from qonduit_server.errors import Unauthenticated
@@ -40,11 +41,18 @@ class Authenticator:
     Args:
         verifiers: one for each kind of tokens; tokens are ignored if it is empty.
         certificates: the principals of client certificates; None if clients have none.
+        denied: returns the names of principals that are refused, with the time; each call asks for them.
     """
 
-    def __init__(self, verifiers: tuple[TokenVerifier, ...], certificates: CertificateRoles | None) -> None:
+    def __init__(
+        self,
+        verifiers: tuple[TokenVerifier, ...],
+        certificates: CertificateRoles | None,
+        denied: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._verifiers = verifiers
         self._certificates = certificates
+        self._denied = denied
 
     def __call__(self, metadata: Metadata, peer: ReadPeer) -> Principal:
         """Return the principal of a call.
@@ -53,6 +61,14 @@ class Authenticator:
             Unauthenticated: the call has no valid token or certificate.
             Unavailable: the token cannot be verified now.
         """
+        principal = self._authenticated(metadata, peer)
+        if (since := self._denied().get(principal.name)) is not None:
+            raise Unauthenticated(
+                f"{principal.name} has no access since {since}: ask the operator", reason="TOKEN_REVOKED"
+            )
+        return principal
+
+    def _authenticated(self, metadata: Metadata, peer: ReadPeer) -> Principal:
         token = self._token(metadata)
         if token is not None:
             return self._verifier(token).principal(token, sha256_of(token))

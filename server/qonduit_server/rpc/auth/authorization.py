@@ -28,6 +28,7 @@ class Access(Enum):
 #: The access of each method, by "package.Service/Method". `public_health` and `public_reflection` can restrict theirs.
 ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
     {
+        "qonduit.v1.AuditService/ListAuditEntries": Access.ADMIN,
         "qonduit.v1.DeploymentService/CreateDeployment": Access.OWN,
         "qonduit.v1.DeploymentService/GetDeployment": Access.READ,
         "qonduit.v1.DeploymentService/ListDeployments": Access.READ,

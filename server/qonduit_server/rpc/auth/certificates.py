@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import threading
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ _log = structlog.get_logger("qonduit.tls")
 _SPIFFE_ID: Final = "peer_spiffe_id"
 _ALTERNATIVE_NAMES: Final = "x509_subject_alternative_name"
 _COMMON_NAME: Final = "x509_common_name"
+_CERTIFICATE: Final = "x509_pem_cert"
 
 
 class Certificates:
@@ -103,12 +105,20 @@ class CertificateRoles:
             for value in properties.get(key, ()):
                 name = value.decode("utf-8", "replace")
                 if is_name(name):
-                    return Principal(name, with_lower_roles([self._roles.get(name, Role.USER)]))
+                    roles = with_lower_roles([self._roles.get(name, Role.USER)])
+                    return Principal(name, roles, "certificate", _fingerprint(properties))
         raise Unauthenticated(
             "the client certificate contains no usable name: it needs a SPIFFE id, an alternative name or a common "
             "name of 1 to 128 visible ASCII characters",
             reason="AUTHENTICATION_REQUIRED",
         )
+
+
+def _fingerprint(properties: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a client's certificate, in hexadecimal, as `openssl x509 -fingerprint` computes it."""
+    for pem in properties.get(_CERTIFICATE, ()):
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))).hexdigest()
+    return ""
 
 
 def _read(path: Path) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +16,7 @@ from qonduit_server.errors import Unauthenticated
 from qonduit_server.rpc.auth.key_server import ALGORITHMS
 from qonduit_server.rpc.auth.key_set import KeySet
 from qonduit_server.rpc.auth.principal import Principal, Role, is_name, with_lower_roles
-from qonduit_server.rpc.auth.token_file import TokenTable
+from qonduit_server.rpc.auth.token_file import ID_DIGITS, TokenTable
 
 #: How long a verified token is not verified again; never beyond its own expiry.
 CACHE_SECONDS: Final = 300.0
@@ -150,7 +150,7 @@ class OidcTokens:
         try:
             claims = self._claims(token, key)
             verified = _Verified(
-                principal=self._principal(claims),
+                principal=replace(self._principal(claims), authentication="oidc", credential=_id_of(claims, sha256)),
                 jti=claims["jti"] if isinstance(claims.get("jti"), str) else "",
                 expires=float(claims["exp"]),
                 until=self._monotonic() + CACHE_SECONDS,
@@ -212,6 +212,12 @@ class OidcTokens:
         listed = values if isinstance(values, list) else [values]
         roles = [self._rules.roles[value] for value in listed if isinstance(value, str) and value in self._rules.roles]
         return Principal(str(name), with_lower_roles([Role.USER, *roles]))
+
+
+def _id_of(claims: Mapping[str, Any], sha256: bytes) -> str:
+    """Return the id of a token: its claim `jti`, else the start of its hash."""
+    jti = claims.get("jti")
+    return str(jti) if is_name(jti) else sha256.hex()[:ID_DIGITS]
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -27,10 +27,14 @@ class Principal:
     Args:
         name: the owner of the objects that the principal creates, as in the store.
         roles: the roles of the principal.
+        authentication: how it authenticated, for the audit log.
+        credential: the id of its token or certificate, for the audit log; never the secret.
     """
 
     name: str
     roles: frozenset[Role] = frozenset((Role.USER,))
+    authentication: str = field(default="none", compare=False)
+    credential: str = field(default="", compare=False)
 
 
 #: The principal of every call on a server without authentication.

@@ -63,7 +63,7 @@ class StoredToken:
     @property
     def principal(self) -> Principal:
         """The principal of the token."""
-        return Principal(self.name, with_lower_roles([Role(self.role)]))
+        return Principal(self.name, with_lower_roles([Role(self.role)]), "token", self.id)
 
     def expired(self, now: datetime) -> bool:
         """Return whether the token has expired."""
@@ -78,11 +78,13 @@ class TokenTable:
         tokens: the static tokens.
         revoked_jtis: the ids of revoked JSON web tokens, with the time of the revocation.
         revoked_hashes: the SHA-256 of revoked tokens of other issuers, with the time of the revocation.
+        denied_names: the names of principals that are refused however they authenticate, with the time of the denial.
     """
 
     tokens: tuple[StoredToken, ...] = ()
     revoked_jtis: dict[str, str] = field(default_factory=dict)
     revoked_hashes: dict[str, str] = field(default_factory=dict)
+    denied_names: dict[str, str] = field(default_factory=dict)
 
     def revokes(self, sha256: bytes, jti: str) -> bool:
         """Return whether a token of another issuer is revoked."""
@@ -144,6 +146,8 @@ def create(path: Path, name: str, role: Role, lifetime: timedelta | None) -> tup
     """
     if not is_name(name):
         raise StartError(f"the name must be 1 to 128 visible ASCII characters, got {name!r:.200}")
+    if path.exists() and name in read(path).denied_names:
+        raise StartError(f"{name} is denied: `qonduit token admit {name}` ends this")
     token = PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
     now = datetime.now(UTC).replace(microsecond=0)
     stored = StoredToken(
@@ -156,6 +160,44 @@ def create(path: Path, name: str, role: Role, lifetime: timedelta | None) -> tup
     with _changing(path, may_create=True) as change:
         change(lambda table: replace(table, tokens=(*table.tokens, stored)))
     return token, stored
+
+
+def deny(path: Path, name: str) -> list[str]:
+    """Revoke all static tokens of a name, and refuse the name however it authenticates, also with later tokens.
+
+    Returns:
+        The ids of the revoked tokens.
+
+    Raises:
+        StartError: the file cannot be used, or the name is invalid.
+    """
+    if not is_name(name):
+        raise StartError(f"the name must be 1 to 128 visible ASCII characters, got {name!r:.200}")
+    now = datetime.now(UTC).replace(microsecond=0).isoformat()
+    revoked: list[str] = []
+
+    def apply(table: TokenTable) -> TokenTable:
+        named = [token for token in table.tokens if token.name == name and not token.revoked]
+        revoked.extend(token.id for token in named)
+        tokens = tuple(replace(token, revoked=now) if token in named else token for token in table.tokens)
+        return replace(table, tokens=tokens, denied_names={name: now} | table.denied_names)
+
+    with _changing(path, may_create=True) as change:
+        change(apply)
+    return revoked
+
+
+def admit(path: Path, name: str) -> bool:
+    """End the denial of a name; its revoked tokens stay revoked. Return whether it was denied."""
+    denied = name in read(path).denied_names
+    if denied:
+        with _changing(path, may_create=False) as change:
+            change(
+                lambda table: replace(
+                    table, denied_names={each: at for each, at in table.denied_names.items() if each != name}
+                )
+            )
+    return denied
 
 
 def revoke(path: Path, *, start: str = "", name: str = "", jti: str = "") -> list[str]:
@@ -190,7 +232,7 @@ def revoke(path: Path, *, start: str = "", name: str = "", jti: str = "") -> lis
         if len(start) == 2 * hashlib.sha256().digest_size and not known:
             hashes[start] = now
             revoked.append(start[:ID_DIGITS])
-        return TokenTable(tuple(tokens), jtis, hashes)
+        return replace(table, tokens=tuple(tokens), revoked_jtis=jtis, revoked_hashes=hashes)
 
     with _changing(path, may_create=bool(jti or len(start) > ID_DIGITS)) as change:
         change(apply)
@@ -240,10 +282,12 @@ def _parse(content: dict[str, Any]) -> TokenTable:
     for token in tokens:
         _check(token)
     jtis, hashes = dict(content["revoked_jtis"]), dict(content["revoked_hashes"])
-    for text in (*jtis, *hashes):
+    # Files of earlier versions deny no names.
+    denied = dict(content.get("denied_names", {}))
+    for text in (*jtis, *hashes, *denied):
         if not isinstance(text, str):
-            raise ValueError("ids of revoked tokens must be text")
-    return TokenTable(tokens, jtis, hashes)
+            raise ValueError("ids of revoked tokens and denied names must be text")
+    return TokenTable(tokens, jtis, hashes, denied)
 
 
 def _check(token: StoredToken) -> None:

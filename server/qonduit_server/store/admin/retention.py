@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import CallError
+from qonduit_server.store.admin import audit_retention
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database, utc_now
 from qonduit_server.store.jobs import large_options
@@ -84,10 +85,11 @@ class SweepCounts:
     orphans: int = 0
     #: Large options without a job.
     options: int = 0
+    audit_entries: int = 0
 
     def __bool__(self) -> bool:
         """Return whether anything was deleted."""
-        return bool(self.jobs or self.deployments or self.programs or self.orphans or self.options)
+        return any(vars(self).values())
 
 
 def sweep(db: Database, before: int, stop: threading.Event) -> SweepCounts:
@@ -129,6 +131,7 @@ class Retention:
     Args:
         db: the store.
         keep_days: how long jobs are kept after they end; 0 means forever.
+        keep_audit_days: the same for entries of the audit log.
         log: called with an event and its fields after each sweep that deleted something or failed.
         interval: seconds between two sweeps.
         clock: returns the current time in UTC.
@@ -140,11 +143,13 @@ class Retention:
         keep_days: float,
         log: Callable[..., object],
         *,
+        keep_audit_days: float = 0,
         interval: float = 3600.0,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._db = db
         self._keep_seconds = keep_days * 86_400
+        self._keep_audit_seconds = keep_audit_days * 86_400
         self._log = log
         self._interval = interval
         self._orphans = OrphanedChunks(db)
@@ -184,11 +189,15 @@ class Retention:
         options = throttle.erase_options(self._db)
         swept = SweepCounts()
         if self._keep_seconds and not self._stop.is_set():
-            before = max(0, self._clock().timestamp() - self._keep_seconds)
-            swept = sweep(self._db, int(before * 1_000_000), self._stop)
+            swept = sweep(self._db, self._before(self._keep_seconds), self._stop)
+        if self._keep_audit_seconds:
+            swept.audit_entries = throttle.erase_audit(self._db, self._before(self._keep_audit_seconds))
         swept.orphans = orphans
         swept.options = options
         return swept
+
+    def _before(self, seconds: float) -> int:
+        return int(max(0, self._clock().timestamp() - seconds) * 1_000_000)
 
 
 class _Throttle:
@@ -199,8 +208,18 @@ class _Throttle:
 
     def run(self, db: Database, operation: Operation[Any, R], argument: Any) -> R:
         """Run an operation, pause, and return its result: what it deleted."""
+        return self._paced(lambda: db.write(operation, argument))
+
+    def erase_audit(self, db: Database, before: int) -> int:
+        """Delete the entries of the audit log of before a time; return their number."""
+        total = 0
+        while not self._stop.is_set() and (deleted := self._paced(lambda: audit_retention.erase_oldest(db, before))):
+            total += deleted
+        return total
+
+    def _paced(self, delete: Callable[[], R]) -> R:
         started = time.monotonic()
-        deleted = db.write(operation, argument)
+        deleted = delete()
         self._stop.wait(max(_PAUSE_SECONDS, 2 * (time.monotonic() - started)))
         return deleted
 

@@ -177,4 +177,6 @@ def _cancel(transaction: Transaction, calls: Sequence[_Candidates]) -> list[Any]
     return answers
 
 
-_CANCEL: Final[Operation[_Candidates, list[int]]] = Operation(_cancel)
+_CANCEL: Final[Operation[_Candidates, list[int]]] = Operation(
+    _cancel, objects=lambda _, ids: [f"jobs/{job_id}" for job_id in ids]
+)

@@ -124,6 +124,8 @@ def _erase_ended(transaction: Transaction, calls: Sequence[EndedJobs]) -> list[l
 
 
 #: Deletes those of some jobs that have ended and are not locked, and returns their ids.
-ERASE_ENDED: Final[Operation[EndedJobs, list[int]]] = Operation(_erase_ended)
+ERASE_ENDED: Final[Operation[EndedJobs, list[int]]] = Operation(
+    _erase_ended, objects=lambda _, ids: [f"jobs/{job_id}" for job_id in ids]
+)
 #: The same for retention. Not durable: after a power failure, the next sweep deletes the rows again.
 ERASE_EXPIRED: Final[Operation[EndedJobs, list[int]]] = Operation(_erase_ended, durable=False)

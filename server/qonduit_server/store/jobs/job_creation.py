@@ -275,4 +275,8 @@ def _earlier(transaction: Transaction, ids: Sequence[int]) -> dict[int, Job]:
     return {row.id: job_message(row) for row in transaction.connection.execute(_SELECT_MANY, {"ids": list(ids)})}
 
 
-CREATE: Final = Operation(_create)
+def _created(new: Submission, created: Created) -> Sequence[str]:
+    return () if created.deduplicated else (f"jobs/{created.job.id}",)
+
+
+CREATE: Final = Operation(_create, objects=_created)

@@ -253,5 +253,9 @@ def _delete(transaction: Transaction, calls: Sequence[_JobKey]) -> list[NotFound
     return answers
 
 
-_CANCEL: Final = Operation(_cancel)
-_DELETE: Final = Operation(_delete)
+def _name(key: _JobKey, _: object) -> Sequence[str]:
+    return (f"jobs/{key.job_id}",)
+
+
+_CANCEL: Final = Operation(_cancel, objects=_name)
+_DELETE: Final = Operation(_delete, objects=_name)

@@ -152,5 +152,5 @@ def _erase(transaction: Transaction, result_ids: Sequence[int]) -> list[int]:
 # Becomes durable with the result.
 _WRITE: Final = Operation(_write, durable=False)
 #: Deletes some chunks of a missing result, and returns how many are left. Not durable: after a power failure, they are
-#: deleted again.
-ERASE: Final = Operation(_erase, durable=False)
+#: deleted again. The audit log has the entry of the job.
+ERASE: Final = Operation(_erase, durable=False, objects=lambda *_: ())

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database for operators' commands, which change it while a server uses it, and are recorded in the audit log."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qonduit_server.errors import StartError
+from qonduit_server.store import migrations
+from qonduit_server.store.audit_trail import Act, acting, object_name
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.engines import parse_url
+
+
+@contextmanager
+def command_database(url: str, command: str, *, audited: bool = True) -> Iterator[Database]:
+    """Open the database of a server for a command.
+
+    Args:
+        url: sqlite:///FILE or postgresql://...
+        command: its name in the audit log, for example "qonduit adopt".
+        audited: whether its changes get entries in the audit log.
+
+    Raises:
+        StartError: the database does not exist, or has the schema of another version.
+    """
+    parsed = parse_url(url)
+    if parsed.drivername == "sqlite" and not Path(str(parsed.database)).exists():
+        raise StartError(f"the database {parsed.database} does not exist (QONDUIT_DATABASE)")
+    if (revision := migrations.current(url)) != migrations.HEAD:
+        raise StartError(
+            f"the schema of the database is {revision or 'missing'}, not {migrations.HEAD}: qonduit migrate"
+        )
+    act = Act(
+        principal=_user(),
+        method=command,
+        authentication="command",
+        peer=object_name(os.uname().nodename),
+    )
+    db = open_database(url)
+    try:
+        with acting(act if audited else None):
+            yield db
+    finally:
+        db.close()
+
+
+def _user() -> str:
+    """Return the name of the account that runs the command."""
+    try:
+        return object_name(getpass.getuser())
+    except (KeyError, OSError):  # an account without a name
+        return str(os.getuid())

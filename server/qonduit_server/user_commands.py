@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's commands for users who leave: `qonduit adopt`, `qonduit user export` and `qonduit user delete`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from qonduit_server.operator_options import OperatorCommand, OperatorCommands, audit_option, database_option
+
+
+@click.command(cls=OperatorCommand)
+@click.argument("owner")
+@click.option("--to", "target", required=True, metavar="NAME", help="The new owner.")
+@click.option("--dry-run", is_flag=True, help="Only print how many objects OWNER has.")
+@database_option
+@audit_option
+def adopt(owner: str, target: str, dry_run: bool, database: str, audit: str) -> None:
+    """Hand all jobs and deployments of OWNER to another name, while servers run.
+
+    OWNER is "anonymous" for those of a server without authentication. Run the command again if it was interrupted.
+    """
+    from qonduit_server.store.admin import adoption
+    from qonduit_server.store.admin.command_database import command_database
+
+    with command_database(database, "qonduit adopt", audited=audit != "off") as db:
+        counts = adoption.owned(db, owner) if dry_run else adoption.adopt(db, owner, target)
+    click.echo(f"{'would hand' if dry_run else 'handed'} {_counted(counts)} of {owner} to {target}")
+
+
+@click.group(cls=OperatorCommands)
+def user() -> None:
+    """Export or delete the data of one user."""
+
+
+@user.command("export")
+@click.argument("name")
+@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="A new folder.")
+@database_option
+@audit_option
+def export_user(name: str, folder: Path, database: str, audit: str) -> None:
+    """Write the jobs, events, results and deployments of NAME as JSON lines, and large results as files."""
+    from qonduit_client.cli.as_json import as_line
+    from qonduit_server.store.admin import user_data
+    from qonduit_server.store.admin.command_database import command_database
+    from qonduit_server.store.audit_trail import current_act
+
+    with command_database(database, "qonduit user export", audited=audit != "off") as db:
+        if (act := current_act()) is not None:
+            db.record(act)
+        counts = user_data.export(db, name, folder, as_line)
+    click.echo(f"{folder}: {_counted(counts)}")
+
+
+@user.command("delete")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
+@click.option("--vacuum", is_flag=True, help="Then rewrite the database; servers cannot write meanwhile.")
+@database_option
+@audit_option
+def delete_user(name: str, dry_run: bool, vacuum: bool, database: str, audit: str) -> None:
+    """Cancel and delete all jobs of NAME, and delete its deployments. Exit with 1 while jobs still run.
+
+    Deleted rows stay in the files of the database until they are overwritten; --vacuum removes them. Entries of the
+    audit log stay until their retention.
+    """
+    from qonduit_server.store.admin import user_data
+    from qonduit_server.store.admin.command_database import command_database
+
+    with command_database(database, "qonduit user delete", audited=audit != "off") as db:
+        before = user_data.remains(db, name)
+        kept = before.pop("audit_entries")
+        if dry_run:
+            click.echo(f"would delete {_counted(before)}, of them {user_data.active_jobs(db, name)} jobs not ended")
+            click.echo(f"{kept} entries of the audit log would stay until their retention")
+            return
+        active = user_data.delete(db, name)
+        after = user_data.remains(db, name)
+        if vacuum and not active:
+            user_data.rewrite(db)
+    click.echo(f"deleted {_counted({what: count - after[what] for what, count in before.items()})}")
+    click.echo(f"{after['audit_entries']} entries of the audit log stay until their retention")
+    if active:
+        click.echo(f"qonduit: {active} jobs still run and were cancelled; run the command again", err=True)
+        sys.exit(1)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the data of a user who leaves, on every database: adopt, export and delete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_client.cli.as_json import as_line
+from qonduit_server.errors import InvalidArgument, NotFound, StartError
+from qonduit_server.lifecycle import CANCELLED, QUEUED, RUNNING
+from qonduit_server.store import audit_list, deployments
+from qonduit_server.store.admin import adoption, user_data
+from qonduit_server.store.audit_trail import Act, acting
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.jobs import job_list, job_rows
+from qonduit_server.store.results import result_rows
+from qonduit_server.store.schema import metadata
+from tests.store_fixture import BELL, claim, history, known_device, submit, succeed
+
+LEAVER = "leaver-anna"
+PLANTED = "planted_program_text"
+COMMAND = Act("root", "qonduit test", "command")
+
+
+def stored(db: Database, caller: str, name: str) -> Deployment:
+    program = QuantumProgram(
+        quantum_circuit=f"{BELL}// {name}", assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
+    )
+    return deployments.create(db, caller, Deployment(name=name, programs=[program], labels={"of": name}))
+
+
+def work_of(db: Database, caller: str, planted: str) -> list[int]:
+    """Create a deployment, an ended, a running and a waiting job of a caller, with a text in every place for text."""
+    deployment = stored(db, caller, planted)
+    deployment.programs[0].quantum_circuit += "//"
+    deployments.update(db, caller, deployment)
+    inputs = {"x": planted * 500}
+    more = {"inputs": inputs, "client_data": planted.encode(), "program_options": [{"shots": 7}]}
+    jobs = [submit(db, caller=caller, name=planted, labels={"of": planted}, **more) for _ in range(3)]
+    (first,) = claim(db, capacity=1)
+    succeed(db, [first])
+    claim(db, capacity=1)
+    return [job.id for job in jobs]
+
+
+def states(db: Database, owner: str) -> list[int]:
+    return sorted(job.state for job in job_list.list_page(db, owner).items)
+
+
+def texts(db: Database) -> Iterator[tuple[str, str]]:
+    """Yield every value of every table as text, with the name of the table."""
+    with db.read() as connection:
+        for table in metadata.sorted_tables:
+            for row in connection.execute(text(f"SELECT * FROM {table.name}")):
+                for value in row:
+                    data = bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
+                    yield table.name, data.decode("latin-1")
+
+
+def test_an_adoption_hands_over_jobs_in_every_state_with_deployments_and_labels(db: Database) -> None:
+    jobs = work_of(db, LEAVER, "text")
+    with acting(COMMAND):
+        assert adoption.adopt(db, LEAVER, "ben") == {"jobs": 3, "deployments": 4}
+    assert states(db, LEAVER) == []
+    assert len(states(db, "ben")) == 3
+    assert {QUEUED, RUNNING} <= set(states(db, "ben"))
+    assert {job.id for job in job_list.list_page(db, "ben", filter="label.of = text").items} == set(jobs)
+    (named,) = deployments.list_page(db, "ben", filter="label.of = text").items
+    assert (named.deployed_by, named.name) == ("ben", "text")
+    with pytest.raises(NotFound):
+        job_rows.get(db, LEAVER, jobs[0])
+    tables = {table for table, value in texts(db) if value == LEAVER}
+    assert tables == {"lanes"} or not tables
+    objects = {entry.object for entry in audit_list.list_page(db, 100, filter='method = "qonduit test"').items}
+    assert {f"jobs/{number}" for number in jobs} <= objects
+    assert f"deployments/{named.id}" in objects
+
+
+def test_adopted_jobs_go_on(db: Database) -> None:
+    work_of(db, LEAVER, "text")
+    running = next(job for job in job_list.list_page(db, LEAVER).items if job.state == RUNNING)
+    adoption.adopt(db, LEAVER, "ben")
+    task = next(task for task in claim(db) if task.job_id != running.id)
+    assert not succeed(db, [task])
+    assert job_rows.cancel(db, "ben", running.id).id == running.id
+    assert len(result_rows.list_page(db, "ben", task.job_id).items) == 1
+    assert job_rows.rerun(db, "ben", task.job_id).job.executed_by == "ben"
+
+
+def test_an_interrupted_adoption_continues(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        submit(db, caller=LEAVER)
+    monkeypatch.setattr(adoption, "BATCH", 2)
+    # The first transaction of jobs, then the command dies.
+    kind = adoption._KINDS[1]
+    db.write(adoption._ADOPT, adoption._Batch(kind, LEAVER, "ben", adoption._some(db, kind, LEAVER)))
+    assert adoption.owned(db, LEAVER) == {"deployments": 5, "jobs": 3}
+    assert adoption.adopt(db, LEAVER, "ben") == {"deployments": 5, "jobs": 3}
+    assert adoption.owned(db, "ben") == {"deployments": 5, "jobs": 5}
+
+
+def test_an_adopted_job_loses_a_request_id_that_the_new_owner_has_used(db: Database) -> None:
+    theirs = submit(db, caller=LEAVER, request_id="same")
+    other = submit(db, caller=LEAVER, request_id="other")
+    own = submit(db, caller="ben", request_id="same")
+    adoption.adopt(db, LEAVER, "ben")
+    assert submit(db, caller="ben", request_id="same").id == own.id
+    assert submit(db, caller="ben", request_id="other").id == other.id
+    assert job_rows.get(db, "ben", theirs.id).id == theirs.id
+
+
+def test_an_adoption_by_the_same_name_is_refused(db: Database) -> None:
+    for name in ("", LEAVER):
+        with pytest.raises(InvalidArgument, match="the new owner must be another one"):
+            adoption.adopt(db, LEAVER, name)
+
+
+def test_an_export_contains_all_data_of_a_user_and_none_of_others(db: Database, tmp_path: Path) -> None:
+    jobs = work_of(db, LEAVER, PLANTED)
+    submit(db, caller="ben", name="of_ben")
+    counts = user_data.export(db, LEAVER, tmp_path / "out", as_line)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+    lines = {
+        name: [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
+        for name in counts
+    }
+    assert {name: len(found) for name, found in lines.items()} == counts
+    assert [job["id"] for job in lines["jobs"]] == jobs
+    assert lines["jobs"][0]["inputs"] == {"x": PLANTED * 500}
+    assert lines["jobs"][0]["client_data"]
+    assert len(lines["jobs"][0]["program_options"]) == 1
+    assert {event["job_id"] for event in lines["events"]} == set(jobs)
+    assert len(lines["events"]) == sum(len(history(db, job)) for job in jobs)
+    assert len(lines["results"]) == 1
+    (named,) = (one for one in lines["deployments"] if one.get("name"))
+    # The replaced program too, which jobs may have run.
+    assert len(named["programs"]) == 2
+    assert all(PLANTED in program["quantum_circuit"] for program in named["programs"])
+    assert "of_ben" not in str(lines)
+    with pytest.raises(StartError, match="the folder must not exist"):
+        user_data.export(db, LEAVER, tmp_path / "out", as_line)
+
+
+def test_a_deletion_cancels_waiting_jobs_and_waits_for_running_ones(db: Database) -> None:
+    work_of(db, LEAVER, PLANTED)
+    assert user_data.delete(db, LEAVER) == 1
+    assert len(states(db, LEAVER)) == 1
+    (job,) = job_list.list_page(db, LEAVER).items
+    assert job.state not in (QUEUED, CANCELLED)
+
+
+def test_nothing_of_a_deleted_user_remains_in_any_table(db: Database) -> None:
+    known_device(db)
+    with acting(Act(LEAVER, "JobService/CreateJob")):
+        submit(db, caller=LEAVER)
+    for caller, planted in ((LEAVER, PLANTED), ("ben", "text_of_ben")):
+        stored(db, caller, planted)
+        inputs = {"x": planted * 500}
+        submit(db, caller=caller, name=planted, labels={"of": planted}, inputs=inputs)
+        succeed(db, claim(db))
+        submit(db, caller=caller, name=planted)  # waiting
+    found = {table for table, value in texts(db) if LEAVER in value or PLANTED in value}
+    # The search finds what it looks for, in every table that can hold it.
+    assert found >= {"jobs", "events", "deployments", "programs", "job_labels", "options", "audit_entries"}
+    assert user_data.delete(db, LEAVER) == 0
+    assert {table for table, value in texts(db) if LEAVER in value} == {"audit_entries"}
+    assert not [table for table, value in texts(db) if PLANTED in value]
+    assert len(states(db, "ben")) == 2
+    assert [table for table, value in texts(db) if "text_of_ben" in value]
+    assert user_data.remains(db, LEAVER) == {"jobs": 0, "deployments": 0, "audit_entries": 1}
+
+
+def test_the_files_of_sqlite_contain_nothing_of_a_deleted_user_after_a_rewrite(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite3"
+    db = open_database(f"sqlite:///{path}")
+
+    def occurrences(planted: str) -> int:
+        return sum(file.read_bytes().count(planted.encode()) for file in tmp_path.iterdir())
+
+    for caller, planted in ((LEAVER, PLANTED), ("ben", "text_of_ben")):
+        stored(db, caller, planted)
+        submit(db, caller=caller, name=planted)
+        succeed(db, claim(db))
+    assert occurrences(LEAVER)
+    assert user_data.delete(db, LEAVER) == 0
+    # Deleted rows stay in free pages and in the write-ahead log: this is what the rewrite is for.
+    assert occurrences(PLANTED)
+    user_data.rewrite(db)
+    assert occurrences(LEAVER) == occurrences(PLANTED) == 0
+    assert occurrences("text_of_ben")
+    assert submit(db, caller="ben").id
+    db.close()
+    assert occurrences(LEAVER) == occurrences(PLANTED) == 0
+
+
+def test_a_rewrite_keeps_all_data(db: Database) -> None:
+    jobs = work_of(db, LEAVER, PLANTED)
+    before = sorted(texts(db))
+    user_data.rewrite(db)
+    assert sorted(texts(db)) == before
+    assert job_rows.get(db, LEAVER, jobs[0]).name == PLANTED
