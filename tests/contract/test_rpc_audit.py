@@ -247,7 +247,7 @@ def test_refusals_cannot_fill_the_disk(audited: Audited, monkeypatch: pytest.Mon
     recorded = audit_list.list_page(audited.rpc.db, 1000, filter="principal = ben").items
     assert audited_calls.MAX_OF_PRINCIPAL <= len(recorded) <= 2 * audited_calls.MAX_OF_PRINCIPAL
     # Others are not affected.
-    refused(lambda: audited.call("olga", "JobService/CancelJob", CancelJobRequest(id=job)))
+    refused(lambda: audited.call("olga", "JobService/DeleteJob", DeleteJobRequest(id=job)))
     (entry,) = audited.entries(1, "principal = olga")
     assert entry.left_out + sum(one.left_out for one in recorded) + len(recorded) == 3 * audited_calls.MAX_OF_PRINCIPAL
 

@@ -131,4 +131,4 @@ def _erase_unused(transaction: Transaction, calls: Sequence[Sequence[str]]) -> l
 
 
 #: Deletes options by SHA-256 if no job uses them, and returns how many it deleted.
-ERASE_UNUSED: Final = Operation(_erase_unused, durable=False)
+ERASE_UNUSED: Final = Operation(_erase_unused, durable=False, objects=lambda *_: ())
