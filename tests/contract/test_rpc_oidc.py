@@ -22,7 +22,8 @@ from qonduit_server.rpc.auth import key_set, static_tokens, token_file
 from qonduit_server.rpc.auth.authenticator import Authenticator, sha256_of
 from qonduit_server.rpc.auth.principal import Principal, Role
 from qonduit_server.settings import Settings
-from tests.contract.rpc_fixture import WAIT, RpcFixture, bell, refused, rpc_fixture, until
+from tests.both_clients import BOTH_CLIENTS
+from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, refused, rpc_fixture, until
 from tests.rotating_oidc import AUDIENCE, RotatingProvider
 
 
@@ -262,3 +263,29 @@ def test_a_denied_name_is_refused_with_each_of_its_tokens(oidc_provider: Rotatin
         assert owner(rpc, cached) == "anna"
         assert reason(rpc, static) == ("UNAUTHENTICATED", "TOKEN_REVOKED")
         assert not token_file.admit(file, "anna")
+
+
+@pytest.mark.parametrize("kind", BOTH_CLIENTS)
+def test_a_watch_outlives_the_expiry_of_its_token(oidc_provider: RotatingProvider, tmp_path: Path, kind: str) -> None:
+    oidc_provider.restart(seconds=3)
+    used: list[str] = []
+
+    def token() -> str:
+        used.append(oidc_provider.token("anna"))
+        return used[-1]
+
+    with serving(tmp_path, settings(oidc_provider)) as rpc, BOTH_CLIENTS[kind](rpc.target, token=token) as client:
+        handle = client.run(BELL, "IBM/aer_simulator", 100)
+        events = handle.events()
+        seen = [next(events).sequence]
+        rpc.claim()
+        seen.append(next(events).sequence)
+        streams = len(used)
+        rest = threading.Thread(target=lambda: seen.extend(event.sequence for event in events))
+        rest.start()
+        # The client opens another stream with a new token after each expiry.
+        until(lambda: len(used) >= streams + 2)
+        rpc.finish(handle.id)
+        rest.join(WAIT)
+    assert seen == list(range(1, len(seen) + 1))
+    assert len(seen) > 4

@@ -122,6 +122,11 @@ class Endpoint:
         return (("authorization", _bearer(self._token if isinstance(self._token, str) else self._token())),)
 
     @property
+    def renews_token(self) -> bool:
+        """Whether the next call may have another token than the last one."""
+        return callable(self._token)
+
+    @property
     def token_due(self) -> bool:
         """Whether `metadata` may block, because the token of a login must be read or refreshed first."""
         fresh = getattr(self._token, "fresh", None)

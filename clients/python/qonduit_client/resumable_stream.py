@@ -58,8 +58,13 @@ class ResumableStream(Generic[Item]):
         raise NotImplementedError
 
     def failed(self, error: QonduitError) -> None:
-        """Record the error that broke the stream; raise it if the stream cannot resume."""
-        if not may_resume(error):
+        """Record the error that broke the stream; raise it if the stream cannot resume.
+
+        The server ends a stream whose token has expired; the next call may have a new token. If the server
+        rejects that call too, it raises its error.
+        """
+        renewable = error.status == "UNAUTHENTICATED" and self._endpoint.renews_token and self._attempts.accepted
+        if not (renewable or may_resume(error)):
             raise error
         self._broken = error
 

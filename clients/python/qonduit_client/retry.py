@@ -63,10 +63,13 @@ class Attempts:
         self._retry = retry
         self._failures = 0
         self._since = retry.clock()
+        #: Whether the server has accepted the last attempt.
+        self.accepted = False
 
     def succeeded(self) -> None:
         """Reset the failures and their time limit."""
         self._failures = 0
+        self.accepted = True
 
     def pause(self, error: QonduitError, limit: float, deadline: float | None = None) -> float:
         """Return the seconds to wait before the next attempt.
@@ -77,6 +80,7 @@ class Attempts:
             deadline: the latest time of another attempt, by the retry's clock.
         """
         now = self._retry.clock()
+        self.accepted = False
         if self._failures == 0:
             self._since = now
         self._failures += 1

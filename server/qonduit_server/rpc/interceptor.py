@@ -23,6 +23,7 @@ from qonduit_server.rpc.auth.principal import Authenticate
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import Unimplemented, outcome, status_of
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.stream_authorization import StreamAuthorization, access_changed
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.unread_responses import UnreadResponses
 
@@ -45,6 +46,7 @@ class HandlerContext:
     limiter: StreamLimiter
     unread: UnreadResponses
     audit: AuditedCalls
+    authorization: StreamAuthorization
 
     def admit(self, call: CallContext, context: grpc.ServicerContext, access: Access) -> None:
         """Authenticate and authorize a call, unless its method is public.
@@ -57,6 +59,21 @@ class HandlerContext:
             call.peer = self.audit.address(context.peer(), context.invocation_metadata())
             call.principal = self.authenticate(context.invocation_metadata(), context.auth_context)
             call.scope = authorize(access, call.principal, call.method)
+
+    def watch_access(self, stream: Stream, context: grpc.ServicerContext, access: Access) -> None:
+        """Admit the call of a stream again and again until it ends, unless its method is public."""
+        if access is Access.PUBLIC:
+            return
+        call = stream.call
+
+        def check() -> None:
+            again = CallContext(call.method, ())
+            self.admit(again, context, access)
+            if (again.principal, again.scope) != (call.principal, call.scope):
+                raise access_changed()
+
+        tokens = tuple(value for key, value in context.invocation_metadata() if key == "authorization")
+        self.authorization.add(stream, (tokens, call.principal, call.scope, access), check)
 
 
 class StreamLimiter:
@@ -161,6 +178,7 @@ def streaming(
         # Before the stream, so that an operator cannot read without an entry.
         if access is Access.READ:
             audit.read(call, access)
+        handler_context.watch_access(stream, context, access)
         with audit.acting(call):
             handler(request, call, stream)
 

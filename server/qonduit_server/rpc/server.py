@@ -49,6 +49,7 @@ from qonduit_server.rpc.reflection import Reflection
 from qonduit_server.rpc.request_receiver import MOST_WAITING, RequestReceiver
 from qonduit_server.rpc.result_service import ResultService
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.stream_authorization import StreamAuthorization
 from qonduit_server.rpc.system_service import ListWorkers, SystemService, no_workers
 from qonduit_server.rpc.unread_responses import UnreadResponses
 from qonduit_server.store.database import Database
@@ -162,7 +163,10 @@ class RpcServer:
         self._validation_pool = ThreadPoolExecutor(self._validations, thread_name_prefix="rpc-validate")
         self._buffer_streams = BufferStreams(db, self._read_pool, patience=patience)
         self._limiter = StreamLimiter(limits.max_streams)
-        context = HandlerContext(options.authenticate, limits, self._open_pool, self._limiter, unread, audit)
+        self._authorization = StreamAuthorization()
+        context = HandlerContext(
+            options.authenticate, limits, self._open_pool, self._limiter, unread, audit, self._authorization
+        )
         self._server = grpc.server(
             self._unary_pool,
             handlers=[_Methods(self._handlers(db, context))],
@@ -247,6 +251,7 @@ class RpcServer:
 
     def _release(self) -> None:
         """End the threads."""
+        self._authorization.stop()
         self._watches.stop()
         self._buffer_streams.stop()
         self._receiver.stop()

@@ -28,13 +28,14 @@ _TOKEN = _server._SEND_MESSAGE_TOKEN
 class Stream:
     """One response stream. The caller starts a send only after the previous one has completed."""
 
-    __slots__ = ("_context", "_event", "_state", "call", "error", "finished", "sending_since", "sent")
+    __slots__ = ("_context", "_event", "_revoked", "_state", "call", "error", "finished", "sending_since", "sent")
 
     def __init__(self, context: grpc.ServicerContext, call: CallContext) -> None:
         inside: Any = context
         self._context = context
         self._event = inside._rpc_event
         self._state = inside._state
+        self._revoked: CallError | None = None
         self.call = call
         self.error: CallError | None = None
         self.finished = False
@@ -64,9 +65,11 @@ class Stream:
 
             def completed(event: Any) -> Any:
                 ended = release(event)
-                self.sending_since = 0.0
+                with state.condition:
+                    self.sending_since = 0.0
+                    revoked = self._revoked
                 # An exception in `done` must not end the polling thread of the server.
-                outcome(request_id, done)
+                outcome(request_id, done if revoked is None else lambda: self.fail(revoked))
                 return ended
 
             self.sending_since = time.monotonic()
@@ -76,23 +79,34 @@ class Stream:
         return True
 
     def finish(self, message: bytes | None = None) -> None:
-        """End with OK, after a last message."""
-        self.finished = True
-        self.sent += message is not None
-        self.sending_since = time.monotonic()
-        self._context.set_trailing_metadata(self.call.trailer)
-        _server._status(self._event, self._state, message)
+        """End with OK, after a last message, unless the stream has ended."""
+        with self._state.condition:
+            if not _server._is_rpc_state_active(self._state):
+                return
+            self.finished = True
+            self.sent += message is not None
+            self.sending_since = time.monotonic()
+            self._context.set_trailing_metadata(self.call.trailer)
+            _server._status(self._event, self._state, message)
 
     def fail(self, error: CallError) -> None:
-        """End with an error."""
-        if not self._context.is_active():
-            return
-        self.error = error
+        """End with an error, unless the stream has ended."""
         code, message, details = status_of(error, self.call.request_id)
-        self._context.set_trailing_metadata((*self.call.trailer, ("grpc-status-details-bin", details)))
-        self._context.set_code(code)
-        self._context.set_details(message)
-        _server._status(self._event, self._state, None)
+        with self._state.condition:
+            if not _server._is_rpc_state_active(self._state):
+                return
+            self.error = error
+            self._context.set_trailing_metadata((*self.call.trailer, ("grpc-status-details-bin", details)))
+            self._context.set_code(code)
+            self._context.set_details(message)
+            _server._status(self._event, self._state, None)
+
+    def revoke(self, error: CallError) -> None:
+        """End with an error, at once or when the current send completes. Any thread may call it at any time."""
+        with self._state.condition:
+            self._revoked = error
+            if not self.sending_since:
+                self.fail(error)
 
     def cut(self, error: CallError) -> None:
         """End without waiting for the client, which receives CANCELLED; the log contains the reason."""

@@ -101,12 +101,16 @@ AWAY = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "DRAINING", retry_after=
 
 @dataclass(frozen=True)
 class Stream:
-    """The script of one WatchJob: the number of events to send (None: all), repeated ones first, and how it ends."""
+    """The script of one WatchJob: the number of events to send (None: all), repeated ones first, and how it ends.
+
+    A rejected one begins with the refusal.
+    """
 
     send: int | None = None
     again: int = 0
     refusal: Refusal | None = None
     hang: bool = False
+    rejected: bool = False
 
 
 def job_at(state: JobState, *, sequence: int = 0, progress: float = 0.0, failure: Failure | None = None) -> Job:
@@ -268,6 +272,8 @@ class Peer(
         self, request: calls.RunJobRequest | calls.WatchJobRequest, context: grpc.ServicerContext
     ) -> Iterator[calls.WatchJobResponse]:
         how = self.streams.popleft() if self.streams else Stream()
+        if how.rejected and how.refusal is not None:
+            how.refusal.abort(context)
         first = max(0, request.after_sequence - how.again)
         left = [event for event in self.events if event.sequence > first]
         if how.hang and not context.add_callback(self.let_go.set):

@@ -11,7 +11,8 @@ import pytest
 
 from qonduit.v1.job_pb2 import OptionReference
 from qonduit_client.client import Client
-from qonduit_client.errors import JobCancelled, JobFailed, NotFound, ServerFault, ServerUnavailable, TimedOut
+from qonduit_client.errors import JobCancelled, JobFailed, NotFound, Refused, ServerFault, ServerUnavailable, TimedOut
+from qonduit_client.retry import Retry
 from tests.both_clients import Connect
 from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, counted, history
 
@@ -74,6 +75,30 @@ def test_broken_stream_is_resumed(peer: Peer, client: Client, broken: Stream) ->
     peer.streams.extend([broken, broken])
     assert sequences(client) == ALL
     assert peer.watched == [0, 2, 4]
+
+
+REVOKED = Refusal(Code.UNAUTHENTICATED, "the token was revoked", "TOKEN_REVOKED")
+
+
+def test_a_stream_resumes_with_a_new_token(peer: Peer, connect: Connect) -> None:
+    tokens = iter(("first", "second", "third"))
+    peer.streams += [Stream(send=2, refusal=REVOKED), Stream(send=1, refusal=REVOKED)]
+    with connect(peer.target, token=lambda: next(tokens), retry=Retry(first=0.001, most=0.005)) as client:
+        assert sequences(client) == ALL
+    assert peer.watched == [0, 2, 3]
+
+
+def test_a_stream_ends_when_its_new_token_is_rejected_too(peer: Peer, connect: Connect) -> None:
+    for token, calls in (("fixed", [0]), (lambda: "renewed", [0, 2])):
+        peer.streams += [Stream(send=2, refusal=REVOKED), Stream(rejected=True, refusal=REVOKED)]
+        peer.watched.clear()
+        with connect(peer.target, token=token, retry=Retry(first=0.001, most=0.005)) as client:
+            events = client.job(JOB).events()
+            assert [next(events).sequence, next(events).sequence] == [1, 2]
+            with pytest.raises(Refused, match="revoked"):
+                next(events)
+        assert peer.watched == calls
+        peer.streams.clear()
 
 
 def test_a_repeated_event_is_shown_once(peer: Peer, client: Client) -> None:

@@ -19,6 +19,7 @@ from qonduit_server.rpc.auth.principal import ANONYMOUS, UNAUTHENTICATED, Metada
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.interceptor import HandlerContext, StreamLimiter
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.stream_authorization import StreamAuthorization
 from qonduit_server.rpc.unread_responses import UnreadResponses
 
 METHOD = "/test.Service/Get"
@@ -62,7 +63,10 @@ def channel(calls: list[CallContext]) -> Iterator[grpc.Channel]:
 
     with ThreadPoolExecutor(2) as threads:
         audit = AuditedCalls(None)  # type: ignore[arg-type]  # in the mode "off" it uses no database
-        context = HandlerContext(authenticate, Limits(), threads, StreamLimiter(1), UnreadResponses(WAIT), audit)
+        authorization = StreamAuthorization()
+        context = HandlerContext(
+            authenticate, Limits(), threads, StreamLimiter(1), UnreadResponses(WAIT), audit, authorization
+        )
         methods = {"Get": interceptor.unary(context, METHOD, GetJobRequest, handler, Access.READ)}
         server = grpc.server(threads, handlers=[grpc.method_handlers_generic_handler("test.Service", methods)])
         port = server.add_insecure_port("127.0.0.1:0")
@@ -70,6 +74,7 @@ def channel(calls: list[CallContext]) -> Iterator[grpc.Channel]:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as opened:
             yield opened
         server.stop(0).wait(WAIT)
+        authorization.stop()
 
 
 def test_a_handler_gets_the_principal_with_its_roles(channel: grpc.Channel, calls: list[CallContext]) -> None:
