@@ -13,12 +13,14 @@ from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.event_pb2 import JobEvent, PartialResult
 from qonduit.v1.failure_pb2 import Failure
-from qonduit.v1.job_pb2 import QueueReason
+from qonduit.v1.job_pb2 import QueuePlace, QueueReason
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit_server.rpc import queue_places
-from qonduit_server.store.jobs import queue
+from qonduit_server.rpc import watch as watch_state
+from qonduit_server.store.jobs import queue, queue_positions
 from qonduit_server.store.results import result_rows
+from qonduit_server.store.wait_history import LEAST_WAITS
 from tests.contract.rpc_fixture import OWNER, WAIT, RpcFixture, bell, rpc_fixture
 
 
@@ -97,6 +99,43 @@ def test_a_stream_that_asks_gets_each_change_of_its_place(rpc: RpcFixture) -> No
     queue.release(rpc.db, OWNER, [(job_id, task.attempt)], "lost", counts=True)
     rpc.run(job_id)
     assert kinds(stream)[-1] == "state_change"
+
+
+def test_estimates_are_sent_once_they_are_known(rpc: RpcFixture) -> None:
+    run(rpc)
+    stream, job_id = run(rpc, queue_updates=True)
+    assert next_place(stream, last=1) == 1
+    with rpc.db.read() as connection:
+        (place,) = queue_positions.places_of(db, connection, [job_id], rpc.db.now()).values()
+    assert place.start is not None
+    assert place.end is not None
+    for seconds in range(LEAST_WAITS):
+        rpc.db.waits.starts.add(place.start, 10.0 + seconds)
+        rpc.db.waits.ends.add(place.end, 20.0 + seconds)
+    queue = next(stream).event.queue_change.queue
+    while not queue.HasField("estimated_start_seconds_p50"):  # some waits were added
+        queue = next(stream).event.queue_change.queue
+    found = rpc.jobs.GetJob(calls.GetJobRequest(id=job_id), timeout=WAIT).job.queue
+    assert (found.estimated_start_seconds_p50, found.estimated_start_seconds_p90) == (14.0, 19.0)
+    assert (found.estimated_end_seconds_p50, found.estimated_end_seconds_p90) == (24.0, 29.0)
+    assert found.position == 1
+
+
+def test_a_place_differs_by_more_than_the_last_digit_of_an_estimate() -> None:
+    before = QueuePlace(position=1, estimated_start_seconds_p50=10.0, estimated_start_seconds_p90=20.0)
+    for fields, changed in (
+        ({}, False),
+        ({"estimated_start_seconds_p50": 9.5}, False),
+        ({"estimated_start_seconds_p90": 30.0}, True),
+        ({"position": 2}, True),
+        ({"reason": QueueReason.QUEUE_REASON_SHARE}, True),
+    ):
+        place = QueuePlace()
+        place.CopyFrom(before)
+        place.MergeFrom(QueuePlace(**fields))  # type: ignore[arg-type]
+        assert watch_state.differs(place, before) is changed
+    assert watch_state.differs(QueuePlace(position=1), before)
+    assert watch_state.differs(before, None)
 
 
 def test_transient_events_are_neither_stored_nor_sent_to_others(rpc: RpcFixture) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -28,6 +29,8 @@ class Wanted(NamedTuple):
 _FINAL_RESULTS: Final = JobEvent.DESCRIPTOR.fields_by_name["final_results"].number
 _LENGTH_DELIMITED: Final = 2
 STORED_EVENTS: Final = Wanted()
+#: Streams receive an estimate again after a change by this factor; it shrinks while a job waits.
+_LOG_CHANGE: Final = math.log(1.2)
 
 
 class WatchState(Enum):
@@ -94,7 +97,7 @@ class Watch:
 
     def accept_place(self, place: QueuePlace) -> bool:
         """Keep a place in the queue, if the stream requested them and knows another one."""
-        if not self.wants.queue_updates or self.last_place == place:
+        if not (self.wants.queue_updates and differs(place, self.last_place)):
             return False
         event = JobEvent(job_id=self.job_id, event_time=_now(), queue_change=QueueChange(queue=place))
         self.place, self.last_place = event.SerializeToString(), place
@@ -146,3 +149,15 @@ def _now() -> Timestamp:
     now = Timestamp()
     now.GetCurrentTime()
     return now
+
+
+def differs(place: QueuePlace, before: QueuePlace | None) -> bool:
+    """Return whether a place differs from the one that a stream received, and not in the last digit of an estimate."""
+    if before is None or (place.position, place.reason) != (before.position, before.reason):
+        return True
+    names = ("estimated_start_seconds_p50", "estimated_start_seconds_p90")
+    if any(place.HasField(name) != before.HasField(name) for name in names):
+        return True
+    return any(
+        abs(math.log((getattr(place, name) or 1) / (getattr(before, name) or 1))) > _LOG_CHANGE for name in names
+    )

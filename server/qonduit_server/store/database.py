@@ -20,6 +20,7 @@ from qonduit_server.store.engines import connect_to_write, make_engine, parse_ur
 from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.lane_accounts import LaneAccounts
 from qonduit_server.store.notification_bus import Notification, NotificationBus
+from qonduit_server.store.wait_history import Waits
 from qonduit_server.store.writer import UNAVAILABLE_ERRORS, Operation, Transaction, Writer, is_unavailable
 
 if TYPE_CHECKING:
@@ -212,10 +213,13 @@ class Database:
         self.event_cache: Final = EventCache()
         #: What lanes owe for the jobs that this server claims.
         self.lane_accounts: Final = LaneAccounts()
+        #: How long jobs waited, as far as this server observed it.
+        self.waits: Final = Waits()
         #: Whether the database is available.
         self.health: Final = DatabaseHealth()
         self.notifications.subscribe(self.event_cache.update)
         self._engine = engine
+        self._clock = clock
         self._listener = None
         self._partials: SharedPartials | None = None
         audit = AuditTrail()
@@ -230,6 +234,10 @@ class Database:
             self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health, self._partials)
             transactions = PostgresqlTransactions(engine, clock, self._listener, self.health, self.event_cache)
             self._writer = Writer(transactions, self.notifications.deliver, self.health, audit)
+
+    def now(self) -> int:
+        """Return the time of changes now, in microseconds since 1970."""
+        return int(self._clock().timestamp() * 1_000_000)
 
     def read(self) -> ReadConnection:
         """Return a connection for reading. Raises Unavailable if the database does not answer."""

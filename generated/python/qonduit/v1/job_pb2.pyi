@@ -126,14 +126,22 @@ class StopCondition(_message.Message):
     def __init__(self, standard_error: _Optional[float] = ...) -> None: ...
 
 class QueuePlace(_message.Message):
-    __slots__ = ("position", "reason", "message")
+    __slots__ = ("position", "reason", "message", "estimated_start_seconds_p50", "estimated_start_seconds_p90", "estimated_end_seconds_p50", "estimated_end_seconds_p90")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_START_SECONDS_P50_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_START_SECONDS_P90_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_END_SECONDS_P50_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_END_SECONDS_P90_FIELD_NUMBER: _ClassVar[int]
     position: int
     reason: QueueReason
     message: str
-    def __init__(self, position: _Optional[int] = ..., reason: _Optional[_Union[QueueReason, str]] = ..., message: _Optional[str] = ...) -> None: ...
+    estimated_start_seconds_p50: float
+    estimated_start_seconds_p90: float
+    estimated_end_seconds_p50: float
+    estimated_end_seconds_p90: float
+    def __init__(self, position: _Optional[int] = ..., reason: _Optional[_Union[QueueReason, str]] = ..., message: _Optional[str] = ..., estimated_start_seconds_p50: _Optional[float] = ..., estimated_start_seconds_p90: _Optional[float] = ..., estimated_end_seconds_p50: _Optional[float] = ..., estimated_end_seconds_p90: _Optional[float] = ...) -> None: ...
 
 class DeviceChoice(_message.Message):
     __slots__ = ("requested", "reason", "method", "memory_bytes", "estimated_seconds_p50", "estimated_seconds_p90")

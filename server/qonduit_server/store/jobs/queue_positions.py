@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, func, select, text, tuple_
 
@@ -15,11 +15,12 @@ from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.fair_share import LaneShare, share_of, windows
+from qonduit_server.store.jobs.fair_share import UNKNOWN_SECONDS, LaneShare, share_of, windows
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.lane_accounts import Owed, Running
 from qonduit_server.store.pauses import describe
-from qonduit_server.store.schema import IS_QUEUED, devices, jobs, providers
+from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, lanes, providers
+from qonduit_server.store.wait_history import Ahead
 
 #: Positions are not counted beyond this one.
 MAX_POSITION: Final = 10_000
@@ -28,6 +29,7 @@ _MOST_COUNTED: Final = 1000
 _SELECT_JOBS: Final = (
     select(
         *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.not_before),
+        jobs.c.attempt,
         *(devices.c.available, providers.c.name.label("provider")),
     )
     .join_from(jobs, devices, devices.c.id == jobs.c.device_id)
@@ -42,14 +44,50 @@ _OF_LANE: Final = (
     )
     .limit(MAX_POSITION)
 )
-_IDS: Final = _OF_LANE.order_by(jobs.c.rank, jobs.c.id)
+#: The jobs of a lane in the order of claims, and their number up to a limit.
+IDS_OF_LANE: Final = _OF_LANE.order_by(jobs.c.rank, jobs.c.id)
 _BEFORE: Final = select(func.count()).select_from(
     _OF_LANE.where(tuple_(jobs.c.rank, jobs.c.id) < tuple_(bindparam("rank"), bindparam("id"))).subquery()
 )
-_COUNT: Final = text(
+COUNT_OF_LANE: Final = text(
     f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = {int(QUEUED)} AND provider_id = :provider "
     f"AND not_before = 0 AND caller = :caller LIMIT {_MOST_COUNTED}) AS counted"
 )
+#: The running jobs of a provider, of all servers; further ones are assumed to be like these.
+_MOST_RUNNING: Final = 1000
+_RUNNING: Final = (
+    select(jobs.c.started_at, lanes.c.mean_seconds)
+    .join_from(
+        jobs, lanes, (lanes.c.provider_id == jobs.c.provider_id) & (lanes.c.owner == jobs.c.caller), isouter=True
+    )
+    .where(IS_LEASED, jobs.c.provider_id == bindparam("provider"))
+    .limit(_MOST_RUNNING)
+)
+#: A running job takes at least this part of the mean time of its lane from now on, however long it has run.
+_LEAST_REST: Final = 0.25
+
+
+class Place(NamedTuple):
+    """The place of a waiting job.
+
+    Attributes:
+        queue: its position and the reason why it waits, without estimates.
+        attempt: the number of its starts so far.
+        start: the work before its start; None if it cannot start now, or if it is not known.
+        end: the work before its end, likewise.
+    """
+
+    queue: QueuePlace
+    attempt: int
+    start: Ahead | None = None
+    end: Ahead | None = None
+
+
+class _Turns(NamedTuple):
+    """The number of jobs that are claimed before another one, and their seconds."""
+
+    jobs: float
+    seconds: float
 
 
 def of_job(db: Database, job_id: int) -> QueuePlace | None:
@@ -58,39 +96,80 @@ def of_job(db: Database, job_id: int) -> QueuePlace | None:
 
 
 def of_jobs(db: Database, job_ids: Collection[int]) -> dict[int, QueuePlace]:
-    """Return the places of those of many jobs that wait."""
-    found: dict[int, QueuePlace] = {}
+    """Return the places of those of many jobs that wait, with estimates of their starts and ends if they are known."""
     with db.read() as connection:
-        of_provider: defaultdict[str, list[Row[Any]]] = defaultdict(list)
-        rows: Iterable[Any] = connection.execute(_SELECT_JOBS, {"ids": list(job_ids)})
-        for row in rows:
-            if 0 < row.not_before < HELD:
-                found[row.id] = QueuePlace(reason=QueueReason.QUEUE_REASON_SCHEDULED)
-            elif not row.available:
-                found[row.id] = QueuePlace(reason=QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE)
-            elif (paused := catalogue.pause_of(db, row.device_id)) is not None:
-                found[row.id] = QueuePlace(reason=QueueReason.QUEUE_REASON_PAUSED, message=describe(paused))
-            else:
-                of_provider[row.provider].append(row)
-        for provider, rows in of_provider.items():
-            found |= _of_provider(connection, provider, rows)
+        places = places_of(db, connection, job_ids, db.now())
+    for place in places.values():
+        queue = place.queue
+        if place.start is not None and (start := db.waits.starts.estimate(place.start)) is not None:
+            queue.estimated_start_seconds_p50, queue.estimated_start_seconds_p90 = map(_rounded, start)
+        if place.end is not None and (end := db.waits.ends.estimate(place.end)) is not None:
+            queue.estimated_end_seconds_p50, queue.estimated_end_seconds_p90 = map(_rounded, end)
+    return {job_id: place.queue for job_id, place in places.items()}
+
+
+def places_of(db: Database, connection: Connection, job_ids: Collection[int], now: int) -> dict[int, Place]:
+    """Return the places of those of many jobs that wait.
+
+    Args:
+        db: the database, whose catalogue knows pauses.
+        connection: a connection.
+        job_ids: the jobs.
+        now: the time in microseconds since 1970.
+    """
+    found: dict[int, Place] = {}
+    of_provider: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    rows: Iterable[Any] = connection.execute(_SELECT_JOBS, {"ids": list(job_ids)})
+    for row in rows:
+        if 0 < row.not_before < HELD:
+            found[row.id] = Place(QueuePlace(reason=QueueReason.QUEUE_REASON_SCHEDULED), row.attempt)
+        elif not row.available:
+            found[row.id] = Place(QueuePlace(reason=QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE), row.attempt)
+        elif (paused := catalogue.pause_of(db, row.device_id)) is not None:
+            place = QueuePlace(reason=QueueReason.QUEUE_REASON_PAUSED, message=describe(paused))
+            found[row.id] = Place(place, row.attempt)
+        else:
+            of_provider[row.provider].append(row)
+    for provider, waiting in of_provider.items():
+        found |= _of_provider(connection, provider, waiting, now)
     return found
 
 
-def _of_provider(connection: Connection, provider: str, rows: Sequence[Row[Any]]) -> dict[int, QueuePlace]:
+def _of_provider(connection: Connection, provider: str, rows: Sequence[Row[Any]], now: int) -> dict[int, Place]:
     shares = [share_of(row, Owed(), Running()) for window in windows(connection, provider) for row in window]
     own = {share.lane.owner: share for share in shares}
+    running = [_rest(row, now) for row in connection.execute(_RUNNING, {"provider": rows[0].provider_id})]
     counts: dict[str, float] = {}
     of_caller: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    attempts = {row.id: row.attempt for row in rows}
     for row in rows:
         of_caller[row.caller].append(row)
-    found: dict[int, QueuePlace] = {}
+    found: dict[int, Place] = {}
     for caller, waiting in of_caller.items():
         for job_id, earlier in _earlier(connection, waiting).items():
+            share = own.get(caller)
             # A job that was queued after the lanes were read has none.
-            others = _of_others(connection, own[caller], earlier, shares, counts) if caller in own else 0
-            found[job_id] = _place(earlier, others)
+            others = _of_others(connection, share, earlier, shares, counts) if share else _Turns(0, 0.0)
+            queue = _queue_place(earlier, others.jobs)
+            found[job_id] = Place(queue, attempts[job_id])
+            if share is not None and queue.position < MAX_POSITION:
+                ahead = _ahead(share, earlier, others.seconds, running)
+                end = ahead._replace(seconds=ahead.seconds + share.mean)
+                found[job_id] = found[job_id]._replace(start=ahead, end=end)
     return found
+
+
+def _rest(row: Any, now: int) -> float:
+    """Return the seconds that a running job of a provider takes from now on."""
+    mean = UNKNOWN_SECONDS if row.mean_seconds is None else row.mean_seconds
+    return float(max(mean - (now - (row.started_at or now)) / 1e6, mean * _LEAST_REST))
+
+
+def _ahead(share: LaneShare, earlier: int, others: float, running: Sequence[float]) -> Ahead:
+    """Return the work before a job. While jobs wait, all workers are busy: their number is that of the running jobs."""
+    own = earlier * share.mean
+    total = own + others + sum(running)
+    return Ahead(share.lane.provider_id, total / max(1, len(running)), own / total if total else 0.0)
 
 
 def _earlier(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, int]:
@@ -99,14 +178,14 @@ def _earlier(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, i
     if len(rows) == 1:
         before = {**values, "rank": rows[0].rank, "id": rows[0].id}
         return {rows[0].id: connection.execute(_BEFORE, before).scalar_one()}
-    places = {job_id: place for place, job_id in enumerate(connection.execute(_IDS, values).scalars())}
+    places = {job_id: place for place, job_id in enumerate(connection.execute(IDS_OF_LANE, values).scalars())}
     return {row.id: places.get(row.id, MAX_POSITION) for row in rows}
 
 
 def _of_others(
     connection: Connection, own: LaneShare, earlier: int, shares: Iterable[LaneShare], counts: dict[str, float]
-) -> float:
-    """Return the number of jobs of other callers that are claimed before a job.
+) -> _Turns:
+    """Return the jobs of other callers that are claimed before a job.
 
     Args:
         connection: a connection.
@@ -116,25 +195,32 @@ def _of_others(
         counts: the numbers of queued jobs that are known, by owner.
     """
     due = own.virtual_time + earlier * own.stride
-    total = 0.0
+    total = seconds = 0.0
     for share in shares:
         if share is own or (share.virtual_time, share.lane) > (due, own.lane):
             continue
-        turns = math.floor((due - share.virtual_time) / share.stride) + 1
+        turns: float = math.floor((due - share.virtual_time) / share.stride) + 1
         if share.lane.owner not in counts:
             values = {"provider": share.lane.provider_id, "caller": share.lane.owner}
-            count = connection.execute(_COUNT, values).scalar_one()
+            count = connection.execute(COUNT_OF_LANE, values).scalar_one()
             counts[share.lane.owner] = count if count < _MOST_COUNTED else math.inf
-        total += min(turns, counts[share.lane.owner])
+        turns = min(turns, counts[share.lane.owner])
+        total += turns
+        seconds += turns * share.mean
         if earlier + total >= MAX_POSITION:
             break
-    return total
+    return _Turns(total, seconds)
 
 
-def _place(earlier: int, others: float) -> QueuePlace:
+def _queue_place(earlier: int, others: float) -> QueuePlace:
     position = int(min(MAX_POSITION, earlier + others))
     if others:
         return QueuePlace(position=position, reason=QueueReason.QUEUE_REASON_SHARE)
     if earlier:
         return QueuePlace(position=position, reason=QueueReason.QUEUE_REASON_EARLIER_JOBS)
     return QueuePlace(position=position, reason=QueueReason.QUEUE_REASON_NO_WORKER)
+
+
+def _rounded(seconds: float) -> float:
+    """Return two significant digits: more would pretend to a precision that estimates do not have."""
+    return float(f"{seconds:.2g}")
