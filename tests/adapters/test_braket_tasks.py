@@ -133,6 +133,10 @@ def test_a_task_tells_its_place_in_the_queue(device: QonduitDevice) -> None:
     tasks = [device.run(slow, shots=1) for _ in range(6)]
     try:
         assert int(device.task(tasks[-1].id).queue_position().queue_position or 0) >= 1
+        waiting = tasks[-1].metadata()["queueInfo"]
+        assert (waiting["queue"], waiting["queuePriority"]) == ("QUANTUM_TASKS_QUEUE", "Normal")
+        assert int(waiting["position"]) >= 1
+        assert "before this one" in waiting["message"]
     finally:
         for task in tasks:
             task.cancel()
@@ -140,6 +144,7 @@ def test_a_task_tells_its_place_in_the_queue(device: QonduitDevice) -> None:
     done.result()
     assert done.queue_position().queue_position is None
     assert "COMPLETED" in str(done.queue_position().message)
+    assert "queueInfo" not in done.metadata()
 
 
 def test_what_is_no_task_of_the_device_is_refused(client: Client, device: QonduitDevice) -> None:

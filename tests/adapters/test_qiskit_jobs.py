@@ -106,6 +106,8 @@ def test_a_job_tells_its_place_and_its_times(backend: QonduitBackend) -> None:
     times = metrics["timestamps"]
     assert times["created"] <= times["running"] <= times["finished"]
     assert metrics["usage"]["seconds"] == job.usage() > 0
+    places = ("position_in_queue", "queue", "estimated_start_time", "estimated_completion_time")
+    assert {metrics[name] for name in places} == {None}
     slow = QuantumCircuit(23)
     for _ in range(30):
         slow.ry(0.3, range(23))
@@ -114,6 +116,9 @@ def test_a_job_tells_its_place_and_its_times(backend: QonduitBackend) -> None:
     running = [backend.run(slow, shots=1) for _ in range(8)]
     try:
         assert max(each.queue_position() or 0 for each in running) >= 1
+        waiting = running[-1].metrics()
+        assert waiting["position_in_queue"] >= 1
+        assert "before this one" in waiting["queue"]
     finally:
         for each in running:
             each.cancel()

@@ -106,7 +106,7 @@ def test_estimates_are_sent_once_they_are_known(rpc: RpcFixture) -> None:
     stream, job_id = run(rpc, queue_updates=True)
     assert next_place(stream, last=1) == 1
     with rpc.db.read() as connection:
-        (place,) = queue_positions.places_of(db, connection, [job_id], rpc.db.now()).values()
+        (place,) = queue_positions.places_of(rpc.db, connection, [job_id], rpc.db.now()).values()
     assert place.start is not None
     assert place.end is not None
     for seconds in range(LEAST_WAITS):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.job_pb2 import Job, QueuePlace
 from qonduit.v1.system_service_pb2 import ServerLimits
 from qonduit_client.client import Client
 from qonduit_client.errors import QonduitError
@@ -41,8 +42,8 @@ class Batch:
 
     def queue_position(self) -> int | None:
         """Return the number of jobs before the last of these in the server's queue; None if none of them waits."""
-        jobs = [handle.job() for handle in self.handles]
-        return max((job.queue.position for job in jobs if job.queue.HasField("position")), default=None)
+        place = last_place(handle.job() for handle in self.handles)
+        return place.position if place is not None and place.HasField("position") else None
 
     @property
     def status(self) -> str:
@@ -153,3 +154,9 @@ def derived_seed(seed: int, place: int) -> int:
     if place == 0 and seed < _SEEDS:
         return seed
     return int.from_bytes(hashlib.blake2b(f"{seed} {place}".encode(), digest_size=4).digest())
+
+
+def last_place(jobs: Iterable[Job]) -> QueuePlace | None:
+    """Return the place in the queue of the last of these jobs; None if none of them waits."""
+    places = [job.queue for job in jobs if job.HasField("queue")]
+    return max(places, key=lambda place: (place.HasField("position"), place.position), default=None)

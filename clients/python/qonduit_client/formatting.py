@@ -61,7 +61,7 @@ def available_text(device: Device) -> str:
 
 
 def queue_text(place: QueuePlace) -> str:
-    """Return the place of a waiting job in the queue and the reason for the wait."""
+    """Return the place of a waiting job in the queue, the reason for the wait, and the estimated start."""
     reason = {
         QueueReason.QUEUE_REASON_NO_WORKER: "next, as soon as a worker is free",
         QueueReason.QUEUE_REASON_SHARE: "it is the turn of other callers",
@@ -71,7 +71,15 @@ def queue_text(place: QueuePlace) -> str:
     if place.reason == QueueReason.QUEUE_REASON_PAUSED:
         reason = place.message or "the device is paused"
     position = f"{plural(place.position, 'job')} before this one" if place.HasField("position") else ""
-    return ": ".join(filter(None, (position, reason)))
+    return "; ".join(filter(None, (": ".join(filter(None, (position, reason))), start_text(place))))
+
+
+def start_text(place: QueuePlace) -> str:
+    """Return the estimated start of a waiting job, "" if it is not known."""
+    if not place.HasField("estimated_start_seconds_p50"):
+        return ""
+    usual = f"starts in about {duration_text(place.estimated_start_seconds_p50)}"
+    return f"{usual}, rarely more than {duration_text(place.estimated_start_seconds_p90)}"
 
 
 def failure_text(failure: Failure) -> str:

@@ -44,7 +44,12 @@ class WatchedJob:
 
 
 def watch_all(
-    client: Client, several: Sequence[WatchedJob], *, timeout: float | None = None, threads: int = THREADS
+    client: Client,
+    several: Sequence[WatchedJob],
+    *,
+    timeout: float | None = None,
+    threads: int = THREADS,
+    queue_updates: bool = False,
 ) -> None:
     """Follow jobs until each has ended or failed to be followed; outcomes are stored in `several`.
 
@@ -55,6 +60,7 @@ def watch_all(
         several: the jobs.
         timeout: seconds for all of them together.
         threads: the maximum number of jobs followed concurrently.
+        queue_updates: also show places in the queue.
 
     Raises:
         KeyboardInterrupt: re-raised after all threads have ended.
@@ -63,7 +69,7 @@ def watch_all(
     deadline = None if timeout is None else monotonic() + timeout
     pool = ThreadPoolExecutor(max(1, min(threads, len(several))), thread_name_prefix="follow")
     try:
-        running = [pool.submit(_follow, each, deadline, stop) for each in several]
+        running = [pool.submit(_follow, each, deadline, stop, queue_updates) for each in several]
         wait(running)
         for each in running:
             each.result()
@@ -84,7 +90,7 @@ def _wait_for_starts(several: Sequence[WatchedJob]) -> None:
             each.starting.wait(max(0.0, latest - monotonic()))
 
 
-def _follow(one: WatchedJob, deadline: float | None, stop: Event) -> None:
+def _follow(one: WatchedJob, deadline: float | None, stop: Event, queue_updates: bool) -> None:
     try:
         if stop.is_set():
             return
@@ -93,7 +99,8 @@ def _follow(one: WatchedJob, deadline: float | None, stop: Event) -> None:
             one.handle = _started(one, deadline, stop)
         finally:
             one.starting.set()
-        for event in one.handle.events(timeout=None if deadline is None else max(0.0, deadline - monotonic())):
+        left = None if deadline is None else max(0.0, deadline - monotonic())
+        for event in one.handle.events(timeout=left, queue_updates=queue_updates):
             one.show(event)
         one.job = one.handle.wait()
     except QonduitError as error:

@@ -39,20 +39,29 @@ class Watchable(Protocol):
     id: int
 
     def events(
-        self, *, after_sequence: int = 0, timeout: float | None = None, heartbeat: float | None = None
+        self,
+        *,
+        after_sequence: int = 0,
+        timeout: float | None = None,
+        heartbeat: float | None = None,
+        queue_updates: bool = False,
     ) -> Iterator[JobEvent]:
         """Yield the events of the job until it ends."""
         ...
 
 
 class Bar:
-    """A job's state, progress, device, shots, elapsed seconds (server clock) and last message, as HTML and text."""
+    """A job's state, progress, device, shots, elapsed seconds (server clock) and last message, as HTML and text.
+
+    While the job waits, the message is its place in the queue and its estimated start.
+    """
 
     def __init__(self, job_id: int, job: Job | None = None) -> None:
         self._id = job_id
         self._state = ""
         self._share = 0.0
         self._message = ""
+        self._queue = ""
         self._device = ""
         self._shots = 0
         self._began: Timestamp | None = None
@@ -74,6 +83,8 @@ class Bar:
             self._message = event.progress.message or self._message
         elif kind == "log":
             self._message = event_text(event)[1]
+        elif kind == "queue_change":
+            self._queue = event_text(event)[1]
         if self._began is not None and event.event_time.seconds:
             self._seconds = max(self._seconds, seconds_between(self._began, event.event_time))
 
@@ -84,7 +95,7 @@ class Bar:
     def summary(self) -> str:
         """Return the bar as one line of text, without the job's id."""
         facts = [self._state or "unknown", f"{self._share:.0%}", *self._target(), f"{self._seconds:.1f} s"]
-        message = cut(self._message, _LONGEST)
+        message = cut(self._latest(), _LONGEST)
         return ", ".join(facts) + (f": {message}" if message else "")
 
     def text(self) -> str:
@@ -94,6 +105,7 @@ class Bar:
     def html(self) -> str:
         """Return the bar as HTML."""
         state = self._state or "unknown"
+        message = escape(cut(self._latest(), _LONGEST))
         colour = _COLOURS.get(self._state, _BUSY)
         return (
             "<div style='display:flex;align-items:center;gap:.6em;font-size:.9em'>"
@@ -101,8 +113,12 @@ class Bar:
             "<span style='flex:0 0 12em;height:.7em;border-radius:.35em;background:rgba(128,128,128,.3)'>"
             f"<span style='display:block;height:100%;border-radius:.35em;width:{100 * self._share:.0f}%;"
             f"background:{colour}'></span></span><span>{self._share:.0%}</span><span>{self._seconds:.1f} s</span>"
-            f"<span>{escape(', '.join(self._target()))}</span><span>{escape(cut(self._message, _LONGEST))}</span></div>"
+            f"<span>{escape(', '.join(self._target()))}</span><span>{message}</span></div>"
         )
+
+    def _latest(self) -> str:
+        """Return the place in the queue while the job waits, else its last message."""
+        return (self._state == "QUEUED" and self._queue) or self._message
 
     def _target(self) -> list[str]:
         """Return the device and the shots, if known."""
@@ -176,7 +192,7 @@ def show(job: Watchable, known: Job | None) -> threading.Thread | None:
 
 def _follow(job: Watchable, bar: Bar, update: Callable[[Bar], None]) -> None:
     try:
-        for event in job.events(heartbeat=TICK):
+        for event in job.events(heartbeat=TICK, queue_updates=True):
             bar.update(event)
             update(bar)
     except QonduitError as error:

@@ -213,6 +213,7 @@ class Peer(
     fits: list[DeviceFit] = field(default_factory=list)
     compared: list[CompareDevicesRequest] = field(default_factory=list)
     page: int = 1
+    listed_jobs: list[Job] = field(default_factory=lambda: [job_at(SUCCEEDED, sequence=6, progress=1.0)])
     hanging: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
     pieces: list[bytes] = field(default_factory=list)
@@ -254,7 +255,7 @@ class Peer(
         self._maybe_refuse(context)
         number = int(request.page_token or 0)
         token = str(number + 1) if number + 1 < self.page else ""
-        return calls.ListJobsResponse(jobs=[job_at(SUCCEEDED, sequence=6, progress=1.0)], next_page_token=token)
+        return calls.ListJobsResponse(jobs=self.listed_jobs, next_page_token=token)
 
     def RunJob(self, request: calls.RunJobRequest, context: grpc.ServicerContext) -> Iterator[calls.RunJobResponse]:
         self.ran.append(request)

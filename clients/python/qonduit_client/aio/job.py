@@ -216,7 +216,7 @@ class JobHandle(Handle):
 
     async def _move(self, bar: notebook.Bar, update: Callable[[notebook.Bar], None]) -> None:
         try:
-            async for event in self.events(heartbeat=notebook.TICK):
+            async for event in self.events(heartbeat=notebook.TICK, queue_updates=True):
                 bar.update(event)
                 update(bar)
         except QonduitError as error:

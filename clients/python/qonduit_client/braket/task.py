@@ -12,9 +12,11 @@ from braket.tasks import QuantumTask, QuantumTaskBatch
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.v1.job_pb2 import Job
+from qonduit_client.batch import last_place
 from qonduit_client.braket.braket_errors import as_braket_has_it
 from qonduit_client.braket.braket_results import timestamp
 from qonduit_client.braket.task_submission import ProgramOutcome, Running
+from qonduit_client.formatting import queue_text
 from qonduit_client.job import JobHandle
 from qonduit_client.job_labels import users_labels
 
@@ -87,7 +89,8 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
 
         Returns:
             `id`, `status`, `shots`, `deviceId`, `createdAt`, `tags`, `jobs` (the server's messages) and, if known,
-            `endedAt` and `failureReason`.
+            `endedAt` and `failureReason`. While the task waits, `queueInfo` as AWS returns it: `queue`,
+            `queuePriority`, `position` and `message`, the reason and the estimated start.
 
         Raises:
             RuntimeError: the server is unreachable.
@@ -99,7 +102,9 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
         return dict(self._metadata)
 
     def queue_position(self) -> QuantumTaskQueueInfo:
-        """Return the place of the task in the server's queue.
+        """Return the place of the task in the server's queue, in the form of amazon-braket-sdk 1.127.
+
+        `metadata()["queueInfo"]` also contains the reason for the wait and the estimated start.
 
         Returns:
             `queue_position`, the number of jobs that run before it, as text; None with a `message` if it does not wait.
@@ -111,9 +116,11 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
 
         with as_braket_has_it():
             jobs = [handle.job() for handle in self.jobs]
-        places = [job.queue.position for job in jobs if job.queue.HasField("position")]
-        if places:
-            return QuantumTaskQueueInfo(QueueType.NORMAL, str(max(places)))
+        place = last_place(jobs)
+        if place is not None and place.HasField("position"):
+            return QuantumTaskQueueInfo(QueueType.NORMAL, str(place.position))
+        if place is not None:
+            return QuantumTaskQueueInfo(QueueType.NORMAL, None, queue_text(place))
         state = self._described({job.id: job for job in jobs})["status"]
         return QuantumTaskQueueInfo(QueueType.NORMAL, None, f"The task is {state}: it does not wait in a queue.")
 
@@ -136,6 +143,13 @@ class QonduitTask(QuantumTask):  # type: ignore[misc]
             failed = next(each for each, state in states.items() if state == "FAILED")
             failure = failed.failure(jobs[failed.run.handle.id])
             described["failureReason"] = f"{failure.reason}: {failure.message}"
+        if (place := last_place(jobs.values())) is not None:
+            described["queueInfo"] = {
+                "queue": "QUANTUM_TASKS_QUEUE",
+                "queuePriority": "Normal",
+                "position": str(place.position) if place.HasField("position") else "None",
+                "message": queue_text(place),
+            }
         return described | {"jobs": [MessageToDict(job) for job in jobs.values()]}
 
     def cancel(self) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -20,10 +21,13 @@ from qonduit_client.job_labels import OWN
 
 if TYPE_CHECKING:
     from qonduit.v1.job_pb2 import Job, ProgramRun
+    from qonduit_client.client import Client
 
 
 #: How many inputs `qonduit job` shows in its table; --json has all.
 _INPUTS = 6
+#: The number of waiting jobs whose places `qonduit jobs` shows, each with a call.
+_PLACES = 20
 #: How many ids `qonduit cancel` and `qonduit delete` show of the jobs that match a filter; --json has more.
 _NAMED = 10
 _STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
@@ -55,19 +59,34 @@ def jobs(state: str | None, order_by: str, limit: int) -> int:
             if not wanted
             else f"no jobs match {wanted}; `qonduit jobs` lists all"
         )
+        if isinstance(found, list):
+            _add_places(client, found)
         count = write_rows(here, _job_columns(found), found, line=lambda each: each, empty=empty)
     if here.output == "table" and limit and count == limit:
         click.echo(f"({'first' if order_by else 'newest'} {limit}; --limit lists more)")
     return OK
 
 
+def _add_places(client: Client, found: Sequence[Job]) -> None:
+    """Read the places in the queue of the oldest waiting jobs: lists do not contain them."""
+    from qonduit_client.errors import NotFound
+    from qonduit_client.job import state_name
+
+    waiting = sorted((job for job in found if state_name(job.state) == "QUEUED"), key=lambda job: job.id)
+    for job in waiting[:_PLACES]:
+        with suppress(NotFound):  # deleted meanwhile
+            if (now := client.job(job.id).job()).HasField("queue"):
+                job.queue.CopyFrom(now.queue)
+
+
 def _job_columns(found: Iterable[Job] = ()) -> list[Column]:
-    """Return the columns; those of the table that are the same for all jobs are left out: users and labels."""
-    from qonduit_client.formatting import local_time, seconds_between
+    """Return the columns; those of the table that are the same for all jobs are left out: users, labels and places."""
+    from qonduit_client.formatting import local_time, queue_text, seconds_between
     from qonduit_client.job import state_name
 
     listed = found if isinstance(found, list) else []
     users = "USER" if len({job.executed_by for job in listed}) > 1 or "owner" in chosen_filter() else ""
+    places = "QUEUE" if any(job.HasField("queue") for job in listed) else ""
     labels = "LABELS" if any(_labels_text(job) for job in listed) else ""
 
     def took(job: Job) -> float | None:
@@ -88,6 +107,7 @@ def _job_columns(found: Iterable[Job] = ()) -> list[Column]:
         Column("name", lambda job: job.name, "NAME"),
         Column("user", lambda job: job.executed_by, users),
         Column("labels", _labels_text, labels),
+        Column("queue", lambda job: queue_text(job.queue) if job.HasField("queue") else "", places),
     ]
 
 

@@ -256,7 +256,7 @@ def _run_parts(
         for place, part in enumerate(parts, 1):
             row = view.row(f"{'sweep' if len(parts) == 1 else f'part {place}'} of {part.size}")
             several.append(WatchedJob(part.start, row if here.as_json else _of_the_whole(row)))
-        watch_all(client, several, timeout=timeout, threads=_AT_ONCE)
+        watch_all(client, several, timeout=timeout, threads=_AT_ONCE, queue_updates=view.queue_updates)
     if interrupted:
         return INTERRUPTED
     shown = (

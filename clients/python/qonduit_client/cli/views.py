@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import QueuePlace, QueueReason
 from qonduit_client.cli.as_json import as_dict, as_line
 from qonduit_client.cli.colours import wants_color
 from qonduit_client.formatting import estimate_text, event_text, failure_text, seconds_between
@@ -30,7 +31,13 @@ _STYLES: Final = {"SUCCEEDED": "bold green", "FAILED": "bold red", "CANCELLED": 
 
 
 class View(Protocol):
-    """Shows running jobs."""
+    """Shows running jobs.
+
+    Attributes:
+        queue_updates: whether its rows show places in the queue.
+    """
+
+    queue_updates: bool
 
     def __enter__(self) -> View: ...
 
@@ -62,11 +69,13 @@ def view_for(stream: TextIO | None = None, *, output: str = "table", jobs: int =
         stream = sys.stderr
     if stream.isatty() and os.environ.get("TERM") != "dumb":
         return LiveBoard(stream, jobs)
-    return QuietBoard() if output == "csv" else LineBoard(stream)
+    return QuietBoard() if output == "csv" else LineBoard(stream, jobs)
 
 
 class QuietBoard:
     """Shows nothing."""
+
+    queue_updates = False
 
     def __enter__(self) -> QuietBoard:
         return self
@@ -83,9 +92,13 @@ class QuietBoard:
 
 
 class LineBoard:
-    """Prints one line per event, with the seconds since the creation of the job (by the server's clock)."""
+    """Prints one line per event, with the seconds since the creation of the job (by the server's clock).
 
-    def __init__(self, stream: TextIO) -> None:
+    A place in the queue is printed only for a single job, and when it is half of the last one printed.
+    """
+
+    def __init__(self, stream: TextIO, jobs: int = 1) -> None:
+        self.queue_updates = jobs == 1
         self._stream = stream
         self._lock = threading.Lock()
         self._rows = 0
@@ -99,6 +112,7 @@ class LineBoard:
     def row(self, label: str) -> Row:
         """Return a row that prints a line for each event."""
         start: list[Timestamp] = []
+        places: list[QueuePlace] = []
         self._rows += 1
 
         def show(event: JobEvent) -> None:
@@ -106,6 +120,11 @@ class LineBoard:
                 start.append(event.created.created_at if event.HasField("created") else event.event_time)
                 if not start[0].seconds:
                     start[0] = event.event_time
+            if event.HasField("queue_change"):
+                place = event.queue_change.queue
+                if not _is_news(place, places[-1] if places else None):
+                    return
+                places.append(place)
             word, said = event_text(event)
             named = label and (word == "created" or self._rows > 1) and not said.startswith(f"{label},")
             whose = f"{label}  " if named else ""
@@ -121,6 +140,8 @@ class LineBoard:
 
 class JsonBoard:
     """Prints one event per line, as `{"event": {...}}`, and no messages."""
+
+    queue_updates = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -150,6 +171,8 @@ class LiveBoard:
 
     If the terminal has too few lines for all jobs, one bar summarizes them, and only unfinished jobs have their own.
     """
+
+    queue_updates = True
 
     def __init__(self, stream: TextIO, jobs: int = 1) -> None:
         self._progress = _bars(stream)
@@ -194,8 +217,8 @@ class LiveBoard:
                     self._count(failure and f"job {event.job_id}: {failure}", ended)
             elif kind == "progress":
                 bars.update(task, total=1.0, completed=event.progress.progress, said=event.progress.message)
-            elif kind == "log":
-                bars.update(task, said=event.log.message)
+            elif kind in ("log", "queue_change"):
+                bars.update(task, said=event_text(event)[1])
 
         return show
 
@@ -210,6 +233,16 @@ class LiveBoard:
         self._progress.update(self._all, completed=self._ended, state=state)
         if ended and said:
             self.say(said)
+
+
+def _is_news(place: QueuePlace, printed: QueuePlace | None) -> bool:
+    """Return whether to print a place: not that of a job that is about to start, nor each step of a long queue."""
+    if printed is None:
+        waits = place.position > 0 or place.estimated_start_seconds_p50 >= 1
+        return waits or place.reason != QueueReason.QUEUE_REASON_NO_WORKER
+    known = place.HasField("estimated_start_seconds_p50") and not printed.HasField("estimated_start_seconds_p50")
+    halved = 2 * place.position <= printed.position and place.position != printed.position
+    return known or halved or place.reason != printed.reason
 
 
 def _bars(stream: TextIO) -> Progress:

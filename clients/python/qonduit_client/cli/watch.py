@@ -118,7 +118,7 @@ def follow(
         view: View
         with view_for(output=here.output) as view:
             row = view.row(label)
-            for event in handle.events(timeout=timeout):
+            for event in handle.events(timeout=timeout, queue_updates=view.queue_updates):
                 row(event)
     if interrupted:
         return INTERRUPTED
@@ -190,7 +190,7 @@ def _watch_several(
             for job_id in ids:
                 row = view.row(f"job {job_id}")
                 several.append(WatchedJob(partial(client.job, job_id), row))
-            watch_all(client, several, timeout=timeout)
+            watch_all(client, several, timeout=timeout, queue_updates=view.queue_updates)
     if interrupted:
         return INTERRUPTED
     shown = (ended(client, each.handle) for each in several if each.handle is not None and each.job is not None)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
@@ -12,8 +13,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qiskit.providers import JobError, JobStatus
 from qiskit.providers.jobstatus import JOB_FINAL_STATES
 
-from qonduit.v1.job_pb2 import Job
-from qonduit_client.batch import Batch
+from qonduit.v1.job_pb2 import Job, QueuePlace
+from qonduit_client.batch import Batch, last_place
+from qonduit_client.formatting import queue_text
 from qonduit_client.job import state_name
 from qonduit_client.job_labels import users_labels
 from qonduit_client.qiskit.qiskit_errors import JobTimedOut, as_qiskit_has_it
@@ -157,8 +159,15 @@ class JobGroup(Generic[Made]):
         )
 
     def metrics(self) -> dict[str, Any]:
-        """Return `timestamps` (`created`, `running`, `finished`; UTC, ISO 8601), `usage` and `position_in_queue`."""
+        """Return times, usage and the place in the queue, in the form of qiskit-ibm-runtime 0.51.
+
+        Returns:
+            `timestamps` (`created`, `running`, `finished`; UTC, ISO 8601) and `usage`. While the job waits, also
+            `position_in_queue`, `queue` (the reason, as text), `estimated_start_time` and `estimated_completion_time`:
+            half of such jobs start and end earlier. None if they are not known.
+        """
         jobs = self._jobs()
+        place = last_place(jobs) or QueuePlace()
         times = {
             "created": [job.created_at for job in jobs],
             "running": [job.started_at for job in jobs if job.HasField("started_at")],
@@ -172,7 +181,10 @@ class JobGroup(Generic[Made]):
                 "finished": max(each.ToDatetime() for each in times["finished"]).isoformat() if complete else None,
             },
             "usage": {"seconds": self.usage()},
-            "position_in_queue": self.queue_position(),
+            "position_in_queue": place.position if place.HasField("position") else None,
+            "queue": queue_text(place) or None,
+            "estimated_start_time": _from_now(place, "estimated_start_seconds_p50"),
+            "estimated_completion_time": _from_now(place, "estimated_end_seconds_p50"),
         }
 
     def tags(self) -> list[str]:
@@ -200,6 +212,13 @@ class JobGroup(Generic[Made]):
         if self._batch is None:
             raise JobError("the job has not been submitted yet")
         return self._batch
+
+
+def _from_now(place: QueuePlace, estimate: str) -> str | None:
+    """Return the time of an estimate, which is in seconds from now."""
+    if not place.HasField(estimate):
+        return None
+    return (datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=getattr(place, estimate))).isoformat()
 
 
 def _earliest(times: list[Timestamp]) -> str | None:

@@ -98,7 +98,7 @@ class QueueSampler:
 
     def _observe(self, connection: Connection, chosen: list[int]) -> None:
         now = self._db.now()
-        for job_id, place in queue_positions.places_of(db, connection, chosen, now).items():
+        for job_id, place in queue_positions.places_of(self._db, connection, chosen, now).items():
             if place.start is None:
                 continue
             while len(self._observed) >= MOST_OBSERVED:
