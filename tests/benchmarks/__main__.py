@@ -16,10 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from qonduit_server.rpc.auth import token_file
+from qonduit_server.rpc.auth.principal import Role
 from tests.benchmarks import load, page
 from tests.benchmarks.adapters import SDKS
 from tests.benchmarks.page import CORES, Row
@@ -34,6 +36,8 @@ SIMULATIONS = (
     *(("noise_simulations", kind) for kind in ("aer", "braket", "cirq", "shaped")),
 )
 _SIMULATION_SECONDS = 600
+#: The callers of a load with authentication.
+_CALLERS = 8
 #: Modules that measure jobs of a server of their own, with their kinds of measurement.
 SERVED = (("variational", "vqe"), ("served_jobs", "sweeps"), ("served_jobs", "terms"))
 #: Those of `tests.benchmarks.sweeps`, which sets up its process for simulations.
@@ -66,11 +70,14 @@ def bare(kind: str, seconds: float, processes: int = 1, shots: int = SHOTS) -> l
     return _answers([_python("tests.benchmarks.bare", kind, seconds, shots) for _ in range(processes)])
 
 
-def ours(server: Server, kind: str, seconds: float, streams: int = 1, shots: int = SHOTS) -> dict[str, Any]:
-    """Measure the same through the server; add the CPU seconds of its processes."""
+def ours(
+    server: Server, kind: str, seconds: float, streams: int = 1, shots: int = SHOTS, tokens: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Measure the same through the server, by callers with these tokens; add the CPU seconds of its processes."""
     _rest()
     before = server.cpu()
-    (answer,) = _answers([_python("tests.benchmarks.load", server.target, kind, seconds, shots, streams)])
+    callers = {"BENCHMARK_TOKENS": " ".join(tokens)}
+    (answer,) = _answers([_python("tests.benchmarks.load", server.target, kind, seconds, shots, streams, **callers)])
     if answer["failures"] or not answer["checked"]:
         raise RuntimeError(f"jobs failed: {answer['failures']}")
     answer["server_cpu"] = server.cpu() - before
@@ -349,6 +356,68 @@ def simulated(module: str, kind: str, rounds: int, label: str = "") -> list[Row]
     return rows
 
 
+def callers(folder: Path, rounds: int, seconds: float) -> list[Row]:
+    """Measure the cost of authentication, authorization and fair share: Bell jobs with them and without."""
+    file = folder / "tokens.json"
+    tokens = [token_file.create(file, f"caller{number}", Role.USER, None)[0] for number in range(_CALLERS)]
+    rates: list[list[float]] = [[], []]
+    cpus: list[list[float]] = [[], []]
+    command = (sys.executable, "-m", "tests.benchmarks.unshared_server", "serve")
+    with (
+        serving(f"sqlite:///{folder / 'callers.sqlite3'}", preload="IBM", token_file=str(file)) as all_on,
+        serving(f"sqlite:///{folder / 'no-callers.sqlite3'}", preload="IBM", command=command) as all_off,
+    ):
+        for number in range(rounds + 1):
+            for place, (server, used) in enumerate(((all_on, tokens), (all_off, ()))):
+                found = ours(server, "bell", seconds, streams=32, tokens=used)
+                if number:  # the first round warms up
+                    rates[place].append(len(found["times"]) / found["wall"])
+                    cpus[place].append(found["server_cpu"] / len(found["times"]) * 1e3)
+    rate_ratios = [a / b for a, b in zip(*rates, strict=True)]
+    cpu_ratios = [a / b for a, b in zip(*cpus, strict=True)]
+    what = f"tokens, access and fair share of {_CALLERS} callers"
+    return [
+        Row(
+            f"Bell jobs a second with {what}",
+            _spread(rates[0], ".0f"),
+            f"anonymous, in the order of submission: {_spread(rates[1], '.0f')}",
+            _spread(rate_ratios, ".2f"),
+            ">= 0.95",
+        ),
+        Row(
+            f"CPU a job with {what}",
+            f"{_spread(cpus[0], '.2f')} ms",
+            f"anonymous, in the order of submission: {_spread(cpus[1], '.2f')} ms",
+            _spread(cpu_ratios, ".2f"),
+            "<= 1.05",
+        ),
+    ]
+
+
+def queue_waits(kind: str, rounds: int) -> list[Row]:
+    """Measure waits of callers, and estimates of waits, in virtual time: see `queue_waits`."""
+    process = _python("tests.benchmarks.queue_waits", kind, rounds)
+    out, _ = process.communicate(timeout=1200)
+    if process.returncode:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in map(json.loads, out.splitlines()):
+        found.setdefault(line["what"], []).append(line)
+    rows = []
+    for what, lines in found.items():
+        mine = [line["ours"] for line in lines]
+        if "theirs" in lines[0]:
+            fifo = [line["theirs"] for line in lines]
+            ratio = statistics.median(mine) / max(0.001, statistics.median(fifo))
+            reference = f"in the order of submission: {_spread(fifo, '.1f')} s"
+            rows.append(Row(what, f"{_spread(mine, '.1f')} s", reference, f"{ratio:.2f}", ""))
+        else:
+            count = sum(line["estimates"] for line in lines)
+            goal = "0.50" if what.endswith("p50") else "0.90"
+            rows.append(Row(what, _spread(mine, ".2f"), f"{count} estimates: {goal}", "", goal))
+    return rows
+
+
 @contextlib.contextmanager
 def _postgresql() -> Iterator[str]:
     from tests.postgresql import PostgresqlServer, find_binaries
@@ -388,6 +457,9 @@ def main() -> None:
             measure(f"sweeps {sdk}", lambda sdk=sdk: swept(sdk, min(rounds, 3)))
         for module, kind in SERVED:
             measure(f"served {kind}", lambda module=module, kind=kind: served(module, kind, min(rounds, 3)))
+        for kind in ("shares", "estimates"):
+            measure(f"queue {kind}", lambda kind=kind: queue_waits(kind, rounds))
+        measure("callers", lambda: callers(folder, rounds, seconds))
         measure("start", lambda: start_up(folder, rounds))
         measure("catalogue", lambda: catalogue(folder, rounds))
         with serving(f"sqlite:///{folder / 'bench.sqlite3'}", preload="IBM") as server:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import threading
@@ -35,9 +36,16 @@ def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float,
     times: list[float] = []
     failures: list[str] = []
     end = time.perf_counter() + seconds
-    last_events: list[bytes] = []
+    last_events: list[tuple[int, bytes]] = []
 
-    def worker() -> None:
+    # Streams share the tokens of the environment in turn; without one, calls are anonymous.
+    tokens = os.environ.get("BENCHMARK_TOKENS", "").split()
+
+    def metadata(number: int) -> list[tuple[str, str]]:
+        return [("authorization", f"Bearer {tokens[number % len(tokens)]}")] if tokens else []
+
+    def worker(number: int) -> None:
+        own = metadata(number)
         channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
         # Bytes in, bytes out: the benchmark measures the server, so the client does as little as possible.
         run = channel.unary_stream("/qonduit.v1.JobService/RunJob", lambda b: b, lambda b: b)
@@ -46,26 +54,28 @@ def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float,
             first = False
             begun = time.perf_counter()
             last = b""
-            for event in run(payload, timeout=120):
+            for event in run(payload, timeout=120, metadata=own):
                 last = event
             times.append(time.perf_counter() - begun)
             final = job_service_pb2.RunJobResponse.FromString(last).event.state_change
             if final.to_state != JobState.JOB_STATE_SUCCEEDED:
                 failures.append(final.job.failure.message)
-            last_events.append(last)
+            last_events.append((number, last))
         channel.close()
 
-    threads = [threading.Thread(target=worker) for _ in range(streams)]
+    threads = [threading.Thread(target=worker, args=(number,)) for number in range(streams)]
     begun = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     wall = time.perf_counter() - begun
-    job = job_service_pb2.RunJobResponse.FromString(last_events[-1]).event.state_change.job
+    number, last = last_events[-1]
+    job = job_service_pb2.RunJobResponse.FromString(last).event.state_change.job
     with grpc.insecure_channel(target) as channel:
         listed = result_service_pb2_grpc.ResultServiceStub(channel).ListResults(
-            result_service_pb2.ListResultsRequest(job_id=job.id, page_size=1000)
+            result_service_pb2.ListResultsRequest(job_id=job.id, page_size=1000),
+            metadata=metadata(number),
         )
     shots = [sum(result.counts_and_probabilities.counts.values()) for result in listed.results]
     usage = resource.getrusage(resource.RUSAGE_SELF)
