@@ -203,13 +203,16 @@ def _open_store(settings: Settings, undo: ExitStack) -> tuple[Database, ServerLo
     from qonduit_server.store import server_lock
     from qonduit_server.store.database import open_database
     from qonduit_server.store.jobs import queue
+    from qonduit_server.store.quota_registry import read_setting
 
+    quotas = read_setting(settings.default_quotas)
     lock = server_lock.acquire(settings.database)
     if lock is not None:
         undo.callback(lock.close)
     # Closed before the lock, as `server_lock` requires.
     database = open_database(settings.database)
     undo.callback(database.close)
+    database.quotas.set_default(quotas)
     if lock is not None:
         # No other server can be alive: requeue the running jobs of the previous one at once.
         queue.expire(database, max_attempts=settings.max_attempts, all_owners=True)

@@ -13,6 +13,7 @@
     +-- AlreadyExists        ALREADY_EXISTS
     +-- FailedPrecondition   FAILED_PRECONDITION   PreconditionFailure
     +-- ResourceExhausted    RESOURCE_EXHAUSTED    QuotaFailure, RetryInfo
+    |   +-- QuotaExceeded    RESOURCE_EXHAUSTED    a quota of the owner
     +-- Unavailable          UNAVAILABLE           RetryInfo
     +-- Abandoned            CANCELLED             the client cancelled the call; only logged
     +-- StoreFault           INTERNAL              the store cannot make a change; a retry cannot succeed
@@ -135,6 +136,12 @@ class ResourceExhausted(CallError):
         super().__init__(message)
         self.subject = subject
         self.retry_after = retry_after
+
+
+class QuotaExceeded(ResourceExhausted):
+    """A quota of the owner is used up; others are still served."""
+
+    reason = "QUOTA_EXCEEDED"
 
 
 class Unavailable(CallError):

@@ -142,6 +142,10 @@ class Settings:
     max_caller_preparation_seconds: float = _setting(
         120.0, "Worker seconds that these calls of a caller may use per minute; 0: no limit.", least=0
     )
+    default_quotas: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}),
+        "Quotas of owners without their own: NAME=NUMBER,NAME=NUMBER, as queued_jobs=1000,open_streams=100.",
+    )
     max_result_bytes: int = _setting(64 * 1024**2, "Largest result of one program.", least=1)
     max_streams: int = _setting(20_000, "Maximum number of open streams.", least=1)
     stream_send_timeout_seconds: float = _setting(

@@ -139,6 +139,8 @@ def request_for(method: str, objects: Objects) -> dict[str, Any]:
         "CreateJob": {"job": Job(shots=1, deployment_id=objects.unused), "device": "IBM/aer_simulator"},
         "RunJob": {"job": Job(shots=1, deployment_id=objects.unused), "device": "IBM/aer_simulator"},
         "CompareDevices": {"job": Job(shots=1, deployment_id=objects.unused)},
+        "GetQuota": {"owner": "anna"},
+        "ListUsage": {"owner": "anna"},
         "GetDevice": {"id": 1},
         "GetDeviceStatus": {"id": 1},
         "GetDeviceCalibration": {"id": 2},

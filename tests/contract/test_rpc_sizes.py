@@ -32,6 +32,7 @@ from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse, TranslateProgramRequest, TranslateProgramResponse
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
+from qonduit.v1.quota_pb2 import Quota, QuotaValues
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.rpc.server import SERVICES
@@ -39,6 +40,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.job_spec import INLINE_BYTES
+from qonduit_server.store.users import quota_rows
 from tests.contract.rpc_fixture import BELL, OWNER, QASM2, RpcFixture, descriptions, details_of, rpc_fixture
 from tests.large_result_samples import noise, packed
 
@@ -295,6 +297,13 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
         call("ProgramService/TranslateProgram", TranslateProgramRequest(program=program, target_language=qasm3))
     call("SystemService/GetServerInfo")
     call("SystemService/ListWorkers")
+    largest = QuotaValues(**{field.name: 2**63 - 1 for field in QuotaValues.DESCRIPTOR.fields})
+    for number in range(1200):
+        quota_rows.set_quota(rpc.db, f"{number:0255}", largest)
+    call("UsageService/SetQuota", quota=Quota(owner="x" * 255, limits=largest))
+    call("UsageService/GetQuota", owner="x" * 255)
+    assert len(call("UsageService/ListQuotas", page_size=1000)[0].quotas) == 1000
+    call("UsageService/ListUsage", group_by=[1, 2, 3, 4], page_size=1000)
     call("JobService/DeleteJob", id=failing.id)
     for name in ("JobService/CancelJobs", "JobService/DeleteJobs"):
         (changed,) = call(name, filter="*", validate_only=True)

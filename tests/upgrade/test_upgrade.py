@@ -104,6 +104,19 @@ def test_a_server_upgrades_the_database_of_an_older_one(url: str) -> None:
                 assert (ended.state, ended.last_sequence) == (row.state, row.last_sequence)
         check_deployments(jobs, DeploymentServiceStub(channel), {row.name: listed[row.id] for row in left})
     check_schema(url)
+    check_stored_bytes(url)
+
+
+def check_stored_bytes(url: str) -> None:
+    """Check that the bytes counted at the upgrade, and the changes since, are those of the rows."""
+    sizes = (
+        "SELECT length(program) AS size FROM programs UNION ALL SELECT size FROM results "
+        "UNION ALL SELECT length(data) FROM buffers "
+        "UNION ALL SELECT length(data) FROM options JOIN job_options USING (sha256)"
+    )
+    with create_engine(parse_url(url)).connect() as connection:
+        expected = connection.execute(text(f"SELECT sum(size) FROM ({sizes}) AS sizes")).scalar_one()
+        assert connection.execute(text("SELECT sum(stored_bytes) FROM owner_totals")).scalar_one() == expected > 0
 
 
 def follow(jobs: JobServiceStub, job_id: int, last: int | None) -> Job:

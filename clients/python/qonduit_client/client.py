@@ -36,9 +36,10 @@ from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.stored_programs import StoredPrograms
 from qonduit_client.translation import Translation
 from qonduit_client.transport import Transport
+from qonduit_client.usage import UsageCalls
 
 
-class Client(Primitives, StoredPrograms, Operations):
+class Client(Primitives, StoredPrograms, Operations, UsageCalls):
     """A connection to a Qonduit server and a context manager. Thread-safe; each process needs its own client.
 
     The client retries safe calls while the server is unreachable: reads, cancels, and submissions. Each submission

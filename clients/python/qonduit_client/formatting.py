@@ -67,6 +67,7 @@ def queue_text(place: QueuePlace) -> str:
         QueueReason.QUEUE_REASON_SHARE: "it is the turn of other callers",
         QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE: "the device is not available",
         QueueReason.QUEUE_REASON_SCHEDULED: "it does not start before its time",
+        QueueReason.QUEUE_REASON_QUOTA: "a quota of its owner is used up",
     }.get(place.reason, "")
     if place.reason == QueueReason.QUEUE_REASON_PAUSED:
         reason = place.message or "the device is paused"

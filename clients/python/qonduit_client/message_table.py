@@ -70,6 +70,10 @@ def _worker_state(worker: Any, _: ProviderNames) -> str:
     return WorkerState.Name(worker.state).removeprefix("WORKER_STATE_") if known else f"STATE_{worker.state}"
 
 
+def _limits(values: Any) -> str:
+    return ", ".join(f"{field.name}={number}" for field, number in values.ListFields() if number != -1)
+
+
 #: The columns of each message type.
 _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
     "Device": (
@@ -137,6 +141,21 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("authentication", lambda each, _: each.authentication, detail=True),
         _Column("credential", lambda each, _: each.credential, detail=True),
         _Column("request", lambda each, _: each.request_id, detail=True),
+    ),
+    "UsageRow": (
+        _Column("owner", lambda each, _: each.owner),
+        _Column("user", lambda each, _: each.executed_by),
+        _Column("device", lambda each, _: each.device),
+        _Column("day", lambda each, _: each.day),
+        _Column("jobs", lambda each, _: str(each.jobs), right=True),
+        _Column("shots", lambda each, _: str(each.shots), right=True),
+        _Column("worker seconds", lambda each, _: f"{each.worker_seconds:.1f}", right=True),
+    ),
+    "Quota": (
+        _Column("owner", lambda each, _: each.owner),
+        _Column("limits", lambda each, _: _limits(each.limits)),
+        _Column("in force", lambda each, _: _limits(each.effective), detail=True),
+        _Column("used", lambda each, _: _limits(each.used), detail=True),
     ),
     "Worker": (
         _Column("provider", lambda each, _: each.provider),

@@ -9,7 +9,8 @@ from concurrent.futures import Executor
 from typing import Final
 
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
-from qonduit_server.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from qonduit_server.errors import CallError, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from qonduit_server.rpc.caller_limits import BUFFERS, CallerLimits
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.stream_sender import Stream
@@ -42,13 +43,17 @@ class BufferStreams:
 
     Args:
         readers: threads that read chunks from the database.
+        callers: counts the streams of each caller.
         patience: seconds a client may take for a chunk before its stream is cancelled.
         most: the maximum number of open streams.
     """
 
-    def __init__(self, db: Database, readers: Executor, *, patience: float = 60.0, most: int = MOST) -> None:
+    def __init__(
+        self, db: Database, readers: Executor, callers: CallerLimits, *, patience: float = 60.0, most: int = MOST
+    ) -> None:
         self._db = db
         self._readers = readers
+        self._callers = callers
         self._patience = patience
         self._most = most
         self._open: set[BufferStream] = set()
@@ -80,18 +85,29 @@ class BufferStreams:
                 f"offset: must be at most {buffer.size_bytes}, the size of the buffer, got {request.offset}",
             )
         reading = BufferStream(stream, request.name, request.offset, buffer)
-        with self._lock:
-            if self._draining:
-                raise draining()
-            stuck = self._make_room()
-            self._open.add(reading)
-            self._time.notify()
+        caller = stream.call.principal.name
+        self._callers.acquire(caller, BUFFERS)
+        try:
+            with self._lock:
+                if self._draining:
+                    raise draining()
+                stuck = self._make_room()
+                self._open.add(reading)
+                self._time.notify()
+        except CallError:
+            self._callers.release(caller, BUFFERS)
+            raise
         if stuck is not None:
             stuck.stream.cut(SLOW_READER)
-        if stream.on_close(lambda: self._forget(reading)):
+
+        def close() -> None:
+            self._callers.release(caller, BUFFERS)
+            self._forget(reading)
+
+        if stream.on_close(close):
             self._submit_next(reading)
         else:
-            self._forget(reading)
+            close()
 
     def drain(self) -> None:
         """End every stream with UNAVAILABLE after its current chunk; open no new ones."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import grpc
 import structlog
 
-from qonduit_server.errors import CallError, Unauthenticated
+from qonduit_server.errors import CallError, QuotaExceeded, Unauthenticated
 from qonduit_server.rpc.auth.principal import UNAUTHENTICATED, Metadata
 
 REQUEST_ID_KEY = "x-request-id"
@@ -48,6 +48,8 @@ class RateLimitedLog:
 
 #: The reasons of errors while the server serves no client: all clients retry, and often.
 _SERVER_WIDE = ("STORE_UNAVAILABLE", "DRAINING")
+#: Errors of calls that a client can make in any number.
+_REPEATED = (Unauthenticated, QuotaExceeded)
 _rejections = RateLimitedLog()
 
 
@@ -91,12 +93,12 @@ class CallContext:
         """Log the call. The line contains only names, numbers and ids, never a program or a credential.
 
         While the server or its database serves no client, the log gets one line per second, method and reason. The same
-        holds for calls without a valid token.
+        holds for calls without a valid token or above a quota.
 
         Args:
             flood: limit the lines of this rejection likewise, because there may be any number of them.
         """
-        if error is not None and (flood or error.reason in _SERVER_WIDE or isinstance(error, Unauthenticated)):
+        if error is not None and (flood or error.reason in _SERVER_WIDE or isinstance(error, _REPEATED)):
             left_out = _rejections.allow(self.method, error.reason)
             if left_out is None:
                 return

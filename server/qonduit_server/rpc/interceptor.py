@@ -21,6 +21,7 @@ from qonduit_server.rpc.audited_calls import AuditedCalls, named_object
 from qonduit_server.rpc.auth.authorization import Access, authorize
 from qonduit_server.rpc.auth.principal import Authenticate
 from qonduit_server.rpc.call_context import CallContext
+from qonduit_server.rpc.caller_limits import STREAMS, CallerLimits
 from qonduit_server.rpc.error_status import Unimplemented, outcome, status_of
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_authorization import StreamAuthorization, access_changed
@@ -44,21 +45,30 @@ class HandlerContext:
     #: Opens streams. A separate pool, so that a burst of them does not delay unary calls.
     open_pool: ThreadPoolExecutor
     limiter: StreamLimiter
+    callers: CallerLimits
     unread: UnreadResponses
     audit: AuditedCalls
     authorization: StreamAuthorization
 
-    def admit(self, call: CallContext, context: grpc.ServicerContext, access: Access) -> None:
-        """Authenticate and authorize a call, unless its method is public.
+    def admit(self, call: CallContext, context: grpc.ServicerContext, access: Access, size: int = 0) -> None:
+        """Authenticate and authorize a call, unless its method is public, and count it against its caller's quotas.
+
+        Args:
+            call: the call.
+            context: of grpcio.
+            access: of its method.
+            size: the bytes of its request.
 
         Raises:
             Unauthenticated: the call has no valid token or certificate.
             PermissionDenied: the caller lacks a role.
+            QuotaExceeded: the caller makes too many calls, or sends too many bytes.
         """
         if access is not Access.PUBLIC:
             call.peer = self.audit.address(context.peer(), context.invocation_metadata())
             call.principal = self.authenticate(context.invocation_metadata(), context.auth_context)
             call.scope = authorize(access, call.principal, call.method)
+            self.callers.admit(call.principal.name, size)
 
     def watch_access(self, stream: Stream, context: grpc.ServicerContext, access: Access) -> None:
         """Admit the call of a stream again and again until it ends, unless its method is public."""
@@ -117,7 +127,7 @@ def unary(
     name_object = named_object(method, request_type)
 
     def respond(call: CallContext, data: bytes, context: grpc.ServicerContext) -> bytes:
-        handler_context.admit(call, context, access)
+        handler_context.admit(call, context, access, len(data))
         request = request_validation.parse(request_type, data, handler_context.limits.max_request_bytes)
         call.object = name_object(request)
         with audit.answering(call, access) as responses:
@@ -168,10 +178,21 @@ def streaming(
     name_object = named_object(method, request_type)
 
     def open_stream(call: CallContext, data: bytes, context: grpc.ServicerContext, stream: Stream) -> None:
-        handler_context.admit(call, context, access)
-        handler_context.limiter.acquire()
-        if not stream.on_close(handler_context.limiter.release):
+        handler_context.admit(call, context, access, len(data))
+        caller = call.principal.name
+        handler_context.callers.acquire(caller, STREAMS)
+        try:
+            handler_context.limiter.acquire()
+        except ResourceExhausted:
+            handler_context.callers.release(caller, STREAMS)
+            raise
+
+        def release() -> None:
+            handler_context.callers.release(caller, STREAMS)
             handler_context.limiter.release()
+
+        if not stream.on_close(release):
+            release()
             return
         request = request_validation.parse(request_type, data, handler_context.limits.max_request_bytes)
         call.object = name_object(request)

@@ -24,6 +24,7 @@ from qonduit.v1 import (
     provider_service_pb2,
     result_service_pb2,
     system_service_pb2,
+    usage_service_pb2,
 )
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
@@ -35,6 +36,7 @@ from qonduit_server.rpc.auth import principal
 from qonduit_server.rpc.auth.authorization import ACCESS, Access
 from qonduit_server.rpc.buffer_streams import BufferStreams
 from qonduit_server.rpc.caller_budget import CallerBudget
+from qonduit_server.rpc.caller_limits import CallerLimits
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_comparison import AnalyzeRequest, DeviceComparison
 from qonduit_server.rpc.device_service import DeviceService
@@ -52,6 +54,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_authorization import StreamAuthorization
 from qonduit_server.rpc.system_service import ListWorkers, SystemService, no_workers
 from qonduit_server.rpc.unread_responses import UnreadResponses
+from qonduit_server.rpc.usage_service import UsageService
 from qonduit_server.store.database import Database
 
 _FILES: Final = (
@@ -63,6 +66,7 @@ _FILES: Final = (
     provider_service_pb2,
     result_service_pb2,
     system_service_pb2,
+    usage_service_pb2,
 )
 #: Every service of the contract, by full name.
 SERVICES: Final[dict[str, ServiceDescriptor]] = {
@@ -161,11 +165,19 @@ class RpcServer:
         # Calls with `validate_only` hold their threads for seconds: most threads stay free for other calls.
         self._validations = max(1, threads // 3)
         self._validation_pool = ThreadPoolExecutor(self._validations, thread_name_prefix="rpc-validate")
-        self._buffer_streams = BufferStreams(db, self._read_pool, patience=patience)
+        self._callers = CallerLimits(db.quotas.of)
+        self._buffer_streams = BufferStreams(db, self._read_pool, self._callers, patience=patience)
         self._limiter = StreamLimiter(limits.max_streams)
         self._authorization = StreamAuthorization()
         context = HandlerContext(
-            options.authenticate, limits, self._open_pool, self._limiter, unread, audit, self._authorization
+            options.authenticate,
+            limits,
+            self._open_pool,
+            self._limiter,
+            self._callers,
+            unread,
+            audit,
+            self._authorization,
         )
         self._server = grpc.server(
             self._unary_pool,
@@ -193,6 +205,7 @@ class RpcServer:
             "qonduit.v1.ProviderService": ProviderService(db),
             "qonduit.v1.ResultService": ResultService(db, self._buffer_streams),
             "qonduit.v1.SystemService": SystemService(db, options.limits, list(options.features), options.workers),
+            "qonduit.v1.UsageService": UsageService(db, self._callers),
         }
         handlers: dict[str, Handler] = {}
         if options.reflection:

@@ -41,6 +41,28 @@ class BulkInsert:
         _execute(connection, self._sqlite, self._postgresql, rows)
 
 
+class BulkUpsert:
+    """Inserts rows, or changes the rows with the same key.
+
+    Args:
+        table: the table.
+        columns: the names of the columns, in the order of the values of a row.
+        changes: the assignments for an existing row, which call the new row `excluded`.
+    """
+
+    def __init__(self, table: Table, columns: Sequence[str], changes: str) -> None:
+        names = ", ".join(columns)
+        marks = ", ".join("?" * len(columns))
+        key = ", ".join(column.name for column in table.primary_key)
+        rest = f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
+        self._sqlite = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {rest}"
+        self._postgresql = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_arrays(table, columns)} {rest}"
+
+    def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert or change rows; each key once, and in the same order on every server, to avoid deadlocks."""
+        _execute(connection, self._sqlite, self._postgresql, rows)
+
+
 class BulkUpdate:
     """Updates rows by id; a row holds the values of `columns`, then the id."""
 

@@ -20,6 +20,7 @@ from qonduit_server.store.engines import connect_to_write, make_engine, parse_ur
 from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.lane_accounts import LaneAccounts
 from qonduit_server.store.notification_bus import Notification, NotificationBus
+from qonduit_server.store.quota_registry import QuotaRegistry
 from qonduit_server.store.wait_history import Waits
 from qonduit_server.store.writer import UNAVAILABLE_ERRORS, Operation, Transaction, Writer, is_unavailable
 
@@ -65,9 +66,10 @@ class ReadConnection:
 class SqliteTransactions:
     """Transactions of the only process that writes to a SQLite file."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], quotas: QuotaRegistry) -> None:
         self._engine = engine
         self._clock = clock
+        self._quotas = quotas
         self._connection: Connection | None = None
         self._synchronous = ""
 
@@ -84,7 +86,7 @@ class SqliteTransactions:
                 connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
                 self._synchronous = synchronous
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            transaction = Transaction(connection, "sqlite", self._clock)
+            transaction = Transaction(connection, "sqlite", self._clock, self._quotas)
             work(transaction)
             connection.commit()
         except BaseException as error:
@@ -118,12 +120,14 @@ class PostgresqlTransactions:
         self,
         engine: Engine,
         clock: Callable[[], datetime],
+        quotas: QuotaRegistry,
         listener: PostgresqlListener,
         health: DatabaseHealth,
         event_cache: EventCache,
     ) -> None:
         self._engine = engine
         self._clock = clock
+        self._quotas = quotas
         self._listener = listener
         self._health = health
         self._event_cache = event_cache
@@ -157,7 +161,7 @@ class PostgresqlTransactions:
         try:
             if not durable:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-            transaction = Transaction(connection, "postgresql", self._clock)
+            transaction = Transaction(connection, "postgresql", self._clock, self._quotas)
             work(transaction)
             notification = transaction.notification()
             if notification:
@@ -215,16 +219,22 @@ class Database:
         self.lane_accounts: Final = LaneAccounts()
         #: How long jobs waited, as far as this server observed it.
         self.waits: Final = Waits()
+        #: The quotas of owners.
+        self.quotas: Final = QuotaRegistry(self.read)
+        #: Returns the current time in UTC.
+        self.clock: Final = clock
         #: Whether the database is available.
         self.health: Final = DatabaseHealth()
         self.notifications.subscribe(self.event_cache.update)
+        self.notifications.subscribe(self.quotas.on_notification)
         self._engine = engine
         self._clock = clock
         self._listener = None
         self._partials: SharedPartials | None = None
         audit = AuditTrail()
         if self.kind == "sqlite":
-            self._writer = Writer(SqliteTransactions(engine, clock), self.notifications.deliver, self.health, audit)
+            sqlite = SqliteTransactions(engine, clock, self.quotas)
+            self._writer = Writer(sqlite, self.notifications.deliver, self.health, audit)
         else:
             # Imports psycopg, which a server on SQLite does not need.
             from qonduit_server.store.postgresql_listener import PostgresqlListener
@@ -232,7 +242,9 @@ class Database:
 
             self._partials = SharedPartials()
             self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health, self._partials)
-            transactions = PostgresqlTransactions(engine, clock, self._listener, self.health, self.event_cache)
+            transactions = PostgresqlTransactions(
+                engine, clock, self.quotas, self._listener, self.health, self.event_cache
+            )
             self._writer = Writer(transactions, self.notifications.deliver, self.health, audit)
 
     def now(self) -> int:

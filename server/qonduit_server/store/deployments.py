@@ -37,6 +37,8 @@ from qonduit_server.store.ownership import Owned, Scope
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import deployment_labels, deployments, jobs, programs
 from qonduit_server.store.timestamps import set_time
+from qonduit_server.store.users import stored_bytes
+from qonduit_server.store.users.quota_checks import SubmissionQuotas
 from qonduit_server.store.writer import Operation, Transaction
 
 
@@ -50,6 +52,11 @@ class NewDeployment(NamedTuple):
     fingerprint: bytes | None = None
     is_inline: bool = False
     labels: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def size(self) -> int:
+        """The size of its programs in bytes."""
+        return sum(map(len, self.programs))
 
 
 class _Update(NamedTuple):
@@ -261,12 +268,14 @@ def insert_many(
     """Insert deployments under reserved ids; return the program ids of each, in order."""
     if not new:
         return []
+    for one in new:
+        transaction.usage.stored(one.caller, one.size)
     _INSERT(
         transaction.connection,
         [
             (
                 *(key, one.caller, one.name, transaction.now, one.request_id, one.fingerprint),
-                *(sum(map(len, one.programs)), one.is_inline),
+                *(one.size, one.is_inline),
             )
             for key, one in zip(ids, new, strict=True)
         ],
@@ -283,39 +292,6 @@ def insert_many(
 def count_programs(new: Sequence[NewDeployment]) -> int:
     """Return the total number of programs of deployments."""
     return sum(len(one.programs) for one in new)
-
-
-def program_ids(connection: Connection, caller: str, ids: Iterable[int]) -> dict[int, list[int]]:
-    """Return the current program ids of each of the caller's deployments; others are left out."""
-    found: dict[int, list[int]] = {}
-    for program_id, deployment_id in connection.execute(_SELECT_PROGRAM_IDS, {"ids": list(ids), "caller": caller}):
-        found.setdefault(deployment_id, []).append(program_id)
-    return found
-
-
-_SELECT_PROGRAM_IDS: Final = (
-    select(programs.c.id, programs.c.deployment_id)
-    .join(deployments, deployments.c.id == programs.c.deployment_id)
-    .where(
-        among(programs.c.deployment_id, "ids"),
-        programs.c.is_current.is_(True),
-        deployments.c.caller == bindparam("caller"),
-    )
-    .order_by(programs.c.deployment_id, programs.c.position)
-)
-
-
-def programs_exist(connection: Connection, ids: Iterable[int]) -> set[int]:
-    """Return the programs that exist, and lock them and their deployments until the transaction ends."""
-    return set(connection.execute(_SELECT_EXISTING, {"ids": list(ids)}).scalars())
-
-
-_SELECT_EXISTING: Final = (
-    select(programs.c.id)
-    .join(deployments, deployments.c.id == programs.c.deployment_id)
-    .where(among(programs.c.id, "ids"))
-    .with_for_update(read=True, key_share=True)
-)
 
 
 def _insert_programs(transaction: Transaction, new: Sequence[tuple[int, Sequence[int], Sequence[bytes]]]) -> None:
@@ -357,9 +333,15 @@ def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Depl
             known[caller, request_id] = (deployment_id, fingerprint)
     # Of equal requests in the same transaction, the first one creates the deployment.
     first: dict[object, NewDeployment] = {}
+    refused: dict[object, CallError] = {}
+    quotas = SubmissionQuotas(transaction, [one.caller for one in new])
     for one in new:
-        if (one.caller, one.request_id) not in known:
-            first.setdefault(_key(one), one)
+        key = _key(one)
+        if key not in known and key not in first:
+            if (refusal := quotas.take_bytes(one.caller, one.size)) is not None:
+                refused[key] = refusal
+            else:
+                first[key] = one
     unwritten = list(first.values())
     ids, program_ids = new_ids(transaction, (deployments, len(first)), (programs, count_programs(unwritten)))
     insert_many(transaction, unwritten, ids, program_ids)
@@ -367,6 +349,9 @@ def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Depl
     answers: list[int | CallError] = []
     for one in new:
         key = _key(one)
+        if key in refused and key not in first:
+            answers.append(refused[key])
+            continue
         deployment_id, fingerprint = known.get(key) or (made[key], first[key].fingerprint)  # type: ignore[call-overload]
         if fingerprint == one.fingerprint:
             answers.append(deployment_id)
@@ -387,10 +372,15 @@ def _key(one: NewDeployment) -> object:
 def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deployment | CallError]:
     connection = transaction.connection
     answers: list[Deployment | CallError] = []
+    quotas = SubmissionQuotas(transaction, [wanted.caller for wanted in updates])
     for wanted in updates:
         parameters = {"id": wanted.deployment_id, "caller": wanted.caller}
         if connection.execute(_SELECT_LOCKED, parameters).first() is None:
             answers.append(NotFound("deployment", wanted.deployment_id))
+            continue
+        size = sum(map(len, wanted.programs or ()))
+        if (refusal := quotas.take_bytes(wanted.caller, size)) is not None:
+            answers.append(refusal)
             continue
         # A caller that updates an inline deployment intends to keep it.
         values: dict[str, Any] = {"deployed_at": transaction.now, "is_inline": False}
@@ -400,7 +390,8 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
             connection.execute(_RETIRE, {"deployment": wanted.deployment_id})
             (ids,) = new_ids(transaction, (programs, len(wanted.programs)))
             _insert_programs(transaction, [(wanted.deployment_id, ids, wanted.programs)])
-            values["size"] = sum(map(len, wanted.programs))
+            values["size"] = size
+            transaction.usage.stored(wanted.caller, size)
         if wanted.labels is not None:
             label_rows.replace_of_deployment(connection, wanted.deployment_id, wanted.caller, wanted.labels)
         connection.execute(sa.update(deployments).where(deployments.c.id == wanted.deployment_id).values(values))
@@ -423,6 +414,8 @@ def _delete(transaction: Transaction, calls: Sequence[_DeploymentKey]) -> list[C
                 )
             )
         else:
+            owner, size = stored_bytes.of_deployments(connection, [deployment_id]).get(deployment_id, (caller, 0))
+            transaction.usage.stored(owner, -size)
             connection.execute(sa.delete(deployments).where(deployments.c.id == deployment_id))
             answers.append(None)
     return answers

@@ -30,6 +30,7 @@ class Notification:
         jobs: jobs that have new events or are deleted.
         all_jobs: any job may have new events (notifications may have been missed).
         catalogue: providers or devices changed.
+        quotas: quotas changed.
         events: the new events of `jobs` that this process wrote; not sent to other servers.
         run_times: the times of the runs whose results this process stored; not sent to other servers.
         partial: JobEvents with partial results, serialized, by job; never stored. `shared_partials` sends them to other
@@ -42,17 +43,19 @@ class Notification:
     jobs: frozenset[int] = frozenset()
     all_jobs: bool = False
     catalogue: bool = False
+    quotas: bool = False
     events: Mapping[int, list[StoredEvent]] = field(default_factory=dict)
     run_times: Sequence[RunTime] = ()
     partial: Mapping[int, bytes] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        return bool(self.queue or self.times or self.cancels or self.jobs or self.all_jobs or self.catalogue)
+        changed = self.queue or self.times or self.cancels or self.jobs or self.all_jobs
+        return bool(changed or self.catalogue or self.quotas)
 
 
 #: Delivered when notifications may have been missed.
-EVERYTHING = Notification(queue=True, cancels=True, all_jobs=True, catalogue=True)
+EVERYTHING = Notification(queue=True, cancels=True, all_jobs=True, catalogue=True, quotas=True)
 
 
 class NotificationBus:

@@ -48,6 +48,7 @@ def payloads(server: str, notification: Notification) -> Iterator[str]:
         (notification.queue, "q"),
         (notification.cancels, "c"),
         (notification.catalogue, "d"),
+        (notification.quotas, "u"),
         (len(ids) > _MAX_IDS, "a"),
     ):
         if flag:
@@ -69,6 +70,7 @@ def read_payload(payload: str) -> tuple[str, Notification]:
         queue="q" in message,
         cancels="c" in message,
         catalogue="d" in message,
+        quotas="u" in message,
         all_jobs="a" in message,
         jobs=frozenset(message.get("j", ())),
     )

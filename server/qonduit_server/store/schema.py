@@ -213,6 +213,8 @@ jobs = Table(
     Column("not_before", BigInteger, nullable=False, server_default=text("0")),
     # A queued job fails at this time.
     Column("expires_at", BigInteger),
+    # The memory that a worker found to be needed, if that is more than every task gets; 0 if it is not known.
+    Column("memory_bytes", BigInteger, nullable=False, server_default=text("0")),
     # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
     # other conditions are tested row by row (list_scan.py).
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
@@ -289,6 +291,46 @@ lanes = Table(
     # The mean of the seconds of its jobs, newer ones weighted more; NULL before the first one ends.
     Column("mean_seconds", Double),
     Index("ix_lanes_virtual_start", "provider_id", "virtual_start"),
+)
+
+# The quotas of owners that differ from the default.
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    # A QuotaValues message.
+    Column("limits", LargeBinary, nullable=False),
+)
+
+# What quotas limit, by owner, changed with each job: the stored bytes, and the use of the latest day with any.
+owner_totals = Table(
+    "owner_totals",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    # Days since 1970 (UTC).
+    Column("day", Integer, nullable=False),
+    # The bytes of programs, results, buffers and large options.
+    Column("stored_bytes", BigInteger, nullable=False),
+    # The shots of the jobs that were created on that day.
+    Column("shots", BigInteger, nullable=False),
+    # The seconds of workers of the jobs that ended on that day.
+    Column("seconds", Double, nullable=False),
+)
+
+# What jobs used when they ran; kept when the jobs are deleted.
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    # The day on which the jobs ended: days since 1970 (UTC).
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("executed_by", Text, primary_key=True),
+    # "PROVIDER/device".
+    Column("device", Text, primary_key=True),
+    Column("jobs", BigInteger, nullable=False),
+    Column("shots", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Options of jobs that are too large for the spec, as serialized messages.

@@ -30,6 +30,8 @@ from qonduit_server.errors import CallError, Unavailable
 from qonduit_server.store.audit_trail import Act, AuditTrail, current_act
 from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
 from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
+from qonduit_server.store.quota_registry import QuotaRegistry, QuotaSnapshot
+from qonduit_server.store.usage_ledger import UsageLedger
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -64,7 +66,7 @@ _EXPECTED_ERRORS: Final = (CallError, *FAULTS)
 class Transaction:
     """The context of an operation: a connection, the time, and the notification to deliver after the commit."""
 
-    def __init__(self, connection: Connection, kind: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, connection: Connection, kind: str, clock: Callable[[], datetime], quotas: QuotaRegistry) -> None:
         self.connection = connection
         self.kind = kind
         #: Microseconds since 1970.
@@ -74,9 +76,17 @@ class Transaction:
         self.times = False
         self.cancels = False
         self.catalogue = False
+        self.quotas_changed = False
+        #: What owners use; written when all operations have run.
+        self.usage: Final = UsageLedger()
+        self._quotas = quotas
         self._jobs: set[int] = set()
         self._events: dict[int, list[StoredEvent]] = {}
         self._run_times: list[RunTime] = []
+
+    def quotas(self) -> QuotaSnapshot:
+        """Return the quotas in force."""
+        return self._quotas.snapshot(self.connection)
 
     def add_event(self, job_id: int, event: StoredEvent) -> None:
         """Add a written event to the notification. Add a job's events in order."""
@@ -100,6 +110,7 @@ class Transaction:
             cancels=self.cancels,
             jobs=frozenset(self._jobs),
             catalogue=self.catalogue,
+            quotas=self.quotas_changed,
             events=self._events,
             run_times=self._run_times,
         )
@@ -305,6 +316,8 @@ class Writer:
                 results = operation.run(transaction, [call.argument for call in group])
                 for call, result in zip(group, results, strict=True):
                     call.result = result
+            if transaction.usage:
+                transaction.usage.write(transaction.connection, transaction.now)
             self._audit.append(transaction.connection, transaction.now, _changes(calls))
 
         notification = self._transactions.run(work, durable=any(operation.durable for operation in groups))

@@ -32,7 +32,7 @@ def test_a_task_that_requests_memory_reports_one_run() -> None:
         made.submit([task(1, f"need {NEED} progress 2"), task(2)])
         listener.wait_ended(1, 2)
         before, after = ["started", "program_started"], ["program_succeeded", "progress", "finished"]
-        assert kinds(listener, 1) == [*before, *["progress"] * 3, *after]
+        assert kinds(listener, 1) == [*before, "declined", *["progress"] * 3, *after]
 
 
 def end_by_itself(made: ProcessPool, listener: RecordingListener, gate: Gate) -> None:

@@ -17,10 +17,12 @@ from qonduit_server.rpc.audited_calls import AuditedCalls
 from qonduit_server.rpc.auth.authorization import Access
 from qonduit_server.rpc.auth.principal import ANONYMOUS, UNAUTHENTICATED, Metadata, Principal, ReadPeer, Role, anonymous
 from qonduit_server.rpc.call_context import CallContext
+from qonduit_server.rpc.caller_limits import CallerLimits
 from qonduit_server.rpc.interceptor import HandlerContext, StreamLimiter
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_authorization import StreamAuthorization
 from qonduit_server.rpc.unread_responses import UnreadResponses
+from qonduit_server.store.quota_registry import EVERYTHING
 
 METHOD = "/test.Service/Get"
 WAIT = 60.0
@@ -63,9 +65,10 @@ def channel(calls: list[CallContext]) -> Iterator[grpc.Channel]:
 
     with ThreadPoolExecutor(2) as threads:
         audit = AuditedCalls(None)  # type: ignore[arg-type]  # in the mode "off" it uses no database
+        callers = CallerLimits(lambda _: EVERYTHING)
         authorization = StreamAuthorization()
         context = HandlerContext(
-            authenticate, Limits(), threads, StreamLimiter(1), UnreadResponses(WAIT), audit, authorization
+            authenticate, Limits(), threads, StreamLimiter(1), callers, UnreadResponses(WAIT), audit, authorization
         )
         methods = {"Get": interceptor.unary(context, METHOD, GetJobRequest, handler, Access.READ)}
         server = grpc.server(threads, handlers=[grpc.method_handlers_generic_handler("test.Service", methods)])

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import event
 
 from qonduit.v1.job_pb2 import Job
+from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit_server.store import audit_list, catalogue, deployments, event_log, pauses
 from qonduit_server.store.admin import audit_retention, audit_verification
 from qonduit_server.store.audit_trail import Act, acting
@@ -25,6 +26,7 @@ from qonduit_server.store.jobs import (
 )
 from qonduit_server.store.pauses import Paused
 from qonduit_server.store.results import result_rows
+from qonduit_server.store.users import quota_rows
 from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succeed
 
 #: Partial indexes that hold only active jobs: they are meant to be scanned whole.
@@ -33,6 +35,8 @@ _LARGE = ("jobs", "events", "results", "programs", "deployments", "job_labels", 
 
 
 def do_everything(db: Database) -> None:
+    limits = QuotaValues(queued_jobs=100, running_jobs=100, shots_per_day=10**6, stored_bytes=10**9)
+    quota_rows.set_quota(db, CALLER, limits)
     job, other = submit(db, request_id="a", max_queued=10), submit(db, name="x", labels={"a": "b"})
     submit(db, request_id="a")
     succeed(db, claim(db, capacity=1))
@@ -87,6 +91,7 @@ def do_everything(db: Database) -> None:
     job_rows.rerun(db, CALLER, job.id)
     (result,) = result_rows.list_page(db, CALLER, job.id).items
     result_rows.get(db, CALLER, result.id)
+    quota_rows.get(db, CALLER)
     event_log.read_after(db, job.id, 0, 5)
     event_log.read_after_many(db, [(job.id, 0), (4711, 0)], 5)
     event_log.stale_jobs(db, {job.id: 0, 4711: 0})

@@ -23,6 +23,7 @@ from qonduit_client.aio.operations import Operations
 from qonduit_client.aio.primitives import Primitives
 from qonduit_client.aio.stored_programs import StoredPrograms
 from qonduit_client.aio.transport import Transport
+from qonduit_client.aio.usage import UsageCalls
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job_filters import MatchingJobs
@@ -38,7 +39,7 @@ from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
 
 
-class Client(Primitives, StoredPrograms, Operations):
+class Client(Primitives, StoredPrograms, Operations, UsageCalls):
     """A connection to a Qonduit server for one event loop, and an async context manager. Many tasks may use it.
 
     Arguments and retries are those of `qonduit_client.Client`. The client may be created before the loop runs, and

@@ -50,6 +50,8 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "resume": ("qonduit_client.cli.pause_commands:resume", "End a pause."),
     "share": ("qonduit_client.cli.share_commands:share", "List and set shares of the workers."),
     "pauses": ("qonduit_client.cli.pause_commands:pauses", "List the pauses."),
+    "usage": ("qonduit_client.cli.usage_commands:usage", "Show what jobs used, by day, user or device."),
+    "quota": ("qonduit_client.cli.usage_commands:quota", "Show, set and list quotas."),
     "import-qunicorn": ("qonduit_client.cli.qunicorn:import_qunicorn", "Import deployments and jobs from qunicorn."),
     "config": ("qonduit_client.cli.config_commands:config", "Name servers, with their settings."),
     "login": ("qonduit_client.cli.login_commands:login", "Log in to a server."),

@@ -47,6 +47,7 @@ class QueueReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUEUE_REASON_SHARE: _ClassVar[QueueReason]
     QUEUE_REASON_DEVICE_UNAVAILABLE: _ClassVar[QueueReason]
     QUEUE_REASON_SCHEDULED: _ClassVar[QueueReason]
+    QUEUE_REASON_QUOTA: _ClassVar[QueueReason]
     QUEUE_REASON_PAUSED: _ClassVar[QueueReason]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
@@ -67,6 +68,7 @@ QUEUE_REASON_EARLIER_JOBS: QueueReason
 QUEUE_REASON_SHARE: QueueReason
 QUEUE_REASON_DEVICE_UNAVAILABLE: QueueReason
 QUEUE_REASON_SCHEDULED: QueueReason
+QUEUE_REASON_QUOTA: QueueReason
 QUEUE_REASON_PAUSED: QueueReason
 
 class ProgramRun(_message.Message):

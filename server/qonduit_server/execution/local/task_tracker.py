@@ -68,6 +68,7 @@ class TaskTracker:
             if worker.kill_reason is not None and worker.kill_reason[0] == held.key:
                 return False
             self._scheduler.declined(worker, held, event.declined.memory_bytes, now)
+            self._notifications.event(event)
             return True
         if kind == "started":
             held.started_at = now

@@ -29,6 +29,7 @@ from qonduit_server.store.jobs.deletion import ENDED, ERASE_EXPIRED, MAX_BYTES, 
 from qonduit_server.store.results.buffers import ERASE
 from qonduit_server.store.results.orphaned_chunks import OrphanedChunks
 from qonduit_server.store.schema import deployments, jobs, programs
+from qonduit_server.store.users import stored_bytes
 from qonduit_server.store.writer import Operation, Transaction
 
 R = TypeVar("R")
@@ -59,7 +60,9 @@ _SELECT_UNUSED: Final = select(deployments.c.id).where(among(deployments.c.id, "
 _LOCK_DEPLOYMENTS: Final = (
     select(deployments.c.id).where(among(deployments.c.id, "ids")).with_for_update(skip_locked=True)
 )
-_DELETE_UNUSED: Final = sa.delete(deployments).where(among(deployments.c.id, "ids"), *_UNUSED)
+_DELETE_UNUSED: Final = (
+    sa.delete(deployments).where(among(deployments.c.id, "ids"), *_UNUSED).returning(deployments.c.id)
+)
 _REPLACED: Final = (
     select(programs.c.deployment_id)
     .distinct()
@@ -291,7 +294,13 @@ def _erase_deployments(transaction: Transaction, calls: Sequence[Sequence[int]])
     for ids in calls:
         # Locked first, then checked in a separate statement, which sees jobs created before the lock was acquired.
         locked = list(transaction.connection.execute(_LOCK_DEPLOYMENTS, {"ids": list(ids)}).scalars())
-        answers.append(transaction.connection.execute(_DELETE_UNUSED, {"ids": locked}).rowcount)
+        stored = stored_bytes.of_deployments(transaction.connection, locked)
+        deleted = transaction.connection.execute(_DELETE_UNUSED, {"ids": locked}).scalars().all()
+        for deployment_id in deleted:
+            if deployment_id in stored:
+                owner, size = stored[deployment_id]
+                transaction.usage.stored(owner, -size)
+        answers.append(len(deleted))
     return answers
 
 
@@ -306,7 +315,10 @@ def _erase_replaced(transaction: Transaction, deployment_ids: Sequence[int]) -> 
                 used = {run.program_id for one in found for run in Job.FromString(one).program_runs}
                 unused = set(connection.execute(_SELECT_REPLACED, {"deployment": deployment_id}).scalars()) - used
         if unused:
+            owner, before = stored_bytes.of_deployments(connection, [deployment_id])[deployment_id]
             connection.execute(_DELETE_PROGRAMS, {"ids": list(unused)})
+            _, after = stored_bytes.of_deployments(connection, [deployment_id]).get(deployment_id, (owner, 0))
+            transaction.usage.stored(owner, after - before)
         answers.append(len(unused))
     return answers
 

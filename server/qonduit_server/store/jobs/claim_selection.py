@@ -14,6 +14,7 @@ from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owne
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
 from qonduit_server.store.schema import IS_QUEUED, jobs, pauses, providers
+from qonduit_server.store.users.quota_checks import ClaimQuotas
 
 
 class Claim(NamedTuple):
@@ -80,9 +81,15 @@ def waiting_providers(connection: Connection) -> dict[str, set[int]]:
 
 
 def claim_jobs(
-    unit: UnitOfWork, share: FairShare, wanted: Claim, provider: str, found: Claimed, paused: AbstractSet[int]
+    unit: UnitOfWork,
+    share: FairShare,
+    quotas: ClaimQuotas,
+    wanted: Claim,
+    provider: str,
+    found: Claimed,
+    paused: AbstractSet[int],
 ) -> None:
-    """Claim jobs of a provider, as many as there are, but none of the devices that are paused.
+    """Claim jobs of a provider, as many as there are and as quotas allow, but none of the devices that are paused.
 
     A lane whose next job is for a paused device is left until its jobs are moved (held_jobs.py).
     """
@@ -91,16 +98,21 @@ def claim_jobs(
     left = wanted.capacity[provider]
     after = wanted.turns.get(provider, "")
     for rows in windows(connection, provider, after):
-        lanes = share.add(rows)
+        quotas.read([row.owner for row in rows])
+        free = [row for row in rows if quotas.room(row.owner) > 0]
+        lanes = share.add(free) if free else []
         while lanes and left:
+            for lane in lanes:
+                lane.room = quotas.room(lane.lane.owner)
             turns = order(lanes, left, wanted.slots)
             queues = _read_queues(connection, provider, Counter(lane.lane.owner for lane in turns))
-            found_rows = [(lane, row) for lane in turns if (row := next(queues[lane.lane.owner], None)) is not None]
+            found_rows = [(lane, each) for lane in turns if (each := next(queues[lane.lane.owner], None)) is not None]
             served = [(lane, row) for lane, row in found_rows if row.device_id not in paused]
             unit.transaction.times |= len(served) < len(found_rows)
             entries = unit.add_rows([row for _, row in served])
-            for (lane, _), entry in zip(served, entries, strict=True):
+            for (lane, row), entry in zip(served, entries, strict=True):
                 unit.start(entry, wanted.owner, lease_until)
+                quotas.take(lane.lane.owner, row.memory_bytes)
                 charge = Charge((entry.job.id, entry.job.attempt), lane.lane, share.charge(lane))
                 found.charges.append(charge)
                 found.jobs.append((provider, entry))
@@ -108,7 +120,7 @@ def claim_jobs(
             unit.flush()
             left -= len(served)
             emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in served)
-            lanes = [lane for lane in lanes if lane.lane not in emptied]
+            lanes = [lane for lane in lanes if lane.lane not in emptied and quotas.room(lane.lane.owner) > 0]
         if not left:
             found.turns[provider] = last_owner(rows) if len(rows) == MAX_LANES else ""
             return

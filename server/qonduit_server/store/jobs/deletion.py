@@ -17,6 +17,7 @@ from qonduit_server.store.jobs import large_options
 from qonduit_server.store.labels import DELETE_JOB_LABELS
 from qonduit_server.store.results.buffers import CHUNK_BYTES, of_jobs
 from qonduit_server.store.schema import buffers, events, jobs, results
+from qonduit_server.store.users import stored_bytes
 from qonduit_server.store.writer import Operation, Transaction
 
 #: Limits of one transaction, unless a single job has more: jobs; rows; bytes.
@@ -61,6 +62,8 @@ def erase(transaction: Transaction, job_ids: Collection[int], *, with_buffers: b
     """
     if not job_ids:
         return
+    for owner, size in stored_bytes.of_jobs(transaction.connection, job_ids).items():
+        transaction.usage.stored(owner, -size)
     for statement in (_DELETE_BUFFERS, *_DELETES) if with_buffers else _DELETES:
         transaction.connection.execute(statement, {"ids": list(job_ids)})
     large_options.erase(transaction.connection, job_ids)

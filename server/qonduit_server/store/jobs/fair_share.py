@@ -91,6 +91,7 @@ class LaneShare:
         virtual_time: its virtual time, including what its running jobs cost so far.
         mean: the estimated seconds of a job.
         long: the number of its jobs that occupy a worker of this server.
+        room: the number of jobs that may be claimed; quotas of its owner may limit it.
     """
 
     lane: Lane
@@ -98,6 +99,7 @@ class LaneShare:
     virtual_time: float
     mean: float
     long: int = 0
+    room: float = math.inf
 
     @property
     def stride(self) -> float:
@@ -118,10 +120,17 @@ def order(shares: Iterable[LaneShare], count: int, slots: int = 0) -> list[LaneS
     heapq.heapify(heap)
     weights = sum(share.weight for _, _, share in heap)
     held = {share.lane: share.long for _, _, share in heap}
+    room = {share.lane: share.room for _, _, share in heap}
     found: list[LaneShare] = []
     full: list[tuple[float, Lane, LaneShare]] = []
     while heap and len(found) < count:
         time, lane, share = heap[0]
+        if room[lane] < 1:
+            heapq.heappop(heap)
+            if not heap and full:
+                heap, full, slots = full, [], 0
+                heapq.heapify(heap)
+            continue
         is_full = slots > 0 and held[lane] >= max(1, math.ceil(slots * share.weight / weights))
         if is_full and len(heap) + len(full) > 1:
             full.append(heapq.heappop(heap))
@@ -131,6 +140,7 @@ def order(shares: Iterable[LaneShare], count: int, slots: int = 0) -> list[LaneS
                 heapq.heapify(heap)
             continue
         found.append(share)
+        room[lane] -= 1
         held[lane] += count <= slots  # then each task occupies a worker
         heapq.heapreplace(heap, (time + share.stride, lane, share))
     return found

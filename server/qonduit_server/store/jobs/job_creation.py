@@ -15,7 +15,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, ProgramRun
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import deployments, labels
+from qonduit_server.store import deployments, labels, program_lookup
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
@@ -27,6 +27,7 @@ from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
 from qonduit_server.store.timestamps import microseconds
+from qonduit_server.store.users.quota_checks import SubmissionQuotas
 from qonduit_server.store.writer import Operation, Transaction
 
 
@@ -58,6 +59,12 @@ class Submission:
     deployment_id: int
     deployment: NewDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
+
+    @property
+    def size(self) -> int:
+        """The bytes that it stores: of its own programs and its large options."""
+        programs = 0 if self.deployment is None else self.deployment.size
+        return programs + sum(map(len, self.packed.options.values()))
 
 
 _Key = tuple[str, str, str | None]
@@ -101,13 +108,17 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
     free = _free_slots(transaction, submissions)
     stored = _stored_programs(transaction, submissions)
     rerun = {program_id for new in submissions for program_id in new.program_ids}
-    deleted = rerun - deployments.programs_exist(transaction.connection, rerun) if rerun else rerun
+    deleted = rerun - program_lookup.programs_exist(transaction.connection, rerun) if rerun else rerun
     accepted: list[int] = []
+    quotas = SubmissionQuotas(transaction, [new.caller for new in submissions])
     for place, new in enumerate(submissions):
         key = _key(new)
         if new.request_id is not None and key in known:
             continue
-        if (rejection := _rejection(new, free - len(accepted), stored, deleted)) is not None:
+        rejection = _rejection(new, free - len(accepted), stored, deleted)
+        if rejection is None and quotas:
+            rejection = quotas.take_job(new.caller, new.packed.total_shots(_count(new, stored)), new.size)
+        if rejection is not None:
             answers[place] = rejection
             continue
         accepted.append(place)
@@ -163,7 +174,7 @@ def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]
     return {
         (caller, deployment_id): ids
         for caller, deployment_ids in wanted.items()
-        for deployment_id, ids in deployments.program_ids(transaction.connection, caller, deployment_ids).items()
+        for deployment_id, ids in program_lookup.program_ids(transaction.connection, caller, deployment_ids).items()
     }
 
 
@@ -185,6 +196,13 @@ def _rejection(
             f"queue limit reached (max_queued_jobs = {new.max_queued}); retry later", subject="max_queued_jobs"
         )
     return None
+
+
+def _count(new: Submission, stored: dict[tuple[str, int], list[int]]) -> int:
+    """Return the number of programs of a job."""
+    if new.deployment is not None:
+        return len(new.deployment.programs)
+    return len(new.program_ids or stored[new.caller, new.deployment_id])
 
 
 def _write(
@@ -217,6 +235,9 @@ def _write(
             # Drawn here, so that all attempts of a job have the same.
             spec.drawn_seed = secrets.randbits(32)
         data = spec.SerializeToString()
+        transaction.usage.submitted(new.caller, new.packed.total_shots(len(sources)))
+        if new.packed.options:
+            transaction.usage.stored(new.caller, sum(map(len, new.packed.options.values())))
         job = Job(
             id=job_id,
             name=new.name,

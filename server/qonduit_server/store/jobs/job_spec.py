@@ -34,18 +34,27 @@ _NAMES_BYTES: Final = 1024
 
 
 class PackedSpec(NamedTuple):
-    """A spec as stored, its large options by SHA-256, and the number of points of its programs.
+    """A spec as stored, its large options by SHA-256, and the numbers of points and shots of its programs.
 
-    `points` has the number for programs without an own one under -1.
+    `points` and `shots` have the numbers for programs without own ones under -1.
     """
 
     spec: JobSpec
     options: dict[str, bytes]
     points: Mapping[int, int]
+    shots: Mapping[int, int]
 
     def points_of(self, index: int) -> int:
         """Return the number of points of a program, by its index; 0 without parameter sets."""
         return self.points.get(index, self.points[-1])
+
+    def total_shots(self, programs: int) -> int:
+        """Return the shots of a job with this number of programs, at all their points."""
+        if len(self.points) == len(self.shots) == 1:  # most jobs
+            return programs * self.shots[-1] * max(1, self.points[-1])
+        own = {index for index in (*self.points, *self.shots) if 0 <= index < programs}
+        rest = (programs - len(own)) * self.shots[-1] * max(1, self.points[-1])
+        return rest + sum(self.shots.get(index, self.shots[-1]) * max(1, self.points_of(index)) for index in own)
 
 
 def spec_of(job: Job) -> JobSpec:
@@ -68,8 +77,9 @@ def pack(spec: JobSpec) -> PackedSpec:
         for options in spec.program_options
         if options.HasField("parameter_sets")
     }
+    shots = {-1: spec.shots} | {options.index: options.shots for options in spec.program_options if options.shots}
     if spec.ByteSize() <= INLINE_BYTES and not spec.client_data:  # most specs
-        return PackedSpec(spec, {}, points)
+        return PackedSpec(spec, {}, points, shots)
     packed = JobSpec()
     packed.CopyFrom(spec)
     options: dict[str, bytes] = {}
@@ -88,7 +98,7 @@ def pack(spec: JobSpec) -> PackedSpec:
         packed.ClearField(field)
     for reference, names in references:
         reference.names.extend(_fitting(names, min(_NAMES_BYTES, SPEC_BYTES - packed.ByteSize())))
-    return PackedSpec(packed, options, points)
+    return PackedSpec(packed, options, points, shots)
 
 
 def whole_specs(connection: Connection, jobs: Iterable[Job], *, for_tasks: bool = False) -> list[JobSpec]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+from sqlalchemy import BigInteger, bindparam, update
+
 from qonduit.execution.v1.task_pb2 import (
     FurtherResult,
     PointsDone,
@@ -17,18 +19,23 @@ from qonduit.execution.v1.task_pb2 import (
 from qonduit.v1.event_pb2 import Progress, ResultReady
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, Failure
 from qonduit.v1.job_pb2 import ProgramRun
+from qonduit.v1.result_pb2 import Result
 from qonduit_server.cost_estimates import run_time_of
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
 from qonduit_server.store.bulk_statements import BulkInsert
 from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.jobs.job_sizes import SHORT_TEXT_BYTES, TEXT_BYTES, set_failure, truncate, truncate_failure
-from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, usage_key
 from qonduit_server.store.results import large_results
 from qonduit_server.store.results.buffers import name_of
-from qonduit_server.store.schema import results
+from qonduit_server.store.schema import jobs, results
+from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.writer import Transaction
 
 _INSERT_RESULTS: Final = BulkInsert(results, ("id", "job_id", "position", "point", "size", "result"))
+_SET_MEMORY: Final = (
+    update(jobs).where(jobs.c.id == bindparam("job")).values(memory_bytes=bindparam("memory", type_=BigInteger))
+)
 #: Maximum size of the texts of all failures of a job, in bytes: a job must fit in a response.
 _FAILURES_BYTES: Final = 1024**2
 #: Maximum number of results that a program run lists: a job must fit in a response, whatever its number of points.
@@ -94,6 +101,10 @@ class OutcomeRecorder:
                 # Skip the start event of a program whose outcome is in the same batch.
                 if (event.job_id, event.attempt, index) not in ended:
                     self._record_start(entry, index)
+            elif kind == "declined":
+                # Claims count it against the quota of its owner, now and in later attempts.
+                values = {"job": event.job_id, "memory": event.declined.memory_bytes}
+                self._transaction.connection.execute(_SET_MEMORY, values)
             elif kind == "log":
                 event.log.message = truncate(event.log.message, TEXT_BYTES)
                 self._unit.append(entry, log=event.log)
@@ -158,6 +169,8 @@ class OutcomeRecorder:
             result.buffer.name = name_of(result.id)
             self.stored.add(result.id)
         payload = result.SerializeToString()
+        self._transaction.usage.stored(entry.job.executed_by, len(payload) + result.buffer.size_bytes)
+        self._transaction.usage.ran(usage_key(entry.job), shots=_shots_of(result))
         self._results.append((result.id, result.job_id, run.index, result.point, len(payload), payload))
         return result.id
 
@@ -182,6 +195,10 @@ class OutcomeRecorder:
 
     def _record_end(self, entry: JobChange, finished: TaskFinished) -> None:
         job = entry.job
+        # Without a report of the worker, a job counts as long as it was started.
+        since = self._transaction.now - microseconds(job.started_at)
+        seconds = finished.seconds if finished.HasField("seconds") else max(0, since) / 1e6
+        self._transaction.usage.ran(usage_key(job), seconds=seconds)
         failure = finished.failure if finished.HasField("failure") else _first_failure(entry)
         if failure is None:
             self._record_progress(entry, 1.0, "")
@@ -198,6 +215,11 @@ class OutcomeRecorder:
             truncate_failure(each, _failure_text_limit(entry))
             self._unit.set_open_programs(entry, FAILED, each)
             self._unit.move(entry, FAILED)
+
+
+def _shots_of(result: Result) -> int:
+    """Return the number of shots that ran for a result: for values, those of all values."""
+    return result.shots or sum(result.expectation_values.shots)
 
 
 def _failure_text_limit(entry: JobChange) -> int:

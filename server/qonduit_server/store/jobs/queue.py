@@ -28,6 +28,7 @@ from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, Un
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, programs, providers
+from qonduit_server.store.users.quota_checks import ClaimQuotas
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
 
@@ -238,12 +239,13 @@ def _claim(transaction: Transaction, claims: Sequence[Claim]) -> list[_ClaimResu
     for lane, each in (item for wanted in claims for item in wanted.owed.items()):
         owed[lane] = owed.get(lane, Owed()).plus(each)
     share = FairShare(transaction.connection, owed, claims[0].running)
+    quotas = ClaimQuotas(transaction)
     claimed = [Claimed([], [], {}) for _ in claims]
     waiting = waiting_providers(transaction.connection)
     for wanted, found in zip(claims, claimed, strict=True):
         for provider, capacity in wanted.capacity.items():
             if capacity > 0 and provider in waiting:
-                claim_jobs(unit, share, wanted, provider, found, waiting[provider])
+                claim_jobs(unit, share, quotas, wanted, provider, found, waiting[provider])
     tasks = _tasks(transaction, unit, [found.jobs for found in claimed])
     unwritten = share.flush()
     return [

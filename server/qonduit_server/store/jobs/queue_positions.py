@@ -20,6 +20,7 @@ from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.lane_accounts import Owed, Running
 from qonduit_server.store.pauses import describe
 from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, lanes, providers
+from qonduit_server.store.users.quota_checks import claim_rooms
 from qonduit_server.store.wait_history import Ahead
 
 #: Positions are not counted beyond this one.
@@ -131,12 +132,28 @@ def places_of(db: Database, connection: Connection, job_ids: Collection[int], no
         else:
             of_provider[row.provider].append(row)
     for provider, waiting in of_provider.items():
-        found |= _of_provider(connection, provider, waiting, now)
+        of_callers = [row for window in windows(connection, provider) for row in window]
+        held = _held(db, connection, {row.owner for row in of_callers}, now)
+        for row in waiting:
+            if row.caller in held:
+                found[row.id] = Place(QueuePlace(reason=QueueReason.QUEUE_REASON_QUOTA), row.attempt)
+        going = [row for row in waiting if row.caller not in held]
+        if going:
+            found |= _of_provider(connection, [row for row in of_callers if row.owner not in held], going, now)
     return found
 
 
-def _of_provider(connection: Connection, provider: str, rows: Sequence[Row[Any]], now: int) -> dict[int, Place]:
-    shares = [share_of(row, Owed(), Running()) for window in windows(connection, provider) for row in window]
+def _held(db: Database, connection: Connection, owners: Collection[str], now: int) -> set[str]:
+    """Return the owners whose quotas hold their jobs."""
+    snapshot = db.quotas.snapshot(connection)
+    limited = {owner: each for owner in owners if (each := snapshot.of(owner)).limits_claims}
+    return {owner for owner, room in claim_rooms(connection, limited, now).items() if room.count < 1}
+
+
+def _of_provider(
+    connection: Connection, of_callers: Iterable[Row[Any]], rows: Sequence[Row[Any]], now: int
+) -> dict[int, Place]:
+    shares = [share_of(row, Owed(), Running()) for row in of_callers]
     own = {share.lane.owner: share for share in shares}
     running = [_rest(row, now) for row in connection.execute(_RUNNING, {"provider": rows[0].provider_id})]
     counts: dict[str, float] = {}

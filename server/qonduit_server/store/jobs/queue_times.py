@@ -12,11 +12,13 @@ from sqlalchemy import bindparam, select, text, update
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.lifecycle import FAILED, QUEUED
 from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.database import Database, utc_now
+from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import held_jobs
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
 from qonduit_server.store.schema import EXPIRES, IS_QUEUED, jobs, providers
+from qonduit_server.store.usage_ledger import DAY
+from qonduit_server.store.users.quota_checks import seconds_to_midnight
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The maximum number of jobs that one transaction changes.
@@ -56,14 +58,21 @@ def apply_due(db: Database) -> float:
     with db.read() as connection:
         due = connection.execute(_NEXT).scalar()
         must_move = held_jobs.must_move(connection)
-    seconds = math.inf if due is None else float(due) / 1e6 - utc_now().timestamp()
+        limits_days = db.quotas.snapshot(connection).limits_days
+    now = int(db.clock().timestamp() * 1e6)
+    if db.quotas.is_new_day(now // DAY) and limits_days:
+        db.write(_APPLY, True)  # jobs that a quota of the day before held may start
+    seconds = math.inf if due is None else (due - now) / 1e6
+    if limits_days:
+        seconds = min(seconds, seconds_to_midnight(now))
     if seconds > 0 and not must_move:
         return seconds
-    db.write(_APPLY, None)
+    db.write(_APPLY, False)
     return _AGAIN_SECONDS
 
 
-def _apply(transaction: Transaction, calls: Sequence[None]) -> list[None]:
+def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[None]:
+    transaction.queue |= any(calls)
     now = {"now": transaction.now}
     unit = UnitOfWork(transaction)
     for entry in unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, now).all()):

@@ -19,6 +19,7 @@ from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
 from qonduit_server.store.notification_bus import StoredEvent
 from qonduit_server.store.schema import devices, events, jobs, providers
 from qonduit_server.store.timestamps import microseconds, set_time
+from qonduit_server.store.usage_ledger import UsageKey
 from qonduit_server.store.writer import Transaction
 
 _JOB_COLUMNS: Final = (
@@ -53,8 +54,8 @@ _JOB_COLUMNS: Final = (
 
 #: The columns of a Job message.
 SELECT_JOBS: Final[Select[Any]] = select(*_JOB_COLUMNS)
-#: The same, and the end of the lease.
-SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.lease_until)
+#: The same, the end of the lease, and the memory that the job needs.
+SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.lease_until, jobs.c.memory_bytes)
 
 _SELECT_BY_IDS: Final = SELECT_ENTRIES.where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update()
 _SELECT_LAST_EVENTS: Final = (
@@ -111,6 +112,11 @@ def job_message(row: Sequence[Any]) -> Job:
     if failure is not None:
         job.failure.ParseFromString(failure)
     return job
+
+
+def usage_key(job: Job) -> UsageKey:
+    """Return the key under which the usage of a job is recorded."""
+    return UsageKey(job.executed_by, job.executed_by, job.device)
 
 
 def server_of(owner: str) -> str:
@@ -208,12 +214,19 @@ class UnitOfWork:
         if ended or state == QUEUED:
             entry.owner = entry.lease_until = None
             job.server = ""
-        if state == QUEUED:
+        if ended and before != QUEUED:
+            self.transaction.usage.ran(usage_key(job), jobs=1)
+        # The end of a job may let others start, which quotas of its owner held.
+        if state == QUEUED or (ended and before != QUEUED and self._may_hold(job.executed_by)):
             self.transaction.queue = True
         change = StateChange(from_state=before, to_state=state, job=job)
         leave_out_large(change.job)
         shorten_runs(change.job)
         self.queue_event(job, entry.time, is_terminal=ended, state_change=change)
+
+    def _may_hold(self, owner: str) -> bool:
+        """Return whether quotas may hold jobs of an owner."""
+        return self.transaction.quotas().of(owner).limits_claims
 
     def start(self, entry: JobChange, owner: str, lease_until: int) -> None:
         """Lease a queued job and start its next attempt."""

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bytes of stored objects and their owners, to subtract them when the objects are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, func, select
+
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.schema import buffers, deployments, job_options, jobs, options, programs, results
+
+_OF_JOBS: Final = sa.union_all(
+    select(results.c.job_id, results.c.size.label("size")).where(among(results.c.job_id, "ids")),
+    select(results.c.job_id, func.length(buffers.c.data))
+    .join(buffers, buffers.c.result_id == results.c.id)
+    .where(among(results.c.job_id, "ids")),
+    select(job_options.c.job_id, func.length(options.c.data))
+    .join(options, options.c.sha256 == job_options.c.sha256)
+    .where(among(job_options.c.job_id, "ids")),
+).subquery("stored")
+_JOBS: Final = (
+    select(jobs.c.caller, func.sum(_OF_JOBS.c.size))
+    .join(_OF_JOBS, _OF_JOBS.c.job_id == jobs.c.id)
+    .group_by(jobs.c.caller)
+)
+_DEPLOYMENTS: Final = (
+    select(deployments.c.id, deployments.c.caller, func.sum(func.length(programs.c.program)).label("size"))
+    .join_from(deployments, programs)
+    .where(among(deployments.c.id, "ids"))
+    .group_by(deployments.c.id, deployments.c.caller)
+)
+
+
+def of_jobs(connection: Connection, ids: Collection[int]) -> dict[str, int]:
+    """Return the bytes of the results, buffers and large options of jobs, by owner.
+
+    An option that several jobs share counts for each of them.
+    """
+    return {owner: int(size) for owner, size in connection.execute(_JOBS, {"ids": list(ids)})}
+
+
+def of_deployments(connection: Connection, ids: Collection[int]) -> dict[int, tuple[str, int]]:
+    """Return the owner and the bytes of all programs, replaced ones too, of deployments, by their ids."""
+    rows = connection.execute(_DEPLOYMENTS, {"ids": list(ids)})
+    return {row.id: (row.caller, int(row.size)) for row in rows}
