@@ -228,7 +228,6 @@ class Database:
         self.notifications.subscribe(self.event_cache.update)
         self.notifications.subscribe(self.quotas.on_notification)
         self._engine = engine
-        self._clock = clock
         self._listener = None
         self._partials: SharedPartials | None = None
         audit = AuditTrail()
@@ -249,7 +248,7 @@ class Database:
 
     def now(self) -> int:
         """Return the time of changes now, in microseconds since 1970."""
-        return int(self._clock().timestamp() * 1_000_000)
+        return int(self.clock().timestamp() * 1_000_000)
 
     def read(self) -> ReadConnection:
         """Return a connection for reading. Raises Unavailable if the database does not answer."""
