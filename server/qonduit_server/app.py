@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import uuid
@@ -16,15 +17,18 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from qonduit_server import authentication
+from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
+from qonduit_server.process.core_dumps import forbid_core_dumps
 from qonduit_server.process.memory import address_space
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
     from qonduit.execution.v1.worker_pb2 import ProviderDescription
+    from qonduit_server.encryption.key_ring import KeyRing
     from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
     from qonduit_server.execution.local.translator import Translator
     from qonduit_server.job_log import JobLog
@@ -143,6 +147,10 @@ def start(
         StartError: a setting, the database or the address cannot be used.
     """
     authentication.check(settings)
+    # First: no process inherits the variable with the keys.
+    keys = key_ring.load(settings.credential_key_file, os.environ)
+    if keys.keys():
+        forbid_core_dumps()
     names = settings.providers or registry.names()
     owner = str(uuid.uuid4())
     with _started(), ExitStack() as undo:
@@ -153,7 +161,7 @@ def start(
         undo.callback(executor.stop, 1)
         _import_the_rest()
         _configure_logs(settings, streams, stderr)
-        database, lock = _open_store(settings, undo)
+        database, lock = _open_store(settings, undo, keys)
         job_log = _log_jobs(database, undo)
         descriptions = _sync_catalogue(settings, database, executor)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault)
@@ -198,7 +206,7 @@ def _configure_logs(settings: Settings, streams: StandardStreams | None, stderr:
     stderr.start()
 
 
-def _open_store(settings: Settings, undo: ExitStack) -> tuple[Database, ServerLock | None]:
+def _open_store(settings: Settings, undo: ExitStack, keys: KeyRing) -> tuple[Database, ServerLock | None]:
     """Open the database and lock it if it is SQLite; requeue the jobs that the previous server left running."""
     from qonduit_server.store import server_lock
     from qonduit_server.store.database import open_database
@@ -210,7 +218,7 @@ def _open_store(settings: Settings, undo: ExitStack) -> tuple[Database, ServerLo
     if lock is not None:
         undo.callback(lock.close)
     # Closed before the lock, as `server_lock` requires.
-    database = open_database(settings.database)
+    database = open_database(settings.database, keys=keys)
     undo.callback(database.close)
     database.quotas.set_default(quotas)
     if lock is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_or
 import click
 
 from qonduit_server.audit_commands import audit
+from qonduit_server.key_commands import credential_key
 from qonduit_server.settings import Settings
 from qonduit_server.token_commands import token
 from qonduit_server.user_commands import adopt, user
@@ -248,6 +249,7 @@ main.add_command(token)
 main.add_command(audit)
 main.add_command(adopt)
 main.add_command(user)
+main.add_command(credential_key)
 
 
 @main.command()

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from qonduit_server.errors import RunError
+from qonduit_server.encryption import key_ring
+from qonduit_server.errors import RunError, StartError
 from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.process.memory import format_bytes, usable_memory
 from qonduit_server.providers.aer_gpu import find_gpu
 from qonduit_server.settings import Settings
+from qonduit_server.store.admin import key_rotation
 from qonduit_server.store.admin.finding import Finding
 
 #: File descriptors of a server beside one per client connection.
@@ -34,6 +36,7 @@ def examine(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
         known: the names of all providers.
     """
     yield from _contradictions(settings, known)
+    yield from _credential_keys(settings)
     yield from _memory(settings)
     yield from _files(settings)
     yield from _cache(settings)
@@ -63,6 +66,29 @@ def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Find
     if settings.lease_seconds < 5:
         what = f"lease_seconds is {settings.lease_seconds:g}: a server that pauses briefly loses its jobs to another"
         yield Finding("warning", what, "Raise lease_seconds to 30.")
+
+
+def _credential_keys(settings: Settings) -> Iterator[Finding]:
+    """Check that the server has the keys of all stored credentials."""
+    try:
+        known = [key.id for key in key_ring.load(settings.credential_key_file, dict(os.environ)).keys()]  # noqa: SIM118
+    except StartError as error:
+        yield Finding("error", str(error), "Correct QONDUIT_CREDENTIAL_KEY_FILE.")
+        return
+    try:
+        used = key_rotation.usage(settings.database)
+    except StartError:
+        return  # reported by the checks of the database
+    for key_id in sorted(set(used).difference(known)):
+        what = f"{used[key_id]} credentials are encrypted with the key {key_id}, which the server does not have"
+        fix = "Restore the key in credential_key_file, or let the owners replace the secrets of these credentials."
+        yield Finding("error", what, fix)
+    if known:
+        old = sum(count for key_id, count in used.items() if key_id != known[0])
+        fix = "`qonduit credential-key rotate` encrypts them with the first key." if old else ""
+        yield Finding(
+            "ok", f"{len(known)} keys for credentials; {old} credentials use an older one than the first", fix
+        )
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:

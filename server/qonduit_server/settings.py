@@ -83,6 +83,9 @@ class Settings:
     oidc_roles: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}), "Roles of values of that claim: VALUE=operator,VALUE=admin."
     )
+    credential_key_file: str = _setting(
+        "", "File of the keys that encrypt stored credentials, written by `qonduit credential-key`."
+    )
     allow_insecure_remote_access: Literal["on", "off"] = _setting(
         "off", "Whether the server may listen beyond this machine without TLS or without authentication."
     )

@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 from qonduit.execution.v1.task_pb2 import ProgramSucceeded, Task, TaskEvent, TaskFinished, TaskProgress
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1 import (
+    credential_service_pb2_grpc,
     deployment_service_pb2_grpc,
     device_service_pb2_grpc,
     job_service_pb2_grpc,
@@ -35,6 +36,7 @@ from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Result, ResultType
+from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.rpc import server as rpc_server
 from qonduit_server.rpc.auth.principal import Authenticate, Metadata, Principal, ReadPeer
 from qonduit_server.store import catalogue
@@ -108,6 +110,7 @@ class RpcFixture:
         self.target = f"127.0.0.1:{server.port}"
         self.channel = channel
         self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
+        self.credentials = credential_service_pb2_grpc.CredentialServiceStub(channel)
         self.deployments = deployment_service_pb2_grpc.DeploymentServiceStub(channel)
         self.devices = device_service_pb2_grpc.DeviceServiceStub(channel)
         self.providers = provider_service_pb2_grpc.ProviderServiceStub(channel)
@@ -168,9 +171,12 @@ def by_name(default: str = "anonymous") -> Authenticate:
 
 
 @contextmanager
-def rpc_fixture(store: Path | str, *, clock: Callable[[], datetime] = utc_now, **options: Any) -> Iterator[RpcFixture]:
+def rpc_fixture(
+    store: Path | str, *, clock: Callable[[], datetime] = utc_now, keys: KeyRing | None = None, **options: Any
+) -> Iterator[RpcFixture]:
     """Open a store (a folder for SQLite, or a URL) and serve it; `options` are fields of RpcOptions."""
-    db = open_database(store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}", clock=clock)
+    url = store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}"
+    db = open_database(url, clock=clock, keys=keys)
     try:
         catalogue.sync(db, descriptions())
         server = rpc_server.serve(db, rpc_server.RpcOptions(**options))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,11 +15,14 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from qonduit.v1.credential_pb2 import Credential
+from qonduit.v1.credential_service_pb2 import CreateCredentialRequest
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest, ListDeploymentsRequest
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2 import CreateJobRequest, ListJobsRequest
 from qonduit.v1.result_service_pb2 import ListResultsRequest
+from qonduit_server.encryption.key_ring import Key, KeyRing
 from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.authenticator import Authenticator
 from qonduit_server.rpc.auth.authorization import ACCESS, Access
@@ -33,6 +37,8 @@ PEOPLE: Final = {"anna": Role.USER, "ben": Role.USER, "olga": Role.OPERATOR, "ad
 METHODS: Final = {
     f"{service.full_name}/{method.name}": method for service in SERVICES.values() for method in service.methods
 }
+#: The methods that make a new object and use none.
+NEW: Final = ("/CreateDeployment", "/CreateCredential")
 #: Those that are answered, for each access, if the object is Anna's.
 ANSWERED: Final = {
     Access.PUBLIC: {"", "anna", "ben", "olga", "adam"},
@@ -50,13 +56,14 @@ OF_OBJECTS: Final = (Access.OWN, Access.READ, Access.OPERATE, Access.CHANGE)
 
 
 class Objects(NamedTuple):
-    """Objects of Anna's: an ended job with large inputs, its result and deployment, and a waiting job."""
+    """Objects of Anna's: an ended job with large inputs, its result and deployment, a waiting job, a credential."""
 
     job: int
     waiting: int
     result: int
     deployment: int
     unused: int
+    credential: int
 
 
 class Served(NamedTuple):
@@ -92,6 +99,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         authenticate=authenticate,
         reject_early=authenticate.reject_early,
         refresh_devices=lambda _: None,
+        keys=KeyRing(keys=[Key("one", b"k" * 32)]),
     ) as rpc:
         yield Served(rpc, tokens)
 
@@ -110,7 +118,17 @@ def create_objects(served: Served) -> Objects:
     (result,) = served.call("anna", "qonduit.v1.ResultService/ListResults", listed).results
     unused = CreateDeploymentRequest(deployment=programs(BELL))
     deployment = served.call("anna", "qonduit.v1.DeploymentService/CreateDeployment", unused).deployment
-    return Objects(job.id, create().id, result.id, job.deployment_id, deployment.id)
+    return Objects(job.id, create().id, result.id, job.deployment_id, deployment.id, create_credential(served))
+
+
+def new_credential() -> Credential:
+    """Return a credential to create, under a name that no other one has."""
+    return Credential(name=f"of-{uuid.uuid4()}", provider_id=2)
+
+
+def create_credential(served: Served) -> int:
+    request = CreateCredentialRequest(credential=new_credential(), secret="secret of anna")
+    return int(served.call("anna", "qonduit.v1.CredentialService/CreateCredential", request).credential.id)
 
 
 @pytest.fixture
@@ -152,6 +170,10 @@ def request_for(method: str, objects: Objects) -> dict[str, Any]:
         "PauseProvider": {"id": 2},
         "ResumeProvider": {"id": 2},
         "SetShare": {"provider_id": 2, "owner": "anna", "weight": 2},
+        "CreateCredential": {"credential": new_credential(), "secret": "a new secret"},
+        "GetCredential": {"id": objects.credential},
+        "UpdateCredential": {"id": objects.credential, "secret": "another secret"},
+        "DeleteCredential": {"id": objects.credential},
     }
     return ids.get(name, {})
 
@@ -184,8 +206,8 @@ def test_an_rpc_is_answered_to_those_of_its_access_and_refused_to_others(
     served: Served, objects: Objects, method: str
 ) -> None:
     access = ACCESS[method]
-    # Lists and CreateDeployment name no object of Anna's.
-    names_object = bool(request_for(method, objects)) and not method.endswith("/CreateDeployment")
+    # Lists, CreateDeployment and CreateCredential name no object of Anna's.
+    names_object = bool(request_for(method, objects)) and not method.endswith(NEW)
     own = access in OF_OBJECTS
     answered = ANSWERED[Access.ANY_CALLER if own and not names_object else access]
     # Those who are refused first: their calls change nothing.
@@ -205,7 +227,7 @@ def test_an_rpc_is_answered_to_those_of_its_access_and_refused_to_others(
 @pytest.mark.parametrize("method", sorted(name for name in METHODS if ACCESS[name] in OF_OBJECTS))
 def test_the_object_of_another_user_looks_like_a_missing_one(served: Served, objects: Objects, method: str) -> None:
     fields = request_for(method, objects)
-    if not fields or method.endswith("/CreateDeployment"):
+    if not fields or method.endswith(NEW):
         return  # a list, or a new object
     make = message_factory.GetMessageClass(METHODS[method].input_type)
     others = make(**fields)

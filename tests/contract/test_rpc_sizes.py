@@ -23,6 +23,8 @@ from qonduit.execution.v1.task_pb2 import (
 )
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration, GateCalibration
+from qonduit.v1.credential_pb2 import Credential
+from qonduit.v1.credential_service_pb2 import CreateCredentialRequest
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest, UpdateDeploymentRequest
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
@@ -35,6 +37,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssembl
 from qonduit.v1.quota_pb2 import Quota, QuotaValues
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.system_service_pb2 import Worker
+from qonduit_server.encryption.key_ring import Key, KeyRing
 from qonduit_server.rpc.server import SERVICES
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue, deployments
@@ -73,7 +76,8 @@ LANGUAGES.languages.add(language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3, rea
 @pytest.fixture(scope="module")
 def rpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RpcFixture]:
     workers_of = {"translate": translate, "analyze_job": analyze, "workers": workers}
-    with rpc_fixture(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, **workers_of) as it:
+    keys = KeyRing(keys=[Key("one", b"k" * 32)])
+    with rpc_fixture(tmp_path_factory.mktemp("sizes"), languages=LANGUAGES, keys=keys, **workers_of) as it:
         fill(it)
         yield it
 
@@ -222,6 +226,20 @@ class Calls:
         return pages
 
 
+def _credentials(call: Calls, providers: list[Provider]) -> None:
+    """Call every RPC about the longest credentials of a provider that requires one."""
+    (with_token,) = (each for each in providers if each.with_token)
+    for number in range(100):
+        longest = Credential(name=f"{number:063}", provider_id=with_token.id)
+        stored = CreateCredentialRequest(credential=longest, secret="s" * 4096)
+        (made,) = call("CredentialService/CreateCredential", stored)
+    credentials = [each for page in call.pages("CredentialService/ListCredentials") for each in page.credentials]
+    assert len(credentials) == 100
+    call("CredentialService/GetCredential", id=made.credential.id)
+    call("CredentialService/UpdateCredential", id=made.credential.id, secret="t" * 4096)
+    call("CredentialService/DeleteCredential", id=made.credential.id)
+
+
 def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     call = Calls(rpc)
     jobs = [job for page in call.pages("JobService/ListJobs") for job in page.jobs]
@@ -271,6 +289,7 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     assert len(call("DeviceService/CompareDevices", compared)[0].fits) == 500
     providers = [each for page in call.pages("ProviderService/ListProviders") for each in page.providers]
     call("ProviderService/GetProvider", id=providers[0].id)
+    _credentials(call, providers)
 
     text = "\U0001f6a7" * 125
     for device in devices[:600]:

@@ -103,7 +103,11 @@ class Executor(Protocol):
         """Return the number of further tasks that the executor wants now, by provider name. Others wait."""
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Run tasks. An attempt of a job must not be submitted again before it has ended."""
+        """Run tasks. An attempt of a job must not be submitted again before it has ended.
+
+        A task may carry a credential. The executor keeps it in memory, passes it only to the process that runs the
+        task, and ends that process after the task.
+        """
 
     def tasks(self) -> Collection[tuple[int, int]]:
         """Return the job and attempt of each submitted task that has not ended. The dispatcher requeues missing ones.

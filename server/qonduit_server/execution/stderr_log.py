@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from qonduit_server.process.redaction import Redaction
+
 #: The maximum of bytes of one record.
 _RECORD_BYTES: Final = 8 * 1024
 #: Output within this time is one record, because a traceback is written line by line.
@@ -24,6 +26,8 @@ _BURST_SECONDS: Final = 60.0
 _AFTER_SECONDS: Final = 1.0
 _READ_BYTES: Final = 64 * 1024
 _JOIN_SECONDS: Final = 2.0
+
+_NO_SECRET: Final = Redaction("")
 
 #: Writes one record: the kind of process, the provider, the process id, the output, and the bytes dropped before it.
 Record = Callable[[str, str, int, str, int], None]
@@ -43,9 +47,12 @@ class Stderr:
     budget: float = float(_BURST_BYTES)
     budget_at: float = 0.0
     dropped: int = 0
+    #: Removes the credential of the task that the process runs.
+    redaction: Redaction = _NO_SECRET
 
     def add(self, data: bytes, now: float) -> None:
         """Keep the part of the data that the budget allows; count the rest as dropped."""
+        data = self.redaction.data(data)
         refilled = (now - self.budget_at) * _BURST_BYTES / _BURST_SECONDS
         self.budget = min(float(_BURST_BYTES), self.budget + refilled)
         self.budget_at = now
@@ -55,6 +62,9 @@ class Stderr:
         if kept and not self.data:
             self.first_at = now
         self.data += kept
+        if self.redaction:
+            # Again: the secret may have been in two pieces.
+            self.data[:] = self.redaction.data(bytes(self.data))
 
     def due(self) -> float:
         """Return the time of the next flush or close."""

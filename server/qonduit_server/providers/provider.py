@@ -122,6 +122,11 @@ class SimulatorProvider(Protocol):
     replaced before the next task. A provider should have an attribute `distributions`: the names of the Python
     distributions whose versions its results depend on.
 
+    A provider that takes a credential has `with_token` in its description and a method `authenticate(credential)`. It
+    is called before the programs of a job are compiled, and not for `validate_only`; it raises ProviderError for an
+    invalid credential. The provider may keep the credential in memory: the process ends after the job. Messages and
+    results that contain the credential are redacted.
+
     A provider whose SDK takes less time for several small circuits in one call may have two further methods.
     `is_small(device, compiled)` returns whether a circuit may share a call. `run_small(device, runs)` takes a sequence
     of `SmallRun`, and returns for each of them the outcome that `run` gives for it alone.

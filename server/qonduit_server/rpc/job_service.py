@@ -43,6 +43,7 @@ from qonduit_server.errors import CallError
 from qonduit_server.rpc import automatic_device, submission_checks
 from qonduit_server.rpc.automatic_device import is_automatic
 from qonduit_server.rpc.call_context import CallContext
+from qonduit_server.rpc.credential_checks import rerun_credential
 from qonduit_server.rpc.device_comparison import Caller, DeviceComparison
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_validation import JobValidator
@@ -164,6 +165,7 @@ class JobService:
             max_queued=self._limits.max_queued_jobs,
             exact=request.exact,
             sees_all=call.scope is None,
+            credential=rerun_credential(self._db, request.credential, request.credential_id),
         )
         call.job_id = created.job.id
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 
 from qonduit.v1 import (
     audit_service_pb2,
+    credential_service_pb2,
     deployment_service_pb2,
     device_service_pb2,
     job_service_pb2,
@@ -37,6 +38,7 @@ from qonduit_server.rpc.auth.authorization import ACCESS, Access
 from qonduit_server.rpc.buffer_streams import BufferStreams
 from qonduit_server.rpc.caller_budget import CallerBudget
 from qonduit_server.rpc.caller_limits import CallerLimits
+from qonduit_server.rpc.credential_service import CredentialService
 from qonduit_server.rpc.deployment_service import DeploymentService
 from qonduit_server.rpc.device_comparison import AnalyzeRequest, DeviceComparison
 from qonduit_server.rpc.device_service import DeviceService
@@ -59,6 +61,7 @@ from qonduit_server.store.database import Database
 
 _FILES: Final = (
     audit_service_pb2,
+    credential_service_pb2,
     deployment_service_pb2,
     device_service_pb2,
     job_service_pb2,
@@ -194,6 +197,7 @@ class RpcServer:
         comparison = DeviceComparison(db, limits, options.analyze_job, budget)
         services: dict[str, object] = {
             "qonduit.v1.AuditService": AuditService(db),
+            "qonduit.v1.CredentialService": CredentialService(db),
             "qonduit.v1.DeploymentService": DeploymentService(db, limits),
             "qonduit.v1.DeviceService": DeviceService(db, limits, comparison, validator, options.refresh_devices),
             "qonduit.v1.JobService": JobService(

@@ -29,6 +29,7 @@ from qonduit_server.capabilities import (
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import struct_limits
 from qonduit_server.rpc.auth.principal import Principal
+from qonduit_server.rpc.credential_checks import check_credential, hashed
 from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
 from qonduit_server.rpc.program_requirements import check_qubits, unsupported
 from qonduit_server.rpc.server_limits import Limits
@@ -91,13 +92,8 @@ def new_job(
         )
     if device.max_shots:
         _check_shots(spec, "job.shots.device_max", device.max_shots, f"on {name}")
-    if request.credential:
-        # Reject the credential: if the server dropped it, the job would run without it and its caller would not know.
-        raise InvalidArgument.of(
-            "credential",
-            "credential.unexpected",
-            f"credential: must be empty: {provider.name} uses no credential in this version",
-        )
+    fingerprints = _fingerprints(db, request, spec)
+    check_credential(db, principal.name, provider, spec, request.credential, request.credential_id)
     requirements = requirements_of_job(spec)
     _check_capabilities(db, requirements, device, name)
     _check_languages(job.programs, provider)
@@ -113,7 +109,9 @@ def new_job(
         deployment_id=request.job.deployment_id,
         request_id=request.request_id,
         method=method,
-        fingerprint=_fingerprint(request, spec),
+        fingerprint=fingerprints[0],
+        older_fingerprints=fingerprints[1:],
+        secret=request.credential,
         max_queued=limits.max_queued_jobs,
     )
 
@@ -162,8 +160,8 @@ def repeated(
         return None
     if request.HasField("deployment"):
         _clear_output_only(request.deployment)
-    fingerprint = _fingerprint(request, _requested_spec(request.job))
-    return job_rows.repeated(db, principal.name, method, request.request_id, fingerprint)
+    fingerprints = _fingerprints(db, request, _requested_spec(request.job))
+    return job_rows.repeated(db, principal.name, method, request.request_id, fingerprints)
 
 
 def preview(new: NewJob) -> Job:
@@ -303,7 +301,7 @@ def _requested_spec(job: Job) -> JobSpec:
     spec = spec_of(job)
     for field in LARGE:
         spec.ClearField(f"{field}_reference")  # output only
-    for field in ("device_choice", "drawn_seed", "required_provenance"):
+    for field in ("device_choice", "drawn_seed", "required_provenance", "credential_id", "one_time_credential"):
         spec.ClearField(field)  # output only
     violations = [
         *struct_limits.violations(spec.inputs, "job.inputs"),
@@ -314,16 +312,22 @@ def _requested_spec(job: Job) -> JobSpec:
     return spec
 
 
-def _fingerprint(request: CreateJobRequest | RunJobRequest, spec: JobSpec) -> bytes:
-    """Return a hash that distinguishes requests with the same request id; `after_sequence` is not part of it."""
+def _fingerprints(db: Database, request: CreateJobRequest | RunJobRequest, spec: JobSpec) -> list[bytes]:
+    """Return hashes that distinguish requests with the same request id; `after_sequence` is not part of them.
+
+    A request has one for each key of the server if it contains a credential, otherwise one.
+    """
     if not request.request_id:
-        return b""
+        return [b""]
     # The store keeps the hash as long as the job, so the hashed format must not change: a Job with all its options.
-    same = CreateJobRequest(job=job_of(spec), device=request.device, credential=request.credential)
+    same = CreateJobRequest(job=job_of(spec), device=request.device, credential_id=request.credential_id)
     if request.job.HasField("name"):
         same.job.name = request.job.name
     same.job.executed_on_id = request.job.executed_on_id
     same.job.deployment_id = request.job.deployment_id
     if request.HasField("deployment"):
         same.deployment.CopyFrom(request.deployment)
-    return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()
+    fingerprints = []
+    for same.credential in hashed(db.sealer, request.credential):
+        fingerprints.append(hashlib.sha256(same.SerializeToString(deterministic=True)).digest())
+    return fingerprints

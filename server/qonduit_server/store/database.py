@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from qonduit_server.encryption.key_ring import KeyRing
+from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
 from qonduit_server.store.audit_trail import Act, AuditTrail, acting
@@ -209,7 +211,9 @@ def _drop(connection: Connection | None) -> None:
 class Database:
     """An open database. The calling thread reads; a writer thread commits changes in groups."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], sealer: Sealer) -> None:
+        #: Encrypts the credentials in the database.
+        self.sealer: Final = sealer
         self.kind: Final[Literal["sqlite", "postgresql"]] = (
             "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
         )
@@ -295,12 +299,13 @@ class Database:
 _NO_OTHER_CHANGE: Final[Operation[None, None]] = Operation(lambda _, calls: [None] * len(calls), durable=False)
 
 
-def open_database(url: str, *, clock: Callable[[], datetime] = utc_now) -> Database:
+def open_database(url: str, *, clock: Callable[[], datetime] = utc_now, keys: KeyRing | None = None) -> Database:
     """Open a database and upgrade its schema.
 
     Args:
         url: sqlite:///FILE or postgresql://...
         clock: returns the current time in UTC.
+        keys: encrypt the credentials of providers; without keys, the database stores none.
 
     Raises:
         StartError: the database cannot be reached, or has a newer schema.
@@ -311,4 +316,4 @@ def open_database(url: str, *, clock: Callable[[], datetime] = utc_now) -> Datab
     except StartError:
         engine.dispose()
         raise
-    return Database(engine, clock)
+    return Database(engine, clock, Sealer(keys or KeyRing()))

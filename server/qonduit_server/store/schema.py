@@ -333,6 +333,33 @@ usage = Table(
     sqlite_with_rowid=False,
 )
 
+# Stored credentials of providers. The secret is encrypted; its row, owner and provider are bound to it.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("provider_id", _Id, ForeignKey("providers.id"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    # The id of the server's key that encrypts the key of the secret.
+    Column("key_id", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    UniqueConstraint("owner", "name"),
+    Index("ix_credentials_owner_id", "owner", "id"),
+    sqlite_autoincrement=True,
+)
+
+# The credentials that requests contained themselves, encrypted, until the jobs end.
+job_credentials = Table(
+    "job_credentials",
+    metadata,
+    Column("job_id", _Id, primary_key=True, autoincrement=False),
+    Column("key_id", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 # Options of jobs that are too large for the spec, as serialized messages.
 options = Table(
     "options",

@@ -69,7 +69,11 @@ class TaskRunner:
         )
 
     def __call__(self, tasks: Sequence[Task], emit: loop.Emit) -> bool:
-        """Run tasks; return False if the process must be replaced before it runs another one."""
+        """Run tasks; return False if the process must be replaced before it runs another one.
+
+        It must after a task with a credential, which the SDK may have kept.
+        """
+        with_credential = any(task.credential for task in tasks)
         small = [
             (task, run)
             for task in tasks
@@ -82,7 +86,7 @@ class TaskRunner:
             tasks = [task for task in tasks if id(task) not in done]
         for task in tasks:
             self._runner.run(task, emit)
-        return self._reusable()
+        return self._reusable() and not with_credential
 
     def _small_run(self, task: Task) -> SmallRun | None:
         found = self._runs.get(id(task))

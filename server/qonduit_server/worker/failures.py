@@ -11,7 +11,9 @@ from typing import Final
 from qonduit.execution.v1.task_pb2 import TaskProgram
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.errors import LimitError, RunError
+from qonduit_server.process.redaction import Redaction
 
+NO_SECRET: Final = Redaction("")
 #: Longer messages are truncated: the server stores them with the job and sends them with its last event.
 _MESSAGE_CHARACTERS: Final = 2000
 #: Longer tracebacks lose their beginning.
@@ -22,13 +24,18 @@ _CAUSES: Final = 8
 _WORD: Final = re.compile(r"\w{5,}")
 
 
-def failure_of(error: BaseException) -> Failure:
-    """Return the failure for an error: its category, a stable reason, and a message with the cause and the remedy."""
+def failure_of(error: BaseException, redaction: Redaction = NO_SECRET) -> Failure:
+    """Return the failure for an error: its category, a stable reason, and a message with the cause and the remedy.
+
+    Args:
+        error: the error.
+        redaction: removes the credential of the task, before a text is truncated.
+    """
     if isinstance(error, RunError):
         return Failure(
             category=f"FAILURE_CATEGORY_{error.category}",
             reason=error.reason,
-            message=error.message[:_MESSAGE_CHARACTERS],
+            message=redaction.text(error.message)[:_MESSAGE_CHARACTERS],
             retryable=error.retryable,
             provider_code=error.provider_code,
             line=error.line,
@@ -43,16 +50,17 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(
         category=FailureCategory.FAILURE_CATEGORY_INTERNAL,
         reason="INTERNAL",
-        message=f"{type(error).__name__}: {error}"[:_MESSAGE_CHARACTERS],
+        message=redaction.text(f"{type(error).__name__}: {error}")[:_MESSAGE_CHARACTERS],
     )
 
 
-def traceback_of(error: BaseException, programs: Collection[TaskProgram] = ()) -> str:
+def traceback_of(error: BaseException, programs: Collection[TaskProgram] = (), redaction: Redaction = NO_SECRET) -> str:
     """Return the end of an error's traceback with its causes, at most 8 KiB: the end names the raised exception.
 
     Args:
         error: the error.
         programs: those of the task; their words are left out of the messages, which may quote them.
+        redaction: removes the credential of the task.
     """
     chain: list[BaseException] = []
     following: BaseException | None = error
@@ -60,7 +68,8 @@ def traceback_of(error: BaseException, programs: Collection[TaskProgram] = ()) -
         chain.append(following)
         following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
     sources = [program.text or program.binary.decode("latin-1") for program in programs]
-    data = "\n".join(_described(each, sources) for each in reversed(chain)).encode(errors="replace")
+    described = "\n".join(_described(each, sources) for each in reversed(chain))
+    data = redaction.text(described).encode(errors="replace")
     if len(data) > _DIAGNOSTIC_BYTES:
         data = b"..." + data[3 - _DIAGNOSTIC_BYTES :]
     return data.decode(errors="ignore")

@@ -39,6 +39,7 @@ from qonduit.execution.v1.worker_pb2 import (
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.errors import ProviderError
 from qonduit_server.process import framing, parent_death
+from qonduit_server.process.core_dumps import forbid_core_dumps
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import SimulatorProvider, limit_task_memory, offer_fake_backends
 from qonduit_server.worker import loop
@@ -132,6 +133,7 @@ class _ForkServer:
         self._wakeup = (wakeup_read, wakeup_write)
         provider = self._provider
         description = describe_provider(provider, self._options) if provider else ProviderDescription()
+        self._takes_credentials = description.provider.with_token
         self._send(ForkServerReply(description=description))
         poll = select.poll()
         poll.register(self._server, select.POLLIN)
@@ -205,6 +207,8 @@ class _ForkServer:
                 os.close(descriptor)
             _reseed()
             _prefer_for_oom_kill()
+            if self._takes_credentials:
+                forbid_core_dumps()
             if memory_limit_bytes:
                 _limit_memory(memory_limit_bytes)
             with socket.socket(fileno=link) as server:

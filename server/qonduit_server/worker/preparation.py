@@ -17,7 +17,7 @@ from qonduit.execution.v1.task_pb2 import Task
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import JobType, ProgramOptions
 from qonduit.v1.provenance_pb2 import Provenance
-from qonduit_server.errors import DeviceError, RunError
+from qonduit_server.errors import DeviceError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.languages.python.source_runner import Memory
@@ -73,6 +73,8 @@ class Preparation:
         self, task: Task, environment: Environment, reporter: Reporter, outcome: Outcome | RunError | None = None
     ) -> None:
         draw_seed(task)
+        # The task is kept by caches and generators; the credential is not.
+        self._credential, task.credential = task.credential, ""
         self.task = task
         self.environment = environment
         self.reporter = reporter
@@ -131,6 +133,20 @@ class Preparation:
         check_job(self.device, self.device_name, self.task.spec)
         if self.task.spec.HasField("required_provenance"):
             check_required(self.task.spec.required_provenance, self._facts)
+
+    def authenticate(self) -> None:
+        """Pass the credential of the task to the provider, if it takes one. Raises ProviderError."""
+        provider, credential, self._credential = self.provider, self._credential, ""
+        authenticate: Callable[[str], None] | None = getattr(provider, "authenticate", None)
+        if authenticate is None:
+            return
+        if not credential:
+            raise ProviderError(
+                "CREDENTIAL_MISSING",
+                "the server could not decrypt the credential of the job when it started: rerun the job",
+                retryable=True,
+            )
+        authenticate(credential)
 
     def inputs(self, index: int) -> Struct:
         """Return the values for a program's inputs: its own, overridden by those of the job."""

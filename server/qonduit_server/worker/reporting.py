@@ -11,8 +11,9 @@ from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.ir.requirements import requirements_of
+from qonduit_server.process.redaction import Redaction
 from qonduit_server.providers.provider import CompiledCircuit
-from qonduit_server.worker.failures import failure_of, traceback_of
+from qonduit_server.worker.failures import NO_SECRET, failure_of, traceback_of
 
 #: Names a point in a message.
 _AT_POINT: Final = "at point"
@@ -26,7 +27,7 @@ _DIAGNOSED: Final = frozenset((FailureCategory.FAILURE_CATEGORY_INTERNAL, Failur
 
 
 class Reporter:
-    """Emits events of one task.
+    """Emits events of one task, without its credential.
 
     Args:
         task: the task.
@@ -36,12 +37,16 @@ class Reporter:
     def __init__(self, task: Task, emit: Emit) -> None:
         self._task = task
         self._emit = emit
+        self._redaction = Redaction(task.credential) if task.credential else NO_SECRET
         self._progress = -1.0
         self._diagnostics = 0
 
     def send(self, **event: object) -> None:
         """Emit an event; `event` is the member of TaskEvent to set."""
-        self._emit(TaskEvent(job_id=self._task.job_id, attempt=self._task.attempt, **event))  # type: ignore[arg-type]
+        made = TaskEvent(job_id=self._task.job_id, attempt=self._task.attempt, **event)  # type: ignore[arg-type]
+        if self._redaction:
+            self._redaction.message(made)
+        self._emit(made)
 
     def progress(self, progress: float, message: str) -> None:
         """Report progress if it grew by at least a hundredth, and always its end."""
@@ -65,7 +70,7 @@ class Reporter:
 
     def fail(self, index: int, error: Exception, circuit: Circuit | None, point: int | None = None) -> None:
         """Report a program that failed, at a point; the circuit, if known, shows which devices would run it."""
-        failure = failure_of(error)
+        failure = self.failure_of(error)
         if point is not None and _AT_POINT not in failure.message:
             failure.message += f" ({_AT_POINT} {point})"
         failed = ProgramFailed(index=index, failure=failure, diagnostic=self.diagnostic(error, failure))
@@ -82,4 +87,8 @@ class Reporter:
         if failure.category not in _DIAGNOSED or self._diagnostics >= _DIAGNOSTICS:
             return ""
         self._diagnostics += 1
-        return traceback_of(error, self._task.programs)
+        return traceback_of(error, self._task.programs, self._redaction)
+
+    def failure_of(self, error: BaseException) -> Failure:
+        """Return the failure for an error."""
+        return failure_of(error, self._redaction)

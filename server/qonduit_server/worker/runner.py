@@ -18,7 +18,6 @@ from qonduit_server.languages.python.source_runner import MemoryNotGranted
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import SimulatorProvider, SmallRun, depth_of
 from qonduit_server.worker.circuit_runs import CircuitRuns
-from qonduit_server.worker.failures import failure_of
 from qonduit_server.worker.preparation import Environment, Preparation
 from qonduit_server.worker.prepared_programs import ReadyProgram, prepare, prepare_all
 from qonduit_server.worker.program_cache import ProgramCache
@@ -92,7 +91,7 @@ class _Run:
             else:
                 declined = self._run()
         except Exception as error:  # noqa: BLE001 - whatever a program or an SDK does, the job must end and say why
-            failure = failure_of(error)
+            failure = self._reporter.failure_of(error)
             diagnostic = self._reporter.diagnostic(error, failure)
             self._reporter.send(finished=TaskFinished(failure=failure, diagnostic=diagnostic))
         else:
@@ -172,6 +171,7 @@ class _Run:
     def _run(self) -> int:
         """Run the programs; return 0, or the memory needed in bytes if that exceeds the granted memory."""
         self._preparation.check_job()
+        self._preparation.authenticate()
         ready, need = prepare_all(self._preparation, self._prepare)
         if 0 < self._task.memory_granted_bytes < need:
             return need

@@ -48,7 +48,8 @@ def run_small(environment: Environment, device: str, runs: Sequence[SmallRun]) -
 def _has_one_run(task: Task) -> bool:
     spec: JobSpec = task.spec
     return (
-        len(task.programs) == 1
+        not task.credential
+        and len(task.programs) == 1
         and not (task.translate_to or task.analyze_only or task.compile_only)
         and spec.type in _TYPES
         and not spec.program_options

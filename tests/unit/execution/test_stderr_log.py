@@ -11,6 +11,7 @@ from queue import SimpleQueue
 import pytest
 
 from qonduit_server.execution.stderr_log import StderrLog
+from qonduit_server.process.redaction import Redaction
 
 PATIENCE = 60.0
 
@@ -86,3 +87,12 @@ def test_output_before_the_end_is_logged_at_the_end() -> None:
     made.log.stop()
     assert made.next()[3] == "early"
     os.close(writing)
+
+
+def test_the_credential_of_a_process_is_removed_also_if_it_arrives_in_two_parts(recorded: Recorded) -> None:
+    one, writing = recorded.log.open("worker", "VENDOR")
+    one.redaction = Redaction("vendor-secret")
+    for part in (b"using vendor-secret, then vendor-", b"secret again\n"):
+        os.write(writing, part)
+    os.close(writing)
+    assert recorded.next()[3] == "using *************, then ************* again"

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from qonduit_server.errors import StartError, Unauthenticated
+from qonduit_server.process.file_stamp import stamp_of
 from qonduit_server.rpc.auth import static_tokens, token_file
 from qonduit_server.rpc.auth.authenticator import sha256_of
-from qonduit_server.rpc.auth.file_stamp import stamp_of
 from qonduit_server.rpc.auth.principal import Principal, Role
 from qonduit_server.rpc.auth.static_tokens import StaticTokens, TokenRegistry
 from qonduit_server.token_commands import token as token_command

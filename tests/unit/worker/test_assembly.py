@@ -13,6 +13,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.providers import registry
 from qonduit_server.worker.assembly import RunnerOptions, describe_provider, make_runner
+from tests.vendor_provider import PREFIX, Vendor
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 
@@ -72,3 +73,29 @@ def test_a_description_lists_the_languages_that_are_read_here() -> None:
     more = describe_provider(registry.get("IBM"), python).provider.supported_languages
     extra = {each.supported_language for each in more} - {each.supported_language for each in languages}
     assert extra == {AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON}
+
+
+def test_a_process_ends_after_a_task_with_a_credential_and_its_events_do_not_contain_it() -> None:
+    provider = Vendor()
+    run = make_runner(provider)
+    events: list[TaskEvent] = []
+    token = f"{PREFIX}of-a-test"
+    assert run([task(provider="VENDOR", device="chatty", spec=SPEC, credential=token)], events.append) is False
+    assert [event.WhichOneof("event") for event in events][-1] == "finished"
+    assert not events[-1].finished.HasField("failure")
+    assert provider.token == token
+    assert token not in str(events)
+    # Validation compiles without it.
+    assert run([task(provider="VENDOR", device="chatty", spec=SPEC, compile_only=True)], events.append) is True
+    run([task(provider="VENDOR", device="chatty", spec=SPEC)], events.append)
+    assert events[-1].finished.failure.reason == "CREDENTIAL_MISSING"
+
+
+def test_a_secret_is_removed_before_a_message_is_truncated() -> None:
+    events: list[TaskEvent] = []
+    token = f"{PREFIX}{'x' * 1990}"
+    make_runner(Vendor())([task(provider="VENDOR", device="faulty", spec=SPEC, credential=token)], events.append)
+    (failed,) = [event.program_failed for event in events if event.HasField("program_failed")]
+    assert "xxxxxxxx" not in failed.failure.message
+    assert "xxxxxxxx" not in failed.diagnostic
+    assert "ValueError" in failed.diagnostic

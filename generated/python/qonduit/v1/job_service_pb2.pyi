@@ -16,20 +16,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateJobRequest(_message.Message):
-    __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential")
+    __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "credential_id")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_ID_FIELD_NUMBER: _ClassVar[int]
     job: _job_pb2.Job
     deployment: _deployment_pb2.Deployment
     device: str
     request_id: str
     validate_only: bool
     credential: str
-    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ...) -> None: ...
+    credential_id: int
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ..., credential_id: _Optional[int] = ...) -> None: ...
 
 class CompiledProgram(_message.Message):
     __slots__ = ("index", "num_qubits", "depth", "two_qubit_gates", "memory_bytes", "circuits", "warnings")
@@ -60,7 +62,7 @@ class CreateJobResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deduplicated: _Optional[bool] = ..., compiled: _Optional[_Iterable[_Union[CompiledProgram, _Mapping]]] = ...) -> None: ...
 
 class RunJobRequest(_message.Message):
-    __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate")
+    __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate", "credential_id")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +75,7 @@ class RunJobRequest(_message.Message):
     QUEUE_UPDATES_FIELD_NUMBER: _ClassVar[int]
     FINAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
     OMIT_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_ID_FIELD_NUMBER: _ClassVar[int]
     job: _job_pb2.Job
     deployment: _deployment_pb2.Deployment
     device: str
@@ -85,7 +88,8 @@ class RunJobRequest(_message.Message):
     queue_updates: bool
     final_results: bool
     omit_intermediate: bool
-    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ...) -> None: ...
+    credential_id: int
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ..., credential_id: _Optional[int] = ...) -> None: ...
 
 class RunJobResponse(_message.Message):
     __slots__ = ("event",)
@@ -172,14 +176,18 @@ class CancelJobsResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ..., job_ids: _Optional[_Iterable[int]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class RerunJobRequest(_message.Message):
-    __slots__ = ("id", "request_id", "exact")
+    __slots__ = ("id", "request_id", "exact", "credential", "credential_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     EXACT_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_ID_FIELD_NUMBER: _ClassVar[int]
     id: int
     request_id: str
     exact: bool
-    def __init__(self, id: _Optional[int] = ..., request_id: _Optional[str] = ..., exact: _Optional[bool] = ...) -> None: ...
+    credential: str
+    credential_id: int
+    def __init__(self, id: _Optional[int] = ..., request_id: _Optional[str] = ..., exact: _Optional[bool] = ..., credential: _Optional[str] = ..., credential_id: _Optional[int] = ...) -> None: ...
 
 class RerunJobResponse(_message.Message):
     __slots__ = ("job", "deduplicated")

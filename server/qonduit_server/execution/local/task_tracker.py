@@ -64,6 +64,9 @@ class TaskTracker:
         kind = self._log.record(worker, held, event)
         if kind == "phase":
             return False
+        if held.task.credential and kind in ("finished", "declined"):
+            # No other task runs in a process that knows a credential.
+            worker.kill()
         if kind == "declined":
             if worker.kill_reason is not None and worker.kill_reason[0] == held.key:
                 return False

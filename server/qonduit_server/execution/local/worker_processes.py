@@ -21,6 +21,7 @@ from qonduit_server.execution.executor import LossKind
 from qonduit_server.execution.stderr_log import Output, Stderr
 from qonduit_server.process import framing
 from qonduit_server.process.parent_death import with_death_signal
+from qonduit_server.process.redaction import Redaction
 
 #: The maximum number of tasks that one worker is assigned ahead, so that it does not wait for the next one.
 MAX_AHEAD: Final = 16
@@ -57,8 +58,8 @@ class PendingTask:
 
     @property
     def alone(self) -> bool:
-        """Whether it must be alone at a worker: its earlier process died, or it needs much memory."""
-        return self.need > 0 or self.task.attempt > 1
+        """Whether it must be alone at a worker: its process died before, or it needs much memory or a credential."""
+        return self.need > 0 or self.task.attempt > 1 or bool(self.task.credential)
 
     def declined(self, need: int, worker: int, now: float) -> None:
         """Record the memory that a worker estimated, and request it for the next run."""
@@ -206,6 +207,8 @@ class Worker:
             held.started_at = None
             self._sent += 1
             self.held[held.key] = held
+            if held.task.credential and self.stderr is not None:
+                self.stderr.redaction = Redaction(held.task.credential)
         batch = TaskBatch(tasks=[held.task for held in tasks])
         self.channel.send(framing.pack(WorkerRequest(run=batch)))
         os.write(self.tokens_out, b"".join(framing.TOKEN.pack(held.ordinal) for held in tasks))

@@ -29,6 +29,11 @@ class Access(Enum):
 ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
     {
         "qonduit.v1.AuditService/ListAuditEntries": Access.ADMIN,
+        "qonduit.v1.CredentialService/CreateCredential": Access.OWN,
+        "qonduit.v1.CredentialService/GetCredential": Access.READ,
+        "qonduit.v1.CredentialService/ListCredentials": Access.READ,
+        "qonduit.v1.CredentialService/UpdateCredential": Access.OWN,
+        "qonduit.v1.CredentialService/DeleteCredential": Access.CHANGE,
         "qonduit.v1.DeploymentService/CreateDeployment": Access.OWN,
         "qonduit.v1.DeploymentService/GetDeployment": Access.READ,
         "qonduit.v1.DeploymentService/ListDeployments": Access.READ,

@@ -14,7 +14,7 @@ import grpc
 import structlog
 
 from qonduit_server.errors import StartError, Unauthenticated
-from qonduit_server.rpc.auth.file_stamp import Stamp, stamp_of
+from qonduit_server.process.file_stamp import Stamp, stamp_of
 from qonduit_server.rpc.auth.principal import Principal, Role, is_name, with_lower_roles
 
 _log = structlog.get_logger("qonduit.tls")

@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 
 from qonduit_server.errors import StartError, Unauthenticated
+from qonduit_server.process.file_stamp import stamp_of
 from qonduit_server.rpc.auth import token_file
-from qonduit_server.rpc.auth.file_stamp import stamp_of
 from qonduit_server.rpc.auth.principal import Principal
 from qonduit_server.rpc.auth.token_file import TokenIndex, TokenTable
 

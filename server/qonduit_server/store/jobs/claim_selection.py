@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam, exists, func, select, true
 
+from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
+from qonduit.v1.failure_pb2 import Failure
+from qonduit_server.encryption.sealing import Sealer
+from qonduit_server.lifecycle import FAILED
+from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owner, order, windows
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
@@ -28,12 +33,15 @@ class Claim(NamedTuple):
     owed: Mapping[Lane, Owed]
     running: Mapping[Lane, Running]
     turns: Mapping[str, str]
+    #: Decrypts the credentials of jobs.
+    sealer: Sealer
 
 
 class Claimed(NamedTuple):
-    """The jobs of a claim with the names of their providers, what they cost, and where the next claim begins."""
+    """The jobs of a claim with the names of their providers, their credentials and costs, and where the next begins."""
 
     jobs: list[tuple[str, JobChange]]
+    credentials: dict[int, str]
     charges: list[Charge]
     turns: dict[str, str]
 
@@ -110,7 +118,10 @@ def claim_jobs(
             served = [(lane, row) for lane, row in found_rows if row.device_id not in paused]
             unit.transaction.times |= len(served) < len(found_rows)
             entries = unit.add_rows([row for _, row in served])
+            ready = _with_credentials(unit, wanted.sealer, entries, found.credentials)
             for (lane, row), entry in zip(served, entries, strict=True):
+                if entry.job.id not in ready:
+                    continue
                 unit.start(entry, wanted.owner, lease_until)
                 quotas.take(lane.lane.owner, row.memory_bytes)
                 charge = Charge((entry.job.id, entry.job.attempt), lane.lane, share.charge(lane))
@@ -118,12 +129,39 @@ def claim_jobs(
                 found.jobs.append((provider, entry))
             # Written now, so that the next query of this transaction does not return them.
             unit.flush()
-            left -= len(served)
+            left -= len(ready)
             emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in served)
             lanes = [lane for lane in lanes if lane.lane not in emptied and quotas.room(lane.lane.owner) > 0]
         if not left:
             found.turns[provider] = last_owner(rows) if len(rows) == MAX_LANES else ""
             return
+
+
+def _with_credentials(
+    unit: UnitOfWork, sealer: Sealer, entries: Sequence[JobChange], credentials: dict[int, str]
+) -> set[int]:
+    """Decrypt the credentials of jobs; return the jobs that can start.
+
+    A job whose credential was deleted fails. A job whose credential cannot be decrypted waits.
+    """
+    ready = {entry.job.id for entry in entries}
+    found = job_credentials.read(unit.transaction.connection, sealer, [entry.job for entry in entries])
+    for job_id, credential in found.items():
+        if isinstance(credential, str):
+            credentials[job_id] = credential
+            continue
+        ready.remove(job_id)
+        entry = unit.entries[job_id]
+        if isinstance(credential, Failure):
+            entry.job.failure.CopyFrom(credential)
+            unit.set_open_programs(entry, FAILED, credential)
+            unit.move(entry, FAILED)
+        else:
+            job_credentials.postpone(unit.transaction, job_id)
+            if entry.job.last_sequence == 1:
+                message = f"the job waits, because its credential cannot be decrypted: {credential}"
+                unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=message))
+    return ready
 
 
 def _read_queues(connection: Connection, provider: str, counts: Mapping[str, int]) -> dict[str, Iterator[Row[Any]]]:

@@ -13,13 +13,14 @@ from sqlalchemy import bindparam, func, select
 
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, ProgramRun
+from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import deployments, labels, program_lookup
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.jobs import large_options
+from qonduit_server.store.jobs import job_credentials, large_options
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
@@ -43,8 +44,9 @@ class Created:
 class Submission:
     """A job to create, checked and ready to be written.
 
-    `device_name` is "PROVIDER/device". The programs are those of `deployment` (written with the job), or `program_ids`,
-    or the current ones of `deployment_id`.
+    `device_name` is "PROVIDER/device". `older_fingerprints` are those that the same request has by other keys of the
+    server. `secret` is the credential that the request contains, which `sealer` encrypts. The programs are those of
+    `deployment` (written with the job), or `program_ids`, or the current ones of `deployment_id`.
     """
 
     caller: str
@@ -57,6 +59,9 @@ class Submission:
     name: str | None
     packed: PackedSpec
     deployment_id: int
+    sealer: Sealer
+    older_fingerprints: Sequence[bytes] = ()
+    secret: str = field(default="", repr=False)
     deployment: NewDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
 
@@ -130,9 +135,10 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
     repeated = {place: known[_key(submissions[place])] for place, answer in enumerate(answers) if answer is None}
     earlier = _earlier(transaction, [job_id for job_id, _ in repeated.values() if job_id > 0])
     for place, (job_id, fingerprint) in repeated.items():
-        if fingerprint != submissions[place].fingerprint:
+        submitted = submissions[place]
+        if fingerprint not in (submitted.fingerprint, *submitted.older_fingerprints):
             answers[place] = AlreadyExists(
-                f"request_id {submissions[place].request_id} was used for another request; use a new UUID"
+                f"request_id {submitted.request_id} was used for another request; use a new UUID"
             )
         elif job_id > 0:
             answers[place] = Created(earlier[job_id], deduplicated=True)
@@ -274,6 +280,9 @@ def _write(
         transaction,
         {job.id: new.packed.options for job, new in zip(created, accepted, strict=True) if new.packed.options},
     )
+    for job, new in zip(created, accepted, strict=True):
+        if new.secret:
+            job_credentials.insert(transaction.connection, new.sealer, job, new.secret)
     unit.flush()
     transaction.queue = True
     return created

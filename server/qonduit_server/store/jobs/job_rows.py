@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam
@@ -47,6 +47,8 @@ class NewJob:
         request_id: makes a retry safe; may be empty. Unique per caller and method.
         method: "CreateJob", "RunJob" or "RerunJob".
         fingerprint: a hash of the request, compared if the request id is repeated.
+        older_fingerprints: the hashes of the same request by other keys of the server.
+        secret: the credential that the request contains; a stored one is in the spec.
         max_queued: the maximum number of queued jobs; 0 means no limit.
     """
 
@@ -60,7 +62,24 @@ class NewJob:
     request_id: str = ""
     method: str = "CreateJob"
     fingerprint: bytes = b""
+    older_fingerprints: Sequence[bytes] = ()
+    secret: str = field(default="", repr=False)
     max_queued: int = 0
+
+
+@dataclass(frozen=True)
+class RerunCredential:
+    """The credential of a rerun.
+
+    Attributes:
+        secret: the credential that the request contains.
+        hashes: what distinguishes it from other credentials in the hash of the request, by each key of the server.
+        check: checks it for the job to run again, and sets the fields of the new job's spec that describe it.
+    """
+
+    secret: str = field(default="", repr=False)
+    hashes: Sequence[str] = ("",)
+    check: Callable[[Job, JobSpec], None] = lambda source, spec: None
 
 
 class _JobKey(NamedTuple):
@@ -98,6 +117,9 @@ def create(db: Database, new: NewJob) -> Created:
             method=new.method,
             request_id=checked_text("request_id", new.request_id) or None,
             fingerprint=new.fingerprint,
+            older_fingerprints=new.older_fingerprints,
+            sealer=db.sealer,
+            secret=new.secret,
             max_queued=new.max_queued,
             device=device,
             device_name=catalogue.name_of(db, device),
@@ -120,6 +142,7 @@ def rerun(
     *,
     exact: bool = False,
     sees_all: bool = False,
+    credential: RerunCredential | None = None,
 ) -> Created:
     """Queue a new job with the programs, device and options of another.
 
@@ -131,12 +154,14 @@ def rerun(
         max_queued: the maximum number of queued jobs; 0 means no limit.
         exact: whether the new job must return the same counts and values.
         sees_all: whether the other job may belong to another owner, who then owns the new one.
+        credential: checks the credential of the new job; by default, it has the stored one of the other job.
 
     Raises:
         FailedPrecondition: as `create`, or the job cannot be repeated exactly.
         NotFound: the other job does not exist.
     """
-    fingerprint = f"{job_id} exact".encode() if exact else str(job_id).encode()
+    credential = credential or RerunCredential()
+    fingerprints = [f"{job_id}{' exact' if exact else ''}{each}".encode() for each in credential.hashes]
     try:
         source = get(db, None if sees_all else caller, job_id)
         device = catalogue.device(db, source.executed_on_id)
@@ -146,12 +171,13 @@ def rerun(
             # The times of the other job are in the past.
             for field in ("required_provenance", "not_before", "expires_at"):
                 spec.ClearField(field)
+            credential.check(source, spec)
             if exact:
                 required = required_provenance(connection, source, device)
                 spec.required_provenance.CopyFrom(required)
                 spec.seed = required.seed
-    except NotFound:
-        created = repeated(db, caller, _RERUN, request_id, fingerprint) if request_id else None
+    except (NotFound, FailedPrecondition):
+        created = repeated(db, caller, _RERUN, request_id, fingerprints) if request_id else None
         if created is None:
             raise
         return created
@@ -161,7 +187,10 @@ def rerun(
             caller=source.executed_by,
             method=_RERUN,
             request_id=checked_text("request_id", request_id) or None,
-            fingerprint=fingerprint,
+            fingerprint=fingerprints[0],
+            older_fingerprints=fingerprints[1:],
+            sealer=db.sealer,
+            secret=credential.secret,
             max_queued=max_queued,
             device=device,
             device_name=source.device,
@@ -174,12 +203,16 @@ def rerun(
     )
 
 
-def repeated(db: Database, caller: str, method: str, request_id: str, fingerprint: bytes) -> Created | None:
-    """Return the job of an earlier equal request, as it is now; None if there is no such job."""
-    request = {"caller": checked_text("caller", caller), "method": method, "fingerprint": fingerprint}
+def repeated(db: Database, caller: str, method: str, request_id: str, fingerprints: Sequence[bytes]) -> Created | None:
+    """Return the job of an earlier request with one of these hashes, as it is now; None if there is no such job."""
+    request = {"caller": checked_text("caller", caller), "method": method}
+    request["request"] = checked_text("request_id", request_id)
     with db.read() as connection:
-        row = connection.execute(_GET_REPEATED, {**request, "request": checked_text("request_id", request_id)}).first()
-    return None if row is None else Created(job_message(row), deduplicated=True)
+        for fingerprint in fingerprints:
+            row = connection.execute(_GET_REPEATED, {**request, "fingerprint": fingerprint}).first()
+            if row is not None:
+                return Created(job_message(row), deduplicated=True)
+    return None
 
 
 def get(db: Database, scope: Scope, job_id: int) -> Job:

@@ -16,10 +16,12 @@ from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job
+from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs, waiting_providers
 from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.job_spec import whole_specs
@@ -38,6 +40,11 @@ class _ClaimResult(NamedTuple):
     turns: Mapping[str, str]
     #: What lanes owe that could not be written.
     unwritten: Mapping[Lane, Owed]
+
+
+class _Lookup(NamedTuple):
+    owners: Sequence[str]
+    sealer: Sealer
 
 
 class _Batch(NamedTuple):
@@ -105,11 +112,12 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
             only the used time is shared.
 
     Returns:
-        Tasks with their programs, in that order; the dispatcher sets the limits of memory and time.
+        Tasks with their programs and credentials, in that order; the dispatcher sets the limits of memory and time.
     """
     accounts = db.lane_accounts
     owed = accounts.take()
-    wanted = Claim(owner, capacity, _microseconds(lease), slots, owed, accounts.running(), dict(accounts.turns))
+    running, turns = accounts.running(), dict(accounts.turns)
+    wanted = Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer)
     try:
         result = db.write(_CLAIM, wanted)
     except BaseException:
@@ -180,7 +188,7 @@ def discard(db: Database, events: Iterable[TaskEvent]) -> None:
 
 def claimed(db: Database, owners: Sequence[str]) -> dict[str, list[Task]]:
     """Return the tasks leased to owners, by owner, after a claim whose answer was lost."""
-    return db.write(_CLAIMED, owners)
+    return db.write(_CLAIMED, _Lookup(owners, db.sealer))
 
 
 def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], cause: str, *, counts: bool = True) -> None:
@@ -240,13 +248,14 @@ def _claim(transaction: Transaction, claims: Sequence[Claim]) -> list[_ClaimResu
         owed[lane] = owed.get(lane, Owed()).plus(each)
     share = FairShare(transaction.connection, owed, claims[0].running)
     quotas = ClaimQuotas(transaction)
-    claimed = [Claimed([], [], {}) for _ in claims]
+    claimed = [Claimed([], {}, [], {}) for _ in claims]
     waiting = waiting_providers(transaction.connection)
     for wanted, found in zip(claims, claimed, strict=True):
         for provider, capacity in wanted.capacity.items():
             if capacity > 0 and provider in waiting:
                 claim_jobs(unit, share, quotas, wanted, provider, found, waiting[provider])
-    tasks = _tasks(transaction, unit, [found.jobs for found in claimed])
+    credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
+    tasks = _tasks(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
     return [
         _ClaimResult(leased, found.charges, found.turns, unwritten if place == 0 else {})
@@ -254,27 +263,33 @@ def _claim(transaction: Transaction, claims: Sequence[Claim]) -> list[_ClaimResu
     ]
 
 
-def _claimed(transaction: Transaction, asked: Sequence[Sequence[str]]) -> list[dict[str, list[Task]]]:
-    return [_claimed_by(transaction, owners) for owners in asked]
+def _claimed(transaction: Transaction, lookups: Sequence[_Lookup]) -> list[dict[str, list[Task]]]:
+    return [_claimed_by(transaction, lookup) for lookup in lookups]
 
 
-def _claimed_by(transaction: Transaction, owners: Sequence[str]) -> dict[str, list[Task]]:
+def _claimed_by(transaction: Transaction, lookup: _Lookup) -> dict[str, list[Task]]:
     unit = UnitOfWork(transaction)
-    entries = unit.add_rows(transaction.connection.execute(_SELECT_LEASED, {"owners": list(owners)}).all())
+    entries = unit.add_rows(transaction.connection.execute(_SELECT_LEASED, {"owners": list(lookup.owners)}).all())
     rows = transaction.connection.execute(_SELECT_PROVIDERS).all() if entries else []
     provider_of = {row.id: row.name for row in rows}
     found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
+    jobs_found = [entry.job for entry in entries]
+    read = job_credentials.read(transaction.connection, lookup.sealer, jobs_found)
+    credentials = {job_id: each for job_id, each in read.items() if isinstance(each, str)}
     tasks: dict[str, list[Task]] = {}
-    for entry, task in zip(entries, _tasks(transaction, unit, [found])[0], strict=True):
+    for entry, task in zip(entries, _tasks(transaction, unit, [found], credentials)[0], strict=True):
         tasks.setdefault(entry.owner or "", []).append(task)
     return tasks
 
 
 def _tasks(
-    transaction: Transaction, unit: UnitOfWork, claimed: Sequence[Sequence[tuple[str, JobChange]]]
+    transaction: Transaction,
+    unit: UnitOfWork,
+    claimed: Sequence[Sequence[tuple[str, JobChange]]],
+    credentials: Mapping[int, str],
 ) -> list[list[Task]]:
-    """Return the tasks of jobs, given as (provider name, job)."""
-    if not unit.entries:
+    """Return the tasks of jobs, given as (provider name, job), with the credentials of the jobs that use one."""
+    if not any(claimed):
         return [[] for _ in claimed]
     ids = {run.program_id for entry in unit.entries.values() for run in entry.job.program_runs}
     sources = {
@@ -286,13 +301,21 @@ def _tasks(
     whole = whole_specs(transaction.connection, jobs, for_tasks=True)
     specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
     return [
-        [_task(entry.job, specs[entry.job.id], provider, names, sources) for provider, entry in leased]
+        [
+            _task(entry.job, specs[entry.job.id], provider, names, sources, credentials.get(entry.job.id, ""))
+            for provider, entry in leased
+        ]
         for leased in claimed
     ]
 
 
 def _task(
-    job: Job, spec: JobSpec, provider: str, names: Mapping[int, str], sources: Mapping[int, QuantumProgram]
+    job: Job,
+    spec: JobSpec,
+    provider: str,
+    names: Mapping[int, str],
+    sources: Mapping[int, QuantumProgram],
+    credential: str,
 ) -> Task:
     return Task(
         job_id=job.id,
@@ -300,6 +323,7 @@ def _task(
         provider=provider,
         device=names[job.executed_on_id],
         spec=spec,
+        credential=credential,
         programs=[task_program(run.program_id, sources[run.program_id], run.points_done) for run in job.program_runs],
     )
 

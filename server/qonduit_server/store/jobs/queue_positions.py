@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, bindparam, func, select, text, tuple_
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import QueuePlace, QueueReason
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue
@@ -17,9 +18,11 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.fair_share import UNKNOWN_SECONDS, LaneShare, share_of, windows
 from qonduit_server.store.jobs.held_jobs import HELD
+from qonduit_server.store.jobs.job_credentials import has_credential
 from qonduit_server.store.lane_accounts import Owed, Running
 from qonduit_server.store.pauses import describe
 from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, lanes, providers
+from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.users.quota_checks import claim_rooms
 from qonduit_server.store.wait_history import Ahead
 
@@ -30,7 +33,7 @@ _MOST_COUNTED: Final = 1000
 _SELECT_JOBS: Final = (
     select(
         *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.not_before),
-        jobs.c.attempt,
+        *(jobs.c.attempt, jobs.c.spec),
         *(devices.c.available, providers.c.name.label("provider")),
     )
     .join_from(jobs, devices, devices.c.id == jobs.c.device_id)
@@ -123,7 +126,7 @@ def places_of(db: Database, connection: Connection, job_ids: Collection[int], no
     rows: Iterable[Any] = connection.execute(_SELECT_JOBS, {"ids": list(job_ids)})
     for row in rows:
         if 0 < row.not_before < HELD:
-            found[row.id] = Place(QueuePlace(reason=QueueReason.QUEUE_REASON_SCHEDULED), row.attempt)
+            found[row.id] = Place(QueuePlace(reason=_reason_of_time(row)), row.attempt)
         elif not row.available:
             found[row.id] = Place(QueuePlace(reason=QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE), row.attempt)
         elif (paused := catalogue.pause_of(db, row.device_id)) is not None:
@@ -141,6 +144,15 @@ def places_of(db: Database, connection: Connection, job_ids: Collection[int], no
         if going:
             found |= _of_provider(connection, [row for row in of_callers if row.owner not in held], going, now)
     return found
+
+
+def _reason_of_time(row: Row[Any]) -> QueueReason:
+    """Return why a job waits for a time: the one of its request, or the next try to decrypt its credential."""
+    spec = JobSpec.FromString(row.spec or b"")
+    requested = spec.HasField("not_before") and microseconds(spec.not_before) >= row.not_before
+    if has_credential(spec) and not requested:
+        return QueueReason.QUEUE_REASON_CREDENTIAL
+    return QueueReason.QUEUE_REASON_SCHEDULED
 
 
 def _held(db: Database, connection: Connection, owners: Collection[str], now: int) -> set[str]:

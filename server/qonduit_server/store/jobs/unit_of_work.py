@@ -14,6 +14,7 @@ from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
 from qonduit_server.store.bulk_statements import BulkInsert, BulkUpdate, among
+from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
 from qonduit_server.store.notification_bus import StoredEvent
@@ -158,6 +159,8 @@ class UnitOfWork:
         self.transaction = transaction
         self.entries: dict[int, JobChange] = {}
         self._events: list[tuple[int, int, bool, bytes]] = []
+        #: The ended jobs whose requests contained a credential.
+        self._with_credential: list[int] = []
 
     def load(self, ids: Collection[int]) -> None:
         """Read jobs and lock them until the transaction ends; missing jobs are left out."""
@@ -211,6 +214,8 @@ class UnitOfWork:
         job.last_sequence += 1
         if ended:
             job.finished_at.CopyFrom(entry.time)
+            if job.one_time_credential:
+                self._with_credential.append(job.id)
         if ended or state == QUEUED:
             entry.owner = entry.lease_until = None
             job.server = ""
@@ -265,6 +270,8 @@ class UnitOfWork:
             for job_id, sequence, is_terminal, payload in self._events:
                 self.transaction.add_event(job_id, StoredEvent(sequence, payload, is_terminal))
             self._events = []
+        job_credentials.erase(connection, self._with_credential)
+        self._with_credential = []
         changed = [entry for entry in self.entries.values() if entry.changed]
         if changed:
             _UPDATE_JOBS(connection, [_changes(entry) for entry in changed])

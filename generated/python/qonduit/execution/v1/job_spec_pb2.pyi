@@ -18,7 +18,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class JobSpec(_message.Message):
-    __slots__ = ("shots", "type", "seed", "inputs", "include_statevector", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "client_data_reference", "client_data")
+    __slots__ = ("shots", "type", "seed", "inputs", "include_statevector", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "credential_id", "client_data_reference", "client_data", "one_time_credential")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -51,8 +51,10 @@ class JobSpec(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_DATA_REFERENCE_FIELD_NUMBER: _ClassVar[int]
     CLIENT_DATA_FIELD_NUMBER: _ClassVar[int]
+    ONE_TIME_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     shots: int
     type: _job_pb2.JobType
     seed: int
@@ -78,6 +80,8 @@ class JobSpec(_message.Message):
     priority: int
     not_before: _timestamp_pb2.Timestamp
     expires_at: _timestamp_pb2.Timestamp
+    credential_id: int
     client_data_reference: _job_pb2.OptionReference
     client_data: bytes
-    def __init__(self, shots: _Optional[int] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., seed: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., inputs_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[_job_pb2.DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[_job_pb2.ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[_job_pb2.StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., client_data_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., client_data: _Optional[bytes] = ...) -> None: ...
+    one_time_credential: bool
+    def __init__(self, shots: _Optional[int] = ..., type: _Optional[_Union[_job_pb2.JobType, str]] = ..., seed: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., inputs_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[_job_pb2.DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[_job_pb2.ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[_job_pb2.StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_id: _Optional[int] = ..., client_data_reference: _Optional[_Union[_job_pb2.OptionReference, _Mapping]] = ..., client_data: _Optional[bytes] = ..., one_time_credential: _Optional[bool] = ...) -> None: ...

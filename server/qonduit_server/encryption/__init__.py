@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encryption of secrets with the keys of the server."""

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's commands `qonduit credential-key create`, `list`, `rotate` and `remove`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from qonduit_server.encryption import key_ring
+from qonduit_server.encryption.sealing import Sealer
+from qonduit_server.errors import StartError
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+#: Some rows cannot be decrypted.
+EXIT_FAILED: Final = 1
+
+
+class _KeyCommands(click.Group):
+    """A group that prints an unusable file or database as one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except StartError as error:
+            click.echo(f"qonduit: {error}", err=True)
+            sys.exit(EXIT_FAILED)
+
+
+def _file(*, required: bool) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--credential-key-file",
+        "file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="QONDUIT_CREDENTIAL_KEY_FILE",
+        show_envvar=True,
+        required=required,
+        help="The server's file of keys: its setting credential_key_file.",
+    )
+
+
+_DATABASE: Final = click.option(
+    "--database",
+    envvar="QONDUIT_DATABASE",
+    show_envvar=True,
+    default="sqlite:///qonduit.sqlite3",
+    show_default=True,
+    help="The server's database.",
+)
+
+
+@click.group("credential-key", cls=_KeyCommands)
+def credential_key() -> None:
+    """Create, list, rotate and remove the keys that encrypt credentials. A running server follows each change."""
+
+
+@credential_key.command()
+@click.argument("key_id", required=False)
+@_file(required=True)
+def create(key_id: str | None, file: Path) -> None:
+    """Add a random key to the file, which encrypts new credentials from now on. KEY_ID names it; default: the time.
+
+    Copy the file to all servers of the database before a server stores a credential. Back it up apart from the
+    database: without the key, the credentials cannot be decrypted.
+    """
+    key_id = key_id or datetime.now(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+    key_ring.create(file, key_id)
+    click.echo(f"{file}: added the key {key_id}, which encrypts new credentials")
+
+
+@credential_key.command("list")
+@_file(required=False)
+@_DATABASE
+def list_keys(file: Path | None, database: str) -> None:
+    """List the ids of the keys, and the number of credentials that each encrypts. No key is printed."""
+    from qonduit_client.text_table import table_of
+    from qonduit_server.store.admin import key_rotation
+
+    ring = _ring(file).keys()
+    keys = [key.id for key in ring]
+    used = key_rotation.usage(database)
+    rows = [(key_id, str(used[key_id]), "encrypts" if place == 0 else "decrypts") for place, key_id in enumerate(keys)]
+    rows += [(key_id, str(count), "missing") for key_id, count in sorted(used.items()) if key_id not in keys]
+    click.echo(table_of(("key", "credentials", "state"), rows) if rows else "no keys; `qonduit credential-key create`")
+
+
+@credential_key.command()
+@_file(required=False)
+@_DATABASE
+def rotate(file: Path | None, database: str) -> None:
+    """Encrypt all stored credentials with the first key. Servers may run meanwhile; repeat it if it was interrupted.
+
+    Exit with 1 if credentials cannot be decrypted, and print which.
+    """
+    from qonduit_server.errors import FailedPrecondition
+    from qonduit_server.store.admin import key_rotation
+
+    try:
+        done = key_rotation.rotate(database, Sealer(_ring(file)))
+    except FailedPrecondition as error:
+        raise StartError(error.message) from error
+    for each in done.unreadable:
+        click.echo(f"qonduit: {each}", err=True)
+    click.echo(f"rotated {done.rewrapped} credentials; {len(done.unreadable)} cannot be decrypted")
+    sys.exit(EXIT_FAILED if done.unreadable else 0)
+
+
+@credential_key.command()
+@click.argument("key_id")
+@_file(required=True)
+@_DATABASE
+def remove(key_id: str, file: Path, database: str) -> None:
+    """Remove a key that encrypts no credential any more."""
+    from qonduit_server.store.admin import key_rotation
+
+    if used := key_rotation.usage(database)[key_id]:
+        raise StartError(f"the key {key_id} encrypts {used} credentials: run `qonduit credential-key rotate` before")
+    key_ring.remove(file, key_id)
+    click.echo(f"{file}: removed the key {key_id}")
+
+
+def _ring(file: Path | None) -> key_ring.KeyRing:
+    return key_ring.load(str(file or ""), os.environ)

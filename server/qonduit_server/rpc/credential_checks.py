@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check the credential of a submission: whether the provider takes one, and whether the caller may use it."""
+
+from __future__ import annotations
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.v1.job_pb2 import Job
+from qonduit.v1.provider_pb2 import Provider
+from qonduit_server.encryption.sealing import Sealer
+from qonduit_server.errors import FailedPrecondition, InvalidArgument
+from qonduit_server.store import catalogue, credentials
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs.job_rows import RerunCredential
+
+
+def require_token_provider(provider: Provider, field: str) -> None:
+    """Refuse a credential for a provider that takes none: the job would run without it. Raises InvalidArgument."""
+    if not provider.with_token:
+        raise InvalidArgument.of(
+            field, "credential.unexpected", f"{field}: must be empty: {provider.name} uses no credential"
+        )
+
+
+def check_credential(
+    db: Database, owner: str, provider: Provider, spec: JobSpec, secret: str, credential_id: int
+) -> None:
+    """Check the credential of a job, and set the fields of its spec that describe it.
+
+    Args:
+        db: the database.
+        owner: the owner of the job.
+        provider: of the job's device.
+        spec: of the job.
+        secret: the credential itself; may be empty.
+        credential_id: a stored credential; may be 0.
+
+    Raises:
+        InvalidArgument: the provider takes no credential.
+        NotFound: the owner has no such credential.
+        FailedPrecondition: the provider requires a credential; or the credential is for another provider, cannot be
+            decrypted, or cannot be encrypted.
+    """
+    if secret or credential_id:
+        require_token_provider(provider, "credential" if secret else "credential_id")
+    elif provider.with_token:
+        raise FailedPrecondition(
+            f"{provider.name} requires a credential: set credential_id to a stored one (CreateCredential, or `qonduit "
+            f"credential create NAME --provider {provider.name}`), or credential to the secret itself",
+            subject=f"providers/{provider.name}",
+            kind="CREDENTIAL",
+            reason="CREDENTIAL_REQUIRED",
+        )
+    if secret:
+        db.sealer.require_key()
+    if credential_id:
+        credentials.check_usable(db, owner, credential_id, provider.id, provider.name)
+    spec.credential_id = credential_id
+    spec.one_time_credential = bool(secret)
+
+
+def hashed(sealer: Sealer, secret: str) -> list[str]:
+    """Return the keyed hashes of a secret that a request may contain, by each key, for the hash of the request.
+
+    Returns:
+        At least one; without a secret, an empty text.
+    """
+    return list(sealer.hashes(secret)) or ["without a key"] if secret else [""]
+
+
+def rerun_credential(db: Database, secret: str, credential_id: int) -> RerunCredential:
+    """Return the credential of a rerun: the one that the request names, else the stored one of the other job."""
+
+    def check(source: Job, spec: JobSpec) -> None:
+        provider = catalogue.provider(db, catalogue.device(db, source.executed_on_id).provider_id)
+        if source.one_time_credential and not (secret or credential_id):
+            raise FailedPrecondition(
+                f"job {source.id} had a credential of its own, which the server has erased: set credential or "
+                "credential_id",
+                subject=f"jobs/{source.id}",
+                kind="CREDENTIAL",
+                reason="CREDENTIAL_REQUIRED",
+            )
+        stored = credential_id or (0 if secret else source.credential_id)
+        check_credential(db, source.executed_by, provider, spec, secret, stored)
+
+    named = f" credential {credential_id}" if credential_id else ""
+    hashes = [each and f" {each}" for each in hashed(db.sealer, secret)] if secret else [named]
+    return RerunCredential(secret, hashes, check)

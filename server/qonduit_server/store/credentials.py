@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stored credentials of providers: rows with encrypted secrets, each usable by the jobs of its owner alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam, func, select
+
+from qonduit.v1.credential_pb2 import Credential
+from qonduit_server.encryption.sealing import Binding, Sealed, Sealer, Unreadable
+from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.column_limits import checked_text, is_id
+from qonduit_server.store.database import Database
+from qonduit_server.store.filter_conditions import Field, filter_conditions, number_field, text_field
+from qonduit_server.store.id_allocation import new_ids
+from qonduit_server.store.ownership import Owned, Scope
+from qonduit_server.store.paging import Cursor, Page, sent_bytes
+from qonduit_server.store.schema import credentials, providers
+from qonduit_server.store.timestamps import set_time
+from qonduit_server.store.writer import Operation, Transaction
+
+#: The maximum number of credentials of one owner.
+MAX_CREDENTIALS: Final = 1000
+
+
+class Stored(NamedTuple):
+    """The encrypted secret of a stored credential, and what it is bound to."""
+
+    provider_id: int
+    sealed: Sealed
+    binding: Binding
+
+
+class _New(NamedTuple):
+    sealer: Sealer
+    owner: str
+    name: str
+    provider_id: int
+    secret: str
+
+
+class _Change(NamedTuple):
+    sealer: Sealer
+    owner: str
+    id: int
+    secret: str
+
+
+class _Key(NamedTuple):
+    owner: str
+    id: int
+
+
+_SHOWN: Final = (
+    *(credentials.c.id, credentials.c.owner, credentials.c.name, credentials.c.provider_id),
+    *(credentials.c.created_at, credentials.c.updated_at),
+)
+_SELECT: Final = select(*_SHOWN).where(credentials.c.id == bindparam("id"))
+_VISIBLE: Final = Owned(_SELECT, credentials.c.owner)
+_LOCKED: Final = _SELECT.where(credentials.c.owner == bindparam("caller")).with_for_update()
+_SELECT_SEALED: Final = (
+    select(credentials, providers.c.name.label("provider"))
+    .join(providers, providers.c.id == credentials.c.provider_id)
+    .where(among(credentials.c.id, "ids"))
+)
+_COUNT: Final = select(func.count()).where(credentials.c.owner == bindparam("caller"))
+_SAME_NAME: Final = select(credentials.c.id).where(
+    credentials.c.owner == bindparam("caller"), credentials.c.name == bindparam("name")
+)
+_PROVIDER: Final = select(providers.c.name).where(providers.c.id == bindparam("id"))
+_FIELDS: Final[Mapping[str, Field]] = {
+    "name": text_field(credentials.c.name),
+    "provider_id": number_field(credentials.c.provider_id),
+    "id": number_field(credentials.c.id),
+}
+
+
+def create(db: Database, owner: str, name: str, provider_id: int, secret: str) -> Credential:
+    """Store a credential.
+
+    Raises:
+        AlreadyExists: the owner has a credential of this name.
+        FailedPrecondition: the server has no key.
+        NotFound: the provider does not exist.
+        ResourceExhausted: the owner has too many credentials.
+    """
+    db.sealer.require_key()
+    name = checked_text("credential.name", name)
+    return db.write(_CREATE, _New(db.sealer, checked_text("caller", owner), name, provider_id, secret))
+
+
+def get(db: Database, scope: Scope, credential_id: int) -> Credential:
+    """Return one credential. Raises NotFound."""
+    if is_id(credential_id):
+        with db.read() as connection:
+            if (row := _VISIBLE.execute(connection, scope, {"id": credential_id}).first()) is not None:
+                return _message(row)
+    raise NotFound("credential", credential_id)
+
+
+def list_page(db: Database, owner: str, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Credential]:
+    """Return a page of the credentials of an owner, newest first. Raises InvalidArgument."""
+    conditions = filter_conditions(filter, _FIELDS)
+    cursor = Cursor(("credentials", owner, filter), page_size, page_token)
+    query = select(*_SHOWN).where(credentials.c.owner == checked_text("caller", owner), *conditions)
+    query = query.order_by(credentials.c.id.desc()).limit(cursor.size + 1)
+    if cursor.after:
+        query = query.where(credentials.c.id < cursor.after[0])
+    with db.read() as connection:
+        found = [_message(row) for row in connection.execute(query)]
+    return Page(*cursor.cut(found, lambda each: (each.id,), sent_bytes))
+
+
+def update(db: Database, scope: Scope, credential_id: int, secret: str) -> Credential:
+    """Replace the secret of a credential. Raises NotFound, and FailedPrecondition without a key."""
+    db.sealer.require_key()
+    owner = get(db, scope, credential_id).owner
+    return db.write(_UPDATE, _Change(db.sealer, owner, credential_id, secret))
+
+
+def delete(db: Database, scope: Scope, credential_id: int) -> None:
+    """Delete a credential. Raises NotFound."""
+    db.write(_DELETE, _Key(get(db, scope, credential_id).owner, credential_id))
+
+
+def check_usable(db: Database, owner: str, credential_id: int, provider_id: int, provider: str) -> None:
+    """Check that a job of an owner can use a credential for a provider.
+
+    Raises:
+        NotFound: the owner has no such credential.
+        FailedPrecondition: it is for another provider, or the server cannot decrypt it.
+    """
+    subject = f"credentials/{credential_id}"
+    get(db, owner, credential_id)
+    with db.read() as connection:
+        found = read_sealed(connection, [credential_id]).get(credential_id)
+    if found is None:
+        raise NotFound("credential", credential_id)
+    if found.provider_id != provider_id:
+        raise FailedPrecondition(
+            f"credential_id: credential {credential_id} is for {found.binding.provider}, and the device is one of "
+            f"{provider}",
+            subject=subject,
+            kind="CREDENTIAL_PROVIDER",
+        )
+    try:
+        db.sealer.open(found.sealed, found.binding)
+    except Unreadable as error:
+        raise FailedPrecondition(
+            f"credential_id: credential {credential_id} cannot be decrypted: {error}. Ask the operator, or replace its "
+            "secret (UpdateCredential)",
+            subject=subject,
+            kind="CREDENTIAL_UNREADABLE",
+        ) from error
+
+
+def read_sealed(connection: Connection, ids: Collection[int]) -> dict[int, Stored]:
+    """Return the encrypted secrets of credentials by id; missing ones are left out."""
+    return {
+        row.id: Stored(row.provider_id, Sealed(row.key_id, row.sealed), binding_of(row.id, row.owner, row.provider))
+        for row in connection.execute(_SELECT_SEALED, {"ids": list(ids)})
+    }
+
+
+def binding_of(credential_id: int, owner: str, provider: str) -> Binding:
+    """Return what the secret of a stored credential is bound to."""
+    return Binding("credentials", credential_id, owner, provider)
+
+
+def _message(row: Any) -> Credential:
+    credential = Credential(id=row.id, owner=row.owner, name=row.name, provider_id=row.provider_id)
+    set_time(credential.created_at, row.created_at)
+    set_time(credential.updated_at, row.updated_at)
+    return credential
+
+
+def _create(transaction: Transaction, calls: Sequence[_New]) -> list[Credential | CallError]:
+    connection = transaction.connection
+    ids = iter(new_ids(transaction, (credentials, len(calls)))[0])
+    answers: list[Credential | CallError] = []
+    for new in calls:
+        provider = connection.execute(_PROVIDER, {"id": new.provider_id}).scalar()
+        if provider is None:
+            answers.append(NotFound("provider", new.provider_id))
+        elif connection.execute(_SAME_NAME, {"caller": new.owner, "name": new.name}).first() is not None:
+            message = f"credential.name: you have a credential {new.name} already; update it, or choose another name"
+            answers.append(AlreadyExists(message, reason="NAME_IN_USE"))
+        elif connection.execute(_COUNT, {"caller": new.owner}).scalar_one() >= MAX_CREDENTIALS:
+            message = f"you have {MAX_CREDENTIALS} credentials, and no more are allowed; delete some"
+            answers.append(ResourceExhausted(message, subject="credentials", retry_after=None))
+        else:
+            credential_id = next(ids)
+            sealed = new.sealer.seal(new.secret, binding_of(credential_id, new.owner, provider))
+            values = {"id": credential_id, "owner": new.owner, "name": new.name, "provider_id": new.provider_id}
+            times = {"created_at": transaction.now, "updated_at": transaction.now}
+            connection.execute(
+                sa.insert(credentials).values(**values, **times, key_id=sealed.key_id, sealed=sealed.data)
+            )
+            answers.append(_message(connection.execute(_SELECT, {"id": credential_id}).one()))
+    return answers
+
+
+def _update(transaction: Transaction, calls: Sequence[_Change]) -> list[Credential | CallError]:
+    connection = transaction.connection
+    answers: list[Credential | CallError] = []
+    for change in calls:
+        row = connection.execute(_LOCKED, {"id": change.id, "caller": change.owner}).first()
+        if row is None:
+            answers.append(NotFound("credential", change.id))
+            continue
+        provider = connection.execute(_PROVIDER, {"id": row.provider_id}).scalar_one()
+        sealed = change.sealer.seal(change.secret, binding_of(change.id, change.owner, provider))
+        values = {"key_id": sealed.key_id, "sealed": sealed.data, "updated_at": transaction.now}
+        connection.execute(sa.update(credentials).where(credentials.c.id == change.id).values(values))
+        answers.append(_message(connection.execute(_SELECT, {"id": change.id}).one()))
+    return answers
+
+
+def _delete(transaction: Transaction, calls: Sequence[_Key]) -> list[CallError | None]:
+    answers: list[CallError | None] = []
+    for owner, credential_id in calls:
+        gone = transaction.connection.execute(
+            sa.delete(credentials).where(credentials.c.id == credential_id, credentials.c.owner == owner)
+        )
+        answers.append(None if gone.rowcount else NotFound("credential", credential_id))
+    return answers
+
+
+_CREATE: Final[Operation[_New, Credential]] = Operation(_create)
+_UPDATE: Final[Operation[_Change, Credential]] = Operation(_update)
+_DELETE: Final[Operation[_Key, None]] = Operation(_delete)
