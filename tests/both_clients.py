@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from qonduit_client import Client, aio
+from qonduit_client.aio.stored_credentials import StoredCredentials
 
 _END: Final = object()
 _WAIT: Final = 100.0
@@ -28,6 +29,8 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._it, name)
+        if isinstance(value, StoredCredentials):
+            return Blocking(value, self._loop)
         if not inspect.ismethod(value):
             return value
         return lambda *args, **options: self._given(value(*args, **options))

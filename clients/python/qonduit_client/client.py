@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.calibration_pb2 import DeviceCalibration
@@ -21,6 +21,7 @@ from qonduit_client import notebook, requests
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job import JobHandle
+from qonduit_client.job_credential import JobCredential
 from qonduit_client.job_filters import MatchingJobs
 from qonduit_client.listing import Listing, Table
 from qonduit_client.named_servers import NamedServer, read_configuration
@@ -33,6 +34,7 @@ from qonduit_client.requests import Request
 from qonduit_client.retry import Retry
 from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
+from qonduit_client.stored_credentials import StoredCredentials
 from qonduit_client.stored_programs import StoredPrograms
 from qonduit_client.translation import Translation
 from qonduit_client.transport import Transport
@@ -78,6 +80,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry
         )
         self._limits: ServerLimits | None = None
+        #: Your credentials of providers on the server.
+        self.credentials: Final = StoredCredentials(self._transport)
         notebook.show_messages_as_tables()
 
     @classmethod
@@ -127,7 +131,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         request_id: str | None = None,
         *,
         deployment_id: int | None = None,
-        credential: str = "",
+        credential: JobCredential = "",
         inputs: Inputs | None = None,
         statevector: bool = False,
         simulation: Simulation | None = None,
@@ -151,7 +155,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             request_id: a UUID; the same id and request return the same job. By default a new UUID, so that retries
                 never create a second job.
             deployment_id: instead of `program`: run the programs of this deployment.
-            credential: the vendor credential; rejected at present, since no provider uses one.
+            credential: for providers that require one: the id of a stored credential, or one of `credentials`; or the
+                secret itself as text, which the server keeps encrypted until the job ends.
             inputs: values for the inputs (free parameters) of the programs, by name: numbers, Booleans, strings of 0s
                 and 1s (for registers, highest bit first), and lists of them.
             statevector: also return each program's exact state before its final measurements.
@@ -211,6 +216,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
         schedule: Schedule | None = None,
+        credential: JobCredential = "",
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -238,6 +244,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             stop_when=stop_when,
             labels=labels,
             schedule=schedule,
+            credential=credential,
             validate_only=True,
         )
         return self._transport.call(request)
@@ -270,7 +277,14 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
 
         return Listing(read, "Job", limit)
 
-    def rerun(self, job_id: int, *, request_id: str | None = None, exact: bool = False) -> JobHandle:
+    def rerun(
+        self,
+        job_id: int,
+        *,
+        request_id: str | None = None,
+        exact: bool = False,
+        credential: JobCredential = "",
+    ) -> JobHandle:
         """Queue a new job with the programs, device and options of another one.
 
         Args:
@@ -278,8 +292,9 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             request_id: makes a retry safe.
             exact: whether the new job must return the same counts and values: it uses the same seed, and fails with the
                 reason NOT_REPRODUCIBLE if the device, its calibration or the versions differ.
+            credential: as in `run`; by default the stored one of the other job.
         """
-        request = requests.rerun(job_id, request_id, exact)
+        request = requests.rerun(job_id, request_id, exact, credential)
         answer = self._transport.call(request)
         return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 

@@ -157,6 +157,13 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("in force", lambda each, _: _limits(each.effective), detail=True),
         _Column("used", lambda each, _: _limits(each.used), detail=True),
     ),
+    "Credential": (
+        _Column("id", lambda each, _: str(each.id), right=True),
+        _Column("name", lambda each, _: each.name),
+        _Column("provider id", lambda each, _: str(each.provider_id), right=True),
+        _Column("created", lambda each, _: local_time(each.created_at)),
+        _Column("replaced", lambda each, _: local_time(each.updated_at)),
+    ),
     "Worker": (
         _Column("provider", lambda each, _: each.provider),
         _Column("pid", lambda each, _: str(each.pid), right=True),

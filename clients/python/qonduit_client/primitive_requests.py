@@ -13,6 +13,7 @@ from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit_client import requests
 from qonduit_client.circuits import without_measurements
 from qonduit_client.input_values import Inputs
+from qonduit_client.job_credential import JobCredential
 from qonduit_client.observables import ObservableLike, QubitOrder, observables_of
 from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.program_messages import Program
@@ -32,7 +33,7 @@ class JobOptions(TypedDict, total=False):
     language: str | None
     request_id: str | None
     deployment_id: int | None
-    credential: str
+    credential: JobCredential
     inputs: Inputs | None
     simulation: Simulation | None
     noise_model: Noise | None

@@ -27,6 +27,7 @@ from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.result_pb2 import Result
 from qonduit_client.errors import NotFound
 from qonduit_client.input_values import Inputs, struct_of
+from qonduit_client.job_credential import JobCredential, set_credential
 from qonduit_client.job_filters import MatchingJobs, with_labels
 from qonduit_client.message_table import device_name
 from qonduit_client.parameter_values import ParameterValues, sets_of
@@ -135,7 +136,7 @@ def submit(
     labels: Mapping[str, str] | None = None,
     client_data: bytes = b"",
     schedule: Schedule | None = None,
-    credential: str = "",
+    credential: JobCredential = "",
     request_id: str | None = None,
     validate_only: bool = False,
 ) -> Request[jobs_rpc.CreateJobResponse]:
@@ -163,7 +164,8 @@ def submit(
     )
     if schedule is not None:
         set_schedule(job, schedule)
-    request = jobs_rpc.CreateJobRequest(job=job, credential=credential, validate_only=validate_only)
+    request = jobs_rpc.CreateJobRequest(job=job, validate_only=validate_only)
+    set_credential(request, credential)
     if isinstance(device, Device):
         request.job.executed_on_id = device.id
     elif isinstance(device, str):
@@ -179,9 +181,12 @@ def submit(
     return Request("JobService/CreateJob", request, jobs_rpc.CreateJobResponse)
 
 
-def rerun(job_id: int, request_id: str | None, exact: bool = False) -> Request[jobs_rpc.RerunJobResponse]:
+def rerun(
+    job_id: int, request_id: str | None, exact: bool = False, credential: JobCredential = ""
+) -> Request[jobs_rpc.RerunJobResponse]:
     """Create a job with the same request as another one."""
     request = jobs_rpc.RerunJobRequest(id=job_id, request_id=request_id or new_request_id(), exact=exact)
+    set_credential(request, credential)
     return Request("JobService/RerunJob", request, jobs_rpc.RerunJobResponse)
 
 

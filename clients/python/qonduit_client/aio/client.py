@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.calibration_pb2 import DeviceCalibration
@@ -21,11 +21,13 @@ from qonduit_client import notebook, requests
 from qonduit_client.aio.job import JobHandle
 from qonduit_client.aio.operations import Operations
 from qonduit_client.aio.primitives import Primitives
+from qonduit_client.aio.stored_credentials import StoredCredentials
 from qonduit_client.aio.stored_programs import StoredPrograms
 from qonduit_client.aio.transport import Transport
 from qonduit_client.aio.usage import UsageCalls
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
+from qonduit_client.job_credential import JobCredential
 from qonduit_client.job_filters import MatchingJobs
 from qonduit_client.listing import AsyncListing, Table
 from qonduit_client.named_servers import NamedServer, read_configuration
@@ -60,6 +62,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry
         )
         self._limits: ServerLimits | None = None
+        #: Your credentials of providers on the server.
+        self.credentials: Final = StoredCredentials(self._transport)
         notebook.show_messages_as_tables()
 
     @classmethod
@@ -111,7 +115,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         request_id: str | None = None,
         *,
         deployment_id: int | None = None,
-        credential: str = "",
+        credential: JobCredential = "",
         inputs: Inputs | None = None,
         statevector: bool = False,
         simulation: Simulation | None = None,
@@ -163,6 +167,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
         schedule: Schedule | None = None,
+        credential: JobCredential = "",
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -190,6 +195,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             stop_when=stop_when,
             labels=labels,
             schedule=schedule,
+            credential=credential,
             validate_only=True,
         )
         return await self._transport.call(request)
@@ -212,7 +218,14 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         """
         return AsyncListing(lambda: self._transport.items(requests.jobs(filter, limit, labels, order_by)), "Job")
 
-    async def rerun(self, job_id: int, *, request_id: str | None = None, exact: bool = False) -> JobHandle:
+    async def rerun(
+        self,
+        job_id: int,
+        *,
+        request_id: str | None = None,
+        exact: bool = False,
+        credential: JobCredential = "",
+    ) -> JobHandle:
         """Queue a new job with the programs, device and options of another one.
 
         Args:
@@ -220,8 +233,9 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             request_id: makes a retry safe.
             exact: whether the new job must return the same counts and values: it uses the same seed, and fails with the
                 reason NOT_REPRODUCIBLE if the device, its calibration or the versions differ.
+            credential: as in `run`; by default the stored one of the other job.
         """
-        request = requests.rerun(job_id, request_id, exact)
+        request = requests.rerun(job_id, request_id, exact, credential)
         answer = await self._transport.call(request)
         return self._handle(answer.job, request.message.request_id, answer.deduplicated)
 

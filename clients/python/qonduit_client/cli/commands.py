@@ -43,6 +43,10 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "languages": ("qonduit_client.cli.translate:languages", "List the supported program languages."),
     "devices": ("qonduit_client.cli.server_commands:devices", "List the devices."),
     "deployments": ("qonduit_client.cli.server_commands:deployments", "List, create, show and delete stored programs."),
+    "credential": (
+        "qonduit_client.cli.credential_commands:credential",
+        "Store, list, replace and delete credentials of providers.",
+    ),
     "info": ("qonduit_client.cli.server_commands:info", "Show a server's version and limits."),
     "workers": ("qonduit_client.cli.server_commands:workers", "List a server's worker processes."),
     "pause": ("qonduit_client.cli.pause_commands:pause", "Pause a device, a provider or the server."),
@@ -69,6 +73,7 @@ _SERVER: Final[dict[str, str]] = {
     "audit": "List, export and verify the audit log.",
     "adopt": "Hand all jobs and deployments of one user to another.",
     "user": "Export or delete the data of one user.",
+    "credential-key": "Create, list, rotate and remove the keys that encrypt credentials.",
     "backup": "Back up the database while the server runs.",
 }
 

@@ -50,6 +50,8 @@ _OPTIONS: Final = {
     "request_id": "--request-id",
     "job.deployment_id": "--deployment",
     "deployment.name": "--name",
+    "credential": "--credential-file",
+    "credential_id": "--credential",
     "filter": "--filter",
     "target_language": "--to",
 }
@@ -57,6 +59,7 @@ _OPTIONS: Final = {
 _LISTS: Final = {
     "job": "list jobs: `qonduit jobs`",
     "deployment": "list deployments: `qonduit deployments`",
+    "credential": "list credentials: `qonduit credential list`",
     "device": "list devices: `qonduit devices`",
     "provider": "list providers: `qonduit devices --languages`",
     "result": "show a job's results: `qonduit result JOB`",
@@ -74,6 +77,7 @@ _AFTER_REASON: Final = {
     "PYTHON_SOURCE_UNAVAILABLE": "send OpenQASM instead; `qonduit doctor` on the server lists the missing requirements",
     "MEMORY_LIMIT": "use fewer qubits, or another device: `qonduit devices`; `qonduit info` shows the limits",
     "RESULT_TOO_LARGE": "measure fewer qubits, or use fewer shots; `qonduit info` shows the limits",
+    "CREDENTIAL_DELETED": "store another one with `qonduit credential create`, and rerun the job with --credential",
     "TIME_LIMIT": "use a smaller program or fewer shots; `qonduit info` shows the limits",
 }
 _AFTER_CATEGORY: Final = {

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import click
 
+from qonduit_client.cli.credential_options import take_credential
 from qonduit_client.cli.job_options import job_options, programs_and_name, suggesting_devices
 from qonduit_client.cli.result_output import ResultOptions, add_result_options
 from qonduit_client.cli.run import follow_new, show_checked
@@ -73,6 +74,7 @@ def estimate(
     sources, programs, options["name"] = programs_and_name("estimate", sources, deployment, options["name"])
     options["parameter_values"] = numeric_values(sweep, options["inputs"])
     with here.client() as client, suggesting_devices(client, options["device"]):
+        take_credential(client, options)
         if validate_only:
             checked = client.check_estimate(programs, list(observables), deployment_id=deployment, **options)
             return show_checked(here, checked, options)
@@ -118,6 +120,7 @@ def sample(
     sources, programs, options["name"] = programs_and_name("sample", sources, deployment, options["name"])
     options["parameter_values"] = numeric_values(sweep, options["inputs"])
     with here.client() as client, suggesting_devices(client, options["device"]):
+        take_credential(client, options)
         if validate_only:
             checked = client.check_sample(programs, deployment_id=deployment, **options)
             return show_checked(here, checked, options)

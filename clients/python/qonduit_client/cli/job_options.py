@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from qonduit_client.cli.completion import deployments, devices, languages, program_files
+from qonduit_client.cli.credential_options import credential_options
 from qonduit_client.cli.error_messages import did_you_mean
 from qonduit_client.cli.input_options import input_option, label_option
 from qonduit_client.cli.schedule_options import schedule_options
@@ -64,6 +65,7 @@ def job_options(command: _Command) -> _Command:
                 help="End the job early at this standard error: of each observable, or of each outcome's probability.",
             ),
             schedule_options,
+            credential_options,
             input_option,
         )
     ):

@@ -262,7 +262,7 @@ def cancel(job_ids: Sequence[int], dry_run: bool) -> int:
             lambda job_id: (job_id, client.job(job_id).cancel()),
             columns,
             line=lambda done: done[1],
-            said=lambda done: f"job {done[0]}: {state_name(done[1].state)}",
+            outcome=lambda done: f"job {done[0]}: {state_name(done[1].state)}",
         )
 
 
@@ -289,7 +289,7 @@ def delete(job_ids: Sequence[int], dry_run: bool) -> int:
             act,
             [Column("deleted", lambda job_id: job_id)],
             line=lambda job_id: {"deleted": job_id},
-            said=lambda job_id: f"job {job_id}: deleted",
+            outcome=lambda job_id: f"job {job_id}: deleted",
         )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -18,6 +18,10 @@ from qonduit_client.text_table import table_of
 if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
+
+
+#: The id of a resource, or its name.
+Key = TypeVar("Key", int, str)
 
 
 class Column(NamedTuple):
@@ -123,22 +127,22 @@ def _cell(column: Column, each: Any) -> str:
 
 def act_on(
     here: Session,
-    ids: Iterable[int],
-    act: Callable[[int], Any],
+    ids: Iterable[Key],
+    act: Callable[[Key], Any],
     columns: Sequence[Column],
     *,
     line: Callable[[Any], Message | Mapping[str, Any]],
-    said: Callable[[Any], str],
+    outcome: Callable[[Any], str],
 ) -> int:
     """Act on several resources and write the outcomes; an error does not stop the rest.
 
     Args:
         here: selects the format.
-        ids: of the resources.
+        ids: of the resources, or their names.
         act: acts on one and returns its outcome.
         columns: of CSV.
         line: returns the JSON of an outcome.
-        said: returns the line of the table.
+        outcome: returns the line of the table.
 
     Returns:
         The most severe exit code.
@@ -154,7 +158,7 @@ def act_on(
 
     if here.output == "table":
         for each in done():
-            click.echo(said(each))
+            click.echo(outcome(each))
     else:
         write_rows(here, columns, done(), line=line)
     return worst(codes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from qonduit_client.cli.completion import ended_jobs
+from qonduit_client.cli.credential_options import credential_options, take_credential
 from qonduit_client.cli.error_messages import INTERRUPTED, OK
 from qonduit_client.cli.job_options import job_options, programs_and_name, suggesting_devices
 from qonduit_client.cli.output import Column, size, write_rows
@@ -67,6 +68,7 @@ def run(
     sources, programs, options["name"] = programs_and_name("run", sources, deployment, options["name"])
     result_options = ResultOptions(sort, top, bits)
     with here.client() as client, suggesting_devices(client, options["device"]):
+        take_credential(client, options)
         if sweep:
             return run_sweep(
                 here,
@@ -159,6 +161,7 @@ def show_checked(here: Session, checked: CreateJobResponse, options: dict[str, A
     "--exact", is_flag=True, help="Return the same counts and values, or fail if the device or versions changed."
 )
 @click.option("--request-id", metavar="UUID", help="Idempotency key: the same id returns the same job.")
+@credential_options
 @click.option("--detach", is_flag=True, help="Print the job's id and exit without following the job.")
 @timeout_option
 @add_result_options
@@ -172,11 +175,13 @@ def rerun(
     sort: Literal["key", "count"],
     top: int | None,
     bits: bool,
+    **options: Any,
 ) -> int:
     """Run a job's programs again, as a new job."""
     here = session()
     with here.client() as client:
-        handle = client.rerun(job_id, request_id=request_id, exact=exact)
+        take_credential(client, options)
+        handle = client.rerun(job_id, request_id=request_id, exact=exact, **options)
         if detach:
             return print_jobs(here, [handle.job() if here.as_json else handle.id])
         return follow(here, client, handle, (), timeout, ResultOptions(sort, top, bits))

@@ -321,7 +321,7 @@ def delete(deployment_ids: Sequence[int]) -> int:
             act,
             [Column("deleted", lambda each: each)],
             line=lambda each: {"deleted": each},
-            said=lambda each: f"deployment {each}: deleted",
+            outcome=lambda each: f"deployment {each}: deleted",
         )
 
 

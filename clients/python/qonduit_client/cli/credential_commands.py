@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `qonduit credential create`, `list`, `update` and `delete`. A secret is never an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from qonduit_client.cli.credential_options import read_secret
+from qonduit_client.cli.error_messages import OK
+from qonduit_client.cli.output import Column, act_on, moment, write_rows
+from qonduit_client.cli.session import session, shared_options
+
+_secret_file = click.option(
+    "--secret-file",
+    metavar="FILE",
+    help="Read the secret from a file (-: standard input). [default: standard input, or a prompt on a terminal]",
+)
+
+
+@click.group()
+def credential() -> None:
+    """Store, list, replace and delete your credentials of providers. The server encrypts them and never shows them."""
+
+
+@credential.command()
+@click.argument("name")
+@click.option("--provider", required=True, metavar="NAME", help="The provider whose devices use it.")
+@_secret_file
+@shared_options()
+def create(name: str, provider: str, secret_file: str | None) -> int:
+    """Store a credential under NAME, for `qonduit run --credential NAME`."""
+    here = session()
+    with here.client() as client:
+        made = client.credentials.create(name, provider, read_secret(secret_file))
+    if here.output == "table":
+        click.echo(f"credential {made.name}: use it with `qonduit run --credential {made.name}{here.server_hint()}`")
+    else:
+        columns = [Column("credential_id", lambda each: each.id), Column("name", lambda each: each.name)]
+        write_rows(here, columns, [made], line=lambda each: each)
+    return OK
+
+
+@credential.command("list")
+@shared_options()
+def list_credentials() -> int:
+    """List your credentials, newest first, without their secrets."""
+    from qonduit_client.formatting import local_time
+
+    here = session()
+    with here.client() as client:
+        found = client.credentials.list()
+        providers = {each.id: each.name for each in client.providers()}
+    columns = [
+        Column("credential_id", lambda each: each.id, "ID", right=True),
+        Column("name", lambda each: each.name, "NAME"),
+        Column("provider", lambda each: providers.get(each.provider_id, "?"), "PROVIDER"),
+        Column("created_at", lambda each: moment(each.created_at), "CREATED", lambda each: local_time(each.created_at)),
+        Column(
+            "updated_at", lambda each: moment(each.updated_at), "REPLACED", lambda each: local_time(each.updated_at)
+        ),
+    ]
+    empty = "no credentials; store one with `qonduit credential create NAME --provider PROVIDER`"
+    write_rows(here, columns, found, line=lambda each: each, empty=empty)
+    return OK
+
+
+@credential.command()
+@click.argument("name")
+@_secret_file
+@shared_options()
+def update(name: str, secret_file: str | None) -> int:
+    """Replace the secret of the credential NAME. Jobs that start later use the new one, also those that wait."""
+    here = session()
+    with here.client() as client:
+        changed = client.credentials.update(name, read_secret(secret_file))
+    if here.output == "table":
+        click.echo(f"credential {changed.name}: secret replaced")
+    else:
+        columns = [Column("credential_id", lambda each: each.id), Column("name", lambda each: each.name)]
+        write_rows(here, columns, [changed], line=lambda each: each)
+    return OK
+
+
+@credential.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@shared_options()
+def delete(names: Sequence[str]) -> int:
+    """Delete credentials. Queued jobs that need one fail when it is their turn."""
+    here = session()
+    with here.client() as client:
+
+        def act(name: str) -> str:
+            client.credentials.delete(name)
+            return name
+
+        return act_on(
+            here,
+            names,
+            act,
+            [Column("deleted", lambda each: each)],
+            line=lambda each: {"deleted": each},
+            outcome=lambda each: f"credential {each}: deleted",
+        )
