@@ -89,7 +89,9 @@ def test_no_response_of_the_contract_has_a_field_for_a_secret() -> None:
                 for field in kind.fields:
                     redacted = field.GetOptions().debug_redact
                     assert not redacted, f"{method.full_name}: {field.full_name}"
-                    assert field.name not in ("secret", "credential") or field.message_type is not None
+                    # Of an entry of the audit log, the credential is the id of a token or certificate.
+                    named = field.name in ("secret", "credential") and kind.name != "AuditEntry"
+                    assert not named or field.message_type is not None
                     if field.message_type is not None and field.message_type.full_name not in seen:
                         waiting.append(field.message_type)
 

@@ -291,6 +291,7 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     call("ProviderService/GetProvider", id=providers[0].id)
     _credentials(call, providers)
 
+    call.pages("AuditService/ListAuditEntries")
     text = "\U0001f6a7" * 125
     for device in devices[:600]:
         call("DeviceService/PauseDevice", id=device.id, message=text)

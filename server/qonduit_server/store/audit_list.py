@@ -9,11 +9,11 @@ from typing import Final
 from sqlalchemy import bindparam, select, tuple_
 
 from qonduit.v1.audit_service_pb2 import AuditEntry
+from qonduit_server.store.audit_tables import audit_entries as entries
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, filter_terms, number_field, text_field, time_field
 from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of
 from qonduit_server.store.paging import Cursor, Page
-from qonduit_server.store.schema import audit_entries as entries
 from qonduit_server.store.timestamps import set_time
 
 _TEXTS: Final = ("principal", "authentication", "credential", "peer", "method", "object", "outcome", "request_id")

@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
+from qonduit_server.store.audit_tables import audit_entries
 from qonduit_server.store.bulk_statements import BulkInsert
-from qonduit_server.store.schema import audit_entries
 
 #: The longest name of an object in an entry, in characters.
 MAX_OBJECT: Final = 128

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -22,30 +21,18 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
     Text,
     UniqueConstraint,
-    event,
     false,
     text,
 )
 
 from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
-from qonduit_server.store import audit_triggers
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-#: SQLite generates ids only for columns of type INTEGER, which has 64 bits there.
-_Id: Final = BigInteger().with_variant(Integer(), "sqlite")
+from qonduit_server.store import audit_tables  # noqa: F401 - its tables belong to the schema
+from qonduit_server.store.schema_metadata import Id
+from qonduit_server.store.schema_metadata import metadata as metadata
 
 # Literals, not parameters: a database uses a partial index only for exactly the same condition.
 IS_QUEUED: Final = text(f"state = {int(QUEUED)}")
@@ -56,7 +43,7 @@ IS_ACTIVE: Final = text(f"state IN ({int(QUEUED)}, {int(RUNNING)}, {int(CANCELLI
 providers = Table(
     "providers",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("with_token", Boolean, nullable=False),
     sqlite_autoincrement=True,
@@ -65,8 +52,8 @@ providers = Table(
 provider_languages = Table(
     "provider_languages",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("provider_id", _Id, ForeignKey("providers.id"), nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("provider_id", Id, ForeignKey("providers.id"), nullable=False),
     Column("language", Integer, nullable=False),
     UniqueConstraint("provider_id", "language"),
     sqlite_autoincrement=True,
@@ -75,8 +62,8 @@ provider_languages = Table(
 devices = Table(
     "devices",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("provider_id", _Id, ForeignKey("providers.id"), nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("provider_id", Id, ForeignKey("providers.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("available", Boolean, nullable=False),
     Column("status_message", Text, nullable=False),
@@ -93,8 +80,8 @@ devices = Table(
 pauses = Table(
     "pauses",
     metadata,
-    Column("provider_id", _Id, primary_key=True, autoincrement=False),
-    Column("device_id", _Id, primary_key=True, autoincrement=False),
+    Column("provider_id", Id, primary_key=True, autoincrement=False),
+    Column("device_id", Id, primary_key=True, autoincrement=False),
     # The operator's text for callers.
     Column("message", Text, nullable=False),
     Column("paused_at", BigInteger, nullable=False),
@@ -105,7 +92,7 @@ pauses = Table(
 device_calibrations = Table(
     "device_calibrations",
     metadata,
-    Column("device_id", _Id, ForeignKey("devices.id"), primary_key=True, autoincrement=False),
+    Column("device_id", Id, ForeignKey("devices.id"), primary_key=True, autoincrement=False),
     # Of the data, in lower-case hexadecimal: a start of the server compares it and reads no calibration.
     Column("sha256", Text, nullable=False),
     # A DeviceCalibration message.
@@ -115,7 +102,7 @@ device_calibrations = Table(
 deployments = Table(
     "deployments",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("caller", Text, nullable=False),
     Column("name", Text),
     Column("deployed_at", BigInteger, nullable=False),
@@ -144,7 +131,7 @@ deployment_labels = Table(
     metadata,
     Column(
         "deployment_id",
-        _Id,
+        Id,
         ForeignKey("deployments.id", ondelete="CASCADE"),
         primary_key=True,
         autoincrement=False,
@@ -160,8 +147,8 @@ deployment_labels = Table(
 programs = Table(
     "programs",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("deployment_id", _Id, ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("deployment_id", Id, ForeignKey("deployments.id", ondelete="CASCADE"), nullable=False),
     Column("position", Integer, nullable=False),
     # False after an update of the deployment replaced it: kept for the jobs that ran it.
     Column("is_current", Boolean, nullable=False),
@@ -174,14 +161,14 @@ programs = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("caller", Text, nullable=False),
     Column("method", Text, nullable=False),
     Column("request_id", Text),
     Column("fingerprint", LargeBinary),
-    Column("provider_id", _Id, ForeignKey("providers.id"), nullable=False),
-    Column("device_id", _Id, ForeignKey("devices.id"), nullable=False),
-    Column("deployment_id", _Id, ForeignKey("deployments.id"), nullable=False),
+    Column("provider_id", Id, ForeignKey("providers.id"), nullable=False),
+    Column("device_id", Id, ForeignKey("devices.id"), nullable=False),
+    Column("deployment_id", Id, ForeignKey("deployments.id"), nullable=False),
     Column("name", Text),
     # Copied from the spec for SQL queries.
     Column("type", SmallInteger, nullable=False),
@@ -267,7 +254,7 @@ jobs = Table(
 job_labels = Table(
     "job_labels",
     metadata,
-    Column("job_id", _Id, primary_key=True, autoincrement=False),
+    Column("job_id", Id, primary_key=True, autoincrement=False),
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
     # Of the job, so that the index yields a caller's jobs in the order of their list.
@@ -281,7 +268,7 @@ job_labels = Table(
 lanes = Table(
     "lanes",
     metadata,
-    Column("provider_id", _Id, ForeignKey("providers.id"), primary_key=True, autoincrement=False),
+    Column("provider_id", Id, ForeignKey("providers.id"), primary_key=True, autoincrement=False),
     Column("owner", Text, primary_key=True),
     Column("weight", Double, nullable=False, server_default=text("1")),
     # The seconds of workers that the lane has used, divided by its weight. The lowest lane is served first.
@@ -337,10 +324,10 @@ usage = Table(
 credentials = Table(
     "credentials",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("name", Text, nullable=False),
-    Column("provider_id", _Id, ForeignKey("providers.id"), nullable=False),
+    Column("provider_id", Id, ForeignKey("providers.id"), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     # The id of the server's key that encrypts the key of the secret.
@@ -355,7 +342,7 @@ credentials = Table(
 job_credentials = Table(
     "job_credentials",
     metadata,
-    Column("job_id", _Id, primary_key=True, autoincrement=False),
+    Column("job_id", Id, primary_key=True, autoincrement=False),
     Column("key_id", Text, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
 )
@@ -373,7 +360,7 @@ options = Table(
 job_options = Table(
     "job_options",
     metadata,
-    Column("job_id", _Id, primary_key=True, autoincrement=False),
+    Column("job_id", Id, primary_key=True, autoincrement=False),
     Column("sha256", Text, primary_key=True),
     Index("ix_job_options_sha256", "sha256"),
     sqlite_with_rowid=False,
@@ -382,7 +369,7 @@ job_options = Table(
 events = Table(
     "events",
     metadata,
-    Column("job_id", _Id, primary_key=True, autoincrement=False),
+    Column("job_id", Id, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("is_terminal", Boolean, nullable=False),
     # A JobEvent message, sent to watchers unchanged.
@@ -393,8 +380,8 @@ events = Table(
 results = Table(
     "results",
     metadata,
-    Column("id", _Id, primary_key=True),
-    Column("job_id", _Id, nullable=False),
+    Column("id", Id, primary_key=True),
+    Column("job_id", Id, nullable=False),
     Column("position", Integer, nullable=False),
     Column("size", BigInteger, nullable=False),
     # A Result message without its id.
@@ -409,54 +396,7 @@ results = Table(
 buffers = Table(
     "buffers",
     metadata,
-    Column("result_id", _Id, primary_key=True, autoincrement=False),
+    Column("result_id", Id, primary_key=True, autoincrement=False),
     Column("piece", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
 )
-
-# Who did what (store/audit_trail.py). Append-only: triggers refuse any change, and any deletion but that of retention.
-audit_entries = Table(
-    "audit_entries",
-    metadata,
-    Column("id", _Id, primary_key=True),
-    Column("at", BigInteger, nullable=False),
-    Column("principal", Text, nullable=False),
-    # How the principal authenticated, and the id of the token or certificate.
-    Column("authentication", Text, nullable=False),
-    Column("credential", Text, nullable=False),
-    Column("peer", Text, nullable=False),
-    Column("method", Text, nullable=False),
-    Column("object", Text, nullable=False),
-    # The number of objects that the same transaction changed for the same call.
-    Column("count", Integer, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("request_id", Text, nullable=False),
-    # The number of refusals before this one that have no entry.
-    Column("left_out", Integer, nullable=False),
-    # The hashes of the last deleted entries of chains, as text; only in entries of retention.
-    Column("anchors", Text),
-    # The entries of one process, numbered from 1. Each hash covers the entry and the hash before it.
-    Column("chain", Text, nullable=False),
-    Column("number", BigInteger, nullable=False),
-    # The newest hash of any chain when this one began; only in its first entry.
-    Column("previous", LargeBinary),
-    Column("sha256", LargeBinary, nullable=False),
-    Index("ix_audit_entries_at", "at", "id"),
-    Index("ix_audit_entries_principal_at", "principal", "at", "id"),
-    sqlite_autoincrement=True,
-)
-
-# Has a row only within a transaction of retention: entries before that time may be deleted.
-audit_guard = Table("audit_guard", metadata, Column("deletable_before", BigInteger, nullable=False))
-
-
-def _ddl(statement: str) -> DDL:
-    # SQLAlchemy would replace parameters after percent signs.
-    return DDL(statement.replace("%", "%%"))  # type: ignore[no-untyped-call]
-
-
-for dialect, statements in audit_triggers.STATEMENTS.items():
-    for statement in statements:
-        event.listen(audit_guard, "after_create", _ddl(statement).execute_if(dialect=dialect))
-# The triggers need both tables.
-audit_guard.add_is_dependent_on(audit_entries)

@@ -13,10 +13,10 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 
+from qonduit_server.store.audit_tables import audit_entries as entries
+from qonduit_server.store.audit_tables import audit_guard
 from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database
-from qonduit_server.store.schema import audit_entries as entries
-from qonduit_server.store.schema import audit_guard
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The number of entries, and of chains, of one transaction.

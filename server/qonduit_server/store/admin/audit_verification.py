@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
+from qonduit_server.store.audit_tables import audit_entries as entries
 from qonduit_server.store.audit_trail import HASHED, NO_HASH, hash_after
 from qonduit_server.store.database import Database
-from qonduit_server.store.schema import audit_entries as entries
 
 _READ: Final = 1000
 _AFTER: Final = select(entries).where(entries.c.id > bindparam("after")).order_by(entries.c.id).limit(_READ)

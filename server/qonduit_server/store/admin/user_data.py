@@ -18,13 +18,14 @@ from qonduit.v1.result_pb2 import Result
 from qonduit_server.errors import StartError
 from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
 from qonduit_server.store.admin.adoption import owned
+from qonduit_server.store.audit_tables import audit_entries
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, large_options
 from qonduit_server.store.jobs.job_spec import LARGE, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
 from qonduit_server.store.results import buffers as chunks
-from qonduit_server.store.schema import audit_entries, deployments, events, jobs, lanes, programs, results
+from qonduit_server.store.schema import deployments, events, jobs, lanes, programs, results
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
 
