@@ -243,12 +243,12 @@ def test_refusals_cannot_fill_the_disk(audited: Audited, monkeypatch: pytest.Mon
     job = audited.create()
     for _ in range(3 * audited_calls.MAX_OF_PRINCIPAL):
         refused(lambda: audited.call("ben", "JobService/CancelJob", CancelJobRequest(id=job)))
+    # Others are not affected. Entries are written in order, so those before this one are stored, too.
+    refused(lambda: audited.call("olga", "JobService/DeleteJob", DeleteJobRequest(id=job)))
+    (entry,) = audited.entries(1, "principal = olga")
     # A change of the minute allows further entries.
     recorded = audit_list.list_page(audited.rpc.db, 1000, filter="principal = ben").items
     assert audited_calls.MAX_OF_PRINCIPAL <= len(recorded) <= 2 * audited_calls.MAX_OF_PRINCIPAL
-    # Others are not affected.
-    refused(lambda: audited.call("olga", "JobService/DeleteJob", DeleteJobRequest(id=job)))
-    (entry,) = audited.entries(1, "principal = olga")
     assert entry.left_out + sum(one.left_out for one in recorded) + len(recorded) == 3 * audited_calls.MAX_OF_PRINCIPAL
 
 

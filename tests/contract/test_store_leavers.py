@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -21,7 +21,7 @@ from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_list, job_rows
 from qonduit_server.store.results import result_rows
-from qonduit_server.store.schema import metadata
+from qonduit_server.store.schema import metadata, owner_totals
 from tests.store_fixture import BELL, claim, history, known_device, submit, succeed
 
 LEAVER = "leaver-anna"
@@ -76,8 +76,11 @@ def test_an_adoption_hands_over_jobs_in_every_state_with_deployments_and_labels(
     assert (named.deployed_by, named.name) == ("ben", "text")
     with pytest.raises(NotFound):
         job_rows.get(db, LEAVER, jobs[0])
-    tables = {table for table, value in texts(db) if value == LEAVER}
-    assert tables == {"lanes"} or not tables
+    # What the former owner used stays recorded as it was.
+    assert {table for table, value in texts(db) if value == LEAVER} <= {"lanes", "usage"}
+    with db.read() as connection:
+        stored_bytes = connection.execute(select(owner_totals.c.owner, owner_totals.c.stored_bytes)).all()
+    assert [(owner, size > 0) for owner, size in stored_bytes] == [("ben", True)]
     objects = {entry.object for entry in audit_list.list_page(db, 100, filter='method = "qonduit test"').items}
     assert {f"jobs/{number}" for number in jobs} <= objects
     assert f"deployments/{named.id}" in objects

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
-from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.device_service_pb2 import DeviceFit
@@ -278,12 +277,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         return Listing(read, "Job", limit)
 
     def rerun(
-        self,
-        job_id: int,
-        *,
-        request_id: str | None = None,
-        exact: bool = False,
-        credential: JobCredential = "",
+        self, job_id: int, *, request_id: str | None = None, exact: bool = False, credential: JobCredential = ""
     ) -> JobHandle:
         """Queue a new job with the programs, device and options of another one.
 
@@ -426,20 +420,6 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
     def info(self) -> GetServerInfoResponse:
         """Return the server's version, limits and features."""
         return self._transport.call(requests.info())
-
-    def audit_entries(self, filter: str = "", *, order_by: str = "", limit: int | None = None) -> Listing[AuditEntry]:
-        """Return the entries of the audit log, by default newest first. Requires the role admin.
-
-        Args:
-            filter: for example 'principal = "anna" AND outcome != "OK"'.
-            order_by: time, with " desc" after it for the reverse order.
-            limit: the maximum number of entries.
-        """
-
-        def read(limit: int | None, timeout: float | None) -> Iterator[AuditEntry]:
-            return self._transport.items(requests.audit_entries(filter, limit, order_by), timeout=timeout)
-
-        return Listing(read, "AuditEntry", limit)
 
     def workers(self) -> Table[Worker]:
         """Return the worker processes of the responding server, as a list with a table as its text."""

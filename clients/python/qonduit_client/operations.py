@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of the client for operators: pauses of devices, providers and servers, and shares of the workers."""
+"""The calls of the client for operators: pauses, shares of the workers, and the audit log."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.system_service_pb2 import Share
 from qonduit_client import operator_requests, requests
-from qonduit_client.listing import Table
+from qonduit_client.listing import Listing, Table
 from qonduit_client.transport import Transport
 
 
@@ -64,6 +66,20 @@ class Operations:
         """
         provider_id = self._subject_id(provider)
         return self._transport.call(operator_requests.set_share(provider_id, owner, weight)).share
+
+    def audit_entries(self, filter: str = "", *, order_by: str = "", limit: int | None = None) -> Listing[AuditEntry]:
+        """Return the entries of the audit log, by default newest first. Requires the role admin.
+
+        Args:
+            filter: for example 'principal = "anna" AND outcome != "OK"'.
+            order_by: time, with " desc" after it for the reverse order.
+            limit: the maximum number of entries.
+        """
+
+        def read(limit: int | None, timeout: float | None) -> Iterator[AuditEntry]:
+            return self._transport.items(requests.audit_entries(filter, limit, order_by), timeout=timeout)
+
+        return Listing(read, "AuditEntry", limit)
 
     def _subject_id(self, subject: str) -> int:
         if subject == operator_requests.SERVER:

@@ -140,7 +140,6 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
         Column("max_shots", lambda each: each.max_shots, "MAX SHOTS", right=True),
         Column("queue_depth", waiting, "WAITING", right=True),
         Column("available", lambda each: each.available, "AVAILABLE", available_text),
-        Column("paused", lambda each: each.HasField("pause")),
         Column("status_message", lambda each: each.status_message),
         Column(
             "noise",
@@ -152,6 +151,7 @@ def _device_columns(names: dict[int, str]) -> list[Column]:
         Column(
             "methods", lambda each: " ".join(method.name for method in each.capabilities.methods), "METHODS", methods
         ),
+        Column("paused", lambda each: each.HasField("pause")),
     ]
 
 

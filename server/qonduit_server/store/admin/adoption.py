@@ -17,7 +17,7 @@ from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
-from qonduit_server.store.schema import deployment_labels, deployments, job_labels, jobs
+from qonduit_server.store.schema import deployment_labels, deployments, job_labels, jobs, owner_totals
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The number of objects that one transaction hands over.
@@ -38,6 +38,17 @@ _KINDS: Final = (
     _Kind(deployments, deployment_labels, deployment_labels.c.deployment_id, (deployments.c.request_id,)),
     _Kind(jobs, job_labels, job_labels.c.job_id, (jobs.c.request_id, jobs.c.method)),
 )
+
+
+_STORED: Final = (
+    select(owner_totals.c.stored_bytes).where(owner_totals.c.owner == bindparam("source")).with_for_update()
+)
+_ADD_STORED: Final = (
+    sa.update(owner_totals)
+    .where(owner_totals.c.owner == bindparam("target"))
+    .values(stored_bytes=owner_totals.c.stored_bytes + bindparam("moved"))
+)
+_FORGET_STORED: Final = sa.delete(owner_totals).where(owner_totals.c.owner == bindparam("source"))
 
 
 class _Batch(NamedTuple):
@@ -74,7 +85,23 @@ def adopt(db: Database, source: str, target: str) -> dict[str, int]:
     for kind in _KINDS:
         while ids := _some(db, kind, source):
             counts[kind.objects.name] += len(db.write(_ADOPT, _Batch(kind, source, target, ids)))
+    db.write(_MOVE_STORED, (source, target))
     return counts
+
+
+def _move_stored(transaction: Transaction, calls: Sequence[tuple[str, str]]) -> list[None]:
+    """Count the stored bytes of the former owners for the new ones. What they used before stays recorded as it was."""
+    connection = transaction.connection
+    for source, target in calls:
+        owners = {"source": source, "target": target}
+        moved = connection.execute(_STORED, owners).scalar()
+        if moved is None:
+            continue
+        if not connection.execute(_ADD_STORED, {**owners, "moved": moved}).rowcount:
+            row = {"owner": target, "day": 0, "stored_bytes": moved, "shots": 0, "seconds": 0.0}
+            connection.execute(sa.insert(owner_totals), row)
+        connection.execute(_FORGET_STORED, owners)
+    return [None] * len(calls)
 
 
 def _some(db: Database, kind: _Kind, owner: str) -> list[int]:
@@ -116,3 +143,4 @@ def _used(kind: _Kind) -> Any:
 _ADOPT: Final[Operation[_Batch, list[int]]] = Operation(
     _adopt, objects=lambda batch, ids: [f"{batch.kind.objects.name}/{number}" for number in ids]
 )
+_MOVE_STORED: Final[Operation[tuple[str, str], None]] = Operation(_move_stored)

@@ -25,7 +25,18 @@ from qonduit_server.store.jobs import bulk_changes, large_options
 from qonduit_server.store.jobs.job_spec import LARGE, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
 from qonduit_server.store.results import buffers as chunks
-from qonduit_server.store.schema import deployments, events, jobs, lanes, programs, results
+from qonduit_server.store.schema import (
+    credentials,
+    deployments,
+    events,
+    jobs,
+    lanes,
+    owner_totals,
+    programs,
+    quotas,
+    results,
+    usage,
+)
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -65,7 +76,9 @@ _ACTIVE: Final = select(func.count()).where(
 _DELETE_DEPLOYMENTS: Final = sa.delete(deployments).where(
     among(deployments.c.id, "ids"), ~select(jobs.c.id).where(jobs.c.deployment_id == deployments.c.id).exists()
 )
-_DELETE_LANES: Final = sa.delete(lanes).where(lanes.c.owner == bindparam("owner"))
+#: What belongs to an owner itself, not to one of its objects.
+_OF_OWNER: Final = (lanes, quotas, owner_totals, usage, credentials)
+_DELETE_OF_OWNER: Final = tuple(sa.delete(table).where(table.c.owner == bindparam("owner")) for table in _OF_OWNER)
 
 
 def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], str]) -> dict[str, int]:
@@ -185,7 +198,7 @@ def rewrite(db: Database) -> None:
             connection.exec_driver_sql("SET lock_timeout = '60s'")
             for table in ("jobs", "events", "results", "buffers", "deployments", "programs", "options", "lanes"):
                 connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
-            for table in ("job_labels", "deployment_labels", "job_options"):
+            for table in ("job_labels", "deployment_labels", "job_options", *(table.name for table in _OF_OWNER[1:])):
                 connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
         connection.detach()
 
@@ -215,7 +228,10 @@ def _delete_deployments(transaction: Transaction, ids: Sequence[int]) -> list[in
 
 
 def _forget(transaction: Transaction, owners: Sequence[str]) -> list[int]:
-    return [transaction.connection.execute(_DELETE_LANES, {"owner": owner}).rowcount for owner in owners]
+    return [
+        sum(transaction.connection.execute(each, {"owner": owner}).rowcount for each in _DELETE_OF_OWNER)
+        for owner in owners
+    ]
 
 
 _DELETE_DEPLOYMENT: Final[Operation[int, int]] = Operation(
