@@ -111,14 +111,15 @@ def test_a_repeated_request_with_large_inputs_is_recognized(rpc: RpcFixture) -> 
     ],
 )
 def test_the_hash_of_a_request_equals_the_one_older_versions_stored(
-    job: Job, inputs: dict[str, Any] | None, expected: str
+    rpc: RpcFixture, job: Job, inputs: dict[str, Any] | None, expected: str
 ) -> None:
     request = job_service.CreateJobRequest(job=job, device="IBM/aer_simulator", request_id="x")
     request.deployment.programs.add(quantum_circuit="OPENQASM 2.0;", assembler_language=1)
     if inputs is not None:
         request.job.inputs.SetInParent()
         request.job.inputs.update(inputs)
-    assert submission_checks._fingerprint(request, spec_of(request.job)).hex() == expected
+    (fingerprint,) = submission_checks._fingerprints(rpc.db, request, spec_of(request.job))
+    assert fingerprint.hex() == expected
 
 
 def test_a_thousand_jobs_with_forty_parameters_are_sent_and_listed_without_repeating_them(rpc: RpcFixture) -> None:

@@ -93,11 +93,12 @@ def new_job(
     if device.max_shots:
         _check_shots(spec, "job.shots.device_max", device.max_shots, f"on {name}")
     fingerprints = _fingerprints(db, request, spec)
-    check_credential(db, principal.name, provider, spec, request.credential, request.credential_id)
     requirements = requirements_of_job(spec)
     _check_capabilities(db, requirements, device, name)
     _check_languages(job.programs, provider)
     check_qubits(db, job.programs, _FIELD, requirements, device, name)
+    # The last check: the caller may have to store a credential first.
+    check_credential(db, principal.name, provider, spec, request.credential, request.credential_id)
 
     return NewJob(
         caller=principal.name,
