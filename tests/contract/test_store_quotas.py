@@ -131,7 +131,7 @@ def test_concurrent_submits_are_accepted_up_to_the_quota_exactly(
     start = threading.Barrier(16)
 
     def submit_some(number: int) -> int:
-        start.wait(30)
+        start.wait(100)
         accepted = 0
         for place in range(5):
             try:
@@ -294,7 +294,7 @@ def test_two_servers_that_claim_at_once_start_no_more_than_the_quota(
         def claim_all(place: int) -> list[Task]:
             found: list[Task] = []
             for _ in range(4):
-                start.wait(30)
+                start.wait(100)
                 found += claim(servers[place], owner=f"server {place}", capacity=9)
             return found
 
@@ -414,7 +414,7 @@ def test_a_quota_holds_on_every_server_of_a_database(postgresql: PostgresqlServe
         arrived = threading.Event()
         there.notifications.subscribe(lambda each: arrived.set() if each.quotas else None)
         limit(here, queued_jobs=1)
-        assert arrived.wait(30)
+        assert arrived.wait(100)
         with pytest.raises(QuotaExceeded):
             submit(there, caller="anna")
     finally:
