@@ -162,6 +162,10 @@ fn show(event: JobEvent, job: &mut Job) {
             }
             "state change"
         }
+        Some(Event::Updated(updated)) => {
+            *job = updated;
+            "updated"
+        }
         Some(Event::Progress(progress)) => {
             job.progress = progress.progress;
             "progress"
