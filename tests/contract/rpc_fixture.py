@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -117,6 +119,19 @@ class RpcFixture:
         self.results = result_service_pb2_grpc.ResultServiceStub(channel)
         self.system = system_service_pb2_grpc.SystemServiceStub(channel)
         self._tasks: dict[int, Task] = {}
+
+    def call(self, method: MethodDescriptor, request: Message, metadata: Sequence[tuple[str, str]] = ()) -> Any:
+        """Call any method; return the response, or the first one of a stream."""
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        parse = message_factory.GetMessageClass(method.output_type).FromString
+        data = request.SerializeToString()
+        if not method.server_streaming:
+            return self.channel.unary_unary(path, response_deserializer=parse)(data, metadata=metadata, timeout=WAIT)
+        stream = self.channel.unary_stream(path, response_deserializer=parse)(data, metadata=metadata, timeout=WAIT)
+        try:
+            return next(stream)
+        finally:
+            stream.cancel()
 
     def claim(self) -> list[Task]:
         """Lease every queued job."""

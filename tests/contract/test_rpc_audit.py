@@ -66,17 +66,7 @@ class Audited:
 
     def call(self, name: str, method: str, request: Message, *more: tuple[str, str]) -> Any:
         """Call a method by "Service/Method"; return the response, or the first one of a stream."""
-        parse = message_factory.GetMessageClass(METHODS[method].output_type).FromString
-        data, path = request.SerializeToString(), f"/qonduit.v1.{method}"
-        metadata = [*self.metadata(name), *more]
-        if not METHODS[method].server_streaming:
-            call = self.rpc.channel.unary_unary(path, response_deserializer=parse)
-            return call(data, metadata=metadata, timeout=WAIT)
-        stream = self.rpc.channel.unary_stream(path, response_deserializer=parse)(data, metadata=metadata, timeout=WAIT)
-        try:
-            return next(stream)
-        finally:
-            stream.cancel()
+        return self.rpc.call(METHODS[method], request, [*self.metadata(name), *more])
 
     def create(self, name: str = "anna", **fields: Any) -> int:
         request = CreateJobRequest(job=Job(shots=10), deployment=programs(BELL), device="IBM/aer_simulator", **fields)

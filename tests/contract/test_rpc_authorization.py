@@ -75,18 +75,7 @@ class Served(NamedTuple):
 
     def call(self, name: str, method: str, request: Message) -> Any:
         """Call a method by its full name as a person; return the response, or the first one of a stream."""
-        descriptor = METHODS[method]
-        parse = message_factory.GetMessageClass(descriptor.output_type).FromString
-        data = request.SerializeToString()
-        path, metadata = f"/{method}", self.metadata(name)
-        if not descriptor.server_streaming:
-            call = self.rpc.channel.unary_unary(path, response_deserializer=parse)
-            return call(data, metadata=metadata, timeout=WAIT)
-        stream = self.rpc.channel.unary_stream(path, response_deserializer=parse)(data, metadata=metadata, timeout=WAIT)
-        try:
-            return next(stream)
-        finally:
-            stream.cancel()
+        return self.rpc.call(METHODS[method], request, self.metadata(name))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -24,6 +24,7 @@ from qonduit_server.store.results import result_rows
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import (
     CALLER,
+    Clock,
     claim,
     deployment,
     description,
@@ -41,19 +42,9 @@ from tests.store_fixture import (
 )
 
 
-class Clock:
-    """A clock that advances only when a test sets it."""
-
-    def __init__(self) -> None:
-        self.now = utc_now()
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(utc_now())
 
 
 @pytest.fixture
@@ -279,7 +270,7 @@ def test_the_times_of_a_jobs_events_never_go_backwards_on_two_servers(
     postgresql: PostgresqlServer, postgresql_template: str
 ) -> None:
     name = postgresql.new_database(postgresql_template)
-    behind, ahead = Clock(), Clock()
+    behind, ahead = Clock(utc_now()), Clock(utc_now())
     behind.now -= timedelta(seconds=10)
     here = open_database(postgresql.url(name), clock=ahead)
     there = open_database(postgresql.url(name), clock=behind)

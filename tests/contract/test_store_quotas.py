@@ -26,7 +26,7 @@ from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.users import quota_rows, usage_rows
 from qonduit_server.store.users.quota_checks import TASK_BYTES
 from tests.postgresql import PostgresqlServer
-from tests.store_fixture import BELL, claim, deployment, finished, result, submit, succeeded
+from tests.store_fixture import BELL, Clock, claim, deployment, finished, result, submit, succeeded
 
 OWNER = UsageGrouping.USAGE_GROUPING_OWNER
 USER = UsageGrouping.USAGE_GROUPING_USER
@@ -34,19 +34,9 @@ DEVICE = UsageGrouping.USAGE_GROUPING_DEVICE
 DAY = UsageGrouping.USAGE_GROUPING_DAY
 
 
-class Clock:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 29, 15, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(datetime(2026, 11, 29, 15, 0, tzinfo=UTC))
 
 
 @pytest.fixture
