@@ -31,19 +31,9 @@ from qonduit_server.rpc.auth.principal import Role
 from qonduit_server.rpc.auth.static_tokens import StaticTokens, TokenRegistry
 from qonduit_server.store.jobs import queue
 from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, programs, refused, rpc_fixture, until
-from tests.store_fixture import claim, finished, result, succeed, succeeded
+from tests.store_fixture import Clock, claim, finished, result, succeed, succeeded
 
 PEOPLE: Final = {"anna": Role.USER, "ben": Role.USER, "olga": Role.OPERATOR, "adam": Role.ADMIN}
-
-
-class Clock:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 11, 29, 21, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 class Served(NamedTuple):
@@ -78,7 +68,7 @@ class Served(NamedTuple):
 def served(database_url: str, tmp_path: Path) -> Iterator[Served]:
     tokens = {name: token_file.create(tmp_path / "tokens", name, role, None)[0] for name, role in PEOPLE.items()}
     authenticate = Authenticator((StaticTokens(TokenRegistry(tmp_path / "tokens")),), None)
-    clock = Clock()
+    clock = Clock(datetime(2026, 11, 29, 21, 0, tzinfo=UTC))
     with rpc_fixture(
         database_url, clock=clock, authenticate=authenticate, reject_early=authenticate.reject_early
     ) as rpc:
@@ -220,6 +210,17 @@ def test_one_user_at_the_quota_of_calls_a_second(served: Served) -> None:
     check_refusal(call_often, "calls_per_second")
     for _ in range(50):
         call("ben")
+
+
+def test_the_checks_of_an_open_stream_are_no_calls(served: Served) -> None:
+    served.create("anna")
+    watch = served.stream("anna", "/qonduit.v1.JobService/WatchJob", WatchJobRequest(job_id=1), RunJobResponse)
+    next(watch)
+    served.limit(calls_per_second=1000)
+    for _ in range(3000):  # far more than the quota allows in the time that this takes
+        served.rpc.server._authorization.check_all()
+    served.rpc.jobs.ListJobs(ListJobsRequest(), **served.of("anna"))
+    watch.cancel()
 
 
 def test_one_user_at_the_quota_of_uploaded_bytes(served: Served) -> None:

@@ -66,19 +66,22 @@ class HandlerContext:
         """
         if access is not Access.PUBLIC:
             call.peer = self.audit.address(context.peer(), context.invocation_metadata())
-            call.principal = self.authenticate(context.invocation_metadata(), context.auth_context)
-            call.scope = authorize(access, call.principal, call.method)
+            self._authorize(call, context, access)
             self.callers.admit(call.principal.name, size)
 
+    def _authorize(self, call: CallContext, context: grpc.ServicerContext, access: Access) -> None:
+        call.principal = self.authenticate(context.invocation_metadata(), context.auth_context)
+        call.scope = authorize(access, call.principal, call.method)
+
     def watch_access(self, stream: Stream, context: grpc.ServicerContext, access: Access) -> None:
-        """Admit the call of a stream again and again until it ends, unless its method is public."""
+        """Authorize the call of a stream again and again until it ends, unless its method is public."""
         if access is Access.PUBLIC:
             return
         call = stream.call
 
         def check() -> None:
             again = CallContext(call.method, ())
-            self.admit(again, context, access)
+            self._authorize(again, context, access)
             if (again.principal, again.scope) != (call.principal, call.scope):
                 raise access_changed()
 
