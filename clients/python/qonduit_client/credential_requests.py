@@ -7,9 +7,7 @@ from collections.abc import Iterable
 
 from qonduit.v1 import credential_service_pb2 as rpc
 from qonduit.v1.credential_pb2 import Credential
-from qonduit.v1.provider_pb2 import Provider
-from qonduit_client.errors import NotFound
-from qonduit_client.requests import Pages, Request
+from qonduit_client.requests import Pages, Request, missing
 
 
 def create(name: str, provider_id: int, secret: str, project: str) -> Request[rpc.CreateCredentialResponse]:
@@ -54,21 +52,4 @@ def the_one(name: str, found: Iterable[Credential]) -> Credential:
     for each in found:
         if each.name == name:
             return each
-    raise _missing("credential", name, "client.credentials.list() returns all")
-
-
-def provider_id_of(name: str, known: Iterable[Provider]) -> int:
-    """Return the id of the provider of a name. Raises NotFound."""
-    ids = {each.name: each.id for each in known}
-    if name not in ids:
-        raise _missing("provider", name, f"known providers: {', '.join(sorted(ids)) or 'none'}")
-    return ids[name]
-
-
-def _missing(kind: str, name: str, hint: str) -> NotFound:
-    return NotFound(
-        f"{kind} {name!r} does not exist; {hint}",
-        status="NOT_FOUND",
-        reason="NOT_FOUND",
-        metadata={"resource_type": kind, "resource_name": name},
-    )
+    raise missing("credential", name, "client.credentials.list() returns all")

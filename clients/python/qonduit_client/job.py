@@ -220,7 +220,7 @@ class JobHandle(Handle):
         labels: Mapping[str, str] | None = None,
         schedule: Schedule | None = None,
     ) -> Job:
-        """Change the job while it waits in the queue, and return it. Arguments that are None change nothing.
+        """Change the job while it waits in the queue, and return it. An argument that is not passed keeps its value.
 
         Args:
             name: the new name.

@@ -11,8 +11,7 @@ from qonduit.v1 import provider_service_pb2 as providers_rpc
 from qonduit.v1 import system_service_pb2 as system_rpc
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider
-from qonduit_client.errors import NotFound
-from qonduit_client.requests import Pages, Request, id_of
+from qonduit_client.requests import Pages, Request, id_of, provider_id_of
 
 #: What pauses all servers of a database.
 SERVER: Final = "server"
@@ -69,17 +68,4 @@ def id_of_subject(subject: str, devices: Mapping[str, Device], providers: Iterab
     """Return the id of a device or a provider; 0 for the server. Raises NotFound."""
     if subject == SERVER:
         return 0
-    return id_of(subject, devices) if "/" in subject else provider_id(subject, providers)
-
-
-def provider_id(name: str, providers: Iterable[Provider]) -> int:
-    """Return the id of a provider. Raises NotFound."""
-    known = {provider.name: provider.id for provider in providers}
-    if name not in known:
-        raise NotFound(
-            f"provider {name!r} does not exist; known providers: {', '.join(sorted(known)) or 'none'}",
-            status="NOT_FOUND",
-            reason="NOT_FOUND",
-            metadata={"resource_type": "provider", "resource_name": name},
-        )
-    return known[name]
+    return id_of(subject, devices) if "/" in subject else provider_id_of(subject, providers)

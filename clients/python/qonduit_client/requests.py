@@ -204,7 +204,7 @@ def jobs(filter: str, limit: int | None, labels: Mapping[str, str] | None = None
 def update_job(
     job_id: int, name: str | None, labels: Mapping[str, str] | None, schedule: Schedule | None
 ) -> Request[jobs_rpc.UpdateJobResponse]:
-    """Change a queued job; arguments that are None change nothing. Raises the errors of `set_schedule`."""
+    """Change a queued job; an argument that is not passed keeps its value. Raises the errors of `set_schedule`."""
     job = Job(id=job_id, name=name, labels=labels)
     changed = [field for field, value in (("name", name), ("labels", labels)) if value is not None]
     if schedule is not None:
@@ -308,13 +308,31 @@ def calibration(device_id: int) -> Request[devices_rpc.GetDeviceCalibrationRespo
 def id_of(name: str, known: Mapping[str, Device]) -> int:
     """Return the id of the device called "PROVIDER/device". Raises NotFound."""
     if name not in known:
-        raise NotFound(
-            f"device {name!r} does not exist; known devices: {', '.join(sorted(known)) or 'none'}",
-            status="NOT_FOUND",
-            reason="NOT_FOUND",
-            metadata={"resource_type": "device", "resource_name": name},
-        )
+        raise missing("device", name, known_names("devices", known))
     return known[name].id
+
+
+def provider_id_of(name: str, providers: Iterable[Provider]) -> int:
+    """Return the id of the provider of a name. Raises NotFound."""
+    ids = {provider.name: provider.id for provider in providers}
+    if name not in ids:
+        raise missing("provider", name, known_names("providers", ids))
+    return ids[name]
+
+
+def known_names(kinds: str, names: Iterable[str]) -> str:
+    """Return the hint of `missing` with all names."""
+    return f"known {kinds}: {', '.join(sorted(names)) or 'none'}"
+
+
+def missing(kind: str, name: str, hint: str) -> NotFound:
+    """Return the error of a name that no object has, like that of a server."""
+    return NotFound(
+        f"{kind} {name!r} does not exist; {hint}",
+        status="NOT_FOUND",
+        reason="NOT_FOUND",
+        metadata={"resource_type": kind, "resource_name": name},
+    )
 
 
 # Programs

@@ -32,7 +32,7 @@ class StoredCredentials:
         if isinstance(provider, Provider):
             provider_id = provider.id
         else:
-            provider_id = credential_requests.provider_id_of(provider, self._transport.items(requests.providers()))
+            provider_id = requests.provider_id_of(provider, self._transport.items(requests.providers()))
         request = credential_requests.create(name, provider_id, secret, project)
         return self._transport.call(request).credential
 

@@ -33,7 +33,7 @@ class StoredCredentials:
             provider_id = provider.id
         else:
             known = [each async for each in self._transport.items(requests.providers())]
-            provider_id = credential_requests.provider_id_of(provider, known)
+            provider_id = requests.provider_id_of(provider, known)
         request = credential_requests.create(name, provider_id, secret, project)
         return (await self._transport.call(request)).credential
 

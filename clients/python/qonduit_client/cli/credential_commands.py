@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from qonduit_client.cli.credential_options import read_secret
 from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.output import Column, act_on, moment, write_rows
-from qonduit_client.cli.session import session, shared_options
+from qonduit_client.cli.session import Session, session, shared_options
+
+if TYPE_CHECKING:
+    from qonduit.v1.credential_pb2 import Credential
 
 _secret_file = click.option(
     "--secret-file",
@@ -34,12 +38,7 @@ def create(name: str, provider: str, secret_file: str | None) -> int:
     here = session()
     with here.client() as client:
         made = client.credentials.create(name, provider, read_secret(secret_file))
-    if here.output == "table":
-        click.echo(f"credential {made.name}: use it with `qonduit run --credential {made.name}{here.server_hint()}`")
-    else:
-        columns = [Column("credential_id", lambda each: each.id), Column("name", lambda each: each.name)]
-        write_rows(here, columns, [made], line=lambda each: each)
-    return OK
+    return _written(here, made, f"use it with `qonduit run --credential {made.name}{here.server_hint()}`")
 
 
 @credential.command("list")
@@ -75,12 +74,7 @@ def update(name: str, secret_file: str | None) -> int:
     here = session()
     with here.client() as client:
         changed = client.credentials.update(name, read_secret(secret_file))
-    if here.output == "table":
-        click.echo(f"credential {changed.name}: secret replaced")
-    else:
-        columns = [Column("credential_id", lambda each: each.id), Column("name", lambda each: each.name)]
-        write_rows(here, columns, [changed], line=lambda each: each)
-    return OK
+    return _written(here, changed, "secret replaced")
 
 
 @credential.command()
@@ -103,3 +97,13 @@ def delete(names: Sequence[str]) -> int:
             line=lambda each: {"deleted": each},
             outcome=lambda each: f"credential {each}: deleted",
         )
+
+
+def _written(here: Session, changed: Credential, outcome: str) -> int:
+    """Write a credential that was stored or changed."""
+    if here.output == "table":
+        click.echo(f"credential {changed.name}: {outcome}")
+    else:
+        columns = [Column("credential_id", lambda each: each.id), Column("name", lambda each: each.name)]
+        write_rows(here, columns, [changed], line=lambda each: each)
+    return OK
