@@ -6,16 +6,13 @@ from __future__ import annotations
 import re
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from qonduit_client.cli.output import Column, moment, write_rows
 from qonduit_client.cli.session import LIMIT, session, shared_options
 from qonduit_server.operator_options import OperatorCommands, database_option
-
-if TYPE_CHECKING:
-    pass
 
 #: The number of chains whose ends `verify` prints.
 _SHOWN: Final = 10

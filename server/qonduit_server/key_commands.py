@@ -15,23 +15,12 @@ import click
 from qonduit_server.encryption import key_ring
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StartError
+from qonduit_server.operator_options import OperatorCommands, database_option
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 #: Some rows cannot be decrypted.
 EXIT_FAILED: Final = 1
-
-
-class _KeyCommands(click.Group):
-    """A group that prints an unusable file or database as one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except StartError as error:
-            click.echo(f"qonduit: {error}", err=True)
-            sys.exit(EXIT_FAILED)
 
 
 def _file(*, required: bool) -> Callable[[_Command], _Command]:
@@ -46,17 +35,7 @@ def _file(*, required: bool) -> Callable[[_Command], _Command]:
     )
 
 
-_DATABASE: Final = click.option(
-    "--database",
-    envvar="QONDUIT_DATABASE",
-    show_envvar=True,
-    default="sqlite:///qonduit.sqlite3",
-    show_default=True,
-    help="The server's database.",
-)
-
-
-@click.group("credential-key", cls=_KeyCommands)
+@click.group("credential-key", cls=OperatorCommands)
 def credential_key() -> None:
     """Create, list, rotate and remove the keys that encrypt credentials. A running server follows each change."""
 
@@ -77,7 +56,7 @@ def create(key_id: str | None, file: Path) -> None:
 
 @credential_key.command("list")
 @_file(required=False)
-@_DATABASE
+@database_option
 def list_keys(file: Path | None, database: str) -> None:
     """List the ids of the keys, and the number of credentials that each encrypts. No key is printed."""
     from qonduit_client.text_table import table_of
@@ -93,19 +72,15 @@ def list_keys(file: Path | None, database: str) -> None:
 
 @credential_key.command()
 @_file(required=False)
-@_DATABASE
+@database_option
 def rotate(file: Path | None, database: str) -> None:
     """Encrypt all stored credentials with the first key. Servers may run meanwhile; repeat it if it was interrupted.
 
     Exit with 1 if credentials cannot be decrypted, and print which.
     """
-    from qonduit_server.errors import FailedPrecondition
     from qonduit_server.store.admin import key_rotation
 
-    try:
-        done = key_rotation.rotate(database, Sealer(_ring(file)))
-    except FailedPrecondition as error:
-        raise StartError(error.message) from error
+    done = key_rotation.rotate(database, Sealer(_ring(file)))
     for each in done.unreadable:
         click.echo(f"qonduit: {each}", err=True)
     click.echo(f"rotated {done.rewrapped} credentials; {len(done.unreadable)} cannot be decrypted")
@@ -115,7 +90,7 @@ def rotate(file: Path | None, database: str) -> None:
 @credential_key.command()
 @click.argument("key_id")
 @_file(required=True)
-@_DATABASE
+@database_option
 def remove(key_id: str, file: Path, database: str) -> None:
     """Remove a key that encrypts no credential any more."""
     from qonduit_server.store.admin import key_rotation

@@ -22,6 +22,7 @@ from typing import Final
 
 from qonduit_server.errors import StartError
 from qonduit_server.process.file_stamp import Stamp, stamp_of
+from qonduit_server.process.whole_files import replace_file
 
 #: The variable with the keys, for servers without a file. It is no setting: a setting is also an option of the command
 #: line, which other users can read.
@@ -164,21 +165,8 @@ def remove(path: Path, key_id: str) -> None:
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
-    """Replace the file at once, so that a server never reads a part of it."""
     text = "".join(f"{key.id} {base64.b64encode(key.secret).decode()}\n" for key in keys)
-    copy = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(copy, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
-            if path.exists():
-                before = path.stat()
-                os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
-                with suppress(PermissionError):
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        copy.replace(path)
+        replace_file(path, text)
     except OSError as error:
-        with suppress(OSError):
-            copy.unlink()
         raise StartError(f"cannot write credential_key_file {path}: {error.strerror}") from error

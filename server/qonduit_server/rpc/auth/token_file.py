@@ -15,13 +15,14 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from qonduit_server.errors import StartError
+from qonduit_server.process.whole_files import replace_file
 from qonduit_server.rpc.auth.principal import Principal, Role, is_name, with_lower_roles
 
 #: The start of every static token: scanners find leaked ones by it.
@@ -255,23 +256,10 @@ def _changing(path: Path, *, may_create: bool) -> Iterator[Callable[[Callable[[T
 
 
 def _write(path: Path, table: TokenTable) -> None:
-    """Replace the file at once, so that a server never reads a part of it. Keep its owner and mode."""
     text = json.dumps({"version": _VERSION, **asdict(table)}, indent=1) + "\n"
-    copy = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(copy, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
-            if path.exists():
-                before = path.stat()
-                os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
-                with suppress(PermissionError):
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        copy.replace(path)
+        replace_file(path, text)
     except OSError as error:
-        with suppress(OSError):
-            copy.unlink()
         raise StartError(f"cannot write token_file {path}: {error.strerror}") from error
 
 

@@ -28,13 +28,7 @@ def command_database(url: str, command: str, *, audited: bool = True) -> Iterato
     Raises:
         StartError: the database does not exist, or has the schema of another version.
     """
-    parsed = parse_url(url)
-    if parsed.drivername == "sqlite" and not Path(str(parsed.database)).exists():
-        raise StartError(f"the database {parsed.database} does not exist (QONDUIT_DATABASE)")
-    if (revision := migrations.current(url)) != migrations.HEAD:
-        raise StartError(
-            f"the schema of the database is {revision or 'missing'}, not {migrations.HEAD}: qonduit migrate"
-        )
+    require_current(url)
     act = Act(
         principal=_user(),
         method=command,
@@ -47,6 +41,17 @@ def command_database(url: str, command: str, *, audited: bool = True) -> Iterato
             yield db
     finally:
         db.close()
+
+
+def require_current(url: str) -> None:
+    """Check that a database exists and has the schema of this version. Raises StartError."""
+    parsed = parse_url(url)
+    if parsed.drivername == "sqlite" and not Path(str(parsed.database)).exists():
+        raise StartError(f"the database {parsed.database} does not exist (QONDUIT_DATABASE)")
+    if (revision := migrations.current(url)) != migrations.HEAD:
+        raise StartError(
+            f"the schema of the database is {revision or 'missing'}, not {migrations.HEAD}: qonduit migrate"
+        )
 
 
 def _user() -> str:

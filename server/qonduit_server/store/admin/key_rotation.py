@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -17,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from qonduit_server.encryption.sealing import Binding, Sealed, Sealer, Unreadable
 from qonduit_server.errors import StartError
 from qonduit_server.store import credentials as stored
-from qonduit_server.store import migrations
+from qonduit_server.store.admin.command_database import require_current
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.jobs import job_credentials as of_jobs
 from qonduit_server.store.schema import credentials, devices, job_credentials, jobs, providers
@@ -138,18 +137,9 @@ def _write(connection: Connection, table: sa.Table, key: sa.Column[Any], changes
 
 @contextmanager
 def _opened(url: str) -> Iterator[Engine]:
-    parsed = parse_url(url)
-    if parsed.drivername == "sqlite" and not Path(parsed.database or "").exists():
-        raise StartError(f"there is no database {parsed.database}")
-    engine = make_engine(parsed)
+    require_current(url)
+    engine = make_engine(parse_url(url))
     try:
-        with engine.connect() as connection:
-            revision = migrations.revision_of(connection)
-        if revision != migrations.HEAD:
-            raise StartError(
-                f"the database has the schema {revision or 'none'}, and this version needs {migrations.HEAD}: "
-                "run `qonduit migrate`"
-            )
         yield engine
     except SQLAlchemyError as error:
         where = engine.url.render_as_string(hide_password=True)
