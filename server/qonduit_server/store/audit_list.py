@@ -12,7 +12,7 @@ from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit_server.store.audit_tables import audit_entries as entries
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, filter_terms, number_field, text_field, time_field
-from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of
+from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of, whole_path
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.timestamps import set_time
 
@@ -29,8 +29,7 @@ _ENTRIES: Final = ScannedList(
         "time": Order(
             [
                 Path(_ORDER, lambda _, name: (entries.c.principal == name,), equal="principal"),
-                # The condition makes databases read the index, not the table.
-                Path(_ORDER, lambda _, value: (entries.c.at > 0,)),
+                whole_path(*_ORDER),
             ]
         )
     },

@@ -225,8 +225,7 @@ class Database:
         self.waits: Final = Waits()
         #: The quotas of owners.
         self.quotas: Final = QuotaRegistry(self.read)
-        #: Returns the current time in UTC.
-        self.clock: Final = clock
+        self._clock = clock
         #: Whether the database is available.
         self.health: Final = DatabaseHealth()
         self.notifications.subscribe(self.event_cache.update)
@@ -252,7 +251,7 @@ class Database:
 
     def now(self) -> int:
         """Return the time of changes now, in microseconds since 1970."""
-        return int(self.clock().timestamp() * 1_000_000)
+        return int(self._clock().timestamp() * 1_000_000)
 
     def read(self) -> ReadConnection:
         """Return a connection for reading. Raises Unavailable if the database does not answer."""

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, text
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
 from qonduit_server.store.column_limits import checked_text
-from qonduit_server.store.database import Database, utc_now
+from qonduit_server.store.database import Database
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, pauses, providers
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
@@ -24,8 +24,8 @@ from qonduit_server.store.writer import Operation, Transaction
 SERVER: Final = "server"
 #: Of one list.
 _MOST_LISTED: Final = 500
-#: A claim that began before a pause was stored has ended after this time.
-_CLAIM_SECONDS: Final = 1.0
+#: A claim that began before a pause was stored has ended after this time, in microseconds.
+_CLAIM: Final = 1_000_000
 
 
 class Paused(NamedTuple):
@@ -69,7 +69,7 @@ def pause(db: Database, subject: Paused, message: str, by: str) -> Pause:
         rows = connection.execute(_SELECT).all()
         found = [row for row in rows if (row.provider_id, row.device_id) == subject]
         # Another operator may have ended the pause since.
-        return _for_operators(connection, found)[0] if found else Pause(message=message)
+        return _for_operators(connection, found, db.now())[0] if found else Pause(message=message)
 
 
 def resume(db: Database, subject: Paused) -> None:
@@ -80,7 +80,7 @@ def resume(db: Database, subject: Paused) -> None:
 def for_operators(db: Database) -> list[Pause]:
     """Return the pauses with the numbers of their running jobs."""
     with db.read() as connection:
-        return _for_operators(connection, connection.execute(_SELECT.limit(_MOST_LISTED)).all())
+        return _for_operators(connection, connection.execute(_SELECT.limit(_MOST_LISTED)).all(), db.now())
 
 
 def running_jobs(db: Database, device_id: int) -> int:
@@ -118,16 +118,15 @@ def _message(row: Any) -> Pause:
     return message
 
 
-def _for_operators(connection: Connection, rows: Sequence[Any]) -> list[Pause]:
+def _for_operators(connection: Connection, rows: Sequence[Any], now: int) -> list[Pause]:
     running = [Paused(*row) for row in connection.execute(_LEASED)] if rows else []
-    now = utc_now().timestamp()
     found = []
     for row in rows:
         message = _message(row)
         message.paused_by = row.paused_by
         subject = Paused(row.provider_id, row.device_id)
         message.running_jobs = sum(_contains(subject, job) for job in running)
-        message.drained = not message.running_jobs and now - row.paused_at / 1e6 >= _CLAIM_SECONDS
+        message.drained = not message.running_jobs and now - row.paused_at >= _CLAIM
         found.append(message)
     return found
 

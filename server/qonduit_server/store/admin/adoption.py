@@ -40,15 +40,9 @@ _KINDS: Final = (
 )
 
 
-_STORED: Final = (
-    select(owner_totals.c.stored_bytes).where(owner_totals.c.owner == bindparam("source")).with_for_update()
+_TAKE_STORED: Final = (
+    sa.delete(owner_totals).where(owner_totals.c.owner == bindparam("source")).returning(owner_totals.c.stored_bytes)
 )
-_ADD_STORED: Final = (
-    sa.update(owner_totals)
-    .where(owner_totals.c.owner == bindparam("target"))
-    .values(stored_bytes=owner_totals.c.stored_bytes + bindparam("moved"))
-)
-_FORGET_STORED: Final = sa.delete(owner_totals).where(owner_totals.c.owner == bindparam("source"))
 
 
 class _Batch(NamedTuple):
@@ -93,14 +87,9 @@ def _move_stored(transaction: Transaction, calls: Sequence[tuple[str, str]]) -> 
     """Count the stored bytes of the former owners for the new ones. What they used before stays recorded as it was."""
     connection = transaction.connection
     for source, target in calls:
-        owners = {"source": source, "target": target}
-        moved = connection.execute(_STORED, owners).scalar()
-        if moved is None:
-            continue
-        if not connection.execute(_ADD_STORED, {**owners, "moved": moved}).rowcount:
-            row = {"owner": target, "day": 0, "stored_bytes": moved, "shots": 0, "seconds": 0.0}
-            connection.execute(sa.insert(owner_totals), row)
-        connection.execute(_FORGET_STORED, owners)
+        moved = connection.execute(_TAKE_STORED, {"source": source}).scalar()
+        if moved is not None:
+            transaction.usage.stored(target, moved)
     return [None] * len(calls)
 
 

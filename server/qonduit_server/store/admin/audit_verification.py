@@ -8,13 +8,14 @@ kept elsewhere (an export, a printout), show that too.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
+from qonduit_server.store.admin.row_pages import rows_of
 from qonduit_server.store.audit_tables import audit_entries as entries
 from qonduit_server.store.audit_trail import HASHED, NO_HASH, hash_after
 from qonduit_server.store.database import Database
@@ -56,7 +57,7 @@ def verify(db: Database, kept: Mapping[tuple[str, int], bytes] = MappingProxyTyp
     anchors: dict[str, dict[int, bytes]] = {}
     cut: dict[str, Any] = {}
     unlinked: list[Any] = []
-    for row in _rows(db):
+    for row in rows_of(db, _AFTER, "id", _READ):
         found.entries += 1
         before = _before(row, found, recent, cut, unlinked)
         if before is not None and hash_after(before, [getattr(row, name) for name in HASHED]) != row.sha256:
@@ -107,14 +108,3 @@ def _before(
 def _fault(found: Verification, row: Any, what: str) -> None:
     if len(found.errors) < _MAX_ERRORS:
         found.errors.append(f"entry {row.id} (chain {row.chain}) {what}")
-
-
-def _rows(db: Database) -> Iterator[Any]:
-    after = 0
-    while True:
-        with db.read() as connection:
-            rows = connection.execute(_AFTER, {"after": after}).all()
-        yield from rows
-        if len(rows) < _READ:
-            return
-        after = rows[-1].id

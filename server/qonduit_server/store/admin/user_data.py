@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from google.protobuf.message import Message
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
@@ -18,6 +18,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit_server.errors import StartError
 from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
 from qonduit_server.store.admin.adoption import owned
+from qonduit_server.store.admin.row_pages import rows_of
 from qonduit_server.store.audit_tables import audit_entries
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
@@ -76,6 +77,11 @@ _ACTIVE: Final = select(func.count()).where(
 _DELETE_DEPLOYMENTS: Final = sa.delete(deployments).where(
     among(deployments.c.id, "ids"), ~select(jobs.c.id).where(jobs.c.deployment_id == deployments.c.id).exists()
 )
+#: The tables of jobs and deployments.
+_OF_OBJECTS: Final = (
+    *("jobs", "job_labels", "job_options", "events", "results", "buffers", "options"),
+    *("deployments", "deployment_labels", "programs"),
+)
 #: What belongs to an owner itself, not to one of its objects.
 _OF_OWNER: Final = (lanes, quotas, owner_totals, usage, credentials)
 _DELETE_OF_OWNER: Final = tuple(sa.delete(table).where(table.c.owner == bindparam("owner")) for table in _OF_OWNER)
@@ -114,7 +120,7 @@ def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], 
 
 
 def _export(db: Database, owner: str, folder: Path, write: Callable[[str, Message], None]) -> None:
-    for row in _pages(db, _JOBS, "id", owner=owner):
+    for row in rows_of(db, _JOBS, "id", _PAGE, owner=owner):
         job = job_message(row)
         with db.read() as connection:
             (spec,) = whole_specs(connection, [job])
@@ -123,15 +129,15 @@ def _export(db: Database, owner: str, folder: Path, write: Callable[[str, Messag
                 job.ClearField(f"{field}_reference")
                 job.MergeFromString(JobSpec(**{field: getattr(spec, field)}).SerializeToString())
         write("jobs", job)
-        for event in _pages(db, _EVENTS, "sequence", job=job.id):
+        for event in rows_of(db, _EVENTS, "sequence", _PAGE, job=job.id):
             write("events", JobEvent.FromString(event.payload))
-        for found in _pages(db, _RESULTS, "id", job=job.id):
+        for found in rows_of(db, _RESULTS, "id", _PAGE, job=job.id):
             result = Result.FromString(found.result)
             result.id = found.id
             write("results", result)
             if result.HasField("buffer"):
                 _export_buffer(db, found.id, folder / str(found.id))
-    for row in _pages(db, _DEPLOYMENTS, "id", owner=owner):
+    for row in rows_of(db, _DEPLOYMENTS, "id", _PAGE, owner=owner):
         deployment = Deployment(id=row.id, deployed_by=row.caller, name=row.name)
         set_time(deployment.deployed_at, row.deployed_at)
         with db.read() as connection:
@@ -160,7 +166,7 @@ def delete(db: Database, owner: str) -> int:
     _until_done(lambda token: bulk_changes.delete_matching(db, owner, "*", token, seconds=_CALL_SECONDS))
     with db.read() as connection:
         active = int(connection.execute(_ACTIVE, {"owner": owner}).scalar_one())
-    for row in _pages(db, _DEPLOYMENTS, "id", owner=owner):
+    for row in rows_of(db, _DEPLOYMENTS, "id", _PAGE, owner=owner):
         db.write(_DELETE_DEPLOYMENT, row.id)
     while hashes := large_options.unused(db):
         if not db.write(large_options.ERASE_UNUSED, hashes):
@@ -196,9 +202,7 @@ def rewrite(db: Database) -> None:
         else:
             connection.exec_driver_sql("SET statement_timeout = 0")
             connection.exec_driver_sql("SET lock_timeout = '60s'")
-            for table in ("jobs", "events", "results", "buffers", "deployments", "programs", "options", "lanes"):
-                connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
-            for table in ("job_labels", "deployment_labels", "job_options", *(table.name for table in _OF_OWNER[1:])):
+            for table in (*_OF_OBJECTS, *(table.name for table in _OF_OWNER)):
                 connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
         connection.detach()
 
@@ -209,18 +213,6 @@ def _until_done(call: Callable[[str], bulk_changes.BulkChange]) -> None:
         token = call(token).next_page_token
         if not token:
             return
-
-
-def _pages(db: Database, query: Select[Any], key: str, **values: Any) -> Iterator[Any]:
-    """Yield the rows of a query that begins after a key."""
-    after = 0
-    while True:
-        with db.read() as connection:
-            rows = connection.execute(query, {**values, "after": after}).all()
-        yield from rows
-        if len(rows) < _PAGE:
-            return
-        after = getattr(rows[-1], key)
 
 
 def _delete_deployments(transaction: Transaction, ids: Sequence[int]) -> list[int]:

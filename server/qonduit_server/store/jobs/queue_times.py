@@ -59,7 +59,7 @@ def apply_due(db: Database) -> float:
         due = connection.execute(_NEXT).scalar()
         must_move = held_jobs.must_move(connection)
         limits_days = db.quotas.snapshot(connection).limits_days
-    now = int(db.clock().timestamp() * 1e6)
+    now = db.now()
     if db.quotas.is_new_day(now // DAY) and limits_days:
         db.write(_APPLY, True)  # jobs that a quota of the day before held may start
     seconds = math.inf if due is None else (due - now) / 1e6

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
@@ -64,7 +65,7 @@ def list_page(db: Database, provider_id: int = 0, page_size: int = 0, page_token
         raise cursor.unknown()
     found: list[Share] = []
     with db.read() as connection:
-        running = Counter(tuple(row) for row in connection.execute(_RUNNING))
+        running = _running(connection)
         for provider in connection.execute(_PROVIDERS, {"first": first}).all():
             if provider_id not in (0, provider.id) or len(found) > cursor.size:
                 continue
@@ -78,20 +79,28 @@ def set_weight(db: Database, provider: Any, owner: str, weight: float) -> Share:
     """Set the weight of an owner at a provider of the catalogue; return its share."""
     fair_share.set_weight(db, provider.id, checked_text("owner", owner), weight)
     with db.read() as connection:
-        running = Counter(tuple(row) for row in connection.execute(_RUNNING))
-        return _share(connection, provider, owner, running)
+        return _shares(connection, provider, [owner], _running(connection))[0]
+
+
+def _running(connection: Connection) -> Counter[Any]:
+    """Return the numbers of running jobs by provider and owner."""
+    return Counter(tuple(row) for row in connection.execute(_RUNNING))
 
 
 def _of_provider(connection: Connection, provider: Any, after: str, most: int, running: Counter[Any]) -> list[Share]:
     values = {"provider": provider.id, "after": after, "most": most}
     owners = connection.execute(_OWNERS, values).scalars().all()
-    return [_share(connection, provider, owner, running) for owner in owners]
+    return _shares(connection, provider, owners, running)
 
 
-def _share(connection: Connection, provider: Any, owner: str, running: Counter[Any]) -> Share:
+def _shares(connection: Connection, provider: Any, owners: Sequence[str], running: Counter[Any]) -> list[Share]:
+    floor = connection.execute(_FLOOR, {"provider": provider.id}).scalar() or 0.0
+    return [_share(connection, provider, owner, floor, running) for owner in owners]
+
+
+def _share(connection: Connection, provider: Any, owner: str, floor: float, running: Counter[Any]) -> Share:
     key = {"provider": provider.id, "owner": owner}
     lane = connection.execute(_LANE, key).first()
-    floor = connection.execute(_FLOOR, key).scalar() or 0.0
     return Share(
         provider_id=provider.id,
         provider=provider.name,

@@ -74,7 +74,7 @@ def get(db: Database, owner: str) -> Quota:
     owner = checked_text("owner", owner)
     with db.read() as connection:
         data = connection.execute(_SELECT, {"owner": owner}).scalar()
-        totals = read_totals(connection, [owner], int(db.clock().timestamp() * 1e6)).get(owner, Used())
+        totals = read_totals(connection, [owner], db.now()).get(owner, Used())
         running, memory = read_running(connection, [owner]).get(owner, (0, 0))
         queued = count_queued(connection, owner, _MOST_COUNTED)
     quota = _message(db, owner, QuotaValues.FromString(data or b""))
