@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ SERVICE, SERVICE_SECRET = "service", "service-secret"
 _UNTESTED: Final = "logins at an OpenID Connect provider"
 _AWAY: Final = re.compile(r"\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT)\b")
 _PATIENCE: Final = 100
+_STARTS: Final = 3
 _MOST_PAGES: Final = 20
 
 
@@ -166,24 +168,41 @@ def install() -> None:
 def serving_oidc(**options: Any) -> Iterator[OidcProvider]:
     """Run a provider with the options of tests/oidc/server.mjs."""
     install()
-    process = subprocess.Popen(
-        ["node", "server.mjs", json.dumps(options)],
-        cwd=INSTALLED,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    process, issuer = _started(json.dumps(options))
+    try:
+        yield OidcProvider(issuer, process)
+    finally:
+        _end(process)
+
+
+def _started(options: str) -> tuple[subprocess.Popen[str], str]:
+    """Start the program, again if it hangs, which Node.js 20 seldom does at its start; return it with its URL."""
+    for _ in range(_STARTS):
+        process = subprocess.Popen(
+            ["node", "server.mjs", options],
+            cwd=INSTALLED,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        late = threading.Timer(_PATIENCE, process.kill)
+        late.start()
+        line = process.stdout.readline()
+        late.cancel()
+        if line.startswith("serving on "):
+            return process, line.split()[-1]
+        _end(process)
+    raise AssertionError(f"the provider ended {_STARTS} times with {process.returncode}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("serving on "), f"the provider ended with {process.wait(_PATIENCE)}"
-        yield OidcProvider(line.split()[-1], process)
-    finally:
-        process.stdin.close()  # ends the provider
-        process.wait(_PATIENCE)
-        process.stdout.close()
+    process.stdin.close()  # ends the provider
+    process.wait(_PATIENCE)
+    process.stdout.close()
 
 
 @pytest.fixture(scope="module")
