@@ -94,6 +94,7 @@ def submit(
     max_queued: int = 0,
     shots: int = 1000,
     labels: Mapping[str, str] | None = None,
+    project: str = "",
     **options: Any,
 ) -> Job:
     """Queue a job with an inline deployment."""
@@ -107,6 +108,7 @@ def submit(
         method="RunJob",
         fingerprint=b"one",
         max_queued=max_queued,
+        project=project,
     )
     return job_rows.create(db, new).job
 

@@ -212,6 +212,8 @@ def _leaves(rules: Message) -> Iterator[tuple[str, str]]:
             yield from _leaves(value)
         elif field.enum_type is not None:
             yield field.name, field.enum_type.values_by_number[value].name.lower()
+        elif isinstance(value, str):
+            yield field.name, f"`{value}`"
         else:
             yield field.name, str(value).lower()
 

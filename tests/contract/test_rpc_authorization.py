@@ -21,6 +21,7 @@ from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest, ListDeploymentsRequest
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2 import CreateJobRequest, ListJobsRequest
+from qonduit.v1.project_pb2 import Project, ProjectMember, ProjectRole
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit_server.encryption.key_ring import Key, KeyRing
 from qonduit_server.rpc.auth import token_file
@@ -30,6 +31,7 @@ from qonduit_server.rpc.auth.principal import Role, with_lower_roles
 from qonduit_server.rpc.auth.static_tokens import StaticTokens, TokenRegistry
 from qonduit_server.rpc.server import SERVICES
 from qonduit_server.store import pauses
+from qonduit_server.store import projects as project_rows
 from qonduit_server.store.pauses import Paused
 from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, programs, refused, rpc_fixture
 
@@ -38,7 +40,7 @@ METHODS: Final = {
     f"{service.full_name}/{method.name}": method for service in SERVICES.values() for method in service.methods
 }
 #: The methods that make a new object and use none.
-NEW: Final = ("/CreateDeployment", "/CreateCredential")
+NEW: Final = ("/CreateDeployment", "/CreateCredential", "/CreateProject")
 #: Those that are answered, for each access, if the object is Anna's.
 ANSWERED: Final = {
     Access.PUBLIC: {"", "anna", "ben", "olga", "adam"},
@@ -107,6 +109,13 @@ def create_objects(served: Served) -> Objects:
     (result,) = served.call("anna", "qonduit.v1.ResultService/ListResults", listed).results
     unused = CreateDeploymentRequest(deployment=programs(BELL))
     deployment = served.call("anna", "qonduit.v1.DeploymentService/CreateDeployment", unused).deployment
+    name = f"lab-{job.id}"
+    store = served.rpc.db
+    for earlier in project_rows.list_page(store, "", 1000, sees_all=True).items:
+        project_rows.delete(store, "", earlier.name, sees_all=True)  # a user has at most 32
+    project_rows.create(store, "anna", Project(name=name))
+    dora = ProjectMember(user=f"dora-{job.id}", role=ProjectRole.PROJECT_ROLE_VIEWER)
+    project_rows.set_member(store, "anna", name, dora)
     return Objects(job.id, create().id, result.id, job.deployment_id, deployment.id, create_credential(served))
 
 
@@ -148,6 +157,16 @@ def request_for(method: str, objects: Objects) -> dict[str, Any]:
         "CompareDevices": {"job": Job(shots=1, deployment_id=objects.unused)},
         "GetQuota": {"owner": "anna"},
         "ListUsage": {"owner": "anna"},
+        "CreateProject": {"project": Project(name=f"new-{objects.job}")},
+        "GetProject": {"name": f"lab-{objects.job}"},
+        "UpdateProject": {"project": Project(name=f"lab-{objects.job}", description="new")},
+        "DeleteProject": {"name": f"lab-{objects.job}"},
+        "SetProjectMember": {
+            "project": f"lab-{objects.job}",
+            "member": ProjectMember(user="carl", role=ProjectRole.PROJECT_ROLE_VIEWER),
+        },
+        "RemoveProjectMember": {"project": f"lab-{objects.job}", "user": f"dora-{objects.job}"},
+        "ListProjectMembers": {"project": f"lab-{objects.job}"},
         "GetDevice": {"id": 1},
         "GetDeviceStatus": {"id": 1},
         "GetDeviceCalibration": {"id": 2},
@@ -195,7 +214,7 @@ def test_an_rpc_is_answered_to_those_of_its_access_and_refused_to_others(
     served: Served, objects: Objects, method: str
 ) -> None:
     access = ACCESS[method]
-    # Lists, CreateDeployment and CreateCredential name no object of Anna's.
+    # Lists, and calls that create, name no object of Anna's.
     names_object = bool(request_for(method, objects)) and not method.endswith(NEW)
     own = access in OF_OBJECTS
     answered = ANSWERED[Access.ANY_CALLER if own and not names_object else access]

@@ -15,12 +15,14 @@ from qonduit.v1 import credential_service_pb2 as calls
 from qonduit.v1 import job_service_pb2 as job_calls
 from qonduit.v1.credential_pb2 import Credential
 from qonduit.v1.job_pb2 import Job, JobState, JobType, QueueReason
+from qonduit.v1.project_pb2 import Project, ProjectMember, ProjectRole
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest
 from qonduit_server.encryption import key_ring
 from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.rpc.credential_checks import hashed
 from qonduit_server.rpc.server import SERVICES
+from qonduit_server.store import projects
 from qonduit_server.store.jobs import queue_times
 from tests.contract.rpc_fixture import BELL, CALLER_KEY, WAIT, RpcFixture, by_name, programs, refused, rpc_fixture
 
@@ -258,6 +260,27 @@ def test_a_rerun_keeps_a_stored_credential_and_needs_a_new_one_of_its_own(rpc: R
     for different in ({"credential": "vendor-own-three"}, {"credential_id": stored}):
         code, _ = refused(lambda d=different: rerun(with_own, request_id=request_id, **d))
         assert code == "ALREADY_EXISTS"
+
+
+def test_a_rerun_of_a_job_of_a_project_uses_no_credential_of_another_member(rpc: RpcFixture, provider_id: int) -> None:
+    projects.create(rpc.db, "anna", Project(name="lab"))
+    member = ProjectMember(user="ben", role=ProjectRole.PROJECT_ROLE_MEMBER)
+    projects.set_member(rpc.db, "anna", "lab", member)
+    of_anna, of_ben = store(rpc, provider_id), store(rpc, provider_id, secret="vendor-of-ben", caller="ben")
+    request = sampler(credential_id=of_anna)
+    request.job.project = "lab"
+    job = rpc.jobs.CreateJob(request, timeout=WAIT).job
+
+    def rerun(**fields: Any) -> Job:
+        again = job_calls.RerunJobRequest(id=job.id, **fields)
+        made = rpc.jobs.RerunJob(again, timeout=WAIT, metadata=[(CALLER_KEY, "ben")])
+        return made.job  # type: ignore[no-any-return]
+
+    code, details = refused(rerun)
+    assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "credential")
+    again = rerun(credential_id=of_ben)
+    assert (again.executed_by, again.project, again.credential_id) == ("ben", "lab", of_ben)
+    assert sorted(task.credential for task in rpc.claim()) == ["vendor-of-ben", SECRET]
 
 
 def test_validate_only_checks_a_credential_and_stores_nothing(rpc: RpcFixture, provider_id: int) -> None:

@@ -33,6 +33,7 @@ from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_PROGRAM, Failure
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse, TranslateProgramRequest, TranslateProgramResponse
+from qonduit.v1.project_pb2 import Project, ProjectMember, ProjectRole
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider, ProviderAssemblerLanguage
 from qonduit.v1.quota_pb2 import Quota, QuotaValues
 from qonduit.v1.result_pb2 import Result
@@ -240,6 +241,22 @@ def _credentials(call: Calls, providers: list[Provider]) -> None:
     call("CredentialService/DeleteCredential", id=made.credential.id)
 
 
+def _projects(call: Calls) -> None:
+    """Call every RPC about the longest projects, and as many members as a project has."""
+    for number in range(32):
+        longest = Project(name=f"p{number:062}", description="d" * 1024)
+        call("ProjectService/CreateProject", project=longest)
+    for number in range(999):
+        member = ProjectMember(user=f"{number:0128}", role=ProjectRole.PROJECT_ROLE_VIEWER)
+        call("ProjectService/SetProjectMember", project=longest.name, member=member)
+    assert len(call.pages("ProjectService/ListProjects")[0].projects) == 32
+    assert len(call.pages("ProjectService/ListProjectMembers", project=longest.name)[0].members) == 1000
+    call("ProjectService/UpdateProject", project=longest)
+    call("ProjectService/GetProject", name=longest.name)
+    call("ProjectService/RemoveProjectMember", project=longest.name, user=member.user)
+    call("ProjectService/DeleteProject", name=longest.name)
+
+
 def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     call = Calls(rpc)
     jobs = [job for page in call.pages("JobService/ListJobs") for job in page.jobs]
@@ -290,6 +307,7 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     providers = [each for page in call.pages("ProviderService/ListProviders") for each in page.providers]
     call("ProviderService/GetProvider", id=providers[0].id)
     _credentials(call, providers)
+    _projects(call)
 
     call.pages("AuditService/ListAuditEntries")
     text = "\U0001f6a7" * 125

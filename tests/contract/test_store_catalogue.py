@@ -14,7 +14,7 @@ from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescriptio
 from qonduit.v1.calibration_pb2 import DeviceCalibration, QubitCalibration
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from qonduit_server.store import calibrations, catalogue, deployments
+from qonduit_server.store import calibrations, catalogue, deployment_list, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.notification_bus import Notification
@@ -174,7 +174,7 @@ def test_equal_requests_make_one_deployment(db: Database) -> None:
         assert len(set(pool.map(create, range(16)))) == 1
     with pytest.raises(AlreadyExists):
         deployments.create(db, CALLER, deployment(3), request)
-    assert len(deployments.list_page(db, CALLER).items) == 1
+    assert len(deployment_list.list_page(db, CALLER).items) == 1
     deployments.create(db, "bob", deployment(3), request)
 
 

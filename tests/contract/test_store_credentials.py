@@ -10,11 +10,12 @@ from sqlalchemy import text
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job, QueueReason
+from qonduit.v1.project_pb2 import Project
 from qonduit_server.encryption.key_ring import Key, KeyRing
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED
-from qonduit_server.store import catalogue, credentials
+from qonduit_server.store import catalogue, credentials, projects
 from qonduit_server.store.admin import key_rotation
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows, queue, queue_positions, queue_times
@@ -260,7 +261,9 @@ def test_a_rotation_encrypts_all_rows_with_the_first_key_in_batches(
     db: Database, database_url: str, vendor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = [credentials.create(db, CALLER, f"c{n}", vendor, f"{SECRET}{n}") for n in range(5)]
-    jobs = [submit(db, secret=f"vendor-own-{n}") for n in range(3)]
+    # A job of a project is bound to the user who executes it.
+    projects.create(db, CALLER, Project(name="lab"))
+    jobs = [submit(db, secret=f"vendor-own-{n}", project="lab" if n else "") for n in range(3)]
     both, transactions = Sealer(KeyRing(keys=(NEW, OLD))), []
     write = key_rotation._write
 
@@ -287,7 +290,7 @@ def test_a_rotation_encrypts_all_rows_with_the_first_key_in_batches(
     assert key_rotation.rotate(database_url, both) == key_rotation.Rotation(0, [])
     assert key_rotation.usage(database_url) == {"new": 8}
     use_keys(db, NEW)
-    assert [task.credential for task in claim(db, provider="VENDOR")] == [f"vendor-own-{n}" for n in range(3)]
+    assert sorted(task.credential for task in claim(db, provider="VENDOR")) == [f"vendor-own-{n}" for n in range(3)]
     submit(db, credential_id=stored[4].id)
     assert claim(db, provider="VENDOR")[0].credential == f"{SECRET}4"
     assert jobs

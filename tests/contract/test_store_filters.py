@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit_server.errors import InvalidArgument
-from qonduit_server.store import catalogue, deployments, list_scan
+from qonduit_server.store import catalogue, deployment_list, deployments, list_scan
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.filter_language import parse
 from qonduit_server.store.jobs import job_list, job_rows
@@ -281,7 +281,7 @@ def test_deployments_have_labels(db: Database) -> None:
     deployments.create(db, "bob", labelled)
 
     def listed(filter: str, order_by: str = "", size: int = 0) -> list[int]:
-        return walk(lambda token: deployments.list_page(db, CALLER, size, token, filter, order_by))
+        return walk(lambda token: deployment_list.list_page(db, CALLER, size, token, filter, order_by))
 
     expected = {
         "": [second.id, first.id],

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import select, text
 
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.project_pb2 import Project, ProjectMember
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.cli.as_json import as_line
 from qonduit_server.errors import InvalidArgument, NotFound, StartError
 from qonduit_server.lifecycle import CANCELLED, QUEUED, RUNNING
-from qonduit_server.store import audit_list, deployments
+from qonduit_server.store import audit_list, deployment_list, deployments, projects
 from qonduit_server.store.admin import adoption, user_data
 from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database, open_database
@@ -72,7 +73,7 @@ def test_an_adoption_hands_over_jobs_in_every_state_with_deployments_and_labels(
     assert len(states(db, "ben")) == 3
     assert {QUEUED, RUNNING} <= set(states(db, "ben"))
     assert {job.id for job in job_list.list_page(db, "ben", filter="label.of = text").items} == set(jobs)
-    (named,) = deployments.list_page(db, "ben", filter="label.of = text").items
+    (named,) = deployment_list.list_page(db, "ben", filter="label.of = text").items
     assert (named.deployed_by, named.name) == ("ben", "text")
     with pytest.raises(NotFound):
         job_rows.get(db, LEAVER, jobs[0])
@@ -161,6 +162,8 @@ def test_a_deletion_cancels_waiting_jobs_and_waits_for_running_ones(db: Database
 
 def test_nothing_of_a_deleted_user_remains_in_any_table(db: Database) -> None:
     known_device(db)
+    projects.create(db, "ben", Project(name="lab"))
+    projects.set_member(db, "ben", "lab", ProjectMember(user=LEAVER, role=projects.MEMBER))
     with acting(Act(LEAVER, "JobService/CreateJob")):
         submit(db, caller=LEAVER)
     for caller, planted in ((LEAVER, PLANTED), ("ben", "text_of_ben")):
@@ -171,7 +174,16 @@ def test_nothing_of_a_deleted_user_remains_in_any_table(db: Database) -> None:
         submit(db, caller=caller, name=planted)  # waiting
     found = {table for table, value in texts(db) if LEAVER in value or PLANTED in value}
     # The search finds what it looks for, in every table that can hold it.
-    assert found >= {"jobs", "events", "deployments", "programs", "job_labels", "options", "audit_entries"}
+    assert found >= {
+        "jobs",
+        "events",
+        "deployments",
+        "programs",
+        "job_labels",
+        "options",
+        "audit_entries",
+        "project_members",
+    }
     assert user_data.delete(db, LEAVER) == 0
     assert {table for table, value in texts(db) if LEAVER in value} == {"audit_entries"}
     assert not [table for table, value in texts(db) if PLANTED in value]

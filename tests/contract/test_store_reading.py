@@ -10,7 +10,7 @@ import pytest
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import InvalidArgument, NotFound
 from qonduit_server.lifecycle import SUCCEEDED
-from qonduit_server.store import deployments, event_log
+from qonduit_server.store import deployment_list, deployments, event_log
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_list, job_rows, queue
 from qonduit_server.store.paging import Page
@@ -143,7 +143,7 @@ def test_page_tokens_belong_to_one_list_filter_and_caller(db: Database) -> None:
     wrong = [
         lambda: job_list.list_page(db, CALLER, 1, token, 'state = "QUEUED"'),
         lambda: job_list.list_page(db, "bob", 1, token),
-        lambda: deployments.list_page(db, CALLER, 1, token),
+        lambda: deployment_list.list_page(db, CALLER, 1, token),
         *[
             (lambda bad=bad: job_list.list_page(db, CALLER, 1, bad))  # type: ignore[misc]
             for bad in ("x", token[:-4], token + "AAAA", "=" * 40, "\ud800", "\0", token.swapcase())
@@ -160,10 +160,10 @@ def test_deployments_are_listed_with_their_programs(db: Database) -> None:
     first = deployments.create(db, CALLER, deployment(2, "bell"))
     second = deployments.create(db, CALLER, deployment(1))
     deployments.create(db, "bob", deployment(1))
-    assert deployments.list_page(db, CALLER).items == [second, first]
-    assert deployments.list_page(db, CALLER, filter='name = "bell"').items == [first]
-    page = deployments.list_page(db, CALLER, 1)
-    assert deployments.list_page(db, CALLER, 1, page.next_page_token).items == [first]
+    assert deployment_list.list_page(db, CALLER).items == [second, first]
+    assert deployment_list.list_page(db, CALLER, filter='name = "bell"').items == [first]
+    page = deployment_list.list_page(db, CALLER, 1)
+    assert deployment_list.list_page(db, CALLER, 1, page.next_page_token).items == [first]
 
 
 def test_a_page_of_deployments_is_ended_by_its_size(db: Database) -> None:
@@ -171,7 +171,7 @@ def test_a_page_of_deployments_is_ended_by_its_size(db: Database) -> None:
     large.programs[0].quantum_circuit = "x" * 1_700_000
     for _ in range(3):
         deployments.create(db, CALLER, large)
-    assert len(deployments.list_page(db, CALLER).items) == 1
+    assert len(deployment_list.list_page(db, CALLER).items) == 1
 
 
 def test_a_job_that_ended_is_readable_after_the_store_was_closed(database_url: str) -> None:

@@ -14,6 +14,8 @@ import structlog
 
 from qonduit_server.errors import CallError, QuotaExceeded, Unauthenticated
 from qonduit_server.rpc.auth.principal import UNAUTHENTICATED, Metadata
+from qonduit_server.store.memberships import NO_ONE
+from qonduit_server.store.ownership import Scope
 
 REQUEST_ID_KEY = "x-request-id"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}").fullmatch
@@ -56,20 +58,34 @@ _rejections = RateLimitedLog()
 class CallContext:
     """Created when a call arrives, passed to its handler, logged when the call ends. Handlers set a known `job_id`."""
 
-    __slots__ = ("_context", "_started", "job_id", "method", "object", "peer", "principal", "request_id", "scope")
+    __slots__ = (
+        *("_context", "_started", "job_id", "memberships", "method", "object", "peer", "principal", "request_id"),
+        "scope",
+    )
 
     def __init__(self, method: str, metadata: Metadata, context: grpc.ServicerContext | None = None) -> None:
         self.method = method
         self.request_id = _request_id(metadata)
         self.principal = UNAUTHENTICATED
-        #: The owner whose existing objects the call may use; None for those of all owners.
-        self.scope: str | None = ""
+        #: The projects of the caller, for calls that concern objects of owners.
+        self.memberships = NO_ONE
+        #: The owners whose objects the call may read; None for all owners. Changes are checked by `check_change`.
+        self.scope: Scope = NO_ONE.readable
         self.job_id = 0
         #: The address of the caller, and the name of the object that the request names, for the audit log.
         self.peer = ""
         self.object = ""
         self._started = time.perf_counter()
         self._context = context
+
+    def check_change(self, owner: str) -> None:
+        """Check that the call may change an object in its scope.
+
+        Raises:
+            PermissionDenied: the object belongs to a project of which the caller is a viewer.
+        """
+        if self.scope is not None:
+            self.memberships.check_change(owner)
 
     def seconds_left(self) -> float:
         """Return the seconds until the call's deadline; infinity without a deadline."""

@@ -28,7 +28,7 @@ def check_credential(
 
     Args:
         db: the database.
-        owner: the owner of the job.
+        owner: the user who executes the job, to whom the stored credential belongs.
         provider: of the job's device.
         spec: of the job.
         secret: the credential itself; may be empty.
@@ -70,7 +70,7 @@ def hashed(sealer: Sealer, secret: str) -> list[str]:
 def rerun_credential(db: Database, secret: str, credential_id: int) -> RerunCredential:
     """Return the credential of a rerun: the one that the request names, else the stored one of the other job."""
 
-    def check(source: Job, spec: JobSpec) -> None:
+    def check(executor: str, source: Job, spec: JobSpec) -> None:
         provider = catalogue.provider(db, catalogue.device(db, source.executed_on_id).provider_id)
         if source.one_time_credential and not (secret or credential_id):
             raise FailedPrecondition(
@@ -81,7 +81,7 @@ def rerun_credential(db: Database, secret: str, credential_id: int) -> RerunCred
                 reason="CREDENTIAL_REQUIRED",
             )
         stored = credential_id or (0 if secret else source.credential_id)
-        check_credential(db, source.executed_by, provider, spec, secret, stored)
+        check_credential(db, executor, provider, spec, secret, stored)
 
     named = f" credential {credential_id}" if credential_id else ""
     hashes = [each and f" {each}" for each in hashed(db.sealer, secret)] if secret else [named]

@@ -19,7 +19,7 @@ from qonduit_server.errors import InvalidArgument
 from qonduit_server.rpc import submission_checks
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.store import deployments
+from qonduit_server.store import deployment_list, deployments
 from qonduit_server.store.database import Database
 
 
@@ -33,6 +33,7 @@ class DeploymentService:
     def create_deployment(self, request: CreateDeploymentRequest, call: CallContext) -> CreateDeploymentResponse:
         """Store a deployment."""
         submission_checks.check_programs(request.deployment, self._limits)
+        submission_checks.check_project(call.memberships, request.deployment.project)
         created = deployments.create(self._db, call.principal.name, request.deployment, request.request_id)
         return CreateDeploymentResponse(deployment=created)
 
@@ -42,9 +43,10 @@ class DeploymentService:
 
     def list_deployments(self, request: ListDeploymentsRequest, call: CallContext) -> ListDeploymentsResponse:
         """Return a page of the caller's deployments."""
-        page = deployments.list_page(
+        page = deployment_list.list_page(
             *(self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by),
             sees_all=call.scope is None,
+            owners=call.memberships.readable,
         )
         return ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_page_token)
 
@@ -64,6 +66,7 @@ class DeploymentService:
                 "deployment.programs: must contain at least one program",
             )
         deployment_id = request.deployment.id
+        call.check_change(deployments.owner(self._db, call.scope, deployment_id))
         submission_checks.check_programs(request.deployment, self._limits)
         request.deployment.id = deployment_id
         changed = deployments.update(self._db, call.scope, request.deployment, paths)
@@ -71,5 +74,6 @@ class DeploymentService:
 
     def delete_deployment(self, request: DeleteDeploymentRequest, call: CallContext) -> DeleteDeploymentResponse:
         """Delete a deployment that no job refers to."""
+        call.check_change(deployments.owner(self._db, call.scope, request.id))
         deployments.delete(self._db, call.scope, request.id)
         return DeleteDeploymentResponse()

@@ -134,7 +134,7 @@ class DeviceService:
 
     def compare_devices(self, request: CompareDevicesRequest, call: CallContext) -> CompareDevicesResponse:
         """Return how each device would run a job."""
-        job = submission_checks.unplaced_job(self._db, call.principal, request, self._limits)
+        job = submission_checks.unplaced_job(self._db, call.memberships, request, self._limits)
         with self._validator.slot(call.principal.name):
             caller = Caller(call.principal.name, call.seconds_left(), call.add_callback)
             fits = self._comparison.compare(job, caller)

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from qonduit_server.errors import CallError, ResourceExhausted
 from qonduit_server.rpc import request_validation
 from qonduit_server.rpc.audited_calls import AuditedCalls, named_object
-from qonduit_server.rpc.auth.authorization import Access, authorize
+from qonduit_server.rpc.auth.authorization import CONCERNS_OWNERS, Access, authorize
 from qonduit_server.rpc.auth.principal import Authenticate
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.caller_limits import STREAMS, CallerLimits
@@ -27,6 +27,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_authorization import StreamAuthorization, access_changed
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.unread_responses import UnreadResponses
+from qonduit_server.store.memberships import Memberships
 
 _Request = TypeVar("_Request", bound=Message)
 #: Bytes in, bytes out: this module parses and serializes the messages.
@@ -41,6 +42,8 @@ class HandlerContext:
     """The components that wrapped handlers use."""
 
     authenticate: Authenticate
+    #: Returns the projects of a caller.
+    memberships: Callable[[str], Memberships]
     limits: Limits
     #: Opens streams. A separate pool, so that a burst of them does not delay unary calls.
     open_pool: ThreadPoolExecutor
@@ -63,6 +66,7 @@ class HandlerContext:
             Unauthenticated: the call has no valid token or certificate.
             PermissionDenied: the caller lacks a role.
             QuotaExceeded: the caller makes too many calls, or sends too many bytes.
+            Unavailable: the database does not answer.
         """
         if access is not Access.PUBLIC:
             call.peer = self.audit.address(context.peer(), context.invocation_metadata())
@@ -71,7 +75,10 @@ class HandlerContext:
 
     def _authorize(self, call: CallContext, context: grpc.ServicerContext, access: Access) -> None:
         call.principal = self.authenticate(context.invocation_metadata(), context.auth_context)
-        call.scope = authorize(access, call.principal, call.method)
+        sees_all = authorize(access, call.principal, call.method)
+        if access in CONCERNS_OWNERS:
+            call.memberships = self.memberships(call.principal.name)
+            call.scope = None if sees_all else call.memberships.readable
 
     def watch_access(self, stream: Stream, context: grpc.ServicerContext, access: Access) -> None:
         """Authorize the call of a stream again and again until it ends, unless its method is public."""

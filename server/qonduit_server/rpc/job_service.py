@@ -122,17 +122,20 @@ class JobService:
         page = job_list.list_page(
             *(self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by),
             sees_all=call.scope is None,
+            owners=call.memberships.readable,
         )
         return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
 
     def cancel_job(self, request: CancelJobRequest, call: CallContext) -> CancelJobResponse:
         """Request the cancellation of a job."""
         call.job_id = request.id
+        call.check_change(event_log.require_job(self._db, call.scope, request.id))
         return CancelJobResponse(job=job_rows.cancel(self._db, call.scope, request.id))
 
     def update_job(self, request: UpdateJobRequest, call: CallContext) -> UpdateJobResponse:
         """Change the options of a queued job."""
         call.job_id = request.job.id
+        call.check_change(event_log.require_job(self._db, call.scope, request.job.id))
         changed = job_updates.change(self._db, call.scope, request.job, list(request.update_mask.paths))
         return UpdateJobResponse(job=changed)
 
@@ -142,6 +145,7 @@ class JobService:
             *(self._db, call.principal.name, request.filter, request.page_token),
             sees_all=call.scope is None,
             validate_only=request.validate_only,
+            owners=call.memberships.changeable,
         )
         return CancelJobsResponse(count=done.count, job_ids=done.job_ids, next_page_token=done.next_page_token)
 
@@ -151,6 +155,7 @@ class JobService:
             *(self._db, call.principal.name, request.filter, request.page_token),
             sees_all=call.scope is None,
             validate_only=request.validate_only,
+            owners=call.memberships.changeable,
         )
         return DeleteJobsResponse(count=done.count, job_ids=done.job_ids, next_page_token=done.next_page_token)
 
@@ -164,8 +169,9 @@ class JobService:
             request.request_id,
             max_queued=self._limits.max_queued_jobs,
             exact=request.exact,
-            sees_all=call.scope is None,
             credential=rerun_credential(self._db, request.credential, request.credential_id),
+            scope=call.scope,
+            check=call.check_change,
         )
         call.job_id = created.job.id
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)
@@ -173,6 +179,7 @@ class JobService:
     def delete_job(self, request: DeleteJobRequest, call: CallContext) -> DeleteJobResponse:
         """Delete a job that has ended."""
         call.job_id = request.id
+        call.check_change(event_log.require_job(self._db, call.scope, request.id))
         job_rows.delete(self._db, call.scope, request.id)
         return DeleteJobResponse()
 
@@ -226,7 +233,7 @@ class JobService:
         self, request: _Request, job: UnplacedJob, call: CallContext, caller: Caller | None, method: str
     ) -> job_rows.NewJob:
         def check(device: Device) -> job_rows.NewJob:
-            return submission_checks.new_job(self._db, call.principal, request, method, self._limits, chosen=device)
+            return submission_checks.new_job(self._db, call.memberships, request, method, self._limits, chosen=device)
 
         fits = self._comparison.compare(job, caller, unread=True)
         return automatic_device.choose(request.device, fits, check)
@@ -265,18 +272,18 @@ class JobService:
         try:
             if is_automatic(request.device):
                 # A new choice may differ from that of the equal request, so it is not made.
-                created = submission_checks.repeated(self._db, call.principal, request, method)
+                created = submission_checks.repeated(self._db, call.memberships, request, method)
                 return created or self._unplaced(request, call)
-            return submission_checks.new_job(self._db, call.principal, request, method, self._limits)
+            return submission_checks.new_job(self._db, call.memberships, request, method, self._limits)
         except CallError:
-            created = submission_checks.repeated(self._db, call.principal, request, method)
+            created = submission_checks.repeated(self._db, call.memberships, request, method)
             if created is None:
                 raise
             return created
 
     def _unplaced(self, request: _Request, call: CallContext) -> UnplacedJob:
         automatic_device.check_provider(self._db, request.device)
-        return submission_checks.unplaced_job(self._db, call.principal, request, self._limits)
+        return submission_checks.unplaced_job(self._db, call.memberships, request, self._limits)
 
     def _created(self, new: job_rows.NewJob | job_rows.Created) -> job_rows.Created:
         return job_rows.create(self._db, new) if isinstance(new, job_rows.NewJob) else new

@@ -22,6 +22,7 @@ from qonduit.v1 import (
     device_service_pb2,
     job_service_pb2,
     program_service_pb2,
+    project_service_pb2,
     provider_service_pb2,
     result_service_pb2,
     system_service_pb2,
@@ -48,6 +49,7 @@ from qonduit_server.rpc.job_service import JobService
 from qonduit_server.rpc.job_validation import CompileRequest, JobValidator
 from qonduit_server.rpc.job_watches import JobWatches
 from qonduit_server.rpc.program_service import ProgramService, Translate
+from qonduit_server.rpc.project_service import ProjectService
 from qonduit_server.rpc.provider_service import ProviderService
 from qonduit_server.rpc.reflection import Reflection
 from qonduit_server.rpc.request_receiver import MOST_WAITING, RequestReceiver
@@ -58,6 +60,7 @@ from qonduit_server.rpc.system_service import ListWorkers, SystemService, no_wor
 from qonduit_server.rpc.unread_responses import UnreadResponses
 from qonduit_server.rpc.usage_service import UsageService
 from qonduit_server.store.database import Database
+from qonduit_server.store.memberships import MembershipCache
 
 _FILES: Final = (
     audit_service_pb2,
@@ -66,6 +69,7 @@ _FILES: Final = (
     device_service_pb2,
     job_service_pb2,
     program_service_pb2,
+    project_service_pb2,
     provider_service_pb2,
     result_service_pb2,
     system_service_pb2,
@@ -107,6 +111,7 @@ class RpcOptions:
         request_receive_timeout_seconds: time in which a request must be complete.
         audit: what the audit log contains.
         trusted_proxies: the addresses of proxies that name their callers in the metadata x-forwarded-for.
+        everyone_creates_projects: whether every caller may create projects, or only admins.
     """
 
     listen: str = "127.0.0.1:0"
@@ -129,6 +134,7 @@ class RpcOptions:
     request_receive_timeout_seconds: float = 120.0
     audit: AuditMode = "off"
     trusted_proxies: tuple[str, ...] = ()
+    everyone_creates_projects: bool = True
 
 
 class RpcServer:
@@ -172,8 +178,10 @@ class RpcServer:
         self._buffer_streams = BufferStreams(db, self._read_pool, self._callers, patience=patience)
         self._limiter = StreamLimiter(limits.max_streams)
         self._authorization = StreamAuthorization()
+        self._memberships = MembershipCache(db)
         context = HandlerContext(
             options.authenticate,
+            self._memberships.get,
             limits,
             self._open_pool,
             self._limiter,
@@ -201,10 +209,14 @@ class RpcServer:
             "qonduit.v1.DeploymentService": DeploymentService(db, limits),
             "qonduit.v1.DeviceService": DeviceService(db, limits, comparison, validator, options.refresh_devices),
             "qonduit.v1.JobService": JobService(
-                db, limits, self._watches, self._stopping, validator, comparison, self._validation_pool
+                *(db, limits, self._watches, self._stopping),
+                *(validator, comparison, self._validation_pool),
             ),
             "qonduit.v1.ProgramService": ProgramService(
                 limits, self._stopping, options.languages, options.translate, budget
+            ),
+            "qonduit.v1.ProjectService": ProjectService(
+                db, self._memberships, everyone_creates=options.everyone_creates_projects
             ),
             "qonduit.v1.ProviderService": ProviderService(db),
             "qonduit.v1.ResultService": ResultService(db, self._buffer_streams),

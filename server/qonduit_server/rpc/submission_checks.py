@@ -28,7 +28,6 @@ from qonduit_server.capabilities import (
 )
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
 from qonduit_server.rpc import struct_limits
-from qonduit_server.rpc.auth.principal import Principal
 from qonduit_server.rpc.credential_checks import check_credential, hashed
 from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
 from qonduit_server.rpc.program_requirements import check_qubits, unsupported
@@ -38,6 +37,8 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.jobs.job_rows import Created, NewJob
 from qonduit_server.store.jobs.job_spec import LARGE, job_of, pack, spec_of
+from qonduit_server.store.memberships import Memberships
+from qonduit_server.store.ownership import owner_of_project
 
 _FIELD = "deployment.programs"
 #: The request field and the precondition kind that report a missing feature.
@@ -54,7 +55,7 @@ _ADDED_BYTES = 64
 
 def new_job(
     db: Database,
-    principal: Principal,
+    caller: Memberships,
     request: CreateJobRequest | RunJobRequest,
     method: str,
     limits: Limits,
@@ -64,7 +65,7 @@ def new_job(
 
     Args:
         db: the database.
-        principal: the caller.
+        caller: the caller.
         request: the submission.
         method: the RPC, for request ids.
         limits: of the server.
@@ -75,7 +76,7 @@ def new_job(
         NotFound: no such device or deployment.
         FailedPrecondition: the device is not available, or lacks a feature that the job requires.
     """
-    job = unplaced_job(db, principal, request, limits)
+    job = unplaced_job(db, caller, request, limits)
     spec = job.spec
     device = chosen or (
         catalogue.device_by_name(db, request.device)
@@ -98,10 +99,12 @@ def new_job(
     _check_languages(job.programs, provider)
     check_qubits(db, job.programs, _FIELD, requirements, device, name)
     # The last check: the caller may have to store a credential first.
-    check_credential(db, principal.name, provider, spec, request.credential, request.credential_id)
+    check_credential(db, caller.name, provider, spec, request.credential, request.credential_id)
 
     return NewJob(
-        caller=principal.name,
+        caller=caller.name,
+        project=request.job.project,
+        readable=caller.readable,
         spec=spec,
         name=request.job.name if request.job.HasField("name") else None,
         device_id=device.id,
@@ -132,25 +135,28 @@ class UnplacedJob:
 
 def unplaced_job(
     db: Database,
-    principal: Principal,
+    caller: Memberships,
     request: CreateJobRequest | RunJobRequest | CompareDevicesRequest,
     limits: Limits,
 ) -> UnplacedJob:
     """Check a request that names no device; raises InvalidArgument and NotFound as `new_job`."""
+    check_project(caller, request.job.project)
     spec = _requested_spec(request.job)
     _check_shots(spec, "job.shots.max", limits.max_shots, "(max_shots)")
     if request.HasField("deployment"):
+        # The owner of the job owns its programs too.
+        request.deployment.ClearField("project")
         check_programs(request.deployment, limits)
         programs = request.deployment.programs
     else:
-        programs = deployments.get(db, principal.name, request.job.deployment_id).programs
+        programs = deployments.get(db, caller.readable, request.job.deployment_id).programs
     if violations := list(job_type_rules.broken(spec, len(programs))):
         raise InvalidArgument(violations)
     return UnplacedJob(spec, programs)
 
 
 def repeated(
-    db: Database, principal: Principal, request: CreateJobRequest | RunJobRequest, method: str
+    db: Database, caller: Memberships, request: CreateJobRequest | RunJobRequest, method: str
 ) -> Created | None:
     """Return the job that an equal request created before, if there is one.
 
@@ -160,15 +166,23 @@ def repeated(
     if not request.request_id or request.validate_only:
         return None
     if request.HasField("deployment"):
+        request.deployment.ClearField("project")
         _clear_output_only(request.deployment)
     fingerprints = _fingerprints(db, request, _requested_spec(request.job))
-    return job_rows.repeated(db, principal.name, method, request.request_id, fingerprints)
+    return job_rows.repeated(db, caller.name, method, request.request_id, fingerprints, caller.readable)
+
+
+def check_project(caller: Memberships, project: str) -> None:
+    """Check that the caller may create objects of a project; empty for its own. Raises NotFound, PermissionDenied."""
+    if project:
+        caller.check_change(owner_of_project(project))
 
 
 def preview(new: NewJob) -> Job:
     """Return the job that would be created, for `validate_only`: without ids and times, which the store assigns."""
     job = Job(
         executed_by=new.caller,
+        project=new.project,
         state=lifecycle.QUEUED,
         progress=0.0,
         executed_on_id=new.device_id,
@@ -324,6 +338,7 @@ def _fingerprints(db: Database, request: CreateJobRequest | RunJobRequest, spec:
     same = CreateJobRequest(job=job_of(spec), device=request.device, credential_id=request.credential_id)
     if request.job.HasField("name"):
         same.job.name = request.job.name
+    same.job.project = request.job.project
     same.job.executed_on_id = request.job.executed_on_id
     same.job.deployment_id = request.job.deployment_id
     if request.HasField("deployment"):

@@ -17,6 +17,7 @@ from qonduit_server.errors import NotFound
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.caller_limits import CallerLimits
 from qonduit_server.store.database import Database
+from qonduit_server.store.ownership import contains
 from qonduit_server.store.users import quota_rows, usage_rows
 
 
@@ -31,7 +32,7 @@ class UsageService:
         """Return a page of what jobs used."""
         page = usage_rows.list_page(
             self._db,
-            _visible(call, request.owner) if request.owner else call.scope,
+            _reported(call, request.owner),
             request.start_day,
             request.end_day,
             request.group_by,
@@ -60,8 +61,15 @@ class UsageService:
         return ListQuotasResponse(quotas=page.items, next_page_token=page.next_page_token)
 
 
+def _reported(call: CallContext, owner: str) -> str | None:
+    """Return the owner of a report; None for all owners. Raises NotFound."""
+    if owner:
+        return _visible(call, owner)
+    return None if call.scope is None else call.principal.name
+
+
 def _visible(call: CallContext, owner: str) -> str:
     """Return an owner that a call may see. Raises NotFound for others."""
-    if call.scope is not None and owner != call.scope:
+    if not contains(call.scope, owner):
         raise NotFound("owner", owner)
     return owner

@@ -27,10 +27,11 @@ _ENTRIES: Final = ScannedList(
     entries.c.id,
     {
         "time": Order(
-            [
-                Path(_ORDER, lambda _, name: (entries.c.principal == name,), equal="principal"),
+            (),
+            of_all=[
+                Path(_ORDER, lambda name: (entries.c.principal == name,), equal="principal"),
                 whole_path(*_ORDER),
-            ]
+            ],
         )
     },
 )
@@ -52,7 +53,7 @@ def list_page(
     Raises:
         InvalidArgument: bad filter, page token or order.
     """
-    scan = Scan(_ENTRIES, "", filter_terms(filter, _FIELDS), order_by)
+    scan = Scan(_ENTRIES, None, filter_terms(filter, _FIELDS), order_by)
     cursor = Cursor(("audit", filter, order_by), page_size, page_token, keys=None)
     after = scan.position(cursor)
     with db.read() as connection:

@@ -15,27 +15,21 @@ from sqlalchemy import Connection, bindparam, select
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, InvalidArgument, NotFound
 from qonduit_server.store import labels as label_rows
+from qonduit_server.store import projects as project_rows
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.filter_conditions import Field, filter_terms, number_field, text_field, time_field
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.labels import DEPLOYMENT_LABELS
-from qonduit_server.store.list_scan import (
-    Order,
-    Row,
-    Scan,
-    ScannedList,
-    caller_path,
-    chosen_owner,
-    label_path,
-    page_of,
-    present_order,
-    whole_path,
+from qonduit_server.store.ownership import (
+    Owned,
+    Scope,
+    original_request,
+    owner_of_project,
+    project_of,
+    stored_request,
+    stored_requests,
 )
-from qonduit_server.store.ownership import Owned, Scope
-from qonduit_server.store.paging import Cursor, Page
-from qonduit_server.store.schema import deployment_labels, deployments, jobs, programs
+from qonduit_server.store.schema import deployments, jobs, programs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.users import stored_bytes
 from qonduit_server.store.users.quota_checks import SubmissionQuotas
@@ -45,7 +39,8 @@ from qonduit_server.store.writer import Operation, Transaction
 class NewDeployment(NamedTuple):
     """A deployment ready to be written: the caller's thread serializes its programs, not the writer thread."""
 
-    caller: str
+    owner: str
+    principal: str
     name: str | None
     programs: Sequence[bytes]
     request_id: str | None = None
@@ -75,62 +70,46 @@ class _DeploymentKey(NamedTuple):
 
 #: The fields of a deployment that an update can change.
 CHANGEABLE: Final = ("name", "programs", "labels")
-#: The estimated size of a deployment in a list, without its programs.
-_OVERHEAD_BYTES: Final = 400
 
-_COLUMNS: Final = (deployments.c.id, deployments.c.caller, deployments.c.name, deployments.c.deployed_at)
-_SELECT: Final = select(*_COLUMNS).where(
+COLUMNS: Final = (
+    *(deployments.c.id, deployments.c.caller, deployments.c.name, deployments.c.deployed_at),
+    deployments.c.principal,
+)
+_SELECT: Final = select(*COLUMNS).where(
     deployments.c.id == bindparam("id"), deployments.c.caller == bindparam("caller")
 )
-_VISIBLE: Final = Owned(select(*_COLUMNS).where(deployments.c.id == bindparam("id")), deployments.c.caller)
+_VISIBLE: Final = Owned(select(*COLUMNS).where(deployments.c.id == bindparam("id")), deployments.c.caller)
 _SELECT_LOCKED: Final = _SELECT.with_for_update()
-_SELECT_ROWS: Final = select(*_COLUMNS, deployments.c.size)
 _SELECT_PROGRAMS: Final = (
     select(programs.c.id, programs.c.deployment_id, programs.c.program)
     .where(among(programs.c.deployment_id, "ids"), programs.c.is_current.is_(True))
     .order_by(programs.c.deployment_id, programs.c.position)
 )
 _SELECT_REQUESTS: Final = select(
-    deployments.c.id, deployments.c.caller, deployments.c.request_id, deployments.c.fingerprint
+    *(deployments.c.id, deployments.c.caller, deployments.c.principal),
+    *(deployments.c.request_id, deployments.c.fingerprint),
 ).where(among(deployments.c.request_id, "requests"), deployments.c.request_id.is_not(None))
 _SELECT_USE: Final = select(jobs.c.id).where(jobs.c.deployment_id == bindparam("deployment")).limit(1)
 _INSERT: Final = BulkInsert(
-    deployments, ("id", "caller", "name", "deployed_at", "request_id", "fingerprint", "size", "is_inline")
+    deployments,
+    ("id", "caller", "name", "deployed_at", "request_id", "fingerprint", "size", "is_inline", "principal"),
 )
 _INSERT_PROGRAMS: Final = BulkInsert(programs, ("id", "deployment_id", "position", "is_current", "program"))
 _RETIRE: Final = sa.update(programs).where(programs.c.deployment_id == bindparam("deployment")).values(is_current=False)
 
-_FIELDS: Final[Mapping[str, Field]] = {
-    "name": text_field(deployments.c.name),
-    "owner": text_field(deployments.c.caller),
-    "label": DEPLOYMENT_LABELS,
-    "id": number_field(deployments.c.id),
-    "deployed_at": time_field(deployments.c.deployed_at),
-}
-_BY_ID: Final = (
-    label_path(deployment_labels.c.deployment_id),
-    caller_path(deployments.c.id, by=deployments.c.name),
-    caller_path(deployments.c.id),
-)
-_DEPLOYMENTS: Final = ScannedList(
-    deployments.c.id,
-    {
-        "id": Order(_BY_ID, of_all=[whole_path(deployments.c.id)]),
-        "name": present_order(deployments.c.name, deployments.c.id, after=_BY_ID),
-    },
-)
-
 
 def create(db: Database, caller: str, deployment: Deployment, request_id: str = "") -> Deployment:
-    """Store a deployment and its programs; output-only fields are ignored.
+    """Store a deployment and its programs, of the caller or of `deployment.project`; output-only fields are ignored.
 
     Args:
         request_id: if not empty, a repeated request with the same deployment returns the existing one, as it is now.
 
     Raises:
         AlreadyExists: the request id was used for another deployment.
+        NotFound: the project does not exist.
     """
-    new = prepare(caller, deployment)
+    project = deployment.project
+    new = prepare(caller, deployment, owner=owner_of_project(project) if project else caller)
     if request_id:
         fingerprint = hashlib.sha256(deployment.SerializeToString(deterministic=True)).digest()
         new = new._replace(request_id=checked_text("request_id", request_id), fingerprint=fingerprint)
@@ -142,40 +121,8 @@ def get(db: Database, scope: Scope, deployment_id: int) -> Deployment:
     if is_id(deployment_id):
         with db.read() as connection:
             if (row := _VISIBLE.execute(connection, scope, {"id": deployment_id}).first()) is not None:
-                return _messages(connection, [row])[0]
+                return messages(connection, [row])[0]
     raise NotFound("deployment", deployment_id)
-
-
-def list_page(
-    db: Database,
-    caller: str,
-    page_size: int = 0,
-    page_token: str = "",
-    filter: str = "",
-    order_by: str = "",
-    *,
-    sees_all: bool = False,
-) -> Page[Deployment]:
-    """Return a page of the caller's deployments, by default the newest first; order_by is id or name.
-
-    As with jobs, a page may be short or empty and have a token of the next page. With `sees_all`, a filter that names
-    the owner selects from the deployments of all owners.
-
-    Raises:
-        InvalidArgument: bad filter, page token or order.
-    """
-    terms = filter_terms(filter, _FIELDS)
-    owner, remaining = chosen_owner(checked_text("caller", caller), terms, filter, sees_all=sees_all)
-    scan = Scan(_DEPLOYMENTS, owner, remaining, order_by)
-    cursor = Cursor(("deployments", caller, filter, order_by), page_size, page_token, keys=None)
-    after = scan.position(cursor)
-    with db.read() as connection:
-        scanned = scan.read(connection, _SELECT_ROWS, after, cursor.size + 1)
-        return page_of(cursor, scanned, _row_size, lambda rows: _messages(connection, rows))
-
-
-def _row_size(row: Row) -> int:
-    return int(row.size) + _OVERHEAD_BYTES
 
 
 def update(db: Database, scope: Scope, deployment: Deployment, paths: Sequence[str] = ()) -> Deployment:
@@ -202,7 +149,7 @@ def update(db: Database, scope: Scope, deployment: Deployment, paths: Sequence[s
             "deployment.programs.required",
             "deployment.programs: must contain at least one program",
         )
-    caller = _owner(db, scope, deployment.id)
+    caller = owner(db, scope, deployment.id)
     new = prepare(caller, deployment)
     return db.write(
         _UPDATE,
@@ -219,10 +166,10 @@ def update(db: Database, scope: Scope, deployment: Deployment, paths: Sequence[s
 
 def delete(db: Database, scope: Scope, deployment_id: int) -> None:
     """Delete a deployment. Raises NotFound, and FailedPrecondition if jobs refer to it."""
-    db.write(_DELETE, _DeploymentKey(_owner(db, scope, deployment_id), deployment_id))
+    db.write(_DELETE, _DeploymentKey(owner(db, scope, deployment_id), deployment_id))
 
 
-def _owner(db: Database, scope: Scope, deployment_id: int) -> str:
+def owner(db: Database, scope: Scope, deployment_id: int) -> str:
     """Return the owner of a deployment in a scope. Raises NotFound."""
     if is_id(deployment_id):
         with db.read() as connection:
@@ -231,12 +178,13 @@ def _owner(db: Database, scope: Scope, deployment_id: int) -> str:
     raise NotFound("deployment", deployment_id)
 
 
-def prepare(caller: str, deployment: Deployment, *, is_inline: bool = False) -> NewDeployment:
+def prepare(caller: str, deployment: Deployment, *, owner: str = "", is_inline: bool = False) -> NewDeployment:
     """Prepare a deployment for writing.
 
     Args:
-        caller: the owner.
+        caller: the user who creates it.
         deployment: the source of the name and the programs.
+        owner: the owner; empty for the caller.
         is_inline: whether it is part of a job. Without a name, it is then deleted with its last job.
 
     Raises:
@@ -244,7 +192,8 @@ def prepare(caller: str, deployment: Deployment, *, is_inline: bool = False) -> 
     """
     named = deployment.HasField("name")
     return NewDeployment(
-        caller=checked_text("caller", caller),
+        owner=checked_text("owner", owner or caller),
+        principal=checked_text("caller", caller),
         name=checked_text("deployment.name", deployment.name) if named else None,
         programs=[_bytes(program) for program in deployment.programs],
         is_inline=is_inline and not named,
@@ -269,19 +218,21 @@ def insert_many(
     if not new:
         return []
     for one in new:
-        transaction.usage.stored(one.caller, one.size)
+        transaction.usage.stored(one.owner, one.size)
     _INSERT(
         transaction.connection,
         [
             (
-                *(key, one.caller, one.name, transaction.now, one.request_id, one.fingerprint),
-                *(one.size, one.is_inline),
+                *(key, one.owner, one.name, transaction.now),
+                stored_request(one.request_id, one.owner, one.principal) if one.request_id else None,
+                *(one.fingerprint, one.size, one.is_inline),
+                one.principal if one.principal != one.owner else None,
             )
             for key, one in zip(ids, new, strict=True)
         ],
     )
     label_rows.insert_of_deployments(
-        transaction.connection, ((key, one.caller, one.labels) for key, one in zip(ids, new, strict=True))
+        transaction.connection, ((key, one.owner, one.labels) for key, one in zip(ids, new, strict=True))
     )
     unused = iter(program_ids)
     owned = [list(islice(unused, len(one.programs))) for one in new]
@@ -305,10 +256,11 @@ def _insert_programs(transaction: Transaction, new: Sequence[tuple[int, Sequence
         _INSERT_PROGRAMS(transaction.connection, rows)
 
 
-def _messages(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Deployment]:
+def messages(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Deployment]:
+    """Return deployments with their programs from rows of `COLUMNS`."""
     found: dict[int, Deployment] = {}
     for row in rows:
-        deployment = Deployment(id=row[0], deployed_by=row[1], name=row[2])
+        deployment = Deployment(id=row[0], deployed_by=row[4] or row[1], name=row[2], project=project_of(row[1]))
         set_time(deployment.deployed_at, row[3])
         found[row[0]] = deployment
     if found:
@@ -324,21 +276,24 @@ def _messages(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Dep
 
 def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Deployment | CallError]:
     connection = transaction.connection
-    requests = [one.request_id for one in new if one.request_id]
+    requests = [(one.request_id, one.principal) for one in new if one.request_id]
     known: dict[tuple[str, str], tuple[int, bytes]] = {}
     if requests:
-        for deployment_id, caller, request_id, fingerprint in connection.execute(
-            _SELECT_REQUESTS, {"requests": requests}
+        for deployment_id, owner, principal, request, fingerprint in connection.execute(
+            _SELECT_REQUESTS, {"requests": stored_requests(requests)}
         ):
-            known[caller, request_id] = (deployment_id, fingerprint)
+            known[principal or owner, original_request(request, principal)] = (deployment_id, fingerprint)
+    deleted = project_rows.missing(connection, (one.owner for one in new))
     # Of equal requests in the same transaction, the first one creates the deployment.
     first: dict[object, NewDeployment] = {}
     refused: dict[object, CallError] = {}
-    quotas = SubmissionQuotas(transaction, [one.caller for one in new])
+    quotas = SubmissionQuotas(transaction, [one.owner for one in new])
     for one in new:
         key = _key(one)
         if key not in known and key not in first:
-            if (refusal := quotas.take_bytes(one.caller, one.size)) is not None:
+            if one.owner in deleted:
+                refused[key] = NotFound("project", project_of(one.owner))
+            elif (refusal := quotas.take_bytes(one.owner, one.size)) is not None:
                 refused[key] = refusal
             else:
                 first[key] = one
@@ -360,13 +315,13 @@ def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Depl
                 AlreadyExists(f"request_id {one.request_id} was used for another deployment; use a new UUID")
             )
     wanted = [answer for answer in answers if isinstance(answer, int)]
-    rows = connection.execute(select(*_COLUMNS).where(deployments.c.id.in_(wanted))).all()
-    found = {deployment.id: deployment for deployment in _messages(connection, rows)}
+    rows = connection.execute(select(*COLUMNS).where(deployments.c.id.in_(wanted))).all()
+    found = {deployment.id: deployment for deployment in messages(connection, rows)}
     return [found[answer] if isinstance(answer, int) else answer for answer in answers]
 
 
 def _key(one: NewDeployment) -> object:
-    return (one.caller, one.request_id) if one.request_id else id(one)
+    return (one.principal, one.request_id) if one.request_id else id(one)
 
 
 def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deployment | CallError]:
@@ -395,7 +350,7 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
         if wanted.labels is not None:
             label_rows.replace_of_deployment(connection, wanted.deployment_id, wanted.caller, wanted.labels)
         connection.execute(sa.update(deployments).where(deployments.c.id == wanted.deployment_id).values(values))
-        answers.append(_messages(connection, [connection.execute(_SELECT, parameters).one()])[0])
+        answers.append(messages(connection, [connection.execute(_SELECT, parameters).one()])[0])
     return answers
 
 

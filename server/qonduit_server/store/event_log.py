@@ -132,7 +132,7 @@ def list_page(
 ) -> Page[JobEvent]:
     """Return a page of a job's events, oldest first. Raises NotFound."""
     require_job(db, scope, job_id)
-    cursor = Cursor(("events", scope, job_id), page_size, page_token)
+    cursor = Cursor(("events", job_id), page_size, page_token)
     after = cursor.after[0] if cursor.after else after_sequence
     rows = read_after(db, job_id, after, cursor.size + 1)
     kept, token = cursor.cut(rows, lambda event: (event.sequence,), lambda event: len(event.payload) + 8)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, func
+from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, case, func
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -126,6 +126,30 @@ class Words:
         if value.ends_open:
             return func.substr(self.column, 1, len(value.text)) == text
         return func.substr(self.column, func.length(self.column) - (len(value.text) - 1)) == text
+
+
+@dataclass(frozen=True)
+class Prefixed:
+    """A field of names that are stored in a column with a prefix. Rows without it do not have the field.
+
+    Attributes:
+        column: the column.
+        prefix: the prefix.
+    """
+
+    column: Column[Any]
+    prefix: str
+    usage: str = ""
+
+    def term(self, comparison: Comparison) -> Term:
+        """Return the condition of a comparison."""
+        value = comparison.value
+        if comparison.operator != "!=" and value.is_exact:
+            stored = self.prefix + value.text
+            return Term(self.column == sa.literal(stored, sa.Text()), self.column.name, "=", stored)
+        name = func.substr(self.column, len(self.prefix) + 1)
+        is_prefixed = func.substr(self.column, 1, len(self.prefix)) == self.prefix
+        return Words(case((is_prefixed, name), else_=sa.null())).term(comparison)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Column, ColumnElement, Connection, Select, Text, literal, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Executable, Select, Text, literal, select, tuple_, union_all
 
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.bulk_statements import among
@@ -39,15 +39,17 @@ class Path:
     Attributes:
         order: its columns after those that `conditions` compare by =; the last one is the id of the row.
         equal: the column of the term that the index serves by =; empty if it serves none. "label." is any label.
-        conditions: returns the conditions that the index serves, from the caller and the value of that term.
-        rest: returns the conditions on the caller that the index does not serve.
+        conditions: returns the conditions that the index serves, from the value of that term.
+        owner: the column of the owner, with which the index begins.
+        tested_owner: the expression of the owner, tested row by row, if the index does not begin with it.
         values: the values of that term that the index serves; None for all.
     """
 
     order: tuple[Column[Any], ...]
-    conditions: Callable[[str, Any], Sequence[ColumnElement[bool]]]
+    conditions: Callable[[Any], Sequence[ColumnElement[bool]]] = lambda value: ()
     equal: str = ""
-    rest: Callable[[str], Sequence[ColumnElement[bool]]] = lambda caller: ()
+    owner: Column[Any] | None = None
+    tested_owner: ColumnElement[Any] | None = None
     values: Collection[Any] | None = None
 
     def serves(self, term: Term) -> bool:
@@ -75,57 +77,54 @@ class Order:
     of_all: Sequence[Path] = ()
 
 
-def caller_path(*order: Column[Any], by: Column[Any] | None = None) -> Path:
-    """Return the path of an index that begins with the caller, or with the caller and another column."""
-    caller_column = order[-1].table.c.caller
+def owner_path(*order: Column[Any], by: Column[Any] | None = None) -> Path:
+    """Return the path of an index that begins with the owner, or with the owner and another column."""
+    owner = order[-1].table.c.caller
     if by is None:
-        return Path(order, lambda caller, value: (caller_column == caller,))
-    return Path(
-        order, lambda caller, value: (caller_column == caller, by == literal(value, by.type)), equal=str(by.name)
-    )
+        return Path(order, owner=owner)
+    return Path(order, lambda value: (by == literal(value, by.type),), equal=str(by.name), owner=owner)
 
 
 def label_path(*order: Column[Any]) -> Path:
-    """Return the path of an index of labels that begins with the caller, the key and the value."""
+    """Return the path of an index of labels that begins with the owner, the key and the value."""
     labels = order[-1].table.c
     return Path(
         order,
-        lambda caller, label: (labels.caller == caller, labels.key == label[0], labels.value == label[1]),
+        lambda label: (labels.key == label[0], labels.value == label[1]),
         equal="label.",
+        owner=labels.caller,
     )
 
 
 def present_order(*columns: Column[Any], after: Sequence[Path]) -> Order:
-    """Return the order by an index that begins with the caller and a column that may be NULL.
+    """Return the order by an index that begins with the owner and a column that may be NULL.
 
     Args:
-        columns: of the index, after the caller.
+        columns: of the index, after the owner.
         after: the paths for the rows where the first column is NULL.
     """
-    first, caller_column = columns[0], columns[-1].table.c.caller
-    path = Path(columns, lambda caller, value: (caller_column == caller, first.is_not(None)))
+    first = columns[0]
+    path = Path(columns, lambda value: (first.is_not(None),), owner=columns[-1].table.c.caller)
     return Order([path], present=first, after=after)
 
 
 def whole_path(*order: Column[Any]) -> Path:
     """Return the path of an index of all rows."""
     # The condition makes databases read the index, not the table.
-    return Path(order, lambda caller, value: (order[0] > 0,))
+    return Path(order, lambda value: (order[0] > 0,))
 
 
-def chosen_owner(
-    caller: str, terms: Sequence[Term], filter: str, *, sees_all: bool
-) -> tuple[str | None, Sequence[Term]]:
-    """Return the owner of the rows to scan, None for all owners, and the terms that remain.
+def chosen_owners(
+    owners: Collection[str], terms: Sequence[Term], filter: str, *, sees_all: bool
+) -> Collection[str] | None:
+    """Return the owners of the rows to scan; None for all owners.
 
-    A filter that names the owner selects from the rows of all owners if the caller may see them, else from its own.
+    A filter that names the owner or the project selects from the rows of all owners if the caller may see them, else
+    from those of its owners.
     """
-    if not sees_all or not names_field(filter, "owner"):
-        return caller, terms
-    named = next((term for term in terms if term.column == "caller" and term.operator == "="), None)
-    if named is None:
-        return None, terms
-    return str(named.value), [term for term in terms if term is not named]
+    if not sees_all or not (names_field(filter, "owner") or names_field(filter, "project")):
+        return owners
+    return {str(term.value) for term in terms if term.column == "caller" and term.operator == "="} or None
 
 
 @dataclass(frozen=True)
@@ -164,16 +163,16 @@ class Scanned(NamedTuple):
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a scan: the rows of one index.
+    """A part of a scan: the rows of one index, merged from one range of it for each owner.
 
     Attributes:
         path: the index.
-        served: the conditions that it serves.
+        ranges: the conditions that the index serves, for each owner.
         tested: the conditions that each row is tested for.
     """
 
     path: Path
-    served: Sequence[ColumnElement[bool]]
+    ranges: Sequence[Sequence[ColumnElement[bool]]]
     tested: Sequence[ColumnElement[bool]]
 
     @property
@@ -187,8 +186,8 @@ class Scan:
 
     Args:
         listed: the list.
-        caller: whose rows; None for those of all owners.
-        terms: the filter.
+        owners: whose rows; each costs one more range of an index. None for those of all owners.
+        terms: the filter. A term on the owner selects among the owners.
         order_by: a field of `listed.orders`, with "asc" (the default) or "desc"; empty for the default order.
         within: terms of which each gives a segment of the scan; the segments follow each other.
 
@@ -199,17 +198,20 @@ class Scan:
     def __init__(
         self,
         listed: ScannedList,
-        caller: str | None,
+        owners: Collection[str] | None,
         terms: Sequence[Term],
         order_by: str = "",
         within: Sequence[Term] = (),
     ) -> None:
         self._id = listed.id
-        order, self._descending = _ordered(listed, order_by, of_all=caller is None)
+        order, self._descending = _ordered(listed, order_by, of_all=owners is None)
+        wanted: Sequence[str] = ()
+        if owners is not None:
+            wanted, terms = _of_owners(listed.id.table.c.caller, owners, terms)
         self._segments: list[Segment] = []
         for chosen in [[*terms, term] for term in within] or [list(terms)]:
-            if not _is_contradictory(chosen):
-                self._segments += _segments(order, caller or "", chosen)
+            if (wanted or owners is None) and not _is_contradictory(chosen):
+                self._segments += _segments(order, wanted, chosen)
 
     def position(self, cursor: Cursor) -> Position | None:
         """Return the place after which the page of a cursor begins; None for the first page.
@@ -252,11 +254,13 @@ class Scan:
             size = max(_FIRST_CHUNK, wanted)
             while True:
                 left = wanted - len(found)
-                if segment.is_covered and segment.path.order[-1] is self._id:
-                    rows = connection.execute(self._after(query, segment, keys).limit(left)).all()
+                if segment.is_covered and len(segment.ranges) == 1 and segment.path.order[-1] is self._id:
+                    rows = connection.execute(self._after(query, segment, segment.ranges[0], keys).limit(left)).all()
                     last = None
                 else:
-                    rows, last = self._chunk(connection, query, segment, keys, size, left)
+                    rows, last = self._chunk(
+                        connection, query, segment, keys, left if segment.is_covered else size, left
+                    )
                 found += [Found(row, Position(number, _keys(row, segment.path))) for row in rows]
                 if len(found) >= wanted:
                     return Scanned(found, None)
@@ -273,7 +277,7 @@ class Scan:
     ) -> tuple[Sequence[Row], Keys | None]:
         """Return the matching ones of the next rows of an index, and the keys of the last of them; None at the end."""
         order = segment.path.order
-        read = connection.execute(self._after(select(*order), segment, keys).limit(size)).all()
+        read = connection.execute(self._keys_after(segment, keys, size)).all()
         if not read:
             return [], None
         own = [self._id.table.c[column.name] for column in order[:-1]] + [self._id]
@@ -281,15 +285,27 @@ class Scan:
         rows = connection.execute(tested, {"ids": [row[-1] for row in read]}).all()
         return rows, tuple(read[-1]) if len(read) == size else None
 
-    def _after(self, query: Select[Any], segment: Segment, keys: Keys | None) -> Select[Any]:
+    def _keys_after(self, segment: Segment, keys: Keys | None, size: int) -> Executable:
+        """Return the query for the next keys of a segment."""
         order = segment.path.order
-        query = query.where(*segment.served).order_by(*self._directed(order))
+        queries = [self._after(select(*order), segment, conditions, keys).limit(size) for conditions in segment.ranges]
+        if len(queries) == 1:
+            return queries[0]
+        # Each part reads its index in order and stops after `size` rows: the merge sorts that number for each owner.
+        merged = union_all(*(select(query.subquery()) for query in queries)).subquery()
+        return select(merged).order_by(*self._directed(merged.c[column.name] for column in order)).limit(size)
+
+    def _after(
+        self, query: Select[Any], segment: Segment, conditions: Sequence[ColumnElement[bool]], keys: Keys | None
+    ) -> Select[Any]:
+        order = segment.path.order
+        query = query.where(*conditions).order_by(*self._directed(order))
         if keys is None:
             return query
         place = tuple_(*(literal(key, column.type) for key, column in zip(keys, order, strict=True)))
         return query.where(tuple_(*order) < place if self._descending else tuple_(*order) > place)
 
-    def _directed(self, columns: Iterable[Column[Any]]) -> list[ColumnElement[Any]]:
+    def _directed(self, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
         return [column.desc() if self._descending else column.asc() for column in columns]
 
 
@@ -326,11 +342,12 @@ def _ordered(listed: ScannedList, order_by: str, *, of_all: bool) -> tuple[Order
         return next(iter(orders.values())), True
     directions = {"": False, "asc": False, "desc": True}
     direction = " ".join(words[1:])
+    which = " for all owners" if len(orders) < len(listed.orders) else ""
     if words[0] not in orders or direction not in directions:
         raise InvalidArgument.of(
             "order_by",
             "order_by.field",
-            f"order_by: must be one of {', '.join(orders)}{' for all owners' if of_all else ''}, with or without "
+            f"order_by: must be one of {', '.join(orders)}{which}, with or without "
             f"asc or desc after it, got {order_by[:100]!r}",
         )
     return orders[words[0]], directions[direction]
@@ -342,18 +359,27 @@ def _is_contradictory(terms: Iterable[Term]) -> bool:
     return any(term.operator == "=" and values.setdefault(term.column, term.value) != term.value for term in terms)
 
 
-def _segments(order: Order, caller: str, terms: Sequence[Term]) -> Iterator[Segment]:
-    yield _segment(order.paths, caller, terms)
+def _of_owners(column: Column[Any], owners: Collection[str], terms: Sequence[Term]) -> tuple[list[str], list[Term]]:
+    """Return the owners that the terms select, and the other terms."""
+    named = {term.value for term in terms if term.operator == "=" and term.column == column.name}
+    wanted = sorted(owner for owner in owners if named <= {owner})
+    return wanted, [term for term in terms if not (term.operator == "=" and term.column == column.name)]
+
+
+def _segments(order: Order, owners: Sequence[str], terms: Sequence[Term]) -> Iterator[Segment]:
+    yield _segment(order.paths, owners, terms)
     if order.present is not None and all(term.column != order.present.name for term in terms):
-        yield _segment(order.after, caller, [*terms, Term(order.present.is_(None))])
+        yield _segment(order.after, owners, [*terms, Term(order.present.is_(None))])
 
 
-def _segment(paths: Sequence[Path], caller: str, terms: Sequence[Term]) -> Segment:
+def _segment(paths: Sequence[Path], owners: Sequence[str], terms: Sequence[Term]) -> Segment:
     path, chosen = next(
         (path, term) for path in paths for term in (*terms, None) if (path.serves(term) if term else not path.equal)
     )
-    served = list(path.conditions(caller, chosen.value if chosen else None))
-    tested = list(path.rest(caller))
+    served = list(path.conditions(chosen.value if chosen else None))
+    tested: list[ColumnElement[bool]] = []
+    if path.tested_owner is not None:
+        tested.append(path.tested_owner.in_(owners))
     # An index also serves comparisons with the first column of its order.
     column = path.order[0]
     name = "id" if len(path.order) == 1 else column.name
@@ -362,7 +388,9 @@ def _segment(paths: Sequence[Path], caller: str, terms: Sequence[Term]) -> Segme
             served.append(column.op(term.operator, is_comparison=True)(literal(term.value, column.type)))
         elif term is not chosen:
             tested.append(term.condition)
-    return Segment(path, served, tested)
+    owner = path.owner
+    ranges = [served] if owner is None else [[owner == literal(each, Text()), *served] for each in owners]
+    return Segment(path, ranges, tested)
 
 
 def _keys(row: Row, path: Path) -> Keys:

@@ -1,17 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scope of a call: the owner whose objects it may use. Objects of other owners do not exist for it."""
+"""The owners of jobs and deployments, and the scope of a call: the owners whose objects it may use.
+
+An owner is a string: the name of a user, or "projects/NAME" for a project. Objects of other owners do not exist for a
+call. The user who created an object stands apart, in its column `principal`, unless it is the owner.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Column, Connection, CursorResult, Select, bindparam
+from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Select, Table, func
 
+from qonduit.v1.job_pb2 import Job
+from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
 
-#: An owner's name; None for the objects of all owners.
-Scope: TypeAlias = str | None
+#: One owner, several owners, or None for the objects of all owners.
+Scope: TypeAlias = str | frozenset[str] | None
+
+_PROJECT: Final = "projects/"
+
+
+def owner_of_project(project: str) -> str:
+    """Return the owner of the objects of a project."""
+    return _PROJECT + project
+
+
+def project_of(owner: str) -> str:
+    """Return the project of an owner; empty for a user."""
+    return owner.removeprefix(_PROJECT) if owner.startswith(_PROJECT) else ""
+
+
+def is_project(owner: str) -> bool:
+    """Return whether an owner is a project. The name of a user never begins like one."""
+    return owner.startswith(_PROJECT)
+
+
+def including(scope: Scope, owner: str) -> Scope:
+    """Return a scope with one more owner."""
+    if scope is None:
+        return None
+    return (frozenset((scope,)) if isinstance(scope, str) else scope) | {owner}
+
+
+def contains(scope: Scope, owner: str) -> bool:
+    """Return whether a scope contains the objects of an owner."""
+    return scope is None or (scope == owner if isinstance(scope, str) else owner in scope)
+
+
+def owner_of(job: Job) -> str:
+    """Return the owner of a job."""
+    return owner_of_project(job.project) if job.project else job.executed_by
+
+
+def principal_of(table: Table) -> ColumnElement[str]:
+    """Return the expression of the user who created an object, whose column is NULL if this is its owner."""
+    return func.coalesce(table.c.principal, table.c.caller)
+
+
+def stored_request(request_id: str, owner: str, principal: str) -> str:
+    """Return the value of the column request_id, which is unique for an owner.
+
+    For a project it contains the principal, because a request id is unique for each user.
+    """
+    return request_id if principal == owner else f"{request_id} {principal}"
+
+
+def stored_requests(requests: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the values of the column request_id under which pairs of a request id and a principal may be stored."""
+    return [value for request, user in requests for value in (request, stored_request(request, "", user))]
+
+
+def original_request(stored: str, principal: str | None) -> str:
+    """Return the request id of a row from its columns request_id and principal."""
+    return stored.removesuffix(f" {principal}") if principal else stored
 
 
 class Owned:
@@ -21,15 +84,16 @@ class Owned:
 
     Args:
         query: the query without an owner.
-        owner: the column with the owner's name.
+        owner: the column with the owner.
     """
 
     def __init__(self, query: Select[Any], owner: Column[Any]) -> None:
         self._of_all = query
-        self._of_one = query.where(owner == bindparam("caller"))
+        self._of_some = query.where(among(owner, "owners"))
 
     def execute(self, connection: Connection, scope: Scope, parameters: Mapping[str, Any]) -> CursorResult[Any]:
         """Execute the query."""
         if scope is None:
             return connection.execute(self._of_all, parameters)
-        return connection.execute(self._of_one, {**parameters, "caller": checked_text("caller", scope)})
+        owners = [checked_text("owner", owner) for owner in ((scope,) if isinstance(scope, str) else scope)]
+        return connection.execute(self._of_some, {**parameters, "owners": owners})

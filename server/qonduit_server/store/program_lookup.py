@@ -4,30 +4,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, select
 
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.schema import deployments, programs
 
 
-def program_ids(connection: Connection, caller: str, ids: Iterable[int]) -> dict[int, list[int]]:
-    """Return the current program ids of each of the caller's deployments; others are left out."""
-    found: dict[int, list[int]] = {}
-    for program_id, deployment_id in connection.execute(_SELECT_PROGRAM_IDS, {"ids": list(ids), "caller": caller}):
-        found.setdefault(deployment_id, []).append(program_id)
+class StoredPrograms(NamedTuple):
+    """The owner and the current program ids of a deployment."""
+
+    owner: str
+    ids: list[int]
+
+
+def program_ids(connection: Connection, ids: Iterable[int]) -> dict[int, StoredPrograms]:
+    """Return the current program ids of deployments; missing ones are left out."""
+    found: dict[int, StoredPrograms] = {}
+    for program_id, deployment_id, owner in connection.execute(_SELECT_PROGRAM_IDS, {"ids": list(ids)}):
+        found.setdefault(deployment_id, StoredPrograms(owner, [])).ids.append(program_id)
     return found
 
 
 _SELECT_PROGRAM_IDS: Final = (
-    select(programs.c.id, programs.c.deployment_id)
+    select(programs.c.id, programs.c.deployment_id, deployments.c.caller)
     .join(deployments, deployments.c.id == programs.c.deployment_id)
-    .where(
-        among(programs.c.deployment_id, "ids"),
-        programs.c.is_current.is_(True),
-        deployments.c.caller == bindparam("caller"),
-    )
+    .where(among(programs.c.deployment_id, "ids"), programs.c.is_current.is_(True))
     .order_by(programs.c.deployment_id, programs.c.position)
 )
 

@@ -103,6 +103,7 @@ deployments = Table(
     "deployments",
     metadata,
     Column("id", Id, primary_key=True),
+    # The owner: a user, or "projects/NAME".
     Column("caller", Text, nullable=False),
     Column("name", Text),
     Column("deployed_at", BigInteger, nullable=False),
@@ -112,6 +113,8 @@ deployments = Table(
     Column("size", BigInteger, nullable=False),
     # True if it was part of a job: retention deletes it with its last job.
     Column("is_inline", Boolean, nullable=False, server_default=false()),
+    # The user who created it; NULL for its owner.
+    Column("principal", Text),
     Index("ix_deployments_caller_id", "caller", "id"),
     Index("ix_deployments_caller_name", "caller", "name", "id"),
     Index(
@@ -162,6 +165,7 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", Id, primary_key=True),
+    # The owner: a user, or "projects/NAME". Not the column `owner`, which is that of the lease.
     Column("caller", Text, nullable=False),
     Column("method", Text, nullable=False),
     Column("request_id", Text),
@@ -202,6 +206,8 @@ jobs = Table(
     Column("expires_at", BigInteger),
     # The memory that a worker found to be needed, if that is more than every task gets; 0 if it is not known.
     Column("memory_bytes", BigInteger, nullable=False, server_default=text("0")),
+    # The user who created it; NULL for its owner.
+    Column("principal", Text),
     # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
     # other conditions are tested row by row (list_scan.py).
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
@@ -261,6 +267,30 @@ job_labels = Table(
     Column("caller", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_job_labels_caller_key_value", "caller", "key", "value", "created_at", "job_id"),
+    sqlite_with_rowid=False,
+)
+
+# Named groups of users, who use the objects of the project.
+projects = Table(
+    "projects",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("description", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The members of projects, in the order of their list.
+project_members = Table(
+    "project_members",
+    metadata,
+    Column("project", Text, ForeignKey("projects.name", ondelete="CASCADE"), primary_key=True),
+    Column("member", Text, primary_key=True),
+    Column("role", SmallInteger, nullable=False),
+    Column("added_at", BigInteger, nullable=False),
+    # The projects of a user, in the order of their list.
+    Index("ix_project_members_member_project", "member", "project", unique=True),
     sqlite_with_rowid=False,
 )
 

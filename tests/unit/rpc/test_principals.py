@@ -22,6 +22,7 @@ from qonduit_server.rpc.interceptor import HandlerContext, StreamLimiter
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_authorization import StreamAuthorization
 from qonduit_server.rpc.unread_responses import UnreadResponses
+from qonduit_server.store.memberships import Memberships
 from qonduit_server.store.quota_registry import EVERYTHING
 
 METHOD = "/test.Service/Get"
@@ -68,7 +69,8 @@ def channel(calls: list[CallContext]) -> Iterator[grpc.Channel]:
         callers = CallerLimits(lambda _: EVERYTHING)
         authorization = StreamAuthorization()
         context = HandlerContext(
-            authenticate, Limits(), threads, StreamLimiter(1), callers, UnreadResponses(WAIT), audit, authorization
+            *(authenticate, Memberships, Limits(), threads, StreamLimiter(1), callers),
+            *(UnreadResponses(WAIT), audit, authorization),
         )
         methods = {"Get": interceptor.unary(context, METHOD, GetJobRequest, handler, Access.READ)}
         server = grpc.server(threads, handlers=[grpc.method_handlers_generic_handler("test.Service", methods)])

@@ -9,8 +9,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import event
 
 from qonduit.v1.job_pb2 import Job
+from qonduit.v1.project_pb2 import Project
 from qonduit.v1.quota_pb2 import QuotaValues
-from qonduit_server.store import audit_list, catalogue, deployments, event_log, pauses
+from qonduit_server.store import audit_list, catalogue, deployment_list, deployments, event_log, pauses, projects
 from qonduit_server.store.admin import audit_retention, audit_verification
 from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database, open_database
@@ -32,6 +33,9 @@ from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succee
 #: Partial indexes that hold only active jobs: they are meant to be scanned whole.
 _SMALL = ("ix_jobs_queued", "ix_jobs_leased", "ix_jobs_active")
 _LARGE = ("jobs", "events", "results", "programs", "deployments", "job_labels", "deployment_labels", "audit_entries")
+
+#: The caller and its projects each cost one range of an index.
+PROJECTS = frozenset({"projects/lab", "projects/group"})
 
 
 def do_everything(db: Database) -> None:
@@ -78,11 +82,23 @@ def do_everything(db: Database) -> None:
         for order_by in ("", "id", "name", "name desc", "finished_at", "finished_at desc"):
             token = job_list.list_page(db, CALLER, 1, "", filter, order_by).next_page_token
             job_list.list_page(db, CALLER, 1, token, filter, order_by)
+    for filter in ("", "state = QUEUED", "label.a = b", "shots > 3", "project = lab"):
+        for order_by in ("", "id", "name", "finished_at"):
+            token = job_list.list_page(db, CALLER, 1, "", filter, order_by, owners=PROJECTS).next_page_token
+            job_list.list_page(db, CALLER, 1, token, filter, order_by, owners=PROJECTS)
+        deployment_list.list_page(db, CALLER, owners=PROJECTS)
+    job_rows.get(db, PROJECTS | {CALLER}, job.id)
+    projects.create(db, CALLER, Project(name="plans"))
+    projects.roles_of(db, CALLER)
+    projects.list_page(db, CALLER)
+    projects.list_page(db, CALLER, sees_all=True)
+    projects.list_members(db, CALLER, "plans")
+    projects.delete(db, CALLER, "plans")
     for filter in ("owner:*", "owner = x", "owner:* state = QUEUED", "owner:* id = 1", "owner:* shots > 3"):
         for order_by in ("", "id"):
             token = job_list.list_page(db, CALLER, 1, "", filter, order_by, sees_all=True).next_page_token
             job_list.list_page(db, CALLER, 1, token, filter, order_by, sees_all=True)
-        deployments.list_page(db, CALLER, filter="owner:*", sees_all=True)
+        deployment_list.list_page(db, CALLER, filter="owner:*", sees_all=True)
     bulk_changes.cancel_matching(db, CALLER, "owner:* id = 4711", sees_all=True)
     bulk_changes.delete_matching(db, CALLER, "owner:* id = 4711", sees_all=True)
     bulk_changes.cancel_matching(db, CALLER, "label.a = b")
@@ -101,7 +117,7 @@ def do_everything(db: Database) -> None:
     deployments.update(db, CALLER, stored)
     for filter in ("", 'name = "x"', "id < 5", "label.a = b", "label:a"):
         for order_by in ("", "id", "name"):
-            deployments.list_page(db, CALLER, filter=filter, order_by=order_by)
+            deployment_list.list_page(db, CALLER, filter=filter, order_by=order_by)
     deployments.delete(db, CALLER, stored.id)
     with acting(Act("anna", "JobService/DeleteJob")):
         job_rows.delete(db, CALLER, job.id)
@@ -133,5 +149,7 @@ def test_no_statement_reads_a_whole_table(tmp_path: Path) -> None:
                 words = step.split()
                 whole = words[0] == "SCAN" and words[1] in _LARGE and words[-1] not in _SMALL
                 assert not whole, f"{step}: {statement}"
-                assert "TEMP B-TREE FOR ORDER BY" not in step or "json_each" in statement, statement
+                # Those of several owners merge one bounded range for each.
+                sorts_few = "json_each" in statement or "UNION ALL" in statement
+                assert "TEMP B-TREE FOR ORDER BY" not in step or sorts_few, statement
     db.close()

@@ -36,7 +36,7 @@ class QuantumProgram(_message.Message):
     def __init__(self, id: _Optional[int] = ..., quantum_circuit: _Optional[str] = ..., quantum_circuit_binary: _Optional[bytes] = ..., assembler_language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., deployment_id: _Optional[int] = ..., python_file_path: _Optional[str] = ..., python_file_metadata: _Optional[str] = ..., python_file_options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., python_file_inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Deployment(_message.Message):
-    __slots__ = ("id", "name", "deployed_at", "deployed_by", "programs", "labels")
+    __slots__ = ("id", "name", "deployed_at", "deployed_by", "programs", "labels", "project")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -50,10 +50,12 @@ class Deployment(_message.Message):
     DEPLOYED_BY_FIELD_NUMBER: _ClassVar[int]
     PROGRAMS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     deployed_at: _timestamp_pb2.Timestamp
     deployed_by: str
     programs: _containers.RepeatedCompositeFieldContainer[QuantumProgram]
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., deployed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deployed_by: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[QuantumProgram, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    project: str
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., deployed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deployed_by: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[QuantumProgram, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., project: _Optional[str] = ...) -> None: ...

@@ -17,10 +17,10 @@ class Access(Enum):
 
     PUBLIC = "public"  #: callers without authentication too
     ANY_CALLER = "any caller"  #: every authenticated caller; it concerns the objects of no one
-    OWN = "own"  #: every caller, for its own objects, whatever its roles
-    READ = "read"  #: every caller, for its own objects; operators read those of all owners
-    OPERATE = "operate"  #: every caller, for its own objects; operators change those of all owners
-    CHANGE = "change"  #: every caller, for its own objects; admins change those of all owners
+    OWN = "own"  #: every caller, for its own objects and those of its projects, whatever its roles
+    READ = "read"  #: the same; operators read the objects of all owners
+    OPERATE = "operate"  #: the same, in projects as a member or owner; operators change the objects of all owners
+    CHANGE = "change"  #: the same, in projects as a member or owner; admins change the objects of all owners
     OPERATOR = "operator"  #: operators
     ADMIN = "admin"  #: admins
 
@@ -61,6 +61,14 @@ ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
         "qonduit.v1.JobService/ListJobEvents": Access.READ,
         "qonduit.v1.ProgramService/TranslateProgram": Access.ANY_CALLER,
         "qonduit.v1.ProgramService/ListLanguages": Access.ANY_CALLER,
+        "qonduit.v1.ProjectService/CreateProject": Access.OWN,
+        "qonduit.v1.ProjectService/GetProject": Access.READ,
+        "qonduit.v1.ProjectService/ListProjects": Access.READ,
+        "qonduit.v1.ProjectService/UpdateProject": Access.CHANGE,
+        "qonduit.v1.ProjectService/DeleteProject": Access.CHANGE,
+        "qonduit.v1.ProjectService/SetProjectMember": Access.CHANGE,
+        "qonduit.v1.ProjectService/RemoveProjectMember": Access.CHANGE,
+        "qonduit.v1.ProjectService/ListProjectMembers": Access.READ,
         "qonduit.v1.ProviderService/GetProvider": Access.ANY_CALLER,
         "qonduit.v1.ProviderService/ListProviders": Access.ANY_CALLER,
         "qonduit.v1.ProviderService/PauseProvider": Access.OPERATOR,
@@ -91,8 +99,12 @@ _REQUIRED: Final = {Access.OPERATOR: Role.OPERATOR, Access.ADMIN: Role.ADMIN}
 _EVERYONES: Final = {Access.READ: Role.OPERATOR, Access.OPERATE: Role.OPERATOR, Access.CHANGE: Role.ADMIN}
 
 
-def authorize(access: Access, principal: Principal, method: str) -> str | None:
-    """Return whose objects a call may use: the name of an owner, or None for all owners.
+#: Those for which the projects of the caller are read.
+CONCERNS_OWNERS: Final = frozenset({Access.OWN, Access.READ, Access.OPERATE, Access.CHANGE})
+
+
+def authorize(access: Access, principal: Principal, method: str) -> bool:
+    """Return whether a call may use the objects of all owners.
 
     Raises:
         PermissionDenied: the principal lacks the role that the method requires.
@@ -102,5 +114,4 @@ def authorize(access: Access, principal: Principal, method: str) -> str | None:
         raise PermissionDenied(
             f"{method} requires the role {required.value}, which {principal.name} does not have: ask the operator"
         )
-    everyones = _EVERYONES.get(access)
-    return None if everyones in principal.roles else principal.name
+    return _EVERYONES.get(access) in principal.roles

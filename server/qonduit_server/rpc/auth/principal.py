@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from qonduit_server.errors import CallError
+from qonduit_server.store.ownership import is_project
 
 
 class Role(StrEnum):
@@ -66,8 +67,8 @@ def reject_none(metadata: Metadata) -> CallError | None:
 
 
 def is_name(name: object) -> bool:
-    """Return whether a principal may have this name: 1 to 128 visible ASCII characters."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+    """Return whether a principal may have this name: 1 to 128 visible ASCII characters, not as of a project's owner."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None and not is_project(name)
 
 
 def with_lower_roles(roles: Iterable[Role]) -> frozenset[Role]:

@@ -19,6 +19,7 @@ from qonduit_server.store import credentials as stored
 from qonduit_server.store.admin.command_database import require_current
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.jobs import job_credentials as of_jobs
+from qonduit_server.store.ownership import principal_of
 from qonduit_server.store.schema import credentials, devices, job_credentials, jobs, providers
 
 #: The rows of one transaction.
@@ -37,7 +38,7 @@ _OF_CREDENTIALS: Final = (
 _OF_JOBS: Final = (
     select(
         *(job_credentials.c.job_id.label("id"), job_credentials.c.key_id, job_credentials.c.sealed),
-        *(jobs.c.caller.label("owner"), providers.c.name.label("provider")),
+        *(principal_of(jobs).label("owner"), providers.c.name.label("provider")),
     )
     .join(jobs, jobs.c.id == job_credentials.c.job_id)
     .join(devices, devices.c.id == jobs.c.device_id)

@@ -34,6 +34,7 @@ from qonduit_server.store.schema import (
     lanes,
     owner_totals,
     programs,
+    project_members,
     quotas,
     results,
     usage,
@@ -84,7 +85,10 @@ _OF_OBJECTS: Final = (
 )
 #: What belongs to an owner itself, not to one of its objects.
 _OF_OWNER: Final = (lanes, quotas, owner_totals, usage, credentials)
-_DELETE_OF_OWNER: Final = tuple(sa.delete(table).where(table.c.owner == bindparam("owner")) for table in _OF_OWNER)
+_DELETE_OF_OWNER: Final = (
+    *(sa.delete(table).where(table.c.owner == bindparam("owner")) for table in _OF_OWNER),
+    sa.delete(project_members).where(project_members.c.member == bindparam("owner")),
+)
 
 
 def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], str]) -> dict[str, int]:
@@ -138,7 +142,7 @@ def _export(db: Database, owner: str, folder: Path, write: Callable[[str, Messag
             if result.HasField("buffer"):
                 _export_buffer(db, found.id, folder / str(found.id))
     for row in rows_of(db, _DEPLOYMENTS, "id", _PAGE, owner=owner):
-        deployment = Deployment(id=row.id, deployed_by=row.caller, name=row.name)
+        deployment = Deployment(id=row.id, deployed_by=row.principal or row.caller, name=row.name)
         set_time(deployment.deployed_at, row.deployed_at)
         with db.read() as connection:
             for program_id, source in connection.execute(_PROGRAMS, {"id": row.id}):

@@ -20,6 +20,7 @@ from qonduit_server.store.jobs.job_list import scan_of
 from qonduit_server.store.jobs.job_rows import cancel_loaded
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
 from qonduit_server.store.list_scan import Row
+from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.paging import Cursor
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
@@ -55,7 +56,7 @@ class BulkChange:
 
 class _Candidates(NamedTuple):
     #: None for the jobs of all owners.
-    caller: str | None
+    owners: frozenset[str] | None
     state: int
     ids: Sequence[int]
 
@@ -69,17 +70,19 @@ def cancel_matching(
     sees_all: bool = False,
     validate_only: bool = False,
     seconds: float = CALL_SECONDS,
+    owners: frozenset[str] = frozenset(),
 ) -> BulkChange:
-    """Request the cancel of the caller's queued and running jobs that match a filter.
+    """Request the cancel of the queued and running jobs that match a filter.
 
     Args:
         db: the database.
-        caller: the owner of the jobs.
+        caller: the caller, whose jobs are cancelled.
         filter: as of `job_list.list_page`, not empty; "*" matches all.
         page_token: from the previous call.
         sees_all: whether a filter that names the owner selects from the jobs of all owners.
         validate_only: only count the jobs.
         seconds: the time after which the call ends with the current transaction.
+        owners: the other owners whose jobs are cancelled.
 
     Raises:
         InvalidArgument: bad filter or page token.
@@ -90,12 +93,12 @@ def cancel_matching(
         for row in rows:
             by_state.setdefault(row.state, []).append(row.id)
         # The filter may select by state, so a job that was claimed meanwhile is not cancelled as a queued one.
-        calls = [_Candidates(None if sees_all else caller, state, ids) for state, ids in by_state.items()]
+        calls = [_Candidates(None if sees_all else owners | {caller}, state, ids) for state, ids in by_state.items()]
         return [job_id for call in calls for job_id in db.write(_CANCEL, call)]
 
     states = (QUEUED, RUNNING)
     change = None if validate_only else cancel
-    return _change(db, caller, "cancel", filter, page_token, states, change, seconds, sees_all=sees_all)
+    return _change(db, caller, owners, "cancel", filter, page_token, states, change, seconds, sees_all=sees_all)
 
 
 def delete_matching(
@@ -107,8 +110,9 @@ def delete_matching(
     sees_all: bool = False,
     validate_only: bool = False,
     seconds: float = CALL_SECONDS,
+    owners: frozenset[str] = frozenset(),
 ) -> BulkChange:
-    """Delete the caller's ended jobs that match a filter, with their events and results; arguments as of cancel."""
+    """Delete the ended jobs that match a filter, with their events and results; arguments as of cancel."""
     deadline = time.monotonic() + seconds
 
     def delete(rows: Sequence[Row]) -> list[int]:
@@ -125,12 +129,13 @@ def delete_matching(
 
     states = tuple(sorted(TERMINAL))
     change = None if validate_only else delete
-    return _change(db, caller, "delete", filter, page_token, states, change, seconds, sees_all=sees_all)
+    return _change(db, caller, owners, "delete", filter, page_token, states, change, seconds, sees_all=sees_all)
 
 
 def _change(
     db: Database,
     caller: str,
+    owners: frozenset[str],
     name: str,
     filter: str,
     page_token: str,
@@ -142,7 +147,7 @@ def _change(
 ) -> BulkChange:
     if not filter.strip():
         raise InvalidArgument.of("filter", "filter.required", 'filter: must not be empty; "*" matches all jobs')
-    scan = scan_of(db, caller, filter, states=states, sees_all=sees_all)
+    scan = scan_of(db, caller, filter, states=states, owners=owners, sees_all=sees_all)
     cursor = Cursor((name, caller, filter), 0, page_token, keys=None)
     after = scan.position(cursor)
     done = BulkChange()
@@ -166,9 +171,9 @@ def _cancel(transaction: Transaction, calls: Sequence[_Candidates]) -> list[Any]
     unit = UnitOfWork(transaction)
     unit.load({job_id for call in calls for job_id in call.ids})
     answers = []
-    for caller, state, ids in calls:
+    for owners, state, ids in calls:
         entries = [unit.entries[job_id] for job_id in ids if job_id in unit.entries]
-        own = [entry for entry in entries if caller in (None, entry.job.executed_by)]
+        own = [entry for entry in entries if owners is None or owner_of(entry.job) in owners]
         chosen = [entry for entry in own if entry.job.state == state]
         for entry in chosen:
             cancel_loaded(unit, entry)

@@ -16,7 +16,7 @@ from qonduit.v1.job_pb2 import Job, ProgramRun
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import deployments, labels, program_lookup
+from qonduit_server.store import deployments, labels, program_lookup, projects
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
@@ -24,7 +24,17 @@ from qonduit_server.store.jobs import job_credentials, large_options
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
+from qonduit_server.store.ownership import (
+    Scope,
+    contains,
+    original_request,
+    owner_of,
+    project_of,
+    stored_request,
+    stored_requests,
+)
 from qonduit_server.store.pauses import is_paused_itself
+from qonduit_server.store.program_lookup import StoredPrograms
 from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
 from qonduit_server.store.timestamps import microseconds
@@ -44,12 +54,15 @@ class Created:
 class Submission:
     """A job to create, checked and ready to be written.
 
-    `device_name` is "PROVIDER/device". `older_fingerprints` are those that the same request has by other keys of the
-    server. `secret` is the credential that the request contains, which `sealer` encrypts. The programs are those of
-    `deployment` (written with the job), or `program_ids`, or the current ones of `deployment_id`.
+    The caller creates the job, for the owner, from deployments of the readable owners. `device_name` is
+    "PROVIDER/device". `older_fingerprints` are those that the same request has by other keys of the server. `secret`
+    is the credential that the request contains, which `sealer` encrypts. The programs are those of `deployment`
+    (written with the job), or `program_ids`, or the current ones of `deployment_id`.
     """
 
     caller: str
+    owner: str
+    readable: Scope
     method: str
     request_id: str | None
     fingerprint: bytes
@@ -74,9 +87,9 @@ class Submission:
 
 _Key = tuple[str, str, str | None]
 
-_SELECT_REQUESTS: Final = select(jobs.c.id, jobs.c.caller, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint).where(
-    among(jobs.c.request_id, "requests"), jobs.c.request_id.is_not(None)
-)
+_SELECT_REQUESTS: Final = select(
+    jobs.c.id, jobs.c.caller, jobs.c.principal, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint
+).where(among(jobs.c.request_id, "requests"), jobs.c.request_id.is_not(None))
 _SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
 _COUNT_QUEUED: Final = select(func.count()).select_from(
     # Ordered like the index of queued jobs, so that the database uses that index.
@@ -102,7 +115,7 @@ _INSERT: Final = BulkInsert(
             "program_runs",
             "spec",
         ),
-        *("rank", "not_before", "expires_at"),
+        *("rank", "not_before", "expires_at", "principal"),
     ),
 )
 
@@ -114,15 +127,16 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
     stored = _stored_programs(transaction, submissions)
     rerun = {program_id for new in submissions for program_id in new.program_ids}
     deleted = rerun - program_lookup.programs_exist(transaction.connection, rerun) if rerun else rerun
+    unknown = projects.missing(transaction.connection, (new.owner for new in submissions))
     accepted: list[int] = []
-    quotas = SubmissionQuotas(transaction, [new.caller for new in submissions])
+    quotas = SubmissionQuotas(transaction, [new.owner for new in submissions])
     for place, new in enumerate(submissions):
         key = _key(new)
         if new.request_id is not None and key in known:
             continue
-        rejection = _rejection(new, free - len(accepted), stored, deleted)
+        rejection = _rejection(new, free - len(accepted), stored, deleted, unknown)
         if rejection is None and quotas:
-            rejection = quotas.take_job(new.caller, new.packed.total_shots(_count(new, stored)), new.size)
+            rejection = quotas.take_job(new.owner, new.packed.total_shots(_count(new, stored)), new.size)
         if rejection is not None:
             answers[place] = rejection
             continue
@@ -154,12 +168,13 @@ def _key(new: Submission) -> _Key:
 
 
 def _known_requests(transaction: Transaction, submissions: Sequence[Submission]) -> dict[_Key, tuple[int, bytes]]:
-    requests = {new.request_id for new in submissions if new.request_id is not None}
+    requests = {(new.request_id, new.caller) for new in submissions if new.request_id is not None}
     if not requests:
         return {}
-    rows = transaction.connection.execute(_SELECT_REQUESTS, {"requests": list(requests)})
+    rows = transaction.connection.execute(_SELECT_REQUESTS, {"requests": stored_requests(requests)})
     return {
-        (caller, method, request_id): (job_id, fingerprint) for job_id, caller, method, request_id, fingerprint in rows
+        (principal or owner, method, original_request(request, principal)): (job_id, fingerprint)
+        for job_id, owner, principal, method, request, fingerprint in rows
     }
 
 
@@ -171,29 +186,30 @@ def _free_slots(transaction: Transaction, submissions: Sequence[Submission]) -> 
     return most - int(transaction.connection.execute(_COUNT_QUEUED, {"most": most}).scalar_one())
 
 
-def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]) -> dict[tuple[str, int], list[int]]:
-    """Return the program ids of the stored deployments that submits refer to, by caller and deployment."""
-    wanted: dict[str, set[int]] = {}
-    for new in submissions:
-        if new.deployment is None and not new.program_ids:
-            wanted.setdefault(new.caller, set()).add(new.deployment_id)
-    return {
-        (caller, deployment_id): ids
-        for caller, deployment_ids in wanted.items()
-        for deployment_id, ids in program_lookup.program_ids(transaction.connection, caller, deployment_ids).items()
-    }
+def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]) -> dict[int, StoredPrograms]:
+    """Return the programs of the stored deployments that submits refer to."""
+    wanted = {new.deployment_id for new in submissions if new.deployment is None and not new.program_ids}
+    return program_lookup.program_ids(transaction.connection, wanted) if wanted else {}
 
 
 def _rejection(
-    new: Submission, free: int, stored: dict[tuple[str, int], list[int]], deleted: AbstractSet[int]
+    new: Submission,
+    free: int,
+    stored: dict[int, StoredPrograms],
+    deleted: AbstractSet[int],
+    unknown: AbstractSet[str],
 ) -> CallError | None:
+    if new.owner in unknown:
+        return NotFound("project", project_of(new.owner))
     if not new.device.available:
         why = f": {new.device.status_message}" if new.device.status_message else ""
         return FailedPrecondition(
             f"device {new.device.name} is not available{why}", subject=f"devices/{new.device.id}", kind="AVAILABLE"
         )
-    if new.deployment is None and not new.program_ids and (new.caller, new.deployment_id) not in stored:
-        return NotFound("deployment", new.deployment_id)
+    if new.deployment is None and not new.program_ids:
+        found = stored.get(new.deployment_id)
+        if found is None or not contains(new.readable, found.owner):
+            return NotFound("deployment", new.deployment_id)
     if not deleted.isdisjoint(new.program_ids):
         # The job to rerun was deleted after it was read, and its programs with it.
         return NotFound("deployment", new.deployment_id)
@@ -204,16 +220,14 @@ def _rejection(
     return None
 
 
-def _count(new: Submission, stored: dict[tuple[str, int], list[int]]) -> int:
+def _count(new: Submission, stored: dict[int, StoredPrograms]) -> int:
     """Return the number of programs of a job."""
     if new.deployment is not None:
         return len(new.deployment.programs)
-    return len(new.program_ids or stored[new.caller, new.deployment_id])
+    return len(new.program_ids or stored[new.deployment_id].ids)
 
 
-def _write(
-    transaction: Transaction, accepted: Sequence[Submission], stored: dict[tuple[str, int], list[int]]
-) -> list[Job]:
+def _write(transaction: Transaction, accepted: Sequence[Submission], stored: dict[int, StoredPrograms]) -> list[Job]:
     if not accepted:
         return []
     inline = [new.deployment for new in accepted if new.deployment is not None]
@@ -234,7 +248,7 @@ def _write(
             deployment_id, sources = next(written)
         else:
             deployment_id = new.deployment_id
-            sources = new.program_ids or stored[new.caller, deployment_id]
+            sources = new.program_ids or stored[deployment_id].ids
         spec = new.packed.spec
         spec.ClearField("drawn_seed")
         if new.device.is_simulator and not spec.HasField("seed"):
@@ -248,6 +262,7 @@ def _write(
             id=job_id,
             name=new.name,
             executed_by=new.caller,
+            project=project_of(new.owner),
             progress=0.0,
             state=QUEUED,
             executed_on_id=new.device.id,
@@ -266,15 +281,18 @@ def _write(
         created.append(job)
         rows.append(
             (
-                *(job_id, new.caller, new.method, new.request_id, new.fingerprint if new.request_id else None),
+                *(job_id, new.owner, new.method),
+                stored_request(new.request_id, new.owner, new.caller) if new.request_id else None,
+                new.fingerprint if new.request_id else None,
                 *(new.device.provider_id, new.device.id, deployment_id, new.name, spec.type, spec.shots),
                 *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), data),
                 *_times(transaction, new),
+                new.caller if new.caller != new.owner else None,
             )
         )
     _INSERT(transaction.connection, rows)
     labels.insert_of_jobs(
-        transaction.connection, ((job.id, job.executed_by, transaction.now, job.labels) for job in created)
+        transaction.connection, ((job.id, owner_of(job), transaction.now, job.labels) for job in created)
     )
     large_options.insert(
         transaction,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, case, literal
+from sqlalchemy import and_, case, literal
 
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit_server.lifecycle import ACTIVE
@@ -17,7 +17,9 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import (
     Field,
     Named,
+    Prefixed,
     Term,
+    Words,
     boolean_field,
     enum_field,
     filter_terms,
@@ -34,13 +36,14 @@ from qonduit_server.store.list_scan import (
     Row,
     Scan,
     ScannedList,
-    caller_path,
-    chosen_owner,
+    chosen_owners,
     label_path,
+    owner_path,
     page_of,
     present_order,
     whole_path,
 )
+from qonduit_server.store.ownership import owner_of_project, principal_of
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import IS_ACTIVE, job_labels, jobs
 
@@ -48,6 +51,8 @@ _FIELDS: Final[Mapping[str, Field]] = {
     "state": enum_field(jobs.c.state, JobState),
     "type": enum_field(jobs.c.type, JobType),
     "owner": text_field(jobs.c.caller),
+    "project": Prefixed(jobs.c.caller, owner_of_project("")),
+    "executed_by": Words(principal_of(jobs)),
     "name": text_field(jobs.c.name),
     "label": JOB_LABELS,
     "id": number_field(jobs.c.id),
@@ -60,31 +65,22 @@ _FIELDS: Final[Mapping[str, Field]] = {
 }
 
 
-def _owned(caller: str) -> Sequence[ColumnElement[bool]]:
-    """Return the condition on the caller for rows that another condition finds."""
-    # No index serves an expression. Databases would prefer an index on the caller to the few rows found.
-    return (jobs.c.caller.concat("") == caller,)
-
-
+# No index serves an expression. Databases would prefer an index on the owner to the few rows that another finds.
+_OWNER: Final = jobs.c.caller.concat("")
 _CREATED: Final = (jobs.c.created_at, jobs.c.id)
 _BY_CREATION: Final = (
-    # The primary key, which does not contain the caller.
-    Path(
-        _CREATED,
-        lambda caller, value: (jobs.c.id == value,),
-        equal="id",
-        rest=_owned,
-    ),
-    caller_path(*_CREATED, by=jobs.c.deployment_id),
-    caller_path(*_CREATED, by=jobs.c.name),
+    # The primary key, which does not contain the owner.
+    Path(_CREATED, lambda value: (jobs.c.id == value,), equal="id", tested_owner=_OWNER),
+    owner_path(*_CREATED, by=jobs.c.deployment_id),
+    owner_path(*_CREATED, by=jobs.c.name),
     label_path(job_labels.c.created_at, job_labels.c.job_id),
-    caller_path(*_CREATED, by=jobs.c.device_id),
-    caller_path(*_CREATED, by=jobs.c.state),
-    caller_path(*_CREATED),
+    owner_path(*_CREATED, by=jobs.c.device_id),
+    owner_path(*_CREATED, by=jobs.c.state),
+    owner_path(*_CREATED),
 )
 _ALL_BY_CREATION: Final = (
-    Path(_CREATED, lambda caller, value: (jobs.c.id == value,), equal="id"),
-    Path(_CREATED, lambda caller, value: (and_(IS_ACTIVE, jobs.c.state == value),), equal="state", values=ACTIVE),
+    Path(_CREATED, lambda value: (jobs.c.id == value,), equal="id"),
+    Path(_CREATED, lambda value: (and_(IS_ACTIVE, jobs.c.state == value),), equal="state", values=ACTIVE),
     whole_path(*_CREATED),
 )
 _BY_ID: Final = whole_path(jobs.c.id)
@@ -94,7 +90,7 @@ _JOBS: Final = ScannedList(
         "created_at": Order(_BY_CREATION, of_all=_ALL_BY_CREATION),
         "finished_at": present_order(jobs.c.finished_at, jobs.c.id, after=_BY_CREATION),
         "name": present_order(jobs.c.name, *_CREATED, after=_BY_CREATION),
-        "id": Order([replace(_BY_ID, rest=_owned)], of_all=[_BY_ID]),
+        "id": Order([replace(_BY_ID, tested_owner=_OWNER)], of_all=[_BY_ID]),
     },
 )
 
@@ -108,24 +104,26 @@ def list_page(
     order_by: str = "",
     *,
     sees_all: bool = False,
+    owners: frozenset[str] = frozenset(),
 ) -> Page[Job]:
-    """Return a page of the caller's jobs, by default the newest first.
+    """Return a page of the jobs of the caller and of other owners, by default the newest first.
 
     A page may have fewer jobs than its size, or none, and a token of the next page: the filter matches few jobs.
 
     Args:
         db: the database.
-        caller: the owner of the jobs.
+        caller: the caller, whose jobs are listed.
         page_size: the maximum number of jobs; 0 means 50.
         page_token: from the previous page.
         filter: see docs/filters.md.
         order_by: created_at, finished_at, name or id, with "desc" after it for the reverse order.
         sees_all: whether a filter that names the owner selects from the jobs of all owners.
+        owners: the other owners whose jobs are listed.
 
     Raises:
         InvalidArgument: bad filter (INVALID_FILTER), page token (INVALID_PAGE_TOKEN) or order.
     """
-    scan = scan_of(db, caller, filter, order_by, sees_all=sees_all)
+    scan = scan_of(db, caller, filter, order_by, owners=owners, sees_all=sees_all)
     cursor = Cursor(("jobs", caller, filter, order_by), page_size, page_token, keys=None)
     after = scan.position(cursor)
     with db.read() as connection:
@@ -139,10 +137,20 @@ def scan_of(
     filter: str,
     order_by: str = "",
     states: Sequence[JobState] = (),
+    owners: frozenset[str] = frozenset(),
     *,
     sees_all: bool = False,
 ) -> Scan:
     """Return the scan of the jobs that match a filter; those in some states only, one state after the other.
+
+    Args:
+        db: the database.
+        caller: the caller, whose jobs are scanned.
+        filter: as of `list_page`.
+        order_by: as of `list_page`.
+        states: the states; empty for all.
+        owners: the other owners whose jobs are scanned.
+        sees_all: as of `list_page`.
 
     Raises:
         InvalidArgument: bad filter or order.
@@ -151,12 +159,11 @@ def scan_of(
     fields = {
         **_FIELDS,
         "device": Named(jobs.c.device_id, {name: device.id for name, device in catalogue.devices_by_name(db).items()}),
-        "mine": boolean_field(case((jobs.c.caller == caller, True), else_=False)),
+        "mine": boolean_field(case((principal_of(jobs) == caller, True), else_=False)),
     }
     terms: Sequence[Term] = filter_terms(filter, fields)
     within = [Term(jobs.c.state == literal(int(state)), "state", "=", int(state)) for state in states]
-    owner, terms = chosen_owner(caller, terms, filter, sees_all=sees_all)
-    return Scan(_JOBS, owner, terms, order_by, within)
+    return Scan(_JOBS, chosen_owners(owners | {caller}, terms, filter, sees_all=sees_all), terms, order_by, within)
 
 
 def _listed(row: Row) -> Job:

@@ -16,6 +16,7 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.errors import FailedPrecondition, NotFound, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_terminal
 from qonduit_server.store import catalogue, deployments, labels
+from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.event_log import require_job
@@ -24,7 +25,16 @@ from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, JobChange, UnitOfWork, job_message
-from qonduit_server.store.ownership import Owned, Scope
+from qonduit_server.store.ownership import (
+    Owned,
+    Scope,
+    contains,
+    including,
+    owner_of,
+    owner_of_project,
+    principal_of,
+    stored_requests,
+)
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.writer import Operation, Transaction
@@ -38,6 +48,8 @@ class NewJob:
 
     Attributes:
         caller: the caller that submits it.
+        project: the project that owns it; empty for the caller.
+        readable: the owners whose deployments it may run; empty for the caller alone.
         spec: its type, options and inputs.
         device_id: the device to run on.
         name: an optional display name.
@@ -65,6 +77,8 @@ class NewJob:
     older_fingerprints: Sequence[bytes] = ()
     secret: str = field(default="", repr=False)
     max_queued: int = 0
+    project: str = ""
+    readable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -74,24 +88,26 @@ class RerunCredential:
     Attributes:
         secret: the credential that the request contains.
         hashes: what distinguishes it from other credentials in the hash of the request, by each key of the server.
-        check: checks it for the job to run again, and sets the fields of the new job's spec that describe it.
+        check: checks it for the user who executes the new job and for the job to run again, and sets the fields of
+            the new job's spec that describe it.
     """
 
     secret: str = field(default="", repr=False)
     hashes: Sequence[str] = ("",)
-    check: Callable[[Job, JobSpec], None] = lambda source, spec: None
+    check: Callable[[str, Job, JobSpec], None] = lambda executor, source, spec: None
 
 
 class _JobKey(NamedTuple):
-    caller: str
+    owner: str
     job_id: int
 
 
 _GET: Final = Owned(SELECT_JOBS.where(jobs.c.id == bindparam("id")), jobs.c.caller)
 _GET_REPEATED: Final = SELECT_JOBS.where(
-    jobs.c.caller == bindparam("caller"),
+    principal_of(jobs) == bindparam("caller"),
     jobs.c.method == bindparam("method"),
-    jobs.c.request_id == bindparam("request"),
+    among(jobs.c.request_id, "requests"),
+    jobs.c.request_id.is_not(None),
     jobs.c.fingerprint == bindparam("fingerprint"),
 )
 _RERUN: Final = "RerunJob"
@@ -110,10 +126,13 @@ def create(db: Database, new: NewJob) -> Created:
     if new.deployment is None and not is_id(new.deployment_id):
         raise NotFound("deployment", new.deployment_id)
     labels.checked("job.labels", new.spec.labels)
+    owner = owner_of_project(new.project) if new.project else new.caller
     return db.write(
         CREATE,
         Submission(
             caller=checked_text("caller", new.caller),
+            owner=checked_text("job.project", owner),
+            readable=new.readable | {new.caller},
             method=new.method,
             request_id=checked_text("request_id", new.request_id) or None,
             fingerprint=new.fingerprint,
@@ -124,7 +143,9 @@ def create(db: Database, new: NewJob) -> Created:
             device=device,
             device_name=catalogue.name_of(db, device),
             deployment=(
-                deployments.prepare(new.caller, new.deployment, is_inline=True) if new.deployment is not None else None
+                deployments.prepare(new.caller, new.deployment, owner=owner, is_inline=True)
+                if new.deployment is not None
+                else None
             ),
             deployment_id=new.deployment_id,
             name=checked_text("job.name", new.name) if new.name is not None else None,
@@ -141,20 +162,22 @@ def rerun(
     max_queued: int = 0,
     *,
     exact: bool = False,
-    sees_all: bool = False,
     credential: RerunCredential | None = None,
+    scope: Scope = frozenset(),
+    check: Callable[[str], None] = lambda owner: None,
 ) -> Created:
     """Queue a new job with the programs, device and options of another.
 
     Args:
         db: the database.
-        caller: the caller, who owns both jobs.
+        caller: the caller.
         job_id: the other job.
         request_id: makes a retry safe; may be empty.
         max_queued: the maximum number of queued jobs; 0 means no limit.
         exact: whether the new job must return the same counts and values.
-        sees_all: whether the other job may belong to another owner, who then owns the new one.
         credential: checks the credential of the new job; by default, it has the stored one of the other job.
+        scope: the other owners to whom the other job may belong. Its owner owns the new one.
+        check: raises an error if the caller may not create jobs of an owner.
 
     Raises:
         FailedPrecondition: as `create`, or the job cannot be repeated exactly.
@@ -163,7 +186,10 @@ def rerun(
     credential = credential or RerunCredential()
     fingerprints = [f"{job_id}{' exact' if exact else ''}{each}".encode() for each in credential.hashes]
     try:
-        source = get(db, None if sees_all else caller, job_id)
+        source = get(db, including(scope, caller), job_id)
+        check(owner_of(source))
+        # A job of a user is always executed by that user, also if an admin requests it.
+        executor = caller if source.project else source.executed_by
         device = catalogue.device(db, source.executed_on_id)
         with db.read() as connection:
             # Read whole, because the other job and its large options may be deleted before the new job is written.
@@ -171,20 +197,22 @@ def rerun(
             # The times of the other job are in the past.
             for field in ("required_provenance", "not_before", "expires_at"):
                 spec.ClearField(field)
-            credential.check(source, spec)
+            credential.check(executor, source, spec)
             if exact:
                 required = required_provenance(connection, source, device)
                 spec.required_provenance.CopyFrom(required)
                 spec.seed = required.seed
     except (NotFound, FailedPrecondition):
-        created = repeated(db, caller, _RERUN, request_id, fingerprints) if request_id else None
+        created = repeated(db, caller, _RERUN, request_id, fingerprints, scope) if request_id else None
         if created is None:
             raise
         return created
     return db.write(
         CREATE,
         Submission(
-            caller=source.executed_by,
+            caller=executor,
+            owner=owner_of(source),
+            readable=owner_of(source),
             method=_RERUN,
             request_id=checked_text("request_id", request_id) or None,
             fingerprint=fingerprints[0],
@@ -203,15 +231,27 @@ def rerun(
     )
 
 
-def repeated(db: Database, caller: str, method: str, request_id: str, fingerprints: Sequence[bytes]) -> Created | None:
-    """Return the job of an earlier request with one of these hashes, as it is now; None if there is no such job."""
+def repeated(
+    db: Database,
+    caller: str,
+    method: str,
+    request_id: str,
+    fingerprints: Sequence[bytes],
+    scope: Scope = frozenset(),
+) -> Created | None:
+    """Return the job of an earlier request with one of these hashes, as it is now; None if there is no such job.
+
+    A job of a project is only returned if the scope contains it: the caller may have left the project.
+    """
     request = {"caller": checked_text("caller", caller), "method": method}
-    request["request"] = checked_text("request_id", request_id)
+    requests = stored_requests([(checked_text("request_id", request_id), caller)])
     with db.read() as connection:
         for fingerprint in fingerprints:
-            row = connection.execute(_GET_REPEATED, {**request, "fingerprint": fingerprint}).first()
+            values = {**request, "requests": requests, "fingerprint": fingerprint}
+            row = connection.execute(_GET_REPEATED, values).first()
             if row is not None:
-                return Created(job_message(row), deduplicated=True)
+                visible = contains(including(scope, caller), row.caller)
+                return Created(job_message(row), deduplicated=True) if visible else None
     return None
 
 
@@ -242,9 +282,9 @@ def _cancel(transaction: Transaction, calls: Sequence[_JobKey]) -> list[Job | No
     unit = UnitOfWork(transaction)
     unit.load({job_id for _, job_id in calls})
     answers: list[Job | NotFound] = []
-    for caller, job_id in calls:
+    for owner, job_id in calls:
         entry = unit.entries.get(job_id)
-        if entry is None or entry.job.executed_by != caller:
+        if entry is None or owner_of(entry.job) != owner:
             answers.append(NotFound("job", job_id))
             continue
         cancel_loaded(unit, entry)
@@ -268,9 +308,9 @@ def _delete(transaction: Transaction, calls: Sequence[_JobKey]) -> list[NotFound
     unit = UnitOfWork(transaction)
     unit.load({job_id for _, job_id in calls})
     answers: list[NotFound | FailedPrecondition | list[int]] = []
-    for caller, job_id in calls:
+    for owner, job_id in calls:
         entry = unit.entries.get(job_id)
-        if entry is None or entry.job.executed_by != caller:
+        if entry is None or owner_of(entry.job) != owner:
             answers.append(NotFound("job", job_id))
         elif not is_terminal(entry.job.state):
             answers.append(

@@ -21,7 +21,7 @@ from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, pack
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
-from qonduit_server.store.ownership import Scope
+from qonduit_server.store.ownership import Scope, owner_of
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.writer import Operation, Transaction
@@ -40,7 +40,7 @@ _UPDATE_ROW: Final = (
 
 
 class _Update(NamedTuple):
-    caller: str
+    owner: str
     job: Job
     paths: Collection[str]
 
@@ -76,7 +76,7 @@ def _change(transaction: Transaction, calls: Sequence[_Update]) -> list[Job | Ca
     answers: list[Job | CallError] = []
     for call in calls:
         entry = unit.entries.get(call.job.id)
-        if entry is None or entry.job.executed_by != call.caller:
+        if entry is None or owner_of(entry.job) != call.owner:
             answers.append(NotFound("job", call.job.id))
         elif entry.job.state != QUEUED:
             message = f"job {entry.job.id} is {JobState.Name(entry.job.state)}; only a queued job can be changed"
@@ -121,7 +121,7 @@ def _apply(unit: UnitOfWork, entry: JobChange, call: _Update) -> JobChange:
     connection.execute(_UPDATE_ROW, values)
     if "labels" in call.paths:
         connection.execute(labels.DELETE_JOB_LABELS, {"ids": [job.id]})
-        labels.insert_of_jobs(connection, [(job.id, job.executed_by, row.created_at, spec.labels)])
+        labels.insert_of_jobs(connection, [(job.id, owner_of(job), row.created_at, spec.labels)])
     unit.flush()
     unit.load({job.id})
     changed = unit.entries[job.id]

@@ -26,6 +26,7 @@ from qonduit_server.store.bulk_statements import BulkInsert
 from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.jobs.job_sizes import SHORT_TEXT_BYTES, TEXT_BYTES, set_failure, truncate, truncate_failure
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, usage_key
+from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.results import large_results
 from qonduit_server.store.results.buffers import name_of
 from qonduit_server.store.schema import jobs, results
@@ -169,7 +170,7 @@ class OutcomeRecorder:
             result.buffer.name = name_of(result.id)
             self.stored.add(result.id)
         payload = result.SerializeToString()
-        self._transaction.usage.stored(entry.job.executed_by, len(payload) + result.buffer.size_bytes)
+        self._transaction.usage.stored(owner_of(entry.job), len(payload) + result.buffer.size_bytes)
         self._transaction.usage.ran(usage_key(entry.job), shots=_shots_of(result))
         self._results.append((result.id, result.job_id, run.index, result.point, len(payload), payload))
         return result.id

@@ -18,6 +18,7 @@ from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
 from qonduit_server.store.notification_bus import StoredEvent
+from qonduit_server.store.ownership import owner_of, project_of
 from qonduit_server.store.schema import devices, events, jobs, providers
 from qonduit_server.store.timestamps import microseconds, set_time
 from qonduit_server.store.usage_ledger import UsageKey
@@ -51,6 +52,7 @@ _JOB_COLUMNS: Final = (
     .correlate(jobs)
     .scalar_subquery()
     .label("device"),
+    jobs.c.principal,
 )
 
 #: The columns of a Job message.
@@ -78,7 +80,7 @@ def job_message(row: Sequence[Any]) -> Job:
     """Return the Job message of a row of SELECT_JOBS."""
     (job_id, caller, device_id, deployment_id, name, kind, shots, seed, created_at) = row[:9]
     (state, progress, started_at, finished_at, attempt, last_sequence, provider_specific_id, failure, runs) = row[9:18]
-    spec, owner, device = row[18:21]
+    spec, owner, device, principal = row[18:22]
     if spec is not None:
         # Concatenated bytes of two messages parse as the merged message.
         job = Job.FromString(spec + runs)
@@ -90,7 +92,8 @@ def job_message(row: Sequence[Any]) -> Job:
             job.seed = seed
     job.id = job_id
     name_buffers(job)
-    job.executed_by = caller
+    job.executed_by = principal or caller
+    job.project = project_of(caller)
     job.executed_on_id = device_id
     job.device = device
     job.deployment_id = deployment_id
@@ -117,7 +120,7 @@ def job_message(row: Sequence[Any]) -> Job:
 
 def usage_key(job: Job) -> UsageKey:
     """Return the key under which the usage of a job is recorded."""
-    return UsageKey(job.executed_by, job.executed_by, job.device)
+    return UsageKey(owner_of(job), job.executed_by, job.device)
 
 
 def server_of(owner: str) -> str:
@@ -170,7 +173,7 @@ class UnitOfWork:
     def add_rows(self, rows: Sequence[Sequence[Any]]) -> list[JobChange]:
         """Add jobs from rows of SELECT_ENTRIES, read with a lock."""
         found = [
-            JobChange(job_message(row), row[19], row[21], self.transaction.timestamp, has_spec=row[18] is not None)
+            JobChange(job_message(row), row[19], row[22], self.transaction.timestamp, has_spec=row[18] is not None)
             for row in rows
         ]
         self.entries.update((entry.job.id, entry) for entry in found)
@@ -222,7 +225,7 @@ class UnitOfWork:
         if ended and before != QUEUED:
             self.transaction.usage.ran(usage_key(job), jobs=1)
         # The end of a job may let others start, which quotas of its owner held.
-        if state == QUEUED or (ended and before != QUEUED and self._may_hold(job.executed_by)):
+        if state == QUEUED or (ended and before != QUEUED and self._may_hold(owner_of(job))):
             self.transaction.queue = True
         change = StateChange(from_state=before, to_state=state, job=job)
         leave_out_large(change.job)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The latest revision, which schema.py describes.
-HEAD: Final = "0011"
+HEAD: Final = "0012"
 #: Advisory lock for schema changes, so that servers that start at the same time do not conflict. An arbitrary number.
 _ADVISORY_LOCK: Final = 0x716F6E64
 

@@ -13,7 +13,6 @@ from qonduit.v1.usage_service_pb2 import UsageGrouping, UsageRow
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
-from qonduit_server.store.ownership import Scope
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.schema import usage
 from qonduit_server.store.users.quota_checks import read_totals
@@ -29,7 +28,7 @@ _COLUMNS: Final[Mapping[int, Any]] = {
 
 def list_page(
     db: Database,
-    scope: Scope,
+    scope: str | None,
     start_day: str = "",
     end_day: str = "",
     group_by: Sequence[int] = (),

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of deployments: the fields of their filters, and the indexes that yield them in each order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy import select
+
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit_server.store.column_limits import checked_text
+from qonduit_server.store.database import Database
+from qonduit_server.store.deployments import COLUMNS, messages
+from qonduit_server.store.filter_conditions import (
+    Field,
+    Prefixed,
+    Words,
+    filter_terms,
+    number_field,
+    text_field,
+    time_field,
+)
+from qonduit_server.store.labels import DEPLOYMENT_LABELS
+from qonduit_server.store.list_scan import (
+    Order,
+    Row,
+    Scan,
+    ScannedList,
+    chosen_owners,
+    label_path,
+    owner_path,
+    page_of,
+    present_order,
+    whole_path,
+)
+from qonduit_server.store.ownership import owner_of_project, principal_of
+from qonduit_server.store.paging import Cursor, Page
+from qonduit_server.store.schema import deployment_labels, deployments
+
+#: The estimated size of a deployment in a list, without its programs.
+_OVERHEAD_BYTES: Final = 400
+_SELECT_ROWS: Final = select(*COLUMNS, deployments.c.size)
+
+_FIELDS: Final[Mapping[str, Field]] = {
+    "name": text_field(deployments.c.name),
+    "owner": text_field(deployments.c.caller),
+    "project": Prefixed(deployments.c.caller, owner_of_project("")),
+    "deployed_by": Words(principal_of(deployments)),
+    "label": DEPLOYMENT_LABELS,
+    "id": number_field(deployments.c.id),
+    "deployed_at": time_field(deployments.c.deployed_at),
+}
+_BY_ID: Final = (
+    label_path(deployment_labels.c.deployment_id),
+    owner_path(deployments.c.id, by=deployments.c.name),
+    owner_path(deployments.c.id),
+)
+_DEPLOYMENTS: Final = ScannedList(
+    deployments.c.id,
+    {
+        "id": Order(_BY_ID, of_all=[whole_path(deployments.c.id)]),
+        "name": present_order(deployments.c.name, deployments.c.id, after=_BY_ID),
+    },
+)
+
+
+def list_page(
+    db: Database,
+    caller: str,
+    page_size: int = 0,
+    page_token: str = "",
+    filter: str = "",
+    order_by: str = "",
+    *,
+    sees_all: bool = False,
+    owners: frozenset[str] = frozenset(),
+) -> Page[Deployment]:
+    """Return a page of the deployments of the caller and of other owners, by default the newest first.
+
+    `order_by` is id or name.
+
+    As with jobs, a page may be short or empty and have a token of the next page. With `sees_all`, a filter that names
+    the owner selects from the deployments of all owners.
+
+    Raises:
+        InvalidArgument: bad filter, page token or order.
+    """
+    terms = filter_terms(filter, _FIELDS)
+    chosen = chosen_owners(owners | {checked_text("caller", caller)}, terms, filter, sees_all=sees_all)
+    scan = Scan(_DEPLOYMENTS, chosen, terms, order_by)
+    cursor = Cursor(("deployments", caller, filter, order_by), page_size, page_token, keys=None)
+    after = scan.position(cursor)
+    with db.read() as connection:
+        scanned = scan.read(connection, _SELECT_ROWS, after, cursor.size + 1)
+        return page_of(cursor, scanned, _row_size, lambda rows: messages(connection, rows))
+
+
+def _row_size(row: Row) -> int:
+    return int(row.size) + _OVERHEAD_BYTES
