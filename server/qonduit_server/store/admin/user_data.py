@@ -84,11 +84,11 @@ _OF_OBJECTS: Final = (
     *("deployments", "deployment_labels", "programs"),
 )
 #: What belongs to an owner itself, not to one of its objects.
-_OF_OWNER: Final = (lanes, quotas, owner_totals, usage, credentials)
-_DELETE_OF_OWNER: Final = (
-    *(sa.delete(table).where(table.c.owner == bindparam("owner")) for table in _OF_OWNER),
-    sa.delete(project_members).where(project_members.c.member == bindparam("owner")),
+_OF_OWNER: Final = (
+    *(table.c.owner for table in (lanes, quotas, owner_totals, usage, credentials)),
+    project_members.c.member,
 )
+_DELETE_OF_OWNER: Final = tuple(sa.delete(column.table).where(column == bindparam("owner")) for column in _OF_OWNER)
 
 
 def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], str]) -> dict[str, int]:
@@ -206,7 +206,7 @@ def rewrite(db: Database) -> None:
         else:
             connection.exec_driver_sql("SET statement_timeout = 0")
             connection.exec_driver_sql("SET lock_timeout = '60s'")
-            for table in (*_OF_OBJECTS, *(table.name for table in _OF_OWNER)):
+            for table in (*_OF_OBJECTS, *(column.table.name for column in _OF_OWNER)):
                 connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
         connection.detach()
 
