@@ -192,12 +192,16 @@ def _serve(settings: Settings, shutdown: Shutdown, streams: StandardStreams, dep
 def migrate(**options: Any) -> None:
     """Upgrade a database to the schema of this version, and print it. `serve` does the same when it starts."""
     from qonduit_server.errors import StartError
-    from qonduit_server.store import migrations
+    from qonduit_server.store import migrations, server_lock
 
-    settings = _settings(options)
+    database = _settings(options).database
     try:
-        before = migrations.current(settings.database)
-        after = migrations.upgrade(settings.database)
+        schema = migrations.inspect(database)
+        # A server on a SQLite file holds this lock: no other process may change its schema.
+        lock = server_lock.acquire(database) if schema.needs_upgrade(migrations.HEAD) else None
+        before, after = schema.revision, migrations.upgrade(database)
+        if lock is not None:
+            lock.close()
     except StartError as error:
         click.echo(f"qonduit: {error}", err=True)
         sys.exit(EXIT_FAILED)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,9 +22,13 @@ from qonduit_server.store import migrations
 from qonduit_server.store.database import open_database
 from qonduit_server.store.engines import parse_url
 from qonduit_server.store.jobs import job_list
+from qonduit_server.store.migrations import compatibility
 from qonduit_server.store.schema import metadata
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import CALLER, submit
+
+#: Servers of earlier revisions refuse each newer database.
+FIRST_WITH_COMPATIBLE_SERVERS = "0013"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -97,9 +102,19 @@ def test_the_newest_revision_is_the_one_the_code_requires() -> None:
     assert scripts.get_heads() == [migrations.HEAD]
 
 
+def test_each_revision_names_the_oldest_servers_that_it_allows() -> None:
+    scripts = ScriptDirectory.from_config(migrations.configuration())
+    for script in scripts.walk_revisions():
+        if script.revision >= FIRST_WITH_COMPATIBLE_SERVERS:
+            assert FIRST_WITH_COMPATIBLE_SERVERS <= script.module.oldest_server <= script.revision, script.path
+        assert script.revision.isdecimal(), "revisions compare as text"
+        assert len(script.revision) == 4, "revisions compare as text"
+    assert compatibility.computed_oldest_server(scripts, migrations.HEAD) == migrations.OLDEST_SERVER
+
+
 def test_the_revisions_make_what_the_schema_describes(empty_url: str) -> None:
     run_revisions(empty_url)
-    assert migrations.current(empty_url) == migrations.HEAD
+    assert migrations.inspect(empty_url).revision == migrations.HEAD
     with engine_of(empty_url).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
@@ -109,6 +124,11 @@ def test_a_new_database_equals_a_migrated_one(new_url: Callable[[], str]) -> Non
     run_revisions(migrated)
     migrations.upgrade(new)
     assert described(migrated) == described(new)
+    states = []
+    for url in (migrated, new):
+        with engine_of(url).connect() as connection:
+            states.append(connection.execute(text("SELECT * FROM database_state")).all())
+    assert states[0] == states[1] == [(1, migrations.OLDEST_SERVER)]
     assert described(new)["triggers"]
 
 
@@ -181,19 +201,69 @@ def test_the_column_of_specs_is_added_without_rewriting_any_job(empty_url: str) 
 
 
 def test_an_empty_database_has_no_revision_until_it_is_upgraded(empty_url: str) -> None:
-    assert migrations.current(empty_url) is None
+    assert migrations.inspect(empty_url).revision is None
     assert migrations.upgrade(empty_url) == migrations.HEAD
-    assert migrations.current(empty_url) == migrations.HEAD
+    assert migrations.inspect(empty_url).revision == migrations.HEAD
     assert migrations.upgrade(empty_url) == migrations.HEAD
+
+
+def make_newer(url: str, oldest_server: str) -> None:
+    """State a newer revision, as an upgrade by a newer version does."""
+    with engine_of(url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE database_state SET oldest_server = :oldest"), {"oldest": oldest_server})
+
+
+def test_a_newer_database_that_allows_this_version_is_used_as_it_is(empty_url: str) -> None:
+    migrations.upgrade(empty_url)
+    make_newer(empty_url, migrations.HEAD)
+    assert migrations.upgrade(empty_url) == "9999"
+    db = open_database(empty_url)
+    assert submit(db).id == 1
+    db.close()
+
+
+def test_a_schema_that_a_running_server_cannot_use_is_refused(empty_url: str) -> None:
+    db = open_database(empty_url)
+    with engine_of(empty_url).connect() as connection:
+        compatibility.refuse_running_servers(connection, migrations.HEAD)
+        if db.kind == "postgresql":
+            with pytest.raises(StartError, match=rf"older servers .*\(1 of revision {migrations.HEAD}\): stop them"):
+                compatibility.refuse_running_servers(connection, "9999")
+        db.close()
+        if db.kind == "postgresql":
+            # Waits until the session of the server has ended.
+            connection.execute(text(f"SELECT pg_advisory_lock({compatibility.RUNNING}, {int(migrations.HEAD)})"))
+            connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        compatibility.refuse_running_servers(connection, "9999")
+
+
+def test_a_running_server_does_not_use_a_database_that_became_too_new(
+    postgresql: PostgresqlServer, postgresql_template: str
+) -> None:
+    """An upgrade is refused while the server is announced. Its announcement ends with its connection."""
+    url = postgresql.url(postgresql.new_database(postgresql_template))
+    db = open_database(url)
+    away = threading.Event()
+    db.health.subscribe(lambda available: None if available else away.set())
+    make_newer(url, "9999")
+    with engine_of(url).connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+        )
+    assert away.wait(60)
+    db.close()
 
 
 def test_a_database_of_a_newer_version_is_refused(empty_url: str) -> None:
     migrations.upgrade(empty_url)
-    with engine_of(empty_url).begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StartError, match=r"9999.*newer"):
+    make_newer(empty_url, "9998")
+    with pytest.raises(StartError, match=r"9999.*servers of revision 9998 or newer.*newer version"):
         open_database(empty_url)
-    assert migrations.current(empty_url) == "9999"
+    assert migrations.inspect(empty_url).revision == "9999"
 
 
 def test_servers_that_start_together_do_not_conflict(empty_url: str) -> None:

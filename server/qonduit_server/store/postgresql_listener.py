@@ -20,8 +20,10 @@ import psycopg
 from psycopg import pq
 from sqlalchemy import Connection, Engine, text
 
+from qonduit_server.store import migrations
 from qonduit_server.store.database_health import DatabaseHealth, Part
 from qonduit_server.store.engines import sever
+from qonduit_server.store.migrations import compatibility
 from qonduit_server.store.notification_bus import EVERYTHING, Notification
 from qonduit_server.store.shared_partials import SharedPartials
 
@@ -80,6 +82,10 @@ class Unresponsive(psycopg.OperationalError):
     """The database server accepts connections but does not answer."""
 
 
+class NewerSchema(psycopg.OperationalError):
+    """The database needs a newer server. This one cannot use it, and remains without a database."""
+
+
 class PostgresqlListener:
     """The thread that receives notifications of other servers.
 
@@ -102,7 +108,8 @@ class PostgresqlListener:
         self._deliver = deliver
         self._health = health
         self._partials = partials
-        self._listen_to_all = "; ".join(f"LISTEN {channel}" for channel in (_CHANNEL, *partials.channels)).encode()
+        listening = (f"LISTEN {channel}" for channel in (_CHANNEL, *partials.channels))
+        self._begin = "; ".join((compatibility.announcement(migrations.HEAD), *listening)).encode()
         self._closing = threading.Event()
         self._close_read, self._close_write = os.pipe()
         self._listening = threading.Event()
@@ -140,7 +147,10 @@ class PostgresqlListener:
             try:
                 connection = self._connect()
                 try:
-                    self._execute(connection.pgconn, self._listen_to_all)
+                    # An upgrade sees this server from here on; one that it does not support may have come before.
+                    _, *schema = self._execute(connection.pgconn, self._begin)
+                    if refusal := compatibility.Schema(*schema).refusal(migrations.HEAD):
+                        raise NewerSchema(refusal)
                     connected = True
                     self._health.mark_available(Part.DATABASE)
                     if missed:
@@ -187,9 +197,10 @@ class PostgresqlListener:
         sender, notification = read_payload(payload)
         return notification if sender != self.sender and notification else None
 
-    def _execute(self, server: pq.abc.PGconn, statement: bytes) -> None:
-        """Run a statement. Raises Unresponsive if no answer comes in time."""
-        server.send_query(statement)
+    def _execute(self, server: pq.abc.PGconn, statements: bytes) -> list[str]:
+        """Run statements and return the value of each query. Raises Unresponsive if no answer comes in time."""
+        values: list[str] = []
+        server.send_query(statements)
         until = time.monotonic() + _ANSWER_SECONDS
         while True:
             while server.is_busy():
@@ -200,6 +211,8 @@ class PostgresqlListener:
                 server.consume_input()
             result = server.get_result()
             if result is None:
-                return
+                return values
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
+            if result.status == pq.ExecStatus.TUPLES_OK:
+                values.append((result.get_value(0, 0) or b"").decode())

@@ -40,6 +40,15 @@ IS_LEASED: Final = text(f"state IN ({int(RUNNING)}, {int(CANCELLING)})")
 EXPIRES: Final = text(f"state = {int(QUEUED)} AND expires_at IS NOT NULL")
 IS_ACTIVE: Final = text(f"state IN ({int(QUEUED)}, {int(RUNNING)}, {int(CANCELLING)})")
 
+# What the database states about itself, in one row.
+database_state = Table(
+    "database_state",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    # The oldest revision whose servers may use this schema (migrations/compatibility.py).
+    Column("oldest_server", Text, nullable=False),
+)
+
 providers = Table(
     "providers",
     metadata,

@@ -48,9 +48,12 @@ def require_current(url: str) -> None:
     parsed = parse_url(url)
     if parsed.drivername == "sqlite" and not Path(str(parsed.database)).exists():
         raise StartError(f"the database {parsed.database} does not exist (QONDUIT_DATABASE)")
-    if (revision := migrations.current(url)) != migrations.HEAD:
+    schema = migrations.inspect(url)
+    if refusal := schema.refusal(migrations.HEAD):
+        raise StartError(refusal)
+    if schema.needs_upgrade(migrations.HEAD):
         raise StartError(
-            f"the schema of the database is {revision or 'missing'}, not {migrations.HEAD}: qonduit migrate"
+            f"the schema of the database is {schema.revision or 'missing'}, not {migrations.HEAD}: qonduit migrate"
         )
 
 

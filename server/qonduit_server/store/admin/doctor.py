@@ -20,6 +20,8 @@ from qonduit_server.store.admin import consistency, database_file, postgresql_se
 from qonduit_server.store.admin.finding import Finding
 from qonduit_server.store.database import utc_now
 from qonduit_server.store.engines import make_engine, parse_url
+from qonduit_server.store.migrations import compatibility
+from qonduit_server.store.migrations.compatibility import Fit
 from qonduit_server.store.schema import metadata
 
 __all__ = ["Finding", "inspect"]
@@ -92,18 +94,23 @@ def _inspect(connection: Connection, url: URL, *, deep: bool, calls: int, check_
         connection.execute(text("SET default_transaction_read_only = on"))
         yield from limited("the settings", lambda: postgresql_server.settings(connection, calls))
         yield from limited("the clock", lambda: postgresql_server.clock(connection))
-    revision = migrations.revision_of(connection)
-    if revision is None:
+    schema = compatibility.read(connection)
+    fit = schema.fit(migrations.HEAD)
+    if fit is Fit.EMPTY:
         yield Finding("warning", "the database has no tables yet", "Run `qonduit migrate`, or start a server.")
         return
-    if revision != migrations.HEAD:
+    if fit in (Fit.OLDER, Fit.INCOMPATIBLE):
         fix = "Run `qonduit migrate`, or start a server; if it is newer than this version, install that one."
-        yield Finding("error", f"the schema is at revision {revision}, not at {migrations.HEAD}", fix)
+        yield Finding("error", f"the schema is at revision {schema.revision}, not at {migrations.HEAD}", fix)
         return
-    drift = list(limited("the schema", lambda: _drift(connection)))
-    yield from drift or [Finding("ok", f"the schema is that of revision {revision}")]
-    if any(finding.level == "error" for finding in drift):
-        return
+    if fit is Fit.COMPATIBLE:
+        what = f"the schema is at revision {schema.revision}; this version has {migrations.HEAD}, which may use it"
+        yield Finding("ok", what, "Install the newer version on each server.")
+    else:
+        drift = list(limited("the schema", lambda: _drift(connection)))
+        yield from drift or [Finding("ok", f"the schema is that of revision {schema.revision}")]
+        if any(finding.level == "error" for finding in drift):
+            return
     if is_file:
         yield from limited("references", lambda: database_file.references(connection))
         yield from limited("unused pages", lambda: database_file.unused_pages(connection))

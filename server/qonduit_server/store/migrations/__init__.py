@@ -14,25 +14,29 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qonduit_server.errors import StartError
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
+from qonduit_server.store.migrations import compatibility
+from qonduit_server.store.migrations.compatibility import Schema, has_table
 from qonduit_server.store.schema import metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The latest revision, which schema.py describes.
-HEAD: Final = "0012"
+HEAD: Final = "0013"
+#: The oldest revision whose servers may use its schema.
+OLDEST_SERVER: Final = "0013"
 #: Advisory lock for schema changes, so that servers that start at the same time do not conflict. An arbitrary number.
 _ADVISORY_LOCK: Final = 0x716F6E64
 
 
-def current(url: str) -> str | None:
-    """Return the revision of a database, or None without tables. Raises StartError if it cannot be reached."""
+def inspect(url: str) -> Schema:
+    """Return what a database states about its schema. Raises StartError if it cannot be reached."""
     engine = make_engine(parse_url(url))
     try:
         with engine.connect() as connection:
-            return revision_of(connection)
+            return compatibility.read(connection)
     except SQLAlchemyError as error:
-        raise _unusable(engine, error) from error
+        raise _unreachable(engine, error) from error
     finally:
         engine.dispose()
 
@@ -41,33 +45,43 @@ def upgrade(url: str) -> str:
     """Upgrade a database and return its revision. Raises the errors of `bring_up_to_date`."""
     engine = make_engine(parse_url(url))
     try:
-        bring_up_to_date(engine)
-        return HEAD
+        return bring_up_to_date(engine)
     finally:
         engine.dispose()
 
 
-def bring_up_to_date(engine: Engine) -> None:
-    """Upgrade a database to the latest revision.
+def bring_up_to_date(engine: Engine) -> str:
+    """Upgrade a database to the latest revision, unless a newer one allows this server, and return its revision.
 
     Raises:
-        StartError: the database cannot be reached, or its revision is unknown.
+        StartError: the database cannot be reached, its schema needs a newer server, or servers run that the new schema
+            does not support.
     """
     try:
         with connect_to_write(engine) as connection:
-            if revision_of(connection) == HEAD:
-                return
+            if usable := _usable(connection):
+                return usable
             connection.rollback()
             _lock(connection)
             # Another server may have upgraded it meanwhile.
-            revision = revision_of(connection)
-            if not _has_table(connection, "alembic_version") and not _has_table(connection, "jobs"):
+            if usable := _usable(connection):
+                return usable
+            if not has_table(connection, "alembic_version") and not has_table(connection, "jobs"):
                 _create(connection)
-            elif revision != HEAD:
-                _migrate(connection, revision)
+            else:
+                _migrate(connection, compatibility.read(connection).revision)
             connection.commit()
+            return HEAD
     except SQLAlchemyError as error:
-        raise _unusable(engine, error) from error
+        raise _unreachable(engine, error) from error
+
+
+def _usable(connection: Connection) -> str | None:
+    """Return the revision of a database that needs no upgrade, else None. Raises StartError if it is too new."""
+    schema = compatibility.read(connection)
+    if refusal := schema.refusal(HEAD):
+        raise StartError(refusal)
+    return None if schema.needs_upgrade(HEAD) else schema.revision
 
 
 def configuration() -> Config:
@@ -77,23 +91,6 @@ def configuration() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return config
-
-
-def revision_of(connection: Connection) -> str | None:
-    """Return the revision of a connection's database, or None without tables."""
-    if not _has_table(connection, "alembic_version"):
-        return None
-    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return found
-
-
-def _has_table(connection: Connection, name: str) -> bool:
-    # A direct query: SQLAlchemy's inspector takes longer than the rest of opening a database.
-    if connection.dialect.name == "postgresql":
-        query = text("SELECT to_regclass(:name) IS NOT NULL")
-    else:
-        query = text("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = :name")
-    return bool(connection.execute(query, {"name": name}).scalar())
 
 
 def _lock(connection: Connection) -> None:
@@ -114,6 +111,7 @@ def _create(connection: Connection) -> None:
     metadata.create_all(connection)
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})
+    compatibility.set_oldest_server(connection, OLDEST_SERVER)
 
 
 def _migrate(connection: Connection, revision: str | None) -> None:
@@ -121,16 +119,14 @@ def _migrate(connection: Connection, revision: str | None) -> None:
     from alembic.script import ScriptDirectory
 
     config = configuration()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if revision is not None and revision not in known:
-        raise StartError(
-            f"the database is at revision {revision}, but this version supports revisions up to {HEAD}: "
-            "a newer version upgraded it. Install that version, or use another database."
-        )
+    scripts = ScriptDirectory.from_config(config)
+    if revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}:
+        raise StartError(f"the database is at revision {revision}, which no version has: restore a backup")
+    compatibility.refuse_running_servers(connection, compatibility.computed_oldest_server(scripts, HEAD))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
-def _unusable(engine: Engine, error: SQLAlchemyError) -> StartError:
+def _unreachable(engine: Engine, error: SQLAlchemyError) -> StartError:
     where = engine.url.render_as_string(hide_password=True)
     return StartError(f"the database {where} cannot be used: {str(error).splitlines()[0]}")

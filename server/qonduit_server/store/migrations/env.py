@@ -3,6 +3,7 @@
 
 from alembic import context
 
+from qonduit_server.store.migrations import compatibility
 from qonduit_server.store.schema import metadata
 
 context.configure(
@@ -12,3 +13,4 @@ context.configure(
     render_as_batch=True,
 )
 context.run_migrations()
+compatibility.record(context.config.attributes["connection"], context.script)

@@ -9,6 +9,8 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+# The oldest revision whose servers may use this schema.
+oldest_server = ${repr(up_revision)}
 
 
 def upgrade() -> None:

@@ -113,10 +113,28 @@ def test_a_database_without_tables(tmp_path: Path) -> None:
     report(f"sqlite:///{tmp_path}/x.sqlite3", "no tables yet", "warning")
 
 
+def test_a_newer_schema_that_allows_this_version_is_no_fault(database_url: str) -> None:
+    migrations.upgrade(database_url)
+    hand(
+        database_url,
+        "UPDATE alembic_version SET version_num = '9999'",
+        "ALTER TABLE jobs ADD COLUMN later integer",
+        "CREATE INDEX ix_jobs_later ON jobs (later)",
+    )
+    assert look(database_url) == []
+    assert [each.how_to_mend for each in inspect(database_url) if "revision 9999" in each.what] == [
+        "Install the newer version on each server."
+    ]
+
+
 @pytest.mark.parametrize(
     ("statements", "words", "level"),
     [
-        (["UPDATE alembic_version SET version_num = '9999'"], "the schema is at revision 9999", "error"),
+        (
+            ["UPDATE alembic_version SET version_num = '9999'", "UPDATE database_state SET oldest_server = '9999'"],
+            "the schema is at revision 9999",
+            "error",
+        ),
         (["DROP INDEX ix_jobs_caller_state"], "the index ix_jobs_caller_state is missing", "error"),
         (["ALTER TABLE devices DROP COLUMN num_qubits"], "the column num_qubits is missing", "error"),
         (["DROP TABLE buffers"], "the table buffers is missing", "error"),
