@@ -23,8 +23,8 @@ pytest_plugins = ("tests.process_leftovers", "tests.rotating_oidc")
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
-# Neither the configuration nor the logins of the person who runs the tests; processes of tests inherit both.
-os.environ["QONDUIT_CONFIG"] = os.devnull
+# Neither the configurations nor the logins of the person who runs the tests; processes of tests inherit both.
+os.environ["QONDUIT_CONFIG"] = os.environ["QONDUIT_SERVER_CONFIG"] = os.devnull
 
 # Under nohup, children inherit SIG_IGN for SIGHUP, and a server keeps it; a handler is not inherited.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -3,19 +3,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import click
+
+from qonduit_server.setting_options import Configuration, settings_options
 
 #: The server of this environment.
 SERVE: Final = (sys.executable, "-m", "qonduit_server", "serve")
+#: For a server on a busy machine to log a line.
+_LOG_SECONDS: Final = 60.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -58,6 +66,32 @@ class Server:
         """Return the resident bytes of the server process alone."""
         line = next(x for x in Path(f"/proc/{self.process.pid}/status").read_text().splitlines() if x[:6] == "VmRSS:")
         return int(line.split()[1]) * 1024
+
+
+def log_lines(server: Server, wanted: Callable[[dict[str, Any]], bool], count: int = 1) -> list[dict[str, Any]]:
+    """Wait until this many wanted lines are in the log, and return them; all lines are JSON objects."""
+    assert server.log is not None
+    deadline = time.monotonic() + _LOG_SECONDS
+    while True:
+        whole = server.log.read_text().rpartition("\n")[0]
+        found = [line for line in map(json.loads, whole.splitlines()) if wanted(line)]
+        if len(found) >= count:
+            return found
+        assert time.monotonic() < deadline, (count, found)
+        threading.Event().wait(0.02)
+
+
+def configuration_of(*arguments: str) -> Configuration:
+    """Return the configuration of a command with all settings, for its arguments and the present environment."""
+
+    @click.command()
+    @settings_options()
+    def command(configuration: Configuration) -> Configuration:
+        return configuration
+
+    found = command.main(list(arguments), standalone_mode=False)
+    assert isinstance(found, Configuration)
+    return found
 
 
 @contextmanager

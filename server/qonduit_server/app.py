@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from qonduit_server import authentication
+from qonduit_server.authentication import CallAuthentication
 from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
@@ -33,15 +34,15 @@ if TYPE_CHECKING:
     from qonduit_server.execution.local.translator import Translator
     from qonduit_server.job_log import JobLog
     from qonduit_server.process.standard_streams import StandardStreams
+    from qonduit_server.reloading import Reloader
+    from qonduit_server.rpc.auth.certificates import Certificates
     from qonduit_server.rpc.server import RpcServer
-    from qonduit_server.rpc.server_limits import Limits
-    from qonduit_server.store.admin.doctor import Finding
     from qonduit_server.store.admin.retention import Retention
     from qonduit_server.store.database import Database
     from qonduit_server.store.server_lock import ServerLock
 
 #: How long a provider may take to describe itself; a slower one is unavailable until the next start.
-_DESCRIBE_SECONDS = 20.0
+DESCRIBE_SECONDS = 20.0
 #: The same for RefreshDevices, whose caller waits; after it, the refresh fails.
 _REFRESH_SECONDS = 5.0
 #: Memory limit of one translation process; the largest programs take a few hundred megabytes.
@@ -62,6 +63,20 @@ class App:
     _retention: Retention
     _lock: ServerLock | None
     _stderr: StderrLog
+    _reloader: Reloader
+
+    @property
+    def drain_seconds(self) -> float:
+        """The time for running jobs to end when the server stops."""
+        return self._reloader.settings.drain_seconds
+
+    def reload(self, settings: Settings) -> None:
+        """Adopt changed settings as far as a running server can, and log which need a restart.
+
+        Raises:
+            StartError: a change is invalid; no setting has changed.
+        """
+        self._reloader.adopt(settings)
 
     def stop(self, drain_seconds: float, force: threading.Event) -> None:
         """Stop: reject new jobs, end streams, wait for running jobs, and requeue the rest.
@@ -89,9 +104,10 @@ class App:
         log.info("stopped")
 
 
-def _executor(
+def executor_of(
     settings: Settings, names: tuple[str, ...], server: str = "", stderr: StderrLog | None = None
 ) -> Executor:
+    """Return the executor of the settings, which is not started. Raises StartError."""
     unknown = [name for name in names if name not in registry.names()]
     if unknown:
         raise StartError(f"unknown provider {', '.join(unknown)}; known providers: {', '.join(registry.names())}")
@@ -156,7 +172,7 @@ def start(
     with _started(), ExitStack() as undo:
         stderr = StderrLog()
         undo.callback(stderr.stop)
-        executor = _executor(settings, names, owner, stderr)
+        executor = executor_of(settings, names, owner, stderr)
         executor.launch()
         undo.callback(executor.stop, 1)
         _import_the_rest()
@@ -166,7 +182,8 @@ def start(
         descriptions = _sync_catalogue(settings, database, executor)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault)
         translator = _translator(settings, stderr)
-        rpc_server = _serve(settings, database, executor, translator)
+        access, certificates = CallAuthentication(settings), authentication.certificates(settings)
+        rpc_server = _serve(settings, database, executor, translator, access, certificates)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
         retention = _retention(settings, database)
         dispatcher.start()
@@ -184,6 +201,7 @@ def start(
         retention,
         lock,
         stderr,
+        _reloader(settings, database, rpc_server, retention, access, certificates),
     )
     _log_start(app, owner, database.kind, descriptions, settings.workers)
     return app
@@ -194,6 +212,7 @@ def _import_the_rest() -> None:
     import qonduit_server.execution.dispatcher.dispatcher
     import qonduit_server.job_log
     import qonduit_server.languages.registry
+    import qonduit_server.reloading
     import qonduit_server.rpc.server
     import qonduit_server.store.admin.retention  # noqa: F401
 
@@ -241,10 +260,10 @@ def _sync_catalogue(settings: Settings, database: Database, executor: Executor) 
 
     from qonduit_server.store import catalogue
 
-    descriptions = executor.descriptions(_DESCRIBE_SECONDS)
-    if unknown := _disable(descriptions, settings.disabled_devices):
+    descriptions = executor.descriptions(DESCRIBE_SECONDS)
+    if unknown := disable_devices(descriptions, settings.disabled_devices):
         structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
-    if unknown := _unknown_backends(descriptions, settings.fake_backends):
+    if unknown := unknown_backends(descriptions, settings.fake_backends):
         structlog.get_logger("qonduit.app").warning("unknown backends in fake_backends", backends=unknown)
     catalogue.sync(database, descriptions)
     return descriptions
@@ -258,11 +277,11 @@ def _refresh_provider(
 
     description = executor.describe(name, _REFRESH_SECONDS)
     translator.adopt(description)
-    _disable([description], settings.disabled_devices)
+    disable_devices([description], settings.disabled_devices)
     catalogue.refresh(database, description)
 
 
-def _disable(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
+def disable_devices(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
     """Mark the named devices as unavailable; return the names that no provider describes."""
     devices = {f"{each.provider.name}/{device.name}": device for each in descriptions for device in each.devices}
     for name in names:
@@ -272,7 +291,7 @@ def _disable(descriptions: Sequence[ProviderDescription], names: Sequence[str]) 
     return [name for name in names if name not in devices]
 
 
-def _unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
+def unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
     """Return the names that the setting `fake_backends` contains and IBM's description does not."""
     offered = {device.name for each in descriptions if each.provider.name == "IBM" for device in each.devices}
     return [name for name in names if name not in offered and name not in ("default", "all")] if offered else []
@@ -297,20 +316,26 @@ def _dispatcher(
     )
 
 
-def _serve(settings: Settings, database: Database, executor: Executor, translator: Translator) -> RpcServer:
+def _serve(
+    settings: Settings,
+    database: Database,
+    executor: Executor,
+    translator: Translator,
+    access: CallAuthentication,
+    certificates: Certificates | None,
+) -> RpcServer:
     """Start the gRPC server."""
     from qonduit_server.languages.python.source_runner import PythonSource
     from qonduit_server.languages.registry import Languages
+    from qonduit_server.reloading import limits
     from qonduit_server.rpc import server as rpc
-    from qonduit_server.rpc.auth.principal import anonymous, reject_none
 
-    authenticator = authentication.authenticator(settings)
     options = rpc.RpcOptions(
         listen=settings.listen,
-        credentials=authentication.credentials(settings),
-        authenticate=authenticator or anonymous,
-        reject_early=authenticator.reject_early if authenticator else reject_none,
-        limits=_limits(settings),
+        credentials=certificates.credentials() if certificates else None,
+        authenticate=access.principal,
+        reject_early=access.reject_early,
+        limits=limits(settings),
         threads=settings.rpc_threads,
         reflection=settings.reflection == "on",
         public_reflection=settings.public_reflection == "on",
@@ -328,6 +353,19 @@ def _serve(settings: Settings, database: Database, executor: Executor, translato
         trusted_proxies=settings.trusted_proxies,
     )
     return rpc.serve(database, options)
+
+
+def _reloader(
+    settings: Settings,
+    database: Database,
+    rpc_server: RpcServer,
+    retention: Retention,
+    access: CallAuthentication,
+    certificates: Certificates | None,
+) -> Reloader:
+    from qonduit_server.reloading import Reloader
+
+    return Reloader(settings, database, rpc_server, retention, access, certificates)
 
 
 def _retention(settings: Settings, database: Database) -> Retention:
@@ -379,72 +417,3 @@ def _translator(settings: Settings, stderr: StderrLog) -> Translator:
         memory_limit_bytes=min(settings.max_task_memory_bytes, _MAX_TRANSLATION_MEMORY_BYTES),
         stderr=stderr,
     )
-
-
-def _limits(settings: Settings) -> Limits:
-    from qonduit_server.rpc.server_limits import Limits
-
-    return Limits(
-        max_request_bytes=settings.max_request_bytes,
-        max_program_bytes=settings.max_program_bytes,
-        max_programs=settings.max_programs,
-        max_shots=settings.max_shots,
-        max_task_memory_bytes=settings.max_task_memory_bytes,
-        max_job_seconds=settings.max_job_seconds,
-        max_queued_jobs=settings.max_queued_jobs,
-        max_memory_bytes=settings.max_memory_bytes,
-        max_result_bytes=settings.max_result_bytes,
-        max_streams=settings.max_streams,
-        max_caller_preparations=settings.max_caller_preparations,
-        max_caller_preparation_seconds=settings.max_caller_preparation_seconds,
-        retention_days=settings.retention_days,
-        python_source=frozenset(settings.enable_python_source),
-    )
-
-
-def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
-    """Check the database, the machine, the settings, the files of TLS and tokens, and the environment of each provider.
-
-    Args:
-        settings: the settings of the server.
-        deep: check every row of the database, without a time limit.
-    """
-    from qonduit_server import diagnostics
-    from qonduit_server.store.admin.doctor import Finding, inspect
-
-    findings = list(inspect(settings.database, deep=deep, calls=settings.rpc_threads))
-    findings += diagnostics.examine(settings, registry.names())
-    try:
-        authentication.check(settings)
-        authentication.credentials(settings)
-        authentication.authenticator(settings)
-    except StartError as error:
-        findings.append(Finding("error", str(error), "Correct the settings of TLS and authentication."))
-    try:
-        executor = _executor(settings, settings.providers or registry.names())
-    except StartError as error:
-        return [
-            *findings,
-            Finding(
-                "error", str(error), "Correct QONDUIT_PROVIDERS, QONDUIT_EXECUTOR or QONDUIT_ENABLE_PYTHON_SOURCE."
-            ),
-        ]
-    executor.launch()
-    try:
-        descriptions = executor.descriptions(_DESCRIBE_SECONDS)
-        if unknown := _disable(descriptions, settings.disabled_devices):
-            what = f"disabled_devices names devices that no provider has: {', '.join(unknown)}"
-            findings.append(Finding("warning", what, "Correct QONDUIT_DISABLED_DEVICES: PROVIDER/device,..."))
-        if unknown := _unknown_backends(descriptions, settings.fake_backends):
-            what = f"fake_backends names backends that do not exist: {', '.join(unknown)}"
-            findings.append(Finding("warning", what, "Correct QONDUIT_FAKE_BACKENDS: default, all, or NAME,..."))
-        for description in descriptions:
-            name = description.provider.name
-            if description.unavailable:
-                findings.append(Finding("warning", f"provider {name} cannot run here", description.unavailable))
-            else:
-                devices = ", ".join(f"{name}/{device.name}" for device in description.devices if device.available)
-                findings.append(Finding("ok", f"provider {name} offers {devices}", ""))
-    finally:
-        executor.stop(1)
-    return findings

@@ -12,7 +12,8 @@ import click
 
 from qonduit_client.cli.output import Column, moment, write_rows
 from qonduit_client.cli.session import LIMIT, session, shared_options
-from qonduit_server.operator_options import OperatorCommands, database_option
+from qonduit_server.operator_options import OperatorCommands
+from qonduit_server.setting_options import Configuration, settings_options
 
 #: The number of chains whose ends `verify` prints.
 _SHOWN: Final = 10
@@ -67,15 +68,15 @@ def list_entries(wanted: str, limit: int) -> int:
 @audit.command()
 @click.option("--since", default="1970-01-01", metavar="TIME", help="As 2026-01-31 or 2026-01-31T12:00:00+01:00.")
 @click.option("--format", "form", type=click.Choice(["jsonl"]), default="jsonl", show_default=True)
-@database_option
-def export(since: str, form: str, database: str) -> None:
+@settings_options("database")
+def export(since: str, form: str, configuration: Configuration) -> None:
     """Write entries to standard output, oldest first, one JSON object per line. A server may run meanwhile."""
     from qonduit_client.cli.as_json import as_line
     from qonduit_server.store import audit_list
     from qonduit_server.store.admin.command_database import command_database
 
     begin = _microseconds(since)
-    with command_database(database, "qonduit audit export") as db:
+    with command_database(configuration.settings.database, "qonduit audit export") as db:
         for entry in audit_list.since(db, begin):
             click.echo(as_line(entry))
 
@@ -84,8 +85,8 @@ def export(since: str, form: str, database: str) -> None:
 @click.option(
     "--kept", type=_Kept(), multiple=True, help="An entry's hash that an earlier verification printed. Repeatable."
 )
-@database_option
-def verify(kept: tuple[tuple[tuple[str, int], bytes], ...], database: str) -> None:
+@settings_options("database")
+def verify(kept: tuple[tuple[tuple[str, int], bytes], ...], configuration: Configuration) -> None:
     """Check that no entry was changed or removed, except by retention. Exit with 1 if one was.
 
     Prints the number of entries, and the hash of the last entry of the newest chains. Keep these elsewhere: with
@@ -94,7 +95,7 @@ def verify(kept: tuple[tuple[tuple[str, int], bytes], ...], database: str) -> No
     from qonduit_server.store.admin.audit_verification import verify
     from qonduit_server.store.admin.command_database import command_database
 
-    with command_database(database, "qonduit audit verify") as db:
+    with command_database(configuration.settings.database, "qonduit audit verify") as db:
         found = verify(db, dict(kept))
     for error in found.errors:
         click.echo(f"error: {error}", err=True)

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qonduit_server.errors import StartError
+from qonduit_server.errors import CallError, StartError
 from qonduit_server.rpc.auth.exposure import check_exposure
+from qonduit_server.rpc.auth.principal import Metadata, Principal, ReadPeer, anonymous, reject_none
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
-    import grpc
-
     from qonduit_server.rpc.auth.authenticator import Authenticator, TokenVerifier
+    from qonduit_server.rpc.auth.certificates import Certificates
     from qonduit_server.rpc.auth.principal import Role
     from qonduit_server.rpc.auth.static_tokens import TokenRegistry
 
@@ -47,13 +47,38 @@ def check(settings: Settings) -> None:
     )
 
 
-def credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return the credentials of TLS; None without TLS. Raises StartError for unusable files."""
+def certificates(settings: Settings) -> Certificates | None:
+    """Return the files of TLS; None without TLS. Raises StartError for unusable files."""
     from qonduit_server.rpc.auth.certificates import Certificates
 
     if not settings.tls_certificate:
         return None
-    return Certificates(settings.tls_certificate, settings.tls_key, settings.tls_client_ca).credentials()
+    return Certificates(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+
+
+class CallAuthentication:
+    """Authenticates calls as the settings require; a server can adopt other settings while calls run.
+
+    Raises:
+        StartError: a file or a setting cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._used = authenticator(settings)
+
+    def adopt(self, other: CallAuthentication) -> None:
+        """Authenticate as another object does, from the next call on. Open streams are authorized again."""
+        self._used = other._used
+
+    def principal(self, metadata: Metadata, peer: ReadPeer) -> Principal:
+        """Return the principal of a call. Raises Unauthenticated, or Unavailable if it cannot be verified now."""
+        used = self._used
+        return used(metadata, peer) if used else anonymous(metadata, peer)
+
+    def reject_early(self, metadata: Metadata) -> CallError | None:
+        """Return the error of a call that certainly has no valid token, before its request is received."""
+        used = self._used
+        return used.reject_early(metadata) if used else reject_none(metadata)
 
 
 def authenticator(settings: Settings) -> Authenticator | None:
@@ -75,11 +100,19 @@ def authenticator(settings: Settings) -> Authenticator | None:
     return Authenticator(tuple(verifiers), certificates, lambda: registry.table().denied_names)
 
 
-def _oidc(settings: Settings, registry: TokenRegistry | None) -> TokenVerifier:
-    """Return the verifier of the issuer's tokens, and start to fetch its keys. Its libraries are loaded here alone."""
-    from qonduit_server.rpc.auth.key_server import check_url, fetch_keys
-    from qonduit_server.rpc.auth.key_set import KeySet
-    from qonduit_server.rpc.auth.oidc_tokens import OidcRules, OidcTokens
+def check_files(settings: Settings) -> None:
+    """Check the token file, the roles and the URLs, without a connection. Raises StartError."""
+    from qonduit_server.rpc.auth.static_tokens import TokenRegistry
+
+    if settings.token_file:
+        TokenRegistry(Path(settings.token_file))
+    _roles("tls_client_roles", settings.tls_client_roles)
+    _roles("oidc_roles", settings.oidc_roles)
+    _check_urls(settings)
+
+
+def _check_urls(settings: Settings) -> None:
+    from qonduit_server.rpc.auth.key_server import check_url
 
     for name in ("oidc_issuer", "oidc_jwks_url"):
         try:
@@ -87,6 +120,15 @@ def _oidc(settings: Settings, registry: TokenRegistry | None) -> TokenVerifier:
                 check_url(url)
         except ValueError as error:
             raise StartError(f"{name} {error}") from error
+
+
+def _oidc(settings: Settings, registry: TokenRegistry | None) -> TokenVerifier:
+    """Return the verifier of the issuer's tokens, and start to fetch its keys. Its libraries are loaded here alone."""
+    from qonduit_server.rpc.auth.key_server import fetch_keys
+    from qonduit_server.rpc.auth.key_set import KeySet
+    from qonduit_server.rpc.auth.oidc_tokens import OidcRules, OidcTokens
+
+    _check_urls(settings)
     rules = OidcRules(settings.oidc_issuer, settings.oidc_audience, settings.oidc_name_claim, settings.oidc_role_claim)
     if settings.oidc_roles:
         rules = replace(rules, roles=_roles("oidc_roles", settings.oidc_roles))

@@ -7,15 +7,15 @@ import json
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from qonduit_server.audit_commands import audit
 from qonduit_server.key_commands import credential_key
+from qonduit_server.setting_options import Configuration, settings_options
 from qonduit_server.settings import Settings
 from qonduit_server.token_commands import token
 from qonduit_server.user_commands import adopt, user
@@ -23,115 +23,11 @@ from qonduit_server.user_commands import adopt, user
 if TYPE_CHECKING:
     from qonduit_server.process.standard_streams import StandardStreams
     from qonduit_server.shutdown import Shutdown
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+    from qonduit_server.store.admin.finding import Finding
 
 #: The server could not start, or the database has an error.
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-
-
-class _Names(click.ParamType[tuple[str, ...]]):
-    """A list of names: NAME,NAME."""
-
-    name = "NAME,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split the text at commas."""
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-class _Pairs(click.ParamType[Mapping[str, str]]):
-    """A table: NAME=VALUE,NAME=VALUE."""
-
-    name = "NAME=VALUE,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Mapping[str, str]:
-        """Split the text at commas and equals signs."""
-        if isinstance(value, Mapping):
-            return value
-        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-        if not all(name.strip() and path.strip() for name, _, path in pairs):
-            self.fail(f"must be NAME=VALUE,NAME=VALUE, got {value!r}", param, ctx)
-        return {name.strip(): path.strip() for name, _, path in pairs}
-
-
-class _Checked(click.ParamType[str]):
-    """Text that the setting's check accepts."""
-
-    name = "text"
-
-    def __init__(self, check: Callable[[str], None]) -> None:
-        self._check = check
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text unchanged if the check accepts it."""
-        try:
-            self._check(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return value
-
-
-def _type_of(setting: Field[Any]) -> click.ParamType[Any]:
-    """Return the option type for a setting's annotation."""
-    annotation = get_type_hints(Settings)[setting.name]
-    if get_origin(annotation) is Literal:
-        return click.Choice(get_args(annotation))
-    if check := setting.metadata.get("check"):
-        return _Checked(check)
-    least = setting.metadata.get("least")
-    types: dict[Any, click.ParamType[Any]] = {
-        str: click.STRING,
-        int: click.IntRange(min=least),
-        float: click.FloatRange(min=least),
-        tuple[str, ...]: _Names(),
-        Mapping[str, str]: _Pairs(),
-    }
-    return types[annotation]
-
-
-def _settings_options(*names: str) -> Callable[[_Command], _Command]:
-    """Add the named settings (all if no name is given) to a command as options, each also read from QONDUIT_<NAME>."""
-
-    def decorate(command: _Command) -> _Command:
-        for setting in reversed(fields(Settings)):
-            if not names or setting.name in names:
-                shown = setting.metadata["help"] + _shown(setting.default)
-                for name in filter(None, (setting.name, setting.metadata.get("formerly"))):
-                    command = click.option(
-                        f"--{name.replace('_', '-')}",
-                        type=_type_of(setting),
-                        default=None,
-                        envvar=f"QONDUIT_{name.upper()}",
-                        help=shown,
-                        hidden=name != setting.name,
-                    )(command)
-        return command
-
-    return decorate
-
-
-def _shown(default: object) -> str:
-    return f"  [{default}]" if default not in ((), MISSING) else ""
-
-
-#: Deprecated names of settings, mapped to their replacements.
-_RENAMED: Final = {
-    setting.metadata["formerly"]: setting.name for setting in fields(Settings) if "formerly" in setting.metadata
-}
-
-
-def _settings(options: dict[str, Any]) -> Settings:
-    """Return the settings; options that were not set have defaults. A new name overrides a deprecated one."""
-    used = {name: value for name, value in options.items() if value is not None}
-    renamed = {_RENAMED[name]: used.pop(name) for name in _deprecated(options)}
-    return Settings(**renamed | used)
-
-
-def _deprecated(options: dict[str, Any]) -> list[str]:
-    """Return the deprecated names that were used."""
-    return [name for name in _RENAMED if options.get(name) is not None]
 
 
 @click.group(help="Run and maintain a Qonduit server. Each setting is an option or the variable QONDUIT_<NAME>.")
@@ -140,25 +36,48 @@ def main() -> None:
 
 
 @main.command()
-@_settings_options()
-def serve(**options: Any) -> None:
-    """Run the server until SIGTERM, SIGINT or SIGHUP. The first signal drains, the second one ends at once.
+@click.option("--check-config", is_flag=True, help="Check all settings, print them with their origins, and exit.")
+@settings_options()
+def serve(check_config: bool, configuration: Configuration) -> None:
+    """Run the server until SIGTERM or SIGINT. The first signal drains, the second one ends at once.
 
     Prints "serving on HOST:PORT" to standard output when the server accepts calls. Logs to standard error. An unread
-    log does not block the server: it drops lines that it cannot write, and counts them. Under nohup, it ignores SIGHUP.
+    log does not block the server: it drops lines that it cannot write, and counts them.
+
+    SIGHUP reloads the configuration file. When the server's terminal closes, the server drains instead. Under nohup,
+    it ignores SIGHUP.
     """
+    if check_config:
+        _check(configuration)
     from qonduit_server.process.standard_streams import StandardStreams
     from qonduit_server.shutdown import Shutdown
 
     # Created first: from here on, no signal interrupts the process in the middle of an action.
     streams = StandardStreams()
-    shutdown = Shutdown(streams)
-    settings = _settings(options)
+    shutdown = Shutdown(streams, reloads=True)
     with streams:
-        _serve(settings, shutdown, streams, _deprecated(options))
+        _serve(configuration, shutdown, streams)
 
 
-def _serve(settings: Settings, shutdown: Shutdown, streams: StandardStreams, deprecated: Sequence[str]) -> None:
+def _check(configuration: Configuration) -> NoReturn:
+    """Print the settings and their errors, and exit."""
+    from qonduit_client.text_table import table_of
+    from qonduit_server import examination
+
+    click.echo(table_of(("SETTING", "VALUE", "FROM"), configuration.rows()))
+    findings = [each for each in examination.check_settings(configuration.settings) if each.level != "ok"]
+    for finding in findings:
+        click.echo(f"{finding.level}: {finding.what}. {finding.how_to_mend}".rstrip(), err=True)
+    if not (code := _exit_code(findings)):
+        click.echo("the configuration is valid", err=True)
+    sys.exit(code)
+
+
+def _exit_code(findings: Iterable[Finding]) -> int:
+    return EXIT_FAILED if any(finding.level == "error" for finding in findings) else 0
+
+
+def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardStreams) -> None:
     import structlog
 
     from qonduit_server import app
@@ -169,32 +88,38 @@ def _serve(settings: Settings, shutdown: Shutdown, streams: StandardStreams, dep
     def on_fault() -> None:
         faults.append("dispatcher")
         shutdown.code = EXIT_FAILED
-        shutdown.stop.set()
+        shutdown.request()
 
     try:
-        running = app.start(settings, on_fault, streams)
+        running = app.start(configuration.settings, on_fault, streams)
     except StartError as error:
         streams.write_error(f"qonduit: {error}")
         sys.exit(EXIT_FAILED)
-    for name in deprecated:
-        structlog.get_logger("qonduit.settings").warning("deprecated setting", setting=name, use=_RENAMED[name])
-    shutdown.started(settings.drain_seconds)
+    log = structlog.get_logger("qonduit.settings")
+    for name, use in configuration.deprecated.items():
+        log.warning("deprecated setting", setting=name, use=use)
+    shutdown.started(configuration.settings.drain_seconds)
     streams.write_output(f"serving on {running.target}")
-    shutdown.stop.wait()
-    running.stop(settings.drain_seconds, shutdown.force)
+    while shutdown.wait() == "reload":
+        try:
+            running.reload(configuration.reread().settings)
+        except StartError as error:
+            log.error("configuration not reloaded", why=str(error))
+        shutdown.started(running.drain_seconds)
+    running.stop(running.drain_seconds, shutdown.force)
     if faults:
         streams.write_error("qonduit: the server stopped because of an internal fault; see the log")
         sys.exit(EXIT_FAILED)
 
 
 @main.command()
-@_settings_options("database")
-def migrate(**options: Any) -> None:
+@settings_options("database")
+def migrate(configuration: Configuration) -> None:
     """Upgrade a database to the schema of this version, and print it. `serve` does the same when it starts."""
     from qonduit_server.errors import StartError
     from qonduit_server.store import migrations, server_lock
 
-    database = _settings(options).database
+    database = configuration.settings.database
     try:
         schema = migrations.inspect(database)
         # A server on a SQLite file holds this lock: no other process may change its schema.
@@ -210,8 +135,8 @@ def migrate(**options: Any) -> None:
 
 @main.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@_settings_options("database")
-def backup(file: Path, **options: Any) -> None:
+@settings_options("database")
+def backup(file: Path, configuration: Configuration) -> None:
     """Copy a SQLite database to FILE while a server uses it. FILE must not exist. The copy is checked.
 
     To restore it, stop the server and start it with --database sqlite:///FILE. For PostgreSQL, use pg_dump.
@@ -220,7 +145,7 @@ def backup(file: Path, **options: Any) -> None:
     from qonduit_server.store.admin import backup as copying
 
     try:
-        size = copying.copy(_settings(options).database, file)
+        size = copying.copy(configuration.settings.database, file)
     except StartError as error:
         click.echo(f"qonduit: {error}", err=True)
         sys.exit(EXIT_FAILED)
@@ -230,15 +155,15 @@ def backup(file: Path, **options: Any) -> None:
 @main.command()
 @click.option("--deep", is_flag=True, help="Check every row of the database, without a time limit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per finding: level, what, how_to_mend.")
-@_settings_options()
-def doctor(deep: bool, as_json: bool, **options: Any) -> None:
+@settings_options()
+def doctor(deep: bool, as_json: bool, configuration: Configuration) -> None:
     """Check the installation and the database, and print how to repair them. Exit with 1 if there is an error.
 
     The command changes nothing, so a server can run meanwhile. Pass the same settings as to the server.
     """
-    from qonduit_server import app
+    from qonduit_server import examination
 
-    findings = app.examine(_settings(options), deep=deep)
+    findings = examination.examine(configuration.settings, deep=deep)
     for finding in findings:
         if as_json:
             click.echo(json.dumps(vars(finding)))
@@ -246,7 +171,7 @@ def doctor(deep: bool, as_json: bool, **options: Any) -> None:
         click.echo(f"{finding.level:7}  {finding.what}")
         if finding.how_to_mend:
             click.echo(f"{'':9}{finding.how_to_mend}")
-    sys.exit(EXIT_FAILED if any(finding.level == "error" for finding in findings) else 0)
+    sys.exit(_exit_code(findings))
 
 
 main.add_command(token)

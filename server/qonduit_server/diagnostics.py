@@ -29,19 +29,29 @@ _UNAVAILABLE: Final = "PYTHON_SOURCE_UNAVAILABLE"
 
 
 def examine(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
-    """Check the machine and the settings.
+    """Check the machine, and start the sandbox of each language.
+
+    Args:
+        settings: the operator's settings.
+        known: the names of all providers.
+    """
+    yield from _credential_keys(settings)
+    yield from _memory(settings)
+    yield from _files(settings)
+    yield from _sandboxes(settings)
+    yield from _gpu(settings, known)
+
+
+def check_settings(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
+    """Check that the settings do not contradict each other, and the programs and the folder that they name.
 
     Args:
         settings: the operator's settings.
         known: the names of all providers.
     """
     yield from _contradictions(settings, known)
-    yield from _credential_keys(settings)
-    yield from _memory(settings)
-    yield from _files(settings)
     yield from _cache(settings)
     yield from _pythons(settings)
-    yield from _gpu(settings, known)
 
 
 def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Finding]:
@@ -72,9 +82,8 @@ def _credential_keys(settings: Settings) -> Iterator[Finding]:
     """Check that the server has the keys of all stored credentials."""
     try:
         known = [key.id for key in key_ring.load(settings.credential_key_file, dict(os.environ)).keys()]  # noqa: SIM118
-    except StartError as error:
-        yield Finding("error", str(error), "Correct QONDUIT_CREDENTIAL_KEY_FILE.")
-        return
+    except StartError:
+        return  # reported by the check of the settings
     try:
         used = key_rotation.usage(settings.database)
     except StartError:
@@ -156,16 +165,21 @@ def _cache(settings: Settings) -> Iterator[Finding]:
 
 
 def _pythons(settings: Settings) -> Iterator[Finding]:
-    """Check the configured Python interpreters, and start the sandbox of each enabled language."""
-    broken = set()
     for name, named in (("provider_python", settings.provider_python), ("language_python", settings.language_python)):
         for key, path in named.items():
-            if not os.access(path, os.X_OK) or not Path(path).is_file():
-                broken.add(path)
+            if not _is_program(path):
                 yield Finding("error", f"{name}: {path}, for {key}, cannot be executed", f"Correct {name}.")
+
+
+def _is_program(path: str) -> bool:
+    return os.access(path, os.X_OK) and Path(path).is_file()
+
+
+def _sandboxes(settings: Settings) -> Iterator[Finding]:
+    """Start the sandbox of each language with enabled Python source."""
     for language in settings.enable_python_source:
         python = settings.language_python.get(language, sys.executable)
-        if python in broken:
+        if not _is_program(python):
             continue
         try:
             PythonSource({language: python}).build(language, _NOTHING, {})

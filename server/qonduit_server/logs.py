@@ -21,6 +21,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 if TYPE_CHECKING:
     from qonduit_server.process.standard_streams import StandardStreams
 
+Level = Literal["debug", "info", "warning", "error"]
 _SECRET: Final = frozenset(
     {
         "authorization",
@@ -39,12 +40,14 @@ _SECRET: Final = frozenset(
     }
 )
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+#: The lowest level that is logged.
+_level = logging.INFO
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str, check_circular=False).encode
 
 
 def configure(
     log_format: Literal["auto", "json", "console"] = "auto",
-    log_level: Literal["debug", "info", "warning", "error"] = "info",
+    log_level: Level = "info",
     streams: StandardStreams | None = None,
 ) -> None:
     """Configure logging for this process, including records of the standard library's logging.
@@ -57,8 +60,8 @@ def configure(
     """
     terminal = sys.stderr.isatty() if streams is None else streams.terminal
     console = log_format == "console" or (log_format == "auto" and terminal)
-    level = _LEVELS[log_level]
     shared: list[Processor] = [
+        _filter_by_level,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         without_secrets,
@@ -68,7 +71,7 @@ def configure(
     ending: list[Processor] = [pretty] if console else [structlog.processors.format_exc_info, as_json]
     structlog.configure(
         processors=[*shared, *ending],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=Lines,
         cache_logger_on_first_use=True,
     )
@@ -81,12 +84,26 @@ def configure(
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(max(level, logging.WARNING))
+    set_level(log_level)
     if streams is not None:
         Lines.sink = streams.log.write
         streams.log.report = partial(_dropped, [*shared, *ending])
         log = structlog.get_logger("qonduit.stderr")
         streams.read_stderr(lambda line: log.warning("standard error", line=line))
+
+
+def set_level(log_level: Level) -> None:
+    """Set the lowest level that is logged, also for loggers that exist."""
+    global _level
+    _level = _LEVELS[log_level]
+    logging.getLogger().setLevel(max(_level, logging.WARNING))
+
+
+def _filter_by_level(_logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+    # Not in the class of the loggers: each is cached at its first use.
+    if logging.getLevelNamesMapping().get(method.upper(), logging.ERROR) < _level:
+        raise structlog.DropEvent
+    return line
 
 
 def _to_standard_error(line: str) -> None:

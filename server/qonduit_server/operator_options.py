@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operator's commands that use a server's database share."""
+"""How the operator's commands print errors."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any
 
 import click
 
@@ -25,25 +25,6 @@ class OperatorCommands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         return _reported(super().invoke, ctx)
-
-
-database_option: Final = click.option(
-    "--database",
-    envvar="QONDUIT_DATABASE",
-    show_envvar=True,
-    default="sqlite:///qonduit.sqlite3",
-    show_default=True,
-    metavar="URL",
-    help="The server's database: its setting database.",
-)
-audit_option: Final = click.option(
-    "--audit",
-    envvar="QONDUIT_AUDIT",
-    show_envvar=True,
-    type=click.Choice(["changes", "all", "off"]),
-    default="changes",
-    help="The server's setting audit: off records nothing.",
-)
 
 
 def _reported(run: Any, ctx: click.Context) -> Any:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings: a frozen object that the command line creates from options and QONDUIT_* variables."""
+"""The settings: a frozen object that the command line creates from options, QONDUIT_* variables and a file."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,10 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
         default: its value, or a function that returns it.
         help: its help text.
         rules: `least` (the smallest value), `check` (raises ValueError for an invalid value),
-            `formerly` (a deprecated name that still works in this release).
+            `formerly` (a deprecated name that still works in this release),
+            `relocate` (returns the value with paths of a folder instead of relative ones),
+            `redact` (returns the value without a secret), and `reload`: "yes" if a running server can adopt a new
+            value, "while set" if it can as long as the setting is not empty before and after.
     """
     metadata = {"help": help, **rules}
     if callable(default):
@@ -57,6 +61,25 @@ def _check_address(address: str) -> None:
         )
 
 
+def _in_folder(path: str, folder: Path) -> str:
+    return str(folder / Path(path).expanduser()) if path else ""
+
+
+def _socket_in_folder(listen: str, folder: Path) -> str:
+    kind, separator, path = listen.partition(":")
+    return f"unix:{_in_folder(path, folder)}" if separator and kind == "unix" else listen
+
+
+def _database_in_folder(url: str, folder: Path) -> str:
+    kind, separator, path = url.partition(":///")
+    return f"{kind}:///{_in_folder(path, folder)}" if separator and kind.startswith("sqlite") else url
+
+
+def _without_password(url: str) -> str:
+    url = re.sub(r"(://[^:/@]*:)[^@]+@", r"\1***@", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&#]+", r"\1***", url)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of an operator. Sizes are in bytes, times in seconds."""
@@ -65,26 +88,54 @@ class Settings:
         "127.0.0.1:50051",
         "HOST:PORT to listen on, port 0 selects a free port; or unix:PATH, a socket for this user only.",
         check=_check_address,
+        relocate=_socket_in_folder,
     )
-    database: str = _setting("sqlite:///qonduit.sqlite3", "sqlite:///FILE or postgresql://USER@HOST/NAME.")
+    database: str = _setting(
+        "sqlite:///qonduit.sqlite3",
+        "sqlite:///FILE or postgresql://USER@HOST/NAME.",
+        relocate=_database_in_folder,
+        redact=_without_password,
+    )
 
-    tls_certificate: str = _setting("", "File of the server's certificate chain (PEM); plain text if empty.")
-    tls_key: str = _setting("", "File of the private key of the certificate (PEM).")
-    tls_client_ca: str = _setting("", "File of the CAs (PEM) of client certificates, which clients must then have.")
-    tls_client_roles: Mapping[str, str] = _setting(
-        lambda: MappingProxyType({}), "Roles of client certificates: NAME=operator,NAME=admin; others are users."
+    tls_certificate: str = _setting(
+        "",
+        "File of the server's certificate chain (PEM); plain text if empty.",
+        relocate=_in_folder,
+        reload="while set",
     )
-    token_file: str = _setting("", "File of tokens, written by `qonduit token`; calls then need a token.")
-    oidc_issuer: str = _setting("", "URL of the OIDC issuer whose tokens are accepted.")
-    oidc_audience: str = _setting("", "Audience that its tokens must have.")
-    oidc_jwks_url: str = _setting("", "URL of its keys; by discovery if empty.")
-    oidc_name_claim: str = _setting("sub", "Claim with the caller's name, which owns the caller's objects.")
-    oidc_role_claim: str = _setting("", "Claim with roles or groups; dots lead into objects. If empty, all are users.")
+    tls_key: str = _setting(
+        "", "File of the private key of the certificate (PEM).", relocate=_in_folder, reload="while set"
+    )
+    tls_client_ca: str = _setting(
+        "",
+        "File of the CAs (PEM) of client certificates, which clients must then have.",
+        relocate=_in_folder,
+        reload="while set",
+    )
+    tls_client_roles: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}),
+        "Roles of client certificates: NAME=operator,NAME=admin; others are users.",
+        reload="yes",
+    )
+    token_file: str = _setting(
+        "", "File of tokens, written by `qonduit token`; calls then need a token.", relocate=_in_folder, reload="yes"
+    )
+    oidc_issuer: str = _setting("", "URL of the OIDC issuer whose tokens are accepted.", reload="yes")
+    oidc_audience: str = _setting("", "Audience that its tokens must have.", reload="yes")
+    oidc_jwks_url: str = _setting("", "URL of its keys; by discovery if empty.", reload="yes")
+    oidc_name_claim: str = _setting(
+        "sub", "Claim with the caller's name, which owns the caller's objects.", reload="yes"
+    )
+    oidc_role_claim: str = _setting(
+        "", "Claim with roles or groups; dots lead into objects. If empty, all are users.", reload="yes"
+    )
     oidc_roles: Mapping[str, str] = _setting(
-        lambda: MappingProxyType({}), "Roles of values of that claim: VALUE=operator,VALUE=admin."
+        lambda: MappingProxyType({}), "Roles of values of that claim: VALUE=operator,VALUE=admin.", reload="yes"
     )
     credential_key_file: str = _setting(
-        "", "File of the keys that encrypt stored credentials, written by `qonduit credential-key`."
+        "",
+        "File of the keys that encrypt stored credentials, written by `qonduit credential-key`.",
+        relocate=_in_folder,
     )
     allow_insecure_remote_access: Literal["on", "off"] = _setting(
         "off", "Whether the server may listen beyond this machine without TLS or without authentication."
@@ -92,7 +143,9 @@ class Settings:
 
     providers: tuple[str, ...] = _setting((), "Providers to offer: NAME,NAME; all registered providers if empty.")
     provider_python: Mapping[str, str] = _setting(
-        lambda: MappingProxyType({}), "Another Python for a provider's processes: NAME=PATH,NAME=PATH."
+        lambda: MappingProxyType({}),
+        "Another Python for a provider's processes: NAME=PATH,NAME=PATH.",
+        relocate=_in_folder,
     )
     disabled_devices: tuple[str, ...] = _setting((), "Devices that accept no jobs: PROVIDER/device,PROVIDER/device.")
     fake_backends: tuple[str, ...] = _setting(
@@ -106,11 +159,13 @@ class Settings:
         formerly="python_source",
     )
     language_python: Mapping[str, str] = _setting(
-        lambda: MappingProxyType({}), "Another Python for a language's source: NAME=PATH,NAME=PATH."
+        lambda: MappingProxyType({}),
+        "Another Python for a language's source: NAME=PATH,NAME=PATH.",
+        relocate=_in_folder,
     )
 
     translation_cache: str = _setting(
-        _cache_folder, "The folder of programs that were slow to read, shared by all workers."
+        _cache_folder, "The folder of programs that were slow to read, shared by all workers.", relocate=_in_folder
     )
     translation_cache_bytes: int = _setting(
         256 * 1024**2, "Largest size of the translation cache; 0 disables it.", least=0
@@ -132,22 +187,28 @@ class Settings:
     lease_seconds: float = _setting(
         30.0, "Time without a lease renewal after which other servers claim a server's jobs.", least=0.1
     )
-    drain_seconds: float = _setting(30.0, "Time for running jobs to end when the server stops.", least=0)
+    drain_seconds: float = _setting(30.0, "Time for running jobs to end when the server stops.", least=0, reload="yes")
 
     max_request_bytes: int = _setting(16 * 1024**2, "Largest request.", least=1)
-    max_program_bytes: int = _setting(1024**2, "Largest program.", least=1)
-    max_programs: int = _setting(500, "Maximum number of programs in a deployment.", least=1)
-    max_shots: int = _setting(10_000_000, "Maximum number of shots of a job; a device may allow fewer.", least=1)
-    max_queued_jobs: int = _setting(100_000, "Maximum number of waiting jobs.", least=1)
+    max_program_bytes: int = _setting(1024**2, "Largest program.", least=1, reload="yes")
+    max_programs: int = _setting(500, "Maximum number of programs in a deployment.", least=1, reload="yes")
+    max_shots: int = _setting(
+        10_000_000, "Maximum number of shots of a job; a device may allow fewer.", least=1, reload="yes"
+    )
+    max_queued_jobs: int = _setting(100_000, "Maximum number of waiting jobs.", least=1, reload="yes")
     max_caller_preparations: int = _setting(
-        64, "Maximum of translations, validations and comparisons of a caller at once; 0: no limit.", least=0
+        64,
+        "Maximum of translations, validations and comparisons of a caller at once; 0: no limit.",
+        least=0,
+        reload="yes",
     )
     max_caller_preparation_seconds: float = _setting(
-        120.0, "Worker seconds that these calls of a caller may use per minute; 0: no limit.", least=0
+        120.0, "Worker seconds that these calls of a caller may use per minute; 0: no limit.", least=0, reload="yes"
     )
     default_quotas: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}),
         "Quotas of owners without their own: NAME=NUMBER,NAME=NUMBER, as queued_jobs=1000,open_streams=100.",
+        reload="yes",
     )
     max_result_bytes: int = _setting(64 * 1024**2, "Largest result of one program.", least=1)
     max_streams: int = _setting(20_000, "Maximum number of open streams.", least=1)
@@ -160,13 +221,15 @@ class Settings:
     request_receive_timeout_seconds: float = _setting(
         120.0, "Time limit for a request to arrive.", least=0.1, formerly="slow_request_seconds"
     )
-    retention_days: float = _setting(0.0, "Days after which ended jobs are deleted; 0 disables this.", least=0)
+    retention_days: float = _setting(
+        0.0, "Days after which ended jobs are deleted; 0 disables this.", least=0, reload="yes"
+    )
 
     audit: Literal["changes", "all", "off"] = _setting(
         "changes", "What the audit log contains: changes, refusals and operators' reads; all calls; or off."
     )
     audit_retention_days: float = _setting(
-        365.0, "Days after which entries of the audit log are deleted; 0 disables this.", least=0
+        365.0, "Days after which entries of the audit log are deleted; 0 disables this.", least=0, reload="yes"
     )
     trusted_proxies: tuple[str, ...] = _setting(
         (), "Addresses of proxies whose metadata x-forwarded-for names the caller, for the audit log."
@@ -179,7 +242,9 @@ class Settings:
     log_format: Literal["auto", "json", "console"] = _setting(
         "auto", "Format of the log; auto is console on a terminal, else json."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Lowest level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "Lowest level that is logged.", reload="yes"
+    )
 
     def __post_init__(self) -> None:
         # Admission cannot reserve more memory for one task than for all tasks together.

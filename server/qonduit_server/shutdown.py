@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shutdown of a server: its signals, and a watchdog that kills it when the shutdown times out."""
+"""The signals of a server, and a watchdog that kills it when its shutdown times out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import select
 import signal
 import threading
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, Literal, NoReturn
 
 from qonduit_server.process.standard_streams import StandardStreams
 
-#: The signals that stop a server; SIGHUP means that its terminal was closed.
+#: The signals of a server; SIGHUP stops one whose terminal was closed, and reloads the configuration of others.
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 #: How long a start may take to reach a point where it can stop.
 _START_SECONDS: Final = 1.5
@@ -37,10 +37,14 @@ class Shutdown:
 
     Args:
         streams: the standard streams of this process.
+        reloads: whether SIGHUP reloads the configuration, unless the terminal of this process was closed.
     """
 
-    def __init__(self, streams: StandardStreams) -> None:
+    def __init__(self, streams: StandardStreams, *, reloads: bool = False) -> None:
         self._streams = streams
+        self._reloads = reloads
+        self._had_terminal = _has_terminal()
+        self._woken = threading.Event()
         self.stop: Final = threading.Event()
         self.force: Final = threading.Event()
         #: The exit code if the watchdog kills this process.
@@ -59,12 +63,28 @@ class Shutdown:
         self._drain_seconds = drain_seconds
         self._started.set()
 
-    def _listen(self) -> None:
-        signal.sigwait(self._signals)
+    def request(self) -> None:
+        """Stop the server as the first signal does."""
         self.stop.set()
+        self._woken.set()
+
+    def wait(self) -> Literal["stop", "reload"]:
+        """Wait until the server should stop or reload its configuration. The first call follows `started`."""
+        self._woken.wait()
+        self._woken.clear()
+        return "stop" if self.stop.is_set() else "reload"
+
+    def _listen(self) -> None:
+        while signal.sigwait(self._signals) == signal.SIGHUP and self._is_reload():
+            self._woken.set()
+        self.request()
         while signal.sigwait(self._signals) == signal.SIGHUP:
             pass
         self.force.set()
+
+    def _is_reload(self) -> bool:
+        """Return whether a SIGHUP was sent for another reason than the end of this process's terminal."""
+        return self._reloads and _has_terminal() == self._had_terminal
 
     def _watch(self) -> None:
         self.stop.wait()
@@ -74,6 +94,15 @@ class Shutdown:
             else:
                 self._streams.write_error("qonduit: shutdown timed out; remaining processes were killed")
         end_now(self.code, self._streams)
+
+
+def _has_terminal() -> bool:
+    """Return whether this process has a controlling terminal. It loses it when the terminal is closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def end_now(code: int, streams: StandardStreams) -> NoReturn:

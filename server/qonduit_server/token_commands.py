@@ -16,9 +16,10 @@ from typing import Any, Final
 import click
 
 from qonduit_client.cli.times import duration_of
-from qonduit_server.operator_options import OperatorCommands, audit_option
+from qonduit_server.operator_options import OperatorCommands
 from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.principal import Role
+from qonduit_server.setting_options import Configuration, settings_options
 
 #: Beyond it, the time of the end of a token may have no date.
 _LONGEST: Final = timedelta(days=99_999)
@@ -44,24 +45,8 @@ class _Lifetime(click.ParamType["timedelta | None"]):
         return duration
 
 
-_FILE: Final = click.option(
-    "--token-file",
-    "file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="QONDUIT_TOKEN_FILE",
-    show_envvar=True,
-    required=True,
-    help="The server's file of tokens: its setting token_file.",
-)
-
-_DATABASE: Final = click.option(
-    "--database",
-    envvar="QONDUIT_DATABASE",
-    show_envvar=True,
-    default="",
-    metavar="URL",
-    help="The server's database, whose audit log records the command; without it, nothing is recorded.",
-)
+#: Without a database, the audit log does not record the command.
+_CHANGES: Final = ("token_file", "database", "audit")
 
 
 @click.group(cls=OperatorCommands)
@@ -79,16 +64,14 @@ def token() -> None:
     help="user: its own jobs; operator: also reads everything; admin: also changes everything.",
 )
 @click.option("--expires", type=_Lifetime(), default="90d", show_default=True, help="As 90d, 12h, 30m, or never.")
-@_FILE
-@_DATABASE
-@audit_option
-def create(name: str, role: str, expires: timedelta | None, file: Path, database: str, audit: str) -> None:
+@settings_options(*_CHANGES)
+def create(name: str, role: str, expires: timedelta | None, configuration: Configuration) -> None:
     """Create a token for NAME and print it. It is stored nowhere, so that nothing can print it again.
 
     Tokens of the same name have the same jobs.
     """
-    with _recording(database, audit, "create") as record:
-        made, stored = token_file.create(file, name, Role(role), expires)
+    with _recording(configuration, "create") as record:
+        made, stored = token_file.create(_file(configuration), name, Role(role), expires)
         record([f"users/{name}/tokens/{stored.id}"])
     end = f"expires {stored.expires}" if stored.expires else "never expires"
     click.echo(f"token {stored.id} of {name} ({role}), {end}; it is not shown again:", err=True)
@@ -97,10 +80,10 @@ def create(name: str, role: str, expires: timedelta | None, file: Path, database
 
 @token.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per token.")
-@_FILE
-def list_tokens(as_json: bool, file: Path) -> None:
+@settings_options("token_file")
+def list_tokens(as_json: bool, configuration: Configuration) -> None:
     """List the tokens and the revocations of other tokens. No token can be read from the output."""
-    table = token_file.read(file)
+    table = token_file.read(_file(configuration))
     now = datetime.now(UTC)
     head = ("id", "name", "role", "created", "expires", "state")
     rows = [(one.id, one.name, one.role, one.created, one.expires or "never", _state(one, now)) for one in table.tokens]
@@ -121,10 +104,8 @@ def list_tokens(as_json: bool, file: Path) -> None:
 @click.option("--name", default="", help="Revoke all tokens of a name.")
 @click.option("--all-of", default="", metavar="NAME", help="Revoke all tokens of a name, and refuse it from now on.")
 @click.option("--jti", default="", help="Revoke a JSON web token of an OIDC provider by its claim jti.")
-@_FILE
-@_DATABASE
-@audit_option
-def revoke(token_id: str | None, name: str, all_of: str, jti: str, file: Path, database: str, audit: str) -> None:
+@settings_options(*_CHANGES)
+def revoke(token_id: str | None, name: str, all_of: str, jti: str, configuration: Configuration) -> None:
     """Revoke a token at once: by the id that `list` shows, or by the SHA-256 of the token (also of an OIDC provider's).
 
     `printf %s TOKEN | sha256sum` prints the SHA-256 of a token. --all-of also refuses the name's tokens of an OIDC
@@ -133,15 +114,15 @@ def revoke(token_id: str | None, name: str, all_of: str, jti: str, file: Path, d
     if sum(map(bool, (token_id, name, jti, all_of))) != 1:
         raise click.UsageError("pass one of TOKEN_ID, --name, --all-of and --jti")
     if all_of:
-        with _recording(database, audit, "revoke") as record:
-            revoked = token_file.deny(file, all_of)
+        with _recording(configuration, "revoke") as record:
+            revoked = token_file.deny(_file(configuration), all_of)
             record([f"users/{all_of}", *(f"tokens/{each}" for each in revoked)])
         click.echo("\n".join([f"denied {all_of}", *(f"revoked {each}" for each in revoked)]))
         return
     if token_id and not _HASH.fullmatch(token_id := token_id.lower()):
         raise click.UsageError(f"TOKEN_ID must be 12 to 64 hexadecimal digits, got {token_id!r:.100}")
-    with _recording(database, audit, "revoke") as record:
-        revoked = token_file.revoke(file, start=token_id or "", name=name, jti=jti)
+    with _recording(configuration, "revoke") as record:
+        revoked = token_file.revoke(_file(configuration), start=token_id or "", name=name, jti=jti)
         record([f"tokens/{each}" for each in revoked])
     if not revoked:
         click.echo("qonduit: no such valid token; `qonduit token list` lists them", err=True)
@@ -152,13 +133,11 @@ def revoke(token_id: str | None, name: str, all_of: str, jti: str, file: Path, d
 
 @token.command()
 @click.argument("name")
-@_FILE
-@_DATABASE
-@audit_option
-def admit(name: str, file: Path, database: str, audit: str) -> None:
+@settings_options(*_CHANGES)
+def admit(name: str, configuration: Configuration) -> None:
     """Accept NAME again after `revoke --all-of`. Its revoked tokens stay revoked."""
-    with _recording(database, audit, "admit") as record:
-        if admitted := token_file.admit(file, name):
+    with _recording(configuration, "admit") as record:
+        if admitted := token_file.admit(_file(configuration), name):
             record([f"users/{name}"])
     if not admitted:
         click.echo(f"qonduit: {name} is not denied", err=True)
@@ -167,12 +146,13 @@ def admit(name: str, file: Path, database: str, audit: str) -> None:
 
 
 @contextmanager
-def _recording(database: str, audit: str, command: str) -> Iterator[Callable[[Sequence[str]], None]]:
+def _recording(configuration: Configuration, command: str) -> Iterator[Callable[[Sequence[str]], None]]:
     """Yield the function that records a change of the file in the audit log, which does nothing without a database.
 
     The database is opened before the change, so that no token is created whose creation cannot be recorded.
     """
-    if not database or audit == "off":
+    database = configuration.given("database")
+    if database is None or configuration.settings.audit == "off":
         yield lambda objects: None
         return
     from qonduit_server.store.admin.command_database import command_database
@@ -187,6 +167,10 @@ def _recording(database: str, audit: str, command: str) -> Iterator[Callable[[Se
                 db.record(replace(act, object=object_name(each), count=len(objects))).result()
 
         yield record
+
+
+def _file(configuration: Configuration) -> Path:
+    return Path(configuration.required("token_file"))
 
 
 def _state(stored: token_file.StoredToken, now: datetime) -> str:

@@ -5,28 +5,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from qonduit_server.operator_options import OperatorCommand, OperatorCommands, audit_option, database_option
+from qonduit_server.operator_options import OperatorCommand, OperatorCommands
+from qonduit_server.setting_options import Configuration, settings_options
+
+if TYPE_CHECKING:
+    from qonduit_server.store.database import Database
 
 
 @click.command(cls=OperatorCommand)
 @click.argument("owner")
 @click.option("--to", "target", required=True, metavar="NAME", help="The new owner.")
 @click.option("--dry-run", is_flag=True, help="Only print how many objects OWNER has.")
-@database_option
-@audit_option
-def adopt(owner: str, target: str, dry_run: bool, database: str, audit: str) -> None:
+@settings_options("database", "audit")
+def adopt(owner: str, target: str, dry_run: bool, configuration: Configuration) -> None:
     """Hand all jobs and deployments of OWNER to another name, while servers run.
 
     OWNER is "anonymous" for those of a server without authentication. Run the command again if it was interrupted.
     """
     from qonduit_server.store.admin import adoption
-    from qonduit_server.store.admin.command_database import command_database
 
-    with command_database(database, "qonduit adopt", audited=audit != "off") as db:
+    with _opened(configuration, "qonduit adopt") as db:
         counts = adoption.owned(db, owner) if dry_run else adoption.adopt(db, owner, target)
     click.echo(f"{'would hand' if dry_run else 'handed'} {_counted(counts)} of {owner} to {target}")
 
@@ -39,16 +43,14 @@ def user() -> None:
 @user.command("export")
 @click.argument("name")
 @click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="A new folder.")
-@database_option
-@audit_option
-def export_user(name: str, folder: Path, database: str, audit: str) -> None:
+@settings_options("database", "audit")
+def export_user(name: str, folder: Path, configuration: Configuration) -> None:
     """Write the jobs, events, results and deployments of NAME as JSON lines, and large results as files."""
     from qonduit_client.cli.as_json import as_line
     from qonduit_server.store.admin import user_data
-    from qonduit_server.store.admin.command_database import command_database
     from qonduit_server.store.audit_trail import current_act
 
-    with command_database(database, "qonduit user export", audited=audit != "off") as db:
+    with _opened(configuration, "qonduit user export") as db:
         if (act := current_act()) is not None:
             db.record(act)
         counts = user_data.export(db, name, folder, as_line)
@@ -59,18 +61,16 @@ def export_user(name: str, folder: Path, database: str, audit: str) -> None:
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 @click.option("--vacuum", is_flag=True, help="Then rewrite the database; servers cannot write meanwhile.")
-@database_option
-@audit_option
-def delete_user(name: str, dry_run: bool, vacuum: bool, database: str, audit: str) -> None:
+@settings_options("database", "audit")
+def delete_user(name: str, dry_run: bool, vacuum: bool, configuration: Configuration) -> None:
     """Cancel and delete all jobs of NAME, and delete its deployments. Exit with 1 while jobs still run.
 
     Deleted rows stay in the files of the database until they are overwritten; --vacuum removes them. Entries of the
     audit log stay until their retention.
     """
     from qonduit_server.store.admin import user_data
-    from qonduit_server.store.admin.command_database import command_database
 
-    with command_database(database, "qonduit user delete", audited=audit != "off") as db:
+    with _opened(configuration, "qonduit user delete") as db:
         before = user_data.remains(db, name)
         kept = before.pop("audit_entries")
         if dry_run:
@@ -86,6 +86,12 @@ def delete_user(name: str, dry_run: bool, vacuum: bool, database: str, audit: st
     if active:
         click.echo(f"qonduit: {active} jobs still run and were cancelled; run the command again", err=True)
         sys.exit(1)
+
+
+def _opened(configuration: Configuration, command: str) -> AbstractContextManager[Database]:
+    from qonduit_server.store.admin.command_database import command_database
+
+    return command_database(configuration.settings.database, command, audited=configuration.settings.audit != "off")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

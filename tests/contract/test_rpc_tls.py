@@ -34,11 +34,13 @@ def serving(folder: Path, settings: Settings) -> Iterator[str]:
     """Serve a store with the settings of TLS and authentication; yield the target."""
     authenticate = authentication.authenticator(settings)
     options = {"authenticate": authenticate} if authenticate else {}
+    certificates = authentication.certificates(settings)
+    credentials = certificates.credentials() if certificates else None
     db = open_database(f"sqlite:///{folder / 'q.sqlite3'}")
     try:
         server = rpc_server.serve(
             db,
-            rpc_server.RpcOptions(listen=settings.listen, credentials=authentication.credentials(settings), **options),
+            rpc_server.RpcOptions(listen=settings.listen, credentials=credentials, **options),
         )
         try:
             yield server.target

@@ -329,6 +329,19 @@ def test_the_thread_sweeps_at_once_and_then_again(
     assert len(log.lines) == 2
 
 
+def test_a_shorter_retention_sweeps_at_once(
+    old: Database, times: Times, sweeping: Callable[[float], tuple[Retention, RecordingLog]]
+) -> None:
+    run(old, submit(old))
+    times.now += 50 * DAY
+    retention, log = sweeping(3600)
+    assert log.wait(1)[1]["jobs"] == 1
+    run(old, submit(old))
+    times.now += 20 * DAY
+    retention.keep(10, 0)
+    assert log.wait(2)[1]["jobs"] == 1
+
+
 def test_the_thread_survives_an_unavailable_database(
     old: Database, times: Times, sweeping: Callable[[float], tuple[Retention, RecordingLog]]
 ) -> None:

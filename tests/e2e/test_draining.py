@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.e2e.faults.checking import assert_ended_well, family, wait_until_gone
 from tests.e2e.faults.submitting import RUNNING, a_job, submit, wait_for, watch
 from tests.postgresql import PostgresqlServer, start_or_skip
-from tests.server_process import Server, serving
+from tests.server_process import SERVE, Server, log_lines, serving
 
 #: The bound after a second signal on a busy machine: less than the 10 s of a slow reader and the 20 s of a start, for
 #: which the server must not wait. On an idle machine it is a fraction of a second.
@@ -189,13 +190,25 @@ def wait_until_draining(server: Server) -> None:
     raise AssertionError("the server still accepts work")
 
 
+#: Starts a session with a terminal, as a login does, and replaces itself: `python -c ... TERMINAL COMMAND`.
+LOG_IN = "import os, sys; os.setsid(); os.open(sys.argv[1], os.O_RDWR); os.execv(sys.argv[2], sys.argv[2:])"
+
+
 def test_a_closing_terminal_drains_the_server_however_many_hangups_it_sends(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM", drain_seconds="3", log=log) as server:
+    terminal, inner = pty.openpty()
+    command = (sys.executable, "-c", LOG_IN, os.ttyname(inner), *SERVE)
+    settings = {"preload": "IBM", "drain_seconds": "3"}
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", log=log, command=command, **settings) as server:
+        os.close(inner)
+        # As long as the terminal is there, a hangup is a reload.
+        server.process.send_signal(signal.SIGHUP)
+        log_lines(server, lambda line: line["event"] == "configuration reloaded")
         job_id = run(server.target, endless())
         processes = family(server)
         began = time.monotonic()
-        server.process.send_signal(signal.SIGHUP)
+        # The kernel sends the hangup.
+        os.close(terminal)
         wait_until_draining(server)
         server.process.send_signal(signal.SIGHUP)
         assert_ends(server, processes, SOON)
@@ -233,7 +246,7 @@ def submitted(channel: grpc.Channel) -> int:
     return JobServiceStub(channel).CreateJob(a_job(1, 0, 0), timeout=60).job.id
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_startup(tmp_path: Path, number: signal.Signals) -> None:
     """A silent provider process delays the start by up to twenty seconds; a signal does not wait for it."""
     pid_pipe = tmp_path / "pid"

@@ -6,8 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -24,7 +23,7 @@ from qonduit.v1.system_service_pb2 import ListWorkersRequest, Worker, WorkerStat
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_client.cli import commands
 from tests.benchmarks.programs import BELL, layered
-from tests.server_process import Server, serving
+from tests.server_process import Server, log_lines, serving
 
 PATIENCE = 60.0
 #: An SDK and a reader that fail, in processes of the server that load this at their start.
@@ -65,19 +64,6 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def lines(server: Server, wanted: Callable[[dict[str, Any]], bool], count: int = 1) -> list[dict[str, Any]]:
-    """Wait until this many wanted lines are in the log; all lines are JSON objects."""
-    assert server.log is not None
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        whole = server.log.read_text().rpartition("\n")[0]
-        found = [line for line in map(json.loads, whole.splitlines()) if wanted(line)]
-        if len(found) >= count:
-            return found
-        assert time.monotonic() < deadline, (count, found)
-        threading.Event().wait(0.02)
-
-
 def request(shots: int, text: str = BELL) -> calls.RunJobRequest:
     made = calls.RunJobRequest(job=Job(shots=shots), device="IBM/aer_simulator")
     made.deployment.programs.add(quantum_circuit=text, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
@@ -91,7 +77,7 @@ def test_an_exception_inside_a_worker_is_in_the_log_only(broken: Server) -> None
     assert job.failure.category == FailureCategory.FAILURE_CATEGORY_INTERNAL
     assert job.failure.message == "ZeroDivisionError: deep inside of the SDK"
     assert not [event for event in events if "Traceback" in str(event)]
-    (line,) = lines(broken, lambda line: line["event"] == "exception in a worker" and line.get("job_id") == job.id)
+    (line,) = log_lines(broken, lambda line: line["event"] == "exception in a worker" and line.get("job_id") == job.id)
     assert (line["attempt"], line["reason"], line["level"]) == (1, "INTERNAL", "error")
     assert line["exception"].startswith("Traceback (most recent call last):\n")
     assert line["exception"].endswith("ZeroDivisionError: deep inside of the SDK\n")
@@ -104,19 +90,21 @@ def test_an_exception_while_translating_is_in_the_log(broken: Server) -> None:
     with grpc.insecure_channel(broken.target) as channel, pytest.raises(grpc.RpcError) as raised:
         ProgramServiceStub(channel).TranslateProgram(asked, timeout=PATIENCE)
     assert "Traceback" not in str(raised.value.details())
-    (line,) = lines(broken, lambda line: line["event"] == "exception in a worker" and "translation" in line)
+    (line,) = log_lines(broken, lambda line: line["event"] == "exception in a worker" and "translation" in line)
     assert "ZeroDivisionError: deep inside of a writer" in line["exception"]
 
 
 def test_stderr_of_processes_is_in_the_log_with_provider_and_pid(broken: Server) -> None:
     with grpc.insecure_channel(broken.target) as channel:
         list(JobServiceStub(channel).RunJob(request(13), timeout=PATIENCE))
-    spoke = lines(broken, lambda line: line.get("output") == "the worker speaks")[-1]
+    spoke = log_lines(broken, lambda line: line.get("output") == "the worker speaks")[-1]
     assert (spoke["event"], spoke["provider"], spoke["level"]) == ("worker wrote to stderr", "IBM", "warning")
     with grpc.insecure_channel(broken.target) as channel:
         workers = SystemServiceStub(channel).ListWorkers(ListWorkersRequest(), timeout=PATIENCE).workers
     assert spoke["pid"] in {worker.pid for worker in workers}
-    output = lines(broken, lambda line: line.get("output") == "the fork server speaks" and line["provider"] == "IBM")[0]
+    output = log_lines(
+        broken, lambda line: line.get("output") == "the fork server speaks" and line["provider"] == "IBM"
+    )[0]
     assert output["event"] == "fork server wrote to stderr"
     assert output["pid"] not in {0, *(worker.pid for worker in workers)}
 
@@ -144,7 +132,7 @@ def test_a_running_job_is_described_by_the_list_of_workers_and_by_the_log(broken
         csv = CliRunner().invoke(commands.qonduit, ["--server", broken.target, "workers", "--output", "csv"]).stdout
         jobs.CancelJob(calls.CancelJobRequest(id=job_id), timeout=PATIENCE)
         list(jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=PATIENCE))
-    (start,) = lines(broken, lambda line: line["event"] == "serving")
+    (start,) = log_lines(broken, lambda line: line["event"] == "serving")
     assert (worker.server, running.server) == (start["owner"], start["owner"])
     assert (worker.provider, worker.state) == ("IBM", WorkerState.WORKER_STATE_BUSY)
     assert worker.phase == "running program 1 of 1 (one evolution, no progress)"
@@ -156,8 +144,8 @@ def test_a_running_job_is_described_by_the_list_of_workers_and_by_the_log(broken
         job_id
     ]
 
-    lines(broken, lambda line: line["event"] == "lost" and line["job_id"] == job_id)
-    steps = lines(broken, lambda line: line.get("job_id") == job_id and "owner" in line)
+    log_lines(broken, lambda line: line["event"] == "lost" and line["job_id"] == job_id)
+    steps = log_lines(broken, lambda line: line.get("job_id") == job_id and "owner" in line)
     assert {line["owner"] for line in steps} == {start["owner"]}
     assert {line["attempt"] for line in steps} == {1}
     assert {line["level"] for line in steps} == {"debug"}

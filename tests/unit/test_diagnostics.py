@@ -21,7 +21,9 @@ SMALL: dict[str, Any] = {"max_task_memory_bytes": 100 * 1024**2, "max_memory_byt
 def examine(**settings: Any) -> list[Finding]:
     """Return the problems with these settings, on a machine with sufficient resources."""
     chosen = Settings(**{"translation_cache_bytes": 0, **SMALL, **settings})
-    return [each for each in diagnostics.examine(chosen, ("IBM", "AWS")) if each.level != "ok"]
+    known = ("IBM", "AWS")
+    found = (*diagnostics.check_settings(chosen, known), *diagnostics.examine(chosen, known))
+    return [each for each in found if each.level != "ok"]
 
 
 def test_nothing_is_wrong() -> None:

@@ -39,6 +39,26 @@ def test_a_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_the_level_changes_for_loggers_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("json", "info")
+    log = structlog.get_logger("tests")
+    foreign = logging.getLogger("tests.foreign")
+    for level in ("info", "debug", "error", "warning"):
+        logs.set_level(level)  # type: ignore[arg-type]
+        for each in ("debug", "info", "warning", "error"):
+            getattr(log, each)(f"{each} at {level}")
+        foreign.warning(f"foreign at {level}")
+        foreign.error(f"foreign error at {level}")
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert events == [
+        *("info at info", "warning at info", "error at info", "foreign at info", "foreign error at info"),
+        *("debug at debug", "info at debug", "warning at debug", "error at debug"),
+        *("foreign at debug", "foreign error at debug"),
+        *("error at error", "foreign error at error"),
+        *("warning at warning", "error at warning", "foreign at warning", "foreign error at warning"),
+    ]
+
+
 def test_a_fault_is_logged_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json", "info")
     try:

@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 
 from qonduit_client import Client, PreconditionFailed
-from qonduit_server import app, cli
+from qonduit_server import cli, examination
 from qonduit_server.errors import StartError
 from qonduit_server.settings import Settings
 from qonduit_server.store.engines import parse_url
-from tests.server_process import serving
+from tests.server_process import configuration_of, serving
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
@@ -28,9 +28,7 @@ def _read(monkeypatch: pytest.MonkeyPatch, arguments: list[str], **environment: 
     """Return the settings of `qonduit serve` for a command line and an environment."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    context = click.Context(cli.serve)
-    cli.serve.parse_args(context, arguments)
-    return cli._settings(context.params)
+    return configuration_of(*arguments).settings
 
 
 def test_the_guide_lists_every_setting_and_no_other() -> None:
@@ -106,7 +104,7 @@ def test_the_doctor_reports_disabled_devices_that_do_not_exist(tmp_path: Path) -
         disabled_devices=("IBM/fake_manila", "IBM/fake_manilla"),
         fake_backends=("default", "fake_oslo", "fake_osslo"),
     )
-    found = [each.what for each in app.examine(settings)]
+    found = [each.what for each in examination.examine(settings)]
     assert "disabled_devices names devices that no provider has: IBM/fake_manilla" in found
     (offers,) = (what for what in found if what.startswith("provider IBM offers"))
     assert "IBM/fake_manila" not in offers
@@ -122,7 +120,7 @@ def test_the_doctor_reports_settings_with_which_a_server_does_not_start(tmp_path
         ({"token_file": str(tmp_path / "none")}, "does not exist; create it"),
         ({"tls_certificate": str(tmp_path / "c"), "tls_key": str(tmp_path / "k")}, "cannot read"),
     ):
-        found = app.examine(dataclasses.replace(settings, **wrong))  # type: ignore[arg-type]
+        found = examination.examine(dataclasses.replace(settings, **wrong))  # type: ignore[arg-type]
         assert [each for each in found if each.level == "error" and message in each.what], message
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from qonduit_client.errors import ConfigInvalid
-from qonduit_client.named_servers import Configuration, NamedServer, header_of, parse, read_configuration
+from qonduit_client.named_servers import Configuration, NamedServer, parse, read_configuration
 from qonduit_client.private_files import write_private
+from qonduit_client.toml_lines import header_of
 
 
 def add_server(server: NamedServer, *, default: bool) -> Configuration:

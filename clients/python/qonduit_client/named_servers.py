@@ -27,6 +27,7 @@ from typing import Any, Final, TypeVar
 
 from qonduit_client.addresses import DEFAULT_TARGET, check_url, is_loopback, with_port
 from qonduit_client.errors import ConfigInvalid
+from qonduit_client.toml_lines import line_of
 
 #: Bytes that are read of the file.
 MOST_BYTES: Final = 1024 * 1024
@@ -279,7 +280,7 @@ class _Reader:
 
     def error(self, key: tuple[str, ...], problem: str) -> ConfigInvalid:
         """Return the error of a key."""
-        line = self._line_of(key)
+        line = line_of(self._lines, key)
         where = f"{self.path}, line {line}" if line else f"{self.path}"
         return ConfigInvalid(f"{where}: {'.'.join(key)}: {problem}")
 
@@ -319,27 +320,6 @@ class _Reader:
         if not text:
             raise self.error(key, "must be the path of a file, got ''")
         return self.path.parent / Path(text).expanduser()
-
-    def _line_of(self, key: tuple[str, ...]) -> int:
-        """Return the line of a key or table, or 0 if it has another form than `[table]` and `key = value`."""
-        table: tuple[str, ...] = ()
-        nearest = 0
-        for number, line in enumerate(self._lines, 1):
-            if header := header_of(line):
-                table = header
-                if table == key:
-                    return number
-                if table == key[:-1]:
-                    nearest = number
-            elif table == key[:-1] and re.match(rf"\s*[\"']?{re.escape(key[-1])}[\"']?\s*=", line):
-                return number
-        return nearest
-
-
-def header_of(line: str) -> tuple[str, ...] | None:
-    """Return the name of the table that a line `[table.name]` begins, or None."""
-    match = re.fullmatch(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?", line.rstrip("\n"))
-    return tuple(part.strip().strip("\"'") for part in match[1].split(".")) if match else None
 
 
 def _described(value: object) -> str:

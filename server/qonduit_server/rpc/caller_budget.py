@@ -52,6 +52,14 @@ class CallerBudget:
         self._lock = threading.Lock()
         self._accounts: dict[str, _Account] = {}
 
+    def set_limits(self, most_calls: int, seconds_per_minute: float) -> None:
+        """Replace the limits of all callers, for calls that begin from now on."""
+        with self._lock:
+            # A caller that has used nothing has its whole budget, whatever that is.
+            for account in self._accounts.values():
+                account.left += seconds_per_minute - self._seconds
+            self._most_calls, self._seconds = most_calls, seconds_per_minute
+
     @contextmanager
     def call(self, caller: str) -> Iterator[None]:
         """Hold a place of a caller for one call; raises as `acquire`."""

@@ -175,6 +175,7 @@ class RpcServer:
         self._validations = max(1, threads // 3)
         self._validation_pool = ThreadPoolExecutor(self._validations, thread_name_prefix="rpc-validate")
         self._callers = CallerLimits(db.quotas.of)
+        self._budget = CallerBudget(limits.max_caller_preparations, limits.max_caller_preparation_seconds)
         self._buffer_streams = BufferStreams(db, self._read_pool, self._callers, patience=patience)
         self._limiter = StreamLimiter(limits.max_streams)
         self._authorization = StreamAuthorization()
@@ -200,7 +201,7 @@ class RpcServer:
         """Return the handler of each method by its path, "/package.Service/Method"."""
         options = self._options
         limits = options.limits
-        budget = CallerBudget(limits.max_caller_preparations, limits.max_caller_preparation_seconds)
+        budget = self._budget
         validator = JobValidator(db, limits, options.compile_job, self._validations, budget)
         comparison = DeviceComparison(db, limits, options.analyze_job, budget)
         services: dict[str, object] = {
@@ -248,6 +249,11 @@ class RpcServer:
             self._release()
             raise
         self._server.start()
+
+    def set_limits(self, limits: Limits) -> None:
+        """Replace the limits. Those of requests and of streams stay as they were at the start."""
+        self._options.limits.adopt(limits)
+        self._budget.set_limits(limits.max_caller_preparations, limits.max_caller_preparation_seconds)
 
     @property
     def target(self) -> str:

@@ -10,9 +10,9 @@ from google.protobuf.duration_pb2 import Duration
 from qonduit.v1.system_service_pb2 import ServerLimits
 
 
-@dataclass(frozen=True)
+@dataclass
 class Limits:
-    """Sizes in bytes, times in seconds."""
+    """Sizes in bytes, times in seconds. All services share one object, and read a limit when they check it."""
 
     max_request_bytes: int = 16 * 1024**2
     max_program_bytes: int = 1024**2
@@ -34,6 +34,10 @@ class Limits:
     python_source: frozenset[str] = frozenset()
     #: gRPC clients accept 4 MiB by default; the contract promises 3.
     max_response_bytes: int = 3 * 1024**2
+
+    def adopt(self, other: Limits) -> None:
+        """Replace all limits, for calls that begin from now on."""
+        vars(self).update(vars(other))
 
     def message(self) -> ServerLimits:
         """Return the limits as the message for clients."""

@@ -41,16 +41,20 @@ def no_workers() -> Sequence[Worker]:
 
 
 class SystemService:
-    """Reports the facts that it got at start and the current state of the workers, and stores pauses."""
+    """Reports facts of the server and the current state of the workers, and stores pauses."""
 
     def __init__(self, db: Database, limits: Limits, features: Sequence[str], workers: ListWorkers) -> None:
         self._db = db
         self._workers = workers
-        self._info = GetServerInfoResponse(version=version(), limits=limits.message(), features=features, store=db.kind)
+        self._limits = limits
+        self._features = features
+        self._version = version()
 
     def get_server_info(self, request: GetServerInfoRequest, call: CallContext) -> GetServerInfoResponse:
         """Return version, limits and features."""
-        return self._info
+        return GetServerInfoResponse(
+            version=self._version, limits=self._limits.message(), features=self._features, store=self._db.kind
+        )
 
     def list_workers(self, request: ListWorkersRequest, call: CallContext) -> ListWorkersResponse:
         """Return the worker processes."""

@@ -39,6 +39,27 @@ def test_calls_at_once_are_limited_for_each_caller(clock: Clock) -> None:
     budget.acquire("a")
 
 
+def test_limits_are_replaced_while_calls_run(clock: Clock) -> None:
+    budget = CallerBudget(1, 30, clock)
+    budget.acquire("a")
+    charge = budget.charge("a")
+    charge(29)
+    budget.set_limits(2, 60)
+    budget.acquire("a")
+    # What a caller has used remains used.
+    charge(30.9)
+    budget.release("a")
+    budget.acquire("a")
+    charge(0.2)
+    budget.release("a")
+    assert retry_after(budget) == 1.0
+    budget.set_limits(0, 0)
+    for _ in range(5):
+        budget.acquire("a")
+    budget.set_limits(0, 30)
+    assert retry_after(budget) > 1.0
+
+
 def test_place_is_released_after_an_error(clock: Clock) -> None:
     budget = CallerBudget(1, 0, clock)
     for _ in range(3):

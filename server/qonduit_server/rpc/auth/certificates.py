@@ -43,8 +43,14 @@ class Certificates:
     def __init__(self, certificate: str, key: str, client_ca: str = "") -> None:
         self._paths = [Path(path) for path in (certificate, key, client_ca) if path]
         self._lock = threading.Lock()
-        self._stamp = self._stamps()
+        self._stamp: tuple[Stamp, ...] | None = self._stamps()
         self._loaded = self._load()
+
+    def adopt(self, other: Certificates) -> None:
+        """Use the files of another object from the next handshake on; either both or none have `client_ca`."""
+        with self._lock:
+            self._paths = other._paths
+            self._stamp = None
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return the credentials of a port."""

@@ -151,14 +151,25 @@ class Retention:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._db = db
-        self._keep_seconds = keep_days * 86_400
-        self._keep_audit_seconds = keep_audit_days * 86_400
         self._log = log
         self._interval = interval
         self._orphans = OrphanedChunks(db)
         self._clock = clock
         self._stop = threading.Event()
+        self._woken = threading.Event()
+        self.keep(keep_days, keep_audit_days)
         self._thread = threading.Thread(target=self._work, name="store-retention", daemon=True)
+
+    def keep(self, days: float, audit_days: float) -> None:
+        """Set how long jobs and entries of the audit log are kept, and sweep at once.
+
+        Args:
+            days: how long jobs are kept after they end; 0 means forever.
+            audit_days: the same for entries of the audit log.
+        """
+        self._keep_seconds = days * 86_400
+        self._keep_audit_seconds = audit_days * 86_400
+        self._woken.set()
 
     def start(self) -> None:
         """Start the thread."""
@@ -167,11 +178,13 @@ class Retention:
     def stop(self) -> None:
         """Stop the thread after the current transaction."""
         self._stop.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
 
     def _work(self) -> None:
         while not self._stop.is_set():
+            self._woken.clear()
             started = time.monotonic()
             wait = self._interval
             try:
@@ -184,7 +197,8 @@ class Retention:
                 if swept:
                     seconds = round(time.monotonic() - started, 3)
                     self._log("retention", **vars(swept), seconds=seconds)
-            self._stop.wait(wait)
+            if not self._stop.is_set():
+                self._woken.wait(wait)
 
     def _sweep(self) -> SweepCounts:
         throttle = _Throttle(self._stop)

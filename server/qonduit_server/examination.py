@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check settings and installations: `qonduit serve --check-config`, and `qonduit doctor`, which checks more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from qonduit_server import app, authentication, diagnostics
+from qonduit_server.encryption import key_ring
+from qonduit_server.errors import StartError
+from qonduit_server.providers import registry
+from qonduit_server.settings import Settings
+from qonduit_server.store.admin.finding import Finding
+from qonduit_server.store.engines import parse_url
+from qonduit_server.store.quota_registry import read_setting
+
+
+def check_settings(settings: Settings) -> list[Finding]:
+    """Check all settings, and the files and folders that they name, without a process, a connection or a change.
+
+    Args:
+        settings: the settings of the server.
+    """
+    return [*_settings_and_files(settings), *_database_file(settings)]
+
+
+def _settings_and_files(settings: Settings) -> Iterator[Finding]:
+    yield from _errors_of_start(settings)
+    if settings.listen.startswith("unix:"):
+        yield from _unwritable("listen", Path(settings.listen.removeprefix("unix:")).absolute().parent)
+    yield from diagnostics.check_settings(settings, registry.names())
+
+
+def _errors_of_start(settings: Settings) -> Iterator[Finding]:
+    """Run the checks that a server runs when it starts."""
+    checks: tuple[tuple[Callable[[], object], str], ...] = (
+        (lambda: parse_url(settings.database), "Correct QONDUIT_DATABASE."),
+        (lambda: authentication.check(settings), "Correct the settings of TLS and authentication."),
+        (lambda: authentication.certificates(settings), "Correct the settings of TLS."),
+        (lambda: authentication.check_files(settings), "Correct the settings of authentication."),
+        (lambda: key_ring.load(settings.credential_key_file, dict(os.environ)), "Correct QONDUIT_CREDENTIAL_KEY_FILE."),
+        (lambda: read_setting(settings.default_quotas), "Correct QONDUIT_DEFAULT_QUOTAS."),
+        (
+            lambda: app.executor_of(settings, settings.providers or registry.names()),
+            "Correct QONDUIT_PROVIDERS, QONDUIT_EXECUTOR or QONDUIT_ENABLE_PYTHON_SOURCE.",
+        ),
+    )
+    for check, fix in checks:
+        try:
+            check()
+        except StartError as error:
+            yield Finding("error", str(error), fix)
+
+
+def _database_file(settings: Settings) -> Iterator[Finding]:
+    """Check that the server can use the file of a SQLite database."""
+    try:
+        url = parse_url(settings.database)
+    except StartError:
+        return
+    if url.drivername == "sqlite" and url.database:
+        file = Path(url.database).absolute()
+        # SQLite and the server create further files beside it.
+        yield from _unwritable("database", file.parent)
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            yield Finding("error", f"database: {file} is not readable and writable", "Correct its owner or its mode.")
+
+
+def _unwritable(name: str, folder: Path) -> Iterator[Finding]:
+    if not folder.is_dir():
+        yield Finding("error", f"{name}: the folder {folder} does not exist", "Create it.")
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("error", f"{name}: the folder {folder} is not writable", "Correct its owner or its mode.")
+
+
+def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
+    """Check the settings, the database, the machine and the environment of each provider.
+
+    Args:
+        settings: the settings of the server.
+        deep: check every row of the database, without a time limit.
+    """
+    from qonduit_server.store.admin.doctor import inspect
+
+    findings = list(inspect(settings.database, deep=deep, calls=settings.rpc_threads))
+    findings += diagnostics.examine(settings, registry.names())
+    # The check of the database reports an invalid URL as well.
+    known = {each.what for each in findings}
+    findings += [each for each in _settings_and_files(settings) if each.what not in known]
+    try:
+        executor = app.executor_of(settings, settings.providers or registry.names())
+    except StartError:
+        return findings
+    executor.launch()
+    try:
+        descriptions = executor.descriptions(app.DESCRIBE_SECONDS)
+        if unknown := app.disable_devices(descriptions, settings.disabled_devices):
+            what = f"disabled_devices names devices that no provider has: {', '.join(unknown)}"
+            findings.append(Finding("warning", what, "Correct QONDUIT_DISABLED_DEVICES: PROVIDER/device,..."))
+        if unknown := app.unknown_backends(descriptions, settings.fake_backends):
+            what = f"fake_backends names backends that do not exist: {', '.join(unknown)}"
+            findings.append(Finding("warning", what, "Correct QONDUIT_FAKE_BACKENDS: default, all, or NAME,..."))
+        for description in descriptions:
+            name = description.provider.name
+            if description.unavailable:
+                findings.append(Finding("warning", f"provider {name} cannot run here", description.unavailable))
+            else:
+                devices = ", ".join(f"{name}/{device.name}" for device in description.devices if device.available)
+                findings.append(Finding("ok", f"provider {name} offers {devices}", ""))
+    finally:
+        executor.stop(1)
+    return findings

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adopt changed settings while the server runs; the declaration of a setting says whether it can be adopted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import structlog
+
+from qonduit_server import authentication, logs
+from qonduit_server.authentication import CallAuthentication
+from qonduit_server.rpc.auth.certificates import Certificates
+from qonduit_server.rpc.server import RpcServer
+from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.setting_values import settings_by_name
+from qonduit_server.settings import Settings
+from qonduit_server.store.admin.retention import Retention
+from qonduit_server.store.database import Database
+from qonduit_server.store.quota_registry import read_setting
+
+_log = structlog.get_logger("qonduit.settings")
+#: A change of these builds a new object that authenticates: an unchanged one keeps the keys of its issuer.
+_AUTHENTICATION: Final = ("token_file", "tls_client_roles")
+
+
+@dataclass
+class Reloader:
+    """The settings in force, and the components that adopt changes of them.
+
+    Attributes:
+        settings: the settings in force.
+        database: the store, for quotas.
+        rpc_server: for limits.
+        retention: for the times of retention.
+        access: authenticates calls.
+        certificates: the files of TLS; None without TLS.
+    """
+
+    settings: Settings
+    database: Database
+    rpc_server: RpcServer
+    retention: Retention
+    access: CallAuthentication
+    certificates: Certificates | None
+
+    def adopt(self, wanted: Settings) -> None:
+        """Adopt the changes that a running server can adopt, and log the others. All are checked before.
+
+        Raises:
+            StartError: a change is invalid, or a file cannot be used; no setting has changed.
+        """
+        changed = {
+            name: getattr(wanted, name)
+            for name in settings_by_name()
+            if getattr(wanted, name) != getattr(self.settings, name)
+        }
+        adopted = {name: value for name, value in changed.items() if self._is_adoptable(name, value)}
+        new = replace(self.settings, **adopted)
+        authentication.check(new)
+        quotas = read_setting(new.default_quotas)
+        certificates = authentication.certificates(new)
+        access = CallAuthentication(new) if _authenticates_otherwise(adopted) else self.access
+        # From here on, nothing fails.
+        self.database.quotas.set_default(quotas)
+        self.rpc_server.set_limits(limits(new))
+        if {"retention_days", "audit_retention_days"} & adopted.keys():
+            self.retention.keep(new.retention_days, new.audit_retention_days)
+        self.access.adopt(access)
+        if self.certificates is not None and certificates is not None:
+            self.certificates.adopt(certificates)
+        self.settings = new
+        rest = sorted(changed.keys() - adopted.keys())
+        # Logged at every level: an operator waits for this line.
+        logs.set_level("info")
+        log = _log.warning if rest else _log.info
+        log("configuration reloaded", changed=sorted(adopted), needs_restart=rest)
+        logs.set_level(new.log_level)
+
+    def _is_adoptable(self, name: str, value: Any) -> bool:
+        rule = settings_by_name()[name].metadata.get("reload")
+        return rule == "yes" or (rule == "while set" and bool(value) and bool(getattr(self.settings, name)))
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the limits of calls."""
+    return Limits(
+        max_request_bytes=settings.max_request_bytes,
+        max_program_bytes=settings.max_program_bytes,
+        max_programs=settings.max_programs,
+        max_shots=settings.max_shots,
+        max_task_memory_bytes=settings.max_task_memory_bytes,
+        max_job_seconds=settings.max_job_seconds,
+        max_queued_jobs=settings.max_queued_jobs,
+        max_memory_bytes=settings.max_memory_bytes,
+        max_result_bytes=settings.max_result_bytes,
+        max_streams=settings.max_streams,
+        max_caller_preparations=settings.max_caller_preparations,
+        max_caller_preparation_seconds=settings.max_caller_preparation_seconds,
+        retention_days=settings.retention_days,
+        python_source=frozenset(settings.enable_python_source),
+    )
+
+
+def _authenticates_otherwise(changed: dict[str, Any]) -> bool:
+    return any(name in _AUTHENTICATION or name.startswith("oidc_") for name in changed)
