@@ -24,7 +24,7 @@ from qonduit_server.store.lane_accounts import LaneAccounts
 from qonduit_server.store.notification_bus import Notification, NotificationBus
 from qonduit_server.store.quota_registry import QuotaRegistry
 from qonduit_server.store.wait_history import Waits
-from qonduit_server.store.writer import UNAVAILABLE_ERRORS, Operation, Transaction, Writer, is_unavailable
+from qonduit_server.store.writer import UNAVAILABLE_ERRORS, FollowUp, Operation, Transaction, Writer, is_unavailable
 
 if TYPE_CHECKING:
     from qonduit_server.store.postgresql_listener import PostgresqlListener
@@ -285,6 +285,14 @@ class Database:
         """Queue the entry of an act that changes nothing else; the future is done once it is committed."""
         with acting(act):
             return self._writer.submit(_NO_OTHER_CHANGE, None)
+
+    def follow(self, follow_up: FollowUp[R]) -> None:
+        """Make a change with the next transaction that queues jobs."""
+        self._writer.follow(follow_up)
+
+    def withdraw(self, follow_up: FollowUp[R]) -> bool:
+        """Withdraw a follow-up; return False if a transaction makes or made it, so that its future gets a result."""
+        return self._writer.withdraw(follow_up)
 
     def close(self) -> None:
         """Finish queued writes and close every connection."""

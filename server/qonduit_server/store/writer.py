@@ -6,6 +6,9 @@ same operation become one call, in order of arrival. If the transaction fails, e
 transaction, so that a failing call does not affect others.
 
 While the database is unavailable, only this thread waits and retries; calls fail at once.
+
+A follow-up is a change that the next transaction that queues jobs also makes: so a job that can run at once is created
+and claimed in one transaction.
 """
 
 from __future__ import annotations
@@ -159,6 +162,21 @@ class _Call:
     result: Any = None
 
 
+class FollowUp(Generic[R]):
+    """A change that the next transaction that queues jobs also makes, once.
+
+    Attributes:
+        run: makes the change. It is called again if the transaction is retried.
+        future: holds the result of `run` once it is committed. It holds None if `run` was called but the transaction
+            was rolled back, and raises Unavailable if it is unknown whether it was committed.
+    """
+
+    def __init__(self, run: Callable[[Transaction], R]) -> None:
+        self.run = run
+        self.future: Future[R | None] = Future()
+        self.result: R | None = None
+
+
 class Writer:
     """The thread that writes.
 
@@ -184,6 +202,7 @@ class Writer:
         self._unavailable: Exception | None = None
         self._closing = threading.Event()
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._follow_ups: list[FollowUp[Any]] = []
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
@@ -201,6 +220,19 @@ class Writer:
                 raise unavailable(self._unavailable)
             self._calls.put(call)
         return call.future
+
+    def follow(self, follow_up: FollowUp[Any]) -> None:
+        """Make a change with the next transaction that queues jobs."""
+        with self._lock:
+            self._follow_ups.append(follow_up)
+
+    def withdraw(self, follow_up: FollowUp[Any]) -> bool:
+        """Withdraw a follow-up; return False if a transaction makes or made it, so that its future gets a result."""
+        with self._lock:
+            waits = follow_up in self._follow_ups
+            if waits:
+                self._follow_ups.remove(follow_up)
+            return waits
 
     def close(self) -> None:
         """Finish queued calls, then stop the thread."""
@@ -244,16 +276,29 @@ class Writer:
         return bool(calls)
 
     def _serve(self, calls: list[_Call]) -> None:
+        followed: list[FollowUp[Any]] = []
         try:
-            notification = self._commit(calls)
+            notification = self._commit(calls, followed)
         except _EXPECTED_ERRORS as error:
+            for follow_up in followed:
+                if is_unavailable(error):
+                    follow_up.future.set_exception(unavailable(error))
+                else:
+                    follow_up.future.set_result(None)
             if is_unavailable(error):
                 self._wait_for_database(calls, error)
-            elif len(calls) == 1 and not _is_race(error):
+            elif len(calls) == 1 and not followed and not _is_race(error):
                 _fail(calls, error)
             else:
+                # Without the follow-up, which may be the cause.
                 self._serve_one_by_one(calls)
+        except BaseException:
+            for follow_up in followed:
+                follow_up.future.set_exception(Unavailable("the store's writer stopped"))
+            raise
         else:
+            for follow_up in followed:
+                follow_up.future.set_result(follow_up.result)
             self._finish(calls, notification)
 
     def _serve_one_by_one(self, calls: list[_Call]) -> None:
@@ -306,7 +351,8 @@ class Writer:
             calls.append(call)
         return calls
 
-    def _commit(self, calls: list[_Call]) -> Notification:
+    def _commit(self, calls: list[_Call], followed: list[FollowUp[Any]] | None = None) -> Notification:
+        """Commit calls, and the follow-up if it may be added to `followed`."""
         groups: dict[Operation[Any, Any], list[_Call]] = {}
         for call in calls:
             groups.setdefault(call.operation, []).append(call)
@@ -316,6 +362,12 @@ class Writer:
                 results = operation.run(transaction, [call.argument for call in group])
                 for call, result in zip(group, results, strict=True):
                     call.result = result
+            if transaction.queue and followed is not None:
+                followed.extend(self._take_follow_ups())
+            if followed:
+                transaction.queue = False  # a follow-up sets it again if jobs remain
+                for follow_up in followed:
+                    follow_up.result = follow_up.run(transaction)
             if transaction.usage:
                 transaction.usage.write(transaction.connection, transaction.now)
             self._audit.append(transaction.connection, transaction.now, _changes(calls))
@@ -323,6 +375,11 @@ class Writer:
         notification = self._transactions.run(work, durable=any(operation.durable for operation in groups))
         self._audit.committed()
         return notification
+
+    def _take_follow_ups(self) -> list[FollowUp[Any]]:
+        with self._lock:
+            taken, self._follow_ups = self._follow_ups, []
+        return taken
 
     def _finish(self, calls: list[_Call], notification: Notification) -> None:
         if notification:

@@ -32,7 +32,9 @@ from qonduit_server.lifecycle import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEED
 from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.writer import FollowUp
 from tests.unit.execution.fake_forkserver import FakeProvider
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, environment
 
@@ -481,12 +483,85 @@ def test_a_claim_whose_answer_was_lost_does_not_keep_its_jobs_for_ever(
         return tasks
 
     monkeypatch.setattr(queue, "claim", claiming)
+    job_id = store.create()
     with dispatching_to_fake(store, lease=0.3) as (_, executor, listener):
-        job_id = store.create()
         executor.wait(lambda: bool(executor.submitted))
         assert (executor.submitted[0].job_id, executor.submitted[0].attempt) == (job_id, 2)
         listener.events([finished(job_id, 2)])
         store.wait_ended(job_id)
+
+
+def standing(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Return a semaphore that each standing claim releases."""
+    follow, stands = store.db.follow, threading.Semaphore(0)
+
+    def following(follow_up: FollowUp[Any]) -> None:
+        follow(follow_up)
+        stands.release()
+
+    monkeypatch.setattr(store.db, "follow", following)
+    return stands
+
+
+def test_a_standing_claim_starts_a_job_and_is_withdrawn_by_a_drain(
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stands = standing(store, monkeypatch)
+    monkeypatch.setattr(queue, "claim", lambda *_: [])
+    with dispatching_to_fake(store) as (dispatcher, executor, listener):
+        for number in range(3):
+            assert stands.acquire(timeout=PATIENCE)
+            job_id = store.create()
+            executor.wait(lambda number=number: len(executor.submitted) == number + 1)
+            assert executor.submitted[-1].job_id == job_id
+            listener.events([finished(job_id)])
+            store.wait_ended(job_id)
+        assert stands.acquire(timeout=PATIENCE)
+        dispatcher.drain(0)
+        assert store.get(store.create()).state == QUEUED
+
+
+def test_a_standing_claim_whose_answer_was_lost_is_found_by_its_owner(
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stands, tasks, lost = standing(store, monkeypatch), StandingClaim.tasks, threading.Event()
+
+    def losing(standing: StandingClaim, *rest: Any) -> list[Task] | None:
+        found = tasks(standing, *rest)
+        if not lost.is_set():
+            lost.set()
+            raise Unavailable("the connection broke after the commit")
+        return found
+
+    monkeypatch.setattr(StandingClaim, "tasks", losing)
+    with dispatching_to_fake(store) as (_, executor, listener):
+        assert stands.acquire(timeout=PATIENCE)
+        job_id = store.create()
+        executor.wait(lambda: bool(executor.submitted))
+        assert lost.is_set()
+        assert (executor.submitted[0].job_id, executor.submitted[0].attempt) == (job_id, 1)
+        listener.events([finished(job_id)])
+        store.wait_ended(job_id)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_a_fault_no_standing_claim_remains(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    stands = standing(store, monkeypatch)
+
+    def recording(*_: object) -> set[tuple[int, int]]:
+        raise AssertionError("a fault of the store")
+
+    with dispatching_to_fake(store) as (dispatcher, executor, listener):
+        assert stands.acquire(timeout=PATIENCE)
+        job_id = store.create()
+        executor.wait(lambda: bool(executor.submitted))
+        assert stands.acquire(timeout=PATIENCE)
+        with monkeypatch.context() as patch:
+            patch.setattr(queue, "record", recording)
+            listener.events([finished(job_id)])
+            for thread in dispatcher._threads:
+                thread.join(PATIENCE)
+        assert store.get(store.create()).state == QUEUED
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

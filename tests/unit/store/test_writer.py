@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from qonduit_server.errors import CallError, NotFound, Unavailable
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.notification_bus import Notification
-from qonduit_server.store.writer import Operation, Transaction
+from qonduit_server.store.writer import FollowUp, Operation, Transaction
 
 
 @pytest.fixture
@@ -174,3 +174,71 @@ def test_notifications_follow_the_commit_and_precede_the_answer(file: Database) 
     file.write_later(Operation(change), None).result(100)
     order.append("answer")
     assert order == ["commit", "notification", "answer"]
+
+
+def _queue_jobs(transaction: Transaction, arguments: Sequence[str]) -> list[str]:
+    for name in arguments:
+        transaction.connection.execute(
+            text("INSERT INTO providers (name, with_token) VALUES (:name, false)"), {"name": name}
+        )
+    transaction.queue = True
+    return list(arguments)
+
+
+def _name_claim(transaction: Transaction) -> int:
+    transaction.connection.execute(text("INSERT INTO providers (name, with_token) VALUES ('followed', false)"))
+    return int(transaction.connection.execute(text("SELECT count(*) FROM providers")).scalar_one())
+
+
+def test_a_follow_up_is_made_once_by_the_next_transaction_that_queues_jobs(file: Database) -> None:
+    follow_up = FollowUp(_name_claim)
+    file.follow(follow_up)
+    file.write(Operation(lambda transaction, arguments: list(arguments)), None)
+    assert not follow_up.future.done()
+    file.write(Operation(_queue_jobs), "first")
+    assert follow_up.future.result(0) == 2
+    assert not file.withdraw(follow_up)
+    file.write(Operation(_queue_jobs), "second")
+
+
+def test_a_withdrawn_follow_up_is_not_made(file: Database) -> None:
+    follow_up, other = FollowUp(_name_claim), FollowUp(lambda transaction: "other")
+    file.follow(follow_up)
+    file.follow(other)
+    assert file.withdraw(follow_up)
+    file.write(Operation(_queue_jobs), "first")
+    assert not follow_up.future.done()
+    assert other.future.result(0) == "other"
+
+
+def test_calls_are_committed_without_a_follow_up_that_fails(file: Database) -> None:
+    def fail(transaction: Transaction) -> None:
+        _name_claim(transaction)
+        raise KeyError("a fault")
+
+    follow_up = FollowUp(fail)
+    file.follow(follow_up)
+    assert file.write(Operation(_queue_jobs), "first") == "first"
+    assert follow_up.future.result(0) is None
+    with file.read() as connection:
+        assert connection.execute(text("SELECT name FROM providers")).scalars().all() == ["first"]
+
+
+def test_a_follow_up_of_a_commit_of_unknown_outcome_is_unavailable(
+    file: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions: Any = file._writer._transactions
+    run = transactions.run
+
+    def commit_and_break(*arguments: Any, **options: Any) -> Notification:
+        monkeypatch.setattr(transactions, "run", run)
+        run(*arguments, **options)
+        raise OperationalError("COMMIT", None, ConnectionResetError("the connection broke"))
+
+    monkeypatch.setattr(transactions, "run", commit_and_break)
+    follow_up = FollowUp(_name_claim)
+    file.follow(follow_up)
+    with pytest.raises(Unavailable):
+        file.write(Operation(_queue_jobs), "first")
+    with pytest.raises(Unavailable):
+        follow_up.future.result(0)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The claimer: claims jobs when the executor wants tasks and the queue may have some, and submits them."""
+"""The claimer: claims jobs when the executor wants tasks and the queue may have some, and submits them.
+
+While the queue has no jobs for the tasks that the executor wants, a standing claim waits for them in the store.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +20,7 @@ from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
 from qonduit_server.execution.executor import Executor
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
+from qonduit_server.store.jobs.standing_claim import StandingClaim
 
 #: The retry interval of a claim while the database is unavailable.
 _CLAIM_AGAIN_SECONDS: Final = 0.5
@@ -88,11 +92,13 @@ class Claimer:
         self._wake = threading.Event()
         self._queue_changed = True
         self._stopping = threading.Event()
-        # The thread owns the attributes below.
+        # The lock guards the attributes below.
         #: The owners of claims whose responses were lost: the claims may have succeeded.
         self._unanswered: deque[str] = deque(maxlen=_UNANSWERED)
         #: The providers without a waiting job at the last claim.
         self._empty: set[str] = set()
+        #: The claim of the jobs that are queued next for these providers.
+        self._standing: StandingClaim | None = None
 
     def capacity_changed(self) -> None:
         """Claim again: the executor may want more tasks."""
@@ -104,8 +110,10 @@ class Claimer:
         self._wake.set()
 
     def wait_for_claim(self, seconds: float) -> None:
-        """Wait until the tasks of a current claim are submitted, at most `seconds`."""
+        """Withdraw the standing claim, and wait until the tasks of a current claim are submitted, at most `seconds`."""
         if self._claiming.acquire(timeout=seconds):
+            with suppress(Unavailable):
+                self._end_standing(seconds)
             self._claiming.release()
 
     def stop(self) -> None:
@@ -115,36 +123,87 @@ class Claimer:
 
     def run(self) -> None:
         """Claim jobs until `stop`."""
-        while not self._stopping.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            while self._claim_once():
-                pass
+        try:
+            while not self._stopping.is_set():
+                self._wake.wait()
+                self._wake.clear()
+                while self._claim_once():
+                    pass
+        finally:
+            if self._standing is not None:
+                self._standing.withdraw()
 
     def _claim_once(self) -> bool:
         """Claim and submit; return False if there is no work until the next notification."""
         if self._queue_changed:
             self._queue_changed = False
             self._empty.clear()
-        wanted = {name: count for name, count in self._executor.capacity().items() if name not in self._empty}
+        capacity = self._executor.capacity()
+        wanted = {name: count for name, count in capacity.items() if name not in self._empty}
         with self._claiming:
-            if not wanted or self._running.closed:
+            if self._running.closed:
                 return False
-            owner = self._running.claiming_owner
             try:
-                tasks = queue.claim(self._db, owner, wanted, self._lease, self._slots)
+                if not wanted:
+                    return self._stand(capacity)
+                # The tasks of a standing claim change the capacity.
+                if self._end_standing():
+                    owner = self._running.claiming_owner
+                    tasks = queue.claim(self._db, owner, wanted, self._lease, self._slots)
+                    self._submit_claimed(tasks, owner, wanted)
+                return True
             except Unavailable:
                 # The claim may have succeeded with its response lost: renewals by this server must not keep such jobs
                 # from other servers.
                 self._unanswered.append(self._running.change_owner())
-            else:
-                self._submit_unanswered()
-                got = Counter(task.provider for task in tasks)
-                self._empty.update(name for name, count in wanted.items() if got[name] < count)
-                self._submit(tasks, owner)
-                return True
+                self._queue_changed = True
         self._stopping.wait(_CLAIM_AGAIN_SECONDS)
         return True
+
+    def _stand(self, capacity: Mapping[str, int]) -> bool:
+        """Keep a standing claim of these tasks; return whether a former one was made.
+
+        Raises:
+            Unavailable: a former one may have been made with its response lost.
+        """
+        standing = self._standing
+        if standing is not None and standing.capacity == capacity and not standing.answered:
+            return False
+        if not self._end_standing():
+            return True
+        if capacity:
+            owner = self._running.claiming_owner
+            self._standing = StandingClaim(
+                self._db, owner, capacity, self._lease, self._slots, on_result=self._wake.set
+            )
+        return False
+
+    def _end_standing(self, seconds: float | None = None) -> bool:
+        """Withdraw the standing claim. If it was made, submit its tasks and return False.
+
+        Args:
+            seconds: how long to wait for the store; None means no limit.
+
+        Raises:
+            Unavailable: it may have been made with its response lost.
+        """
+        standing, self._standing = self._standing, None
+        if standing is None or standing.withdraw():
+            return True
+        tasks = standing.tasks(seconds)
+        if tasks is None:
+            self._queue_changed = True
+        else:
+            self._submit_claimed(tasks, standing.owner, standing.capacity)
+        return False
+
+    def _submit_claimed(self, tasks: list[Task], owner: str, wanted: Mapping[str, int]) -> None:
+        """Submit the tasks of a claim, and note the providers without further jobs."""
+        self._submit_unanswered()
+        got = Counter(task.provider for task in tasks)
+        self._empty.difference_update(wanted)
+        self._empty.update(name for name, count in wanted.items() if got[name] < count)
+        self._submit(tasks, owner)
 
     def _submit_unanswered(self) -> None:
         """Submit the jobs of claims whose responses were lost, before their leases expire."""

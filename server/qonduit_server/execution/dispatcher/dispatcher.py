@@ -197,6 +197,7 @@ class Dispatcher:
         finally:
             if not self._stopping:
                 self._running.abandon()
+                self._claimer.stop()
                 self._lease_keeper.stop()
                 self._inbox.stop_waiting()
                 self._on_fault()

@@ -27,19 +27,23 @@ from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
-from qonduit_server.store.lane_accounts import Charge, Lane, Owed
+from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, programs, providers
 from qonduit_server.store.users.quota_checks import ClaimQuotas
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
 
-class _ClaimResult(NamedTuple):
+class ClaimResult(NamedTuple):
+    """The tasks of a claim and their costs."""
+
     tasks: list[Task]
     charges: list[Charge]
     turns: Mapping[str, str]
     #: What lanes owe that could not be written.
     unwritten: Mapping[Lane, Owed]
+    #: Whether more jobs may wait to be claimed.
+    more: bool = False
 
 
 class _Lookup(NamedTuple):
@@ -117,12 +121,17 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
     accounts = db.lane_accounts
     owed = accounts.take()
     running, turns = accounts.running(), dict(accounts.turns)
-    wanted = Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer)
+    wanted = Claim(owner, capacity, microseconds_of(lease), slots, owed, running, turns, db.sealer)
     try:
         result = db.write(_CLAIM, wanted)
     except BaseException:
         accounts.add(owed)
         raise
+    return account_for(accounts, result)
+
+
+def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
+    """Charge the lanes of a committed claim; return its tasks."""
     accounts.add(result.unwritten)
     accounts.started(result.charges)
     accounts.turns.update(result.turns)
@@ -205,7 +214,7 @@ def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], cause: st
 
 def renew(db: Database, owner: str, lease: timedelta) -> None:
     """Renew all leases of an owner, from now."""
-    db.write(_RENEW_ALL, _Renewal(owner, _microseconds(lease)))
+    db.write(_RENEW_ALL, _Renewal(owner, microseconds_of(lease)))
 
 
 def cancelling(db: Database, owner: str) -> list[tuple[int, int]]:
@@ -237,11 +246,13 @@ def attempts_exhausted(reason: str, attempt: int, cause: str) -> Failure:
     )
 
 
-def _microseconds(duration: timedelta) -> int:
+def microseconds_of(duration: timedelta) -> int:
+    """Return a duration in microseconds."""
     return duration // timedelta(microseconds=1)
 
 
-def _claim(transaction: Transaction, claims: Sequence[Claim]) -> list[_ClaimResult]:
+def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimResult]:
+    """Make claims in a transaction."""
     unit = UnitOfWork(transaction)
     owed: dict[Lane, Owed] = {}
     for lane, each in (item for wanted in claims for item in wanted.owed.items()):
@@ -250,15 +261,19 @@ def _claim(transaction: Transaction, claims: Sequence[Claim]) -> list[_ClaimResu
     quotas = ClaimQuotas(transaction)
     claimed = [Claimed([], {}, [], {}) for _ in claims]
     waiting = waiting_providers(transaction.connection)
+    emptied: set[str] = set()
     for wanted, found in zip(claims, claimed, strict=True):
         for provider, capacity in wanted.capacity.items():
             if capacity > 0 and provider in waiting:
+                before = len(found.jobs)
                 claim_jobs(unit, share, quotas, wanted, provider, found, waiting[provider])
+                if len(found.jobs) - before < capacity:
+                    emptied.add(provider)
     credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
     tasks = _tasks(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
     return [
-        _ClaimResult(leased, found.charges, found.turns, unwritten if place == 0 else {})
+        ClaimResult(leased, found.charges, found.turns, unwritten if place == 0 else {}, more=bool(waiting.keys() - emptied))
         for place, (leased, found) in enumerate(zip(tasks, claimed, strict=True))
     ]
 
@@ -401,7 +416,7 @@ def _end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool) 
         unit.move(entry, QUEUED)
 
 
-_CLAIM: Final = Operation(_claim, durable=False)
+_CLAIM: Final = Operation(run_claims, durable=False)
 _CLAIMED: Final = Operation(_claimed, durable=False)
 _RECORD: Final = Operation(_record, durable=False)
 _RECORD_ENDS: Final = Operation(_record, durable=True)

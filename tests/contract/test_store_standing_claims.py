@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the store, on every database: a claim that waits for the jobs that are queued next."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from qonduit_server.errors import Unavailable
+from qonduit_server.lifecycle import QUEUED, RUNNING, SUCCEEDED
+from qonduit_server.store import catalogue
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.jobs.standing_claim import StandingClaim
+from qonduit_server.store.notification_bus import Notification
+from tests.store_fixture import (
+    CALLER,
+    LEASE,
+    claim,
+    description,
+    finished,
+    history,
+    kinds,
+    known_device,
+    submit,
+    succeeded,
+)
+
+
+def stand(db: Database, capacity: int = 10, provider: str = "IBM") -> tuple[StandingClaim, threading.Event]:
+    """Return a standing claim, and the event that its answer sets."""
+    answered = threading.Event()
+    return StandingClaim(db, "me", {provider: capacity}, LEASE, 1, answered.set), answered
+
+
+@pytest.fixture
+def notifications(db: Database) -> Iterator[list[Notification]]:
+    known_device(db)
+    found: list[Notification] = []
+    unsubscribe = db.notifications.subscribe(found.append)
+    yield found
+    unsubscribe()
+
+
+def test_a_job_is_created_and_claimed_in_one_transaction(db: Database, notifications: list[Notification]) -> None:
+    standing, answered = stand(db)
+    job = submit(db)
+    assert job.state == QUEUED
+    assert answered.wait(100)
+    (task,) = standing.tasks() or []
+    assert (task.job_id, task.attempt, task.provider, task.device) == (job.id, 1, "IBM", "aer_simulator")
+    assert [sorted(each.events) for each in notifications if each.jobs] == [[job.id]]
+    assert not any(each.queue for each in notifications)
+    running = job_rows.get(db, CALLER, job.id)
+    assert (running.state, running.attempt, running.server) == (RUNNING, 1, "me")
+    assert queue.record(db, "me", [succeeded(task), finished(task)]) == set()
+    assert kinds(db, job.id) == ["created", "state_change", "program_run", "result_ready", "progress", "state_change"]
+    assert [event.sequence for event in history(db, job.id)] == [1, 2, 3, 4, 5, 6]
+    assert job_rows.get(db, CALLER, job.id).state == SUCCEEDED
+
+
+def test_a_standing_claim_claims_once(db: Database, notifications: list[Notification]) -> None:
+    standing, _ = stand(db)
+    first, second = submit(db), submit(db)
+    assert [task.job_id for task in standing.tasks() or []] == [first.id]
+    assert [task.job_id for task in claim(db)] == [second.id]
+    assert not standing.withdraw()
+
+
+def test_claimers_are_notified_of_jobs_that_a_standing_claim_leaves(
+    db: Database, notifications: list[Notification]
+) -> None:
+    catalogue.sync(db, [description(), description("AWS", ["local"])])
+    other = catalogue.device_by_name(db, "AWS/local")
+    notifications.clear()
+    standing, _ = stand(db)
+    submit(db, device=other)
+    assert [each.queue for each in notifications] == [True]
+    assert standing.tasks() == []
+    full, _ = stand(db, capacity=1)
+    submit(db)
+    # Another job may wait, because the claim took as many as it wanted.
+    assert [each.queue for each in notifications] == [True, True]
+    assert len(full.tasks() or []) == 1
+
+
+def test_a_withdrawn_claim_claims_nothing(db: Database, notifications: list[Notification]) -> None:
+    standing, answered = stand(db)
+    assert standing.withdraw()
+    job = submit(db)
+    assert job_rows.get(db, CALLER, job.id).state == QUEUED
+    assert [each.queue for each in notifications] == [True]
+    assert not answered.is_set()
+
+
+def test_the_lane_of_a_standing_claim_is_charged(db: Database, notifications: list[Notification]) -> None:
+    standing, _ = stand(db)
+    submit(db)
+    (task,) = standing.tasks() or []
+    assert sum(each.long + 1 for each in db.lane_accounts.running().values()) == 1
+    queue.record(db, "me", [succeeded(task), finished(task)])
+    assert not db.lane_accounts.running()
+    ((_, owed),) = db.lane_accounts.take().items()
+    assert owed.ended == 1
+
+
+def test_an_owner_finds_the_jobs_of_a_standing_claim_whose_answer_was_lost(
+    db: Database, notifications: list[Notification]
+) -> None:
+    stand(db)
+    job = submit(db)
+    assert [task.job_id for task in queue.claimed(db, ["me"])["me"]] == [job.id]
+
+
+def test_a_claim_that_is_not_answered_in_time_is_unavailable(db: Database) -> None:
+    standing, _ = stand(db)
+    with pytest.raises(Unavailable, match="in time"):
+        standing.tasks(0.0)
+
+
+def test_a_standing_claim_of_a_restarted_server_is_requeued(database_url: str) -> None:
+    first = open_database(database_url)
+    known_device(first)
+    stand(first)
+    job = submit(first)
+    first.close()  # as a crash: its lease remains
+    second = open_database(database_url)
+    assert queue.expire(second, all_owners=True) == 1
+    assert job_rows.get(second, CALLER, job.id).state == QUEUED
+    assert [task.attempt for task in claim(second, "another")] == [2]
+    second.close()
