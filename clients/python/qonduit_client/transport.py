@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
+import grpc.experimental
 from google.protobuf.message import Message
 
 from qonduit_client.channels import Channels
@@ -20,6 +21,9 @@ from qonduit_client.resumable_stream import ResumableStream
 from qonduit_client.retry import Attempts, may_repeat
 
 Item = TypeVar("Item")
+
+#: The thread that reads a stream also receives it. By default, gRPC starts another thread for each stream.
+_IN_ONE_THREAD: Final = (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1)
 
 
 class Transport(Endpoint):
@@ -133,9 +137,10 @@ class Transport(Endpoint):
             channel.close()
 
     def _connect(self) -> grpc.Channel:
+        options = [*self.options, _IN_ONE_THREAD]
         if self.credentials is None:
-            return grpc.insecure_channel(self.target, options=self.options)
-        return grpc.secure_channel(self.target, self.credentials, options=self.options)
+            return grpc.insecure_channel(self.target, options=options)
+        return grpc.secure_channel(self.target, self.credentials, options=options)
 
     def _error(self, cause: Exception) -> QonduitError:
         if self._closed.is_set():
