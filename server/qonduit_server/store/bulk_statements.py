@@ -19,6 +19,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType, TypeDecorator
 
+from qonduit_server.store import sqlite_driver
+
 
 class BulkInsert:
     """Inserts rows.
@@ -89,7 +91,7 @@ def _arrays(table: Table, columns: Sequence[str]) -> str:
 
 def _execute(connection: Connection, sqlite: str, postgresql: str, rows: Sequence[tuple[Any, ...]]) -> None:
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(sqlite, list(rows))
+        sqlite_driver.execute(connection, sqlite, *rows)
     else:
         connection.exec_driver_sql(postgresql, tuple(map(list, zip(*rows, strict=True))))
 

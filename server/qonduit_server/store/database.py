@@ -68,10 +68,11 @@ class ReadConnection:
 class SqliteTransactions:
     """Transactions of the only process that writes to a SQLite file."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], quotas: QuotaRegistry) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], quotas: QuotaRegistry, event_cache: EventCache) -> None:
         self._engine = engine
         self._clock = clock
         self._quotas = quotas
+        self._event_cache = event_cache
         self._connection: Connection | None = None
         self._synchronous = ""
 
@@ -88,7 +89,7 @@ class SqliteTransactions:
                 connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
                 self._synchronous = synchronous
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            transaction = Transaction(connection, "sqlite", self._clock, self._quotas)
+            transaction = Transaction(connection, "sqlite", self._clock, self._quotas, self._event_cache)
             work(transaction)
             connection.commit()
         except BaseException as error:
@@ -163,7 +164,7 @@ class PostgresqlTransactions:
         try:
             if not durable:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-            transaction = Transaction(connection, "postgresql", self._clock, self._quotas)
+            transaction = Transaction(connection, "postgresql", self._clock, self._quotas, self._event_cache)
             work(transaction)
             notification = transaction.notification()
             if notification:
@@ -235,7 +236,7 @@ class Database:
         self._partials: SharedPartials | None = None
         audit = AuditTrail()
         if self.kind == "sqlite":
-            sqlite = SqliteTransactions(engine, clock, self.quotas)
+            sqlite = SqliteTransactions(engine, clock, self.quotas, self.event_cache)
             self._writer = Writer(sqlite, self.notifications.deliver, self.health, audit)
         else:
             # Imports psycopg, which a server on SQLite does not need.

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from sqlalchemy import Table, TextClause, text
 
+from qonduit_server.store import sqlite_driver
 from qonduit_server.store.writer import Transaction
 
 
@@ -26,8 +27,7 @@ def new_ids(transaction: Transaction, *wanted: tuple[Table, int]) -> list[Sequen
             ids[place].append(number)
         return list(ids)
     # No other connection writes during this transaction; SQLite records the highest inserted id.
-    rows = transaction.connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
-    last = {row[0]: row[1] for row in rows}
+    last = dict(sqlite_driver.execute(transaction.connection, "SELECT name, seq FROM sqlite_sequence"))
     return [range(last.get(table.name, 0) + 1, last.get(table.name, 0) + 1 + count) for table, count in wanted]
 
 
@@ -37,9 +37,10 @@ def reserve_ids(transaction: Transaction, table: Table, count: int) -> Sequence[
     if ids and transaction.kind != "postgresql":
         # SQLite records it only when a row is inserted.
         last = (ids[-1], table.name)
-        noted = transaction.connection.exec_driver_sql("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", last)
+        connection = transaction.connection
+        noted = sqlite_driver.execute(connection, "UPDATE sqlite_sequence SET seq = ? WHERE name = ?", last)
         if not noted.rowcount:
-            transaction.connection.exec_driver_sql("INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", last)
+            sqlite_driver.execute(connection, "INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", last)
     return ids
 
 

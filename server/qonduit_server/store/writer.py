@@ -32,6 +32,7 @@ from qonduit_server.cost_estimates import RunTime
 from qonduit_server.errors import CallError, Unavailable
 from qonduit_server.store.audit_trail import Act, AuditTrail, current_act
 from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
+from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
 from qonduit_server.store.quota_registry import QuotaRegistry, QuotaSnapshot
 from qonduit_server.store.usage_ledger import UsageLedger
@@ -69,9 +70,17 @@ _EXPECTED_ERRORS: Final = (CallError, *FAULTS)
 class Transaction:
     """The context of an operation: a connection, the time, and the notification to deliver after the commit."""
 
-    def __init__(self, connection: Connection, kind: str, clock: Callable[[], datetime], quotas: QuotaRegistry) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        kind: str,
+        clock: Callable[[], datetime],
+        quotas: QuotaRegistry,
+        event_cache: EventCache,
+    ) -> None:
         self.connection = connection
         self.kind = kind
+        self._event_cache = event_cache
         #: Microseconds since 1970.
         self.now = int(clock().timestamp() * 1_000_000)
         self.timestamp = Timestamp(seconds=self.now // 1_000_000, nanos=self.now % 1_000_000 * 1000)
@@ -95,6 +104,13 @@ class Transaction:
         """Add a written event to the notification. Add a job's events in order."""
         self._jobs.add(job_id)
         self._events.setdefault(job_id, []).append(event)
+
+    def known_event(self, job_id: int, sequence: int) -> StoredEvent | None:
+        """Return an event that this transaction has written, or a cached one; None if it is neither."""
+        if (written := self._events.get(job_id)) is not None and written[-1].sequence == sequence:
+            return written[-1]
+        cached = self._event_cache.after(job_id, sequence - 1, 1)
+        return cached[0] if cached else None
 
     def add_run_time(self, run_time: RunTime) -> None:
         """Add the time of a finished run to the notification."""

@@ -21,6 +21,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, TextClause, text
 
 from qonduit_server.lifecycle import QUEUED
+from qonduit_server.store import sqlite_driver
 from qonduit_server.store.database import Database
 from qonduit_server.store.lane_accounts import LEAST_SECONDS, Lane, Owed, Running
 from qonduit_server.store.writer import Operation, Transaction
@@ -63,9 +64,9 @@ _SETS: Final = (
 _INSERTED: Final = "lanes (provider_id, owner, virtual_time, virtual_start, mean_seconds)"
 _VALUES: Final = "{greatest}({owed}, {floor}) + {charge}, {start}, CASE WHEN {remains} < 1 THEN {observed} END"
 _OF_NEW: Final = {"greatest": "GREATEST", "least": "LEAST"} | {name: f"new.{name}" for name in _COLUMNS}
-_OF_PARAMETERS: Final = {"greatest": "max", "least": "min"} | {name: f":{name}" for name in _COLUMNS}
+_OF_PARAMETERS: Final = {"greatest": "max", "least": "min"} | {name: f"?{n}" for n, name in enumerate(_COLUMNS, 1)}
 _SQLITE: Final = (
-    f"INSERT INTO {_INSERTED} VALUES (:provider_id, :owner, {_VALUES.format(**_OF_PARAMETERS)}) "
+    f"INSERT INTO {_INSERTED} VALUES (?1, ?2, {_VALUES.format(**_OF_PARAMETERS)}) "
     f"ON CONFLICT (provider_id, owner) DO UPDATE SET {_SETS.format(**_OF_PARAMETERS)}"
 )
 # Rows that another server has locked are skipped: a claim never waits for one.
@@ -208,7 +209,7 @@ class FairShare:
         if not rows:
             return {}
         if self._connection.dialect.name == "sqlite":
-            self._connection.exec_driver_sql(_SQLITE, [dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+            sqlite_driver.execute(self._connection, _SQLITE, *rows)
             return {}
         written = self._write(_UPDATE, rows)
         if new := [row for row in rows if Lane(*row[:2]) not in written | self._known]:

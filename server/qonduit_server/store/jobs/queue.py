@@ -93,7 +93,6 @@ _SERVER_LOST: Final = "SERVER_LOST"
 #: Number of attempts to write a large result whose chunks another server deletes, before `record` fails.
 _WRITE_ATTEMPTS: Final = 3
 _SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
-_SELECT_DEVICES: Final = select(devices.c.id, devices.c.name)
 _SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
 _SELECT_LEASED: Final = SELECT_ENTRIES.where(IS_LEASED, among(jobs.c.owner, "owners")).order_by(jobs.c.id)
 _RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
@@ -311,32 +310,24 @@ def _tasks(
         program_id: QuantumProgram.FromString(program)
         for program_id, program in transaction.connection.execute(_SELECT_PROGRAMS, {"ids": list(ids)})
     }
-    names = {row.id: row.name for row in transaction.connection.execute(_SELECT_DEVICES)}
     jobs = [entry.job for entry in unit.entries.values()]
     whole = whole_specs(transaction.connection, jobs, for_tasks=True)
     specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
     return [
         [
-            _task(entry.job, specs[entry.job.id], provider, names, sources, credentials.get(entry.job.id, ""))
+            _task(entry.job, specs[entry.job.id], provider, sources, credentials.get(entry.job.id, ""))
             for provider, entry in leased
         ]
         for leased in claimed
     ]
 
 
-def _task(
-    job: Job,
-    spec: JobSpec,
-    provider: str,
-    names: Mapping[int, str],
-    sources: Mapping[int, QuantumProgram],
-    credential: str,
-) -> Task:
+def _task(job: Job, spec: JobSpec, provider: str, sources: Mapping[int, QuantumProgram], credential: str) -> Task:
     return Task(
         job_id=job.id,
         attempt=job.attempt,
         provider=provider,
-        device=names[job.executed_on_id],
+        device=job.device.partition("/")[2],
         spec=spec,
         credential=credential,
         programs=[task_program(run.program_id, sources[run.program_id], run.points_done) for run in job.program_runs],

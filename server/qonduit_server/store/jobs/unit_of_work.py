@@ -178,20 +178,30 @@ class UnitOfWork:
         ]
         self.entries.update((entry.job.id, entry) for entry in found)
         if found:
-            self._keep_times_ordered([entry.job.id for entry in found])
+            self._keep_times_ordered(found)
         return found
 
-    def _keep_times_ordered(self, ids: list[int]) -> None:
+    def _keep_times_ordered(self, entries: Sequence[JobChange]) -> None:
         """Ensure that event times of a job do not decrease.
 
         The clock of another server may be ahead, this server's clock may be set back, and a transaction reads the clock
         before it waits for locks. A separate statement sees events committed before the jobs were locked.
         """
-        now = self.transaction.now
-        for payload in self.transaction.connection.execute(_SELECT_LAST_EVENTS, {"ids": ids}).scalars():
-            last = JobEvent.FromString(payload)
-            if microseconds(last.event_time) > now:
-                self.entries[last.job_id].time = last.event_time
+        unknown: list[int] = []
+        for entry in entries:
+            last = self.transaction.known_event(entry.job.id, entry.job.last_sequence)
+            if last is None:
+                unknown.append(entry.job.id)
+            else:
+                self._keep_after(last.payload)
+        if unknown:
+            for payload in self.transaction.connection.execute(_SELECT_LAST_EVENTS, {"ids": unknown}).scalars():
+                self._keep_after(payload)
+
+    def _keep_after(self, payload: bytes) -> None:
+        last = JobEvent.FromString(payload)
+        if microseconds(last.event_time) > self.transaction.now:
+            self.entries[last.job_id].time = last.event_time
 
     def append(self, entry: JobChange, **event: Any) -> None:
         """Append an event to a job; `event` is the member of JobEvent to set."""
