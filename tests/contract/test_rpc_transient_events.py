@@ -18,7 +18,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit_server.rpc import queue_places
 from qonduit_server.rpc import watch as watch_state
-from qonduit_server.store.jobs import queue, queue_positions
+from qonduit_server.store.jobs import outcome_recording, queue, queue_positions
 from qonduit_server.store.results import result_rows
 from qonduit_server.store.wait_history import LEAST_WAITS
 from tests.contract.rpc_fixture import OWNER, WAIT, RpcFixture, bell, rpc_fixture
@@ -205,8 +205,9 @@ def test_many_results_are_left_to_lists(rpc: RpcFixture, programs: int) -> None:
 
 def test_large_results_are_left_to_lists(rpc: RpcFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     stream, job_id = run(rpc, final_results=True)
-    rpc.run(job_id)
     monkeypatch.setattr(result_rows, "_MAX_FEW_BYTES", 20)
+    monkeypatch.setattr(outcome_recording, "_KEPT_BYTES", 20)
+    rpc.run(job_id)
     assert "final_results" not in kinds(watch(rpc, job_id, final_results=True))
     stream.cancel()
 

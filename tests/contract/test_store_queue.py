@@ -71,14 +71,13 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
         "state_change",
         "program_run",
         "result_ready",
-        "progress",
         "state_change",
     ]
     events = history(db, job.id)
-    assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6]
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5]
     ended = job_rows.get(db, CALLER, job.id)
     assert events[-1].state_change.job == ended
-    assert (ended.state, ended.progress, ended.last_sequence) == (SUCCEEDED, 1.0, 6)
+    assert (ended.state, ended.progress, ended.last_sequence) == (SUCCEEDED, 1.0, 5)
     assert ended.finished_at.ToMicroseconds() >= ended.started_at.ToMicroseconds()
     result_id = events[3].result_ready.result_id
     assert list(ended.program_runs[0].result_ids) == [result_id]
@@ -86,7 +85,7 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
     assert (stored.id, stored.job_id, stored.program_id) == (result_id, job.id, task.programs[0].program_id)
     assert stored.counts_and_probabilities == result().counts_and_probabilities
     stored_events = event_log.read_after(db, job.id, 0, 100)
-    assert [event.terminal for event in stored_events] == [False] * 5 + [True]
+    assert [event.terminal for event in stored_events] == [False] * 4 + [True]
 
 
 def test_a_jobs_inputs_reach_its_programs_and_stay_with_it(db: Database) -> None:

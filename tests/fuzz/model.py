@@ -90,10 +90,11 @@ class StoredJob:
             self._move(QUEUED)
 
     def advance(self, progress: float) -> None:
-        """Progress increases; a decrease is not recorded."""
+        """Progress increases; a decrease is not recorded. The end of the job reports the end of the work."""
         if self.progress < progress <= 1.0:
             self.progress = progress
-            self.entries.append(("progress", progress))
+            if progress < 1.0:
+                self.entries.append(("progress", progress))
 
     def start(self, index: int) -> None:
         """A program began."""

@@ -292,8 +292,10 @@ class JobWatches:
             # Before the next stored event, so that a job's end does not hide what came before it.
             add_transient(watch)
         if event.sequence > watch.skip:
-            if event.terminal and watch.wants.final_results and (results := result_rows.few(self._db, watch.job_id)):
-                watch.pending.append(final_results(watch, results))
+            if event.terminal and watch.wants.final_results:
+                results = result_rows.few(self._db, watch.job_id) if event.results is None else event.results
+                if results:
+                    watch.pending.append(final_results(watch, results))
             if event.terminal or event.sequence == 1 or not watch.wants.omit_intermediate:
                 watch.pending.append(event.payload)
         watch.cursor = event.sequence

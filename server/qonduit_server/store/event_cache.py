@@ -19,7 +19,7 @@ from typing import Final
 
 from qonduit_server.store.notification_bus import Notification, StoredEvent
 
-#: Maximum number of cached jobs, of events per job, and of bytes per event.
+#: Maximum number of cached jobs, of events per job, and of bytes per event, without its results.
 _MAX_JOBS: Final = 2048
 _MAX_EVENTS: Final = 32
 _MAX_BYTES: Final = 4096

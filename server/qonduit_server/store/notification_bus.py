@@ -12,11 +12,19 @@ from qonduit_server.cost_estimates import RunTime
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event: its sequence, a serialized JobEvent, and whether it is the job's last event."""
+    """An event.
+
+    Attributes:
+        sequence: its sequence.
+        payload: a serialized JobEvent.
+        terminal: whether it is the job's last event.
+        results: with the last event, all results of the job, serialized and in order; None if they must be read.
+    """
 
     sequence: int
     payload: bytes
     terminal: bool
+    results: Sequence[bytes] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

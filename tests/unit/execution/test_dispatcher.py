@@ -132,7 +132,7 @@ def test_a_job_runs_and_its_history_is_complete(store: StoreFixture) -> None:
     assert job.progress == 1.0
     recorded = kinds(store.history(job.id))
     assert recorded[:2] == ["created", "state_change"]
-    assert [kind for kind in recorded[2:] if kind != "program_run"] == ["result_ready", "progress", "state_change"]
+    assert [kind for kind in recorded[2:] if kind != "program_run"] == ["result_ready", "state_change"]
 
 
 def test_jobs_created_before_the_start_and_after_it_all_run(store: StoreFixture) -> None:

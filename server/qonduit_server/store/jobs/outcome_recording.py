@@ -29,6 +29,7 @@ from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, usage_
 from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.results import large_results
 from qonduit_server.store.results.buffers import name_of
+from qonduit_server.store.results.result_rows import MAX_FEW
 from qonduit_server.store.schema import jobs, results
 from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.writer import Transaction
@@ -41,6 +42,8 @@ _SET_MEMORY: Final = (
 _FAILURES_BYTES: Final = 1024**2
 #: Maximum number of results that a program run lists: a job must fit in a response, whatever its number of points.
 _MAX_LISTED: Final = 100
+#: Maximum size of the results that are kept in memory with the last event of their job.
+_KEPT_BYTES: Final = 4096
 #: The reason that a worker reports after a requested cancel.
 _CANCELLED_REASON: Final = "CANCELLED"
 
@@ -115,7 +118,20 @@ class OutcomeRecorder:
         """Write all results, events and job changes."""
         if self._results:
             _INSERT_RESULTS(self._transaction.connection, self._results)
-        self._unit.flush()
+        self._unit.flush(self._whole_results())
+
+    def _whole_results(self) -> dict[int, list[bytes]]:
+        """Return the results of jobs of which all are written by this transaction, if they are few and small."""
+        found: dict[int, list[tuple[int, int, int, bytes]]] = {}
+        for result_id, job_id, index, point, _, payload in self._results:
+            found.setdefault(job_id, []).append((index, point, result_id, payload))
+        return {
+            job_id: [payload for *_, payload in sorted(own)]
+            for job_id, own in found.items()
+            if len(own) == sum(len(run.result_ids) for run in self._unit.entries[job_id].job.program_runs)
+            and len(own) <= MAX_FEW
+            and sum(len(payload) for *_, payload in own) <= _KEPT_BYTES
+        }
 
     def _record_success(self, entry: JobChange, succeeded: ProgramSucceeded) -> None:
         run = _open_run(entry, succeeded.index)
@@ -190,9 +206,12 @@ class OutcomeRecorder:
             self._unit.append(entry, program_run=run)
 
     def _record_progress(self, entry: JobChange, progress: float, message: str) -> None:
+        """Record progress. The end of the work has no event of its own, because the end of the job follows."""
         if entry.job.progress < progress <= 1.0:
             entry.job.progress = progress
-            self._unit.append(entry, progress=Progress(progress=progress, message=truncate(message, TEXT_BYTES)))
+            entry.changed = True
+            if progress < 1.0:
+                self._unit.append(entry, progress=Progress(progress=progress, message=truncate(message, TEXT_BYTES)))
 
     def _record_end(self, entry: JobChange, finished: TaskFinished) -> None:
         job = entry.job

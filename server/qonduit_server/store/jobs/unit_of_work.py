@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -275,13 +276,18 @@ class UnitOfWork:
                 if failure is not None:
                     run.failure.CopyFrom(failure)
 
-    def flush(self) -> None:
-        """Write all unwritten changes."""
+    def flush(self, results: Mapping[int, Sequence[bytes]] = MappingProxyType({})) -> None:
+        """Write all unwritten changes.
+
+        Args:
+            results: the results of jobs that end, by job, to keep with the last event.
+        """
         connection = self.transaction.connection
         if self._events:
             _INSERT_EVENTS(connection, self._events)
             for job_id, sequence, is_terminal, payload in self._events:
-                self.transaction.add_event(job_id, StoredEvent(sequence, payload, is_terminal))
+                own = results.get(job_id) if is_terminal else None
+                self.transaction.add_event(job_id, StoredEvent(sequence, payload, is_terminal, own))
             self._events = []
         job_credentials.erase(connection, self._with_credential)
         self._with_credential = []

@@ -40,13 +40,13 @@ _MANY: Final = (
     .order_by(results.c.position, results.c.point, results.c.id)
 )
 #: Maximum number and size in bytes of the results that a stream of events may contain.
-_MAX_FEW: Final = 8
+MAX_FEW: Final = 8
 _MAX_FEW_BYTES: Final = 1024**2
 _FEW: Final = (
     select(results.c.result)
     .where(results.c.job_id == bindparam("job"))
     .order_by(results.c.position, results.c.point, results.c.id)
-    .limit(_MAX_FEW + 1)
+    .limit(MAX_FEW + 1)
 )
 
 
@@ -81,7 +81,7 @@ def few(db: Database, job_id: int) -> list[bytes] | None:
     """Return all results of a job, serialized and in order; None if they are many or large."""
     with db.read() as connection:
         found = list(connection.execute(_FEW, {"job": job_id}).scalars())
-    return found if len(found) <= _MAX_FEW and sum(map(len, found)) <= _MAX_FEW_BYTES else None
+    return found if len(found) <= MAX_FEW and sum(map(len, found)) <= _MAX_FEW_BYTES else None
 
 
 def list_page(
