@@ -15,12 +15,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 #: Maximum number of qubits; the same as of programs.
 MAX_QUBITS: Final = 4096
 #: Maximum number of products that the parentheses of an expression expand to.
 MAX_PRODUCTS: Final = 100_000
+#: Maximum length of an expression whose sum is kept in memory.
+_KEPT_LENGTH: Final = 2048
 #: Maximum nesting depth of parentheses.
 MAX_DEPTH: Final = 32
 #: An imaginary coefficient cancels if it is this small, relative to the sum of the absolute values that it is made of.
@@ -73,7 +76,18 @@ def parse(expression: str) -> PauliSum:
     Raises:
         PauliSumError: it is no real sum of Pauli products, or exceeds a limit.
     """
+    # Without parentheses, the number of products is limited by the length.
+    if len(expression) <= _KEPT_LENGTH and "(" not in expression:
+        return _parse_kept(expression)
+    return _parse(expression)
+
+
+def _parse(expression: str) -> PauliSum:
     return _canonical(_Parser(expression).parse(), expression)
+
+
+#: The steps of a variational loop have the same observables.
+_parse_kept: Final = lru_cache(maxsize=32)(_parse)
 
 
 def from_masks(coefficients: Sequence[float], x_masks: bytes, z_masks: bytes, num_qubits: int) -> PauliSum:

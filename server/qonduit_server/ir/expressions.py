@@ -87,6 +87,10 @@ class Expressions:
             if place == len(self._programs):
                 self._programs.append(program)
             self._of.append(place)
+        #: The programs that are parameters, and their columns.
+        copied = [(place, each.column) for place, each in enumerate(self._programs) if each.column is not None]
+        self._copies, self._copied = [place for place, _ in copied], [column for _, column in copied]
+        self._computed = [(place, each) for place, each in enumerate(self._programs) if each.column is None]
 
     def values(self, matrix: NDArray[np.float64], first: int = 0) -> NDArray[np.float64]:
         """Return the values of the expressions.
@@ -103,9 +107,11 @@ class Expressions:
         """
         matrix = _checked(matrix, self.names, first)
         found = np.empty((len(matrix), len(self._programs)))
+        if self._copies:
+            found[:, self._copies] = matrix[:, self._copied]
         columns = matrix.T
         with np.errstate(all="ignore"):
-            for place, program in enumerate(self._programs):
+            for place, program in self._computed:
                 found[:, place] = program.run(columns)
         finite = np.isfinite(found)
         if not finite.all():
@@ -182,12 +188,15 @@ class _Program:
         #: A function, its number of operands, and these.
         self.steps: list[tuple[Callable[..., Any], int, _Operand, _Operand]] = []
         self.constant = 0.0
+        #: The column that the expression is, if it is a parameter.
+        self.column: int | None = None
         self._columns = columns
         if not isinstance(expression, ParameterExpression) or not expression.parameters:
             self.constant = float(expression)
             return
         if isinstance(expression, Parameter):
-            self.steps = [(_BINARY["ADD"], 2, columns[expression.name], (0.0,))]
+            self.column = columns[expression.name]
+            self.steps = [(_BINARY["ADD"], 2, self.column, (0.0,))]
             return
         for step in expression._qpy_replay:  # noqa: SLF001 - what QPY writes; Qiskit has no public way to walk it
             name = str(step.op).rpartition(".")[2]
