@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -33,6 +34,7 @@ from qonduit_server.store.jobs import job_rows, queue
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
 CALLER = "anonymous"
 LEASE = timedelta(seconds=30)
+_NUMBERS = itertools.count(1)
 
 
 class Clock:
@@ -97,13 +99,15 @@ def submit(
     project: str = "",
     **options: Any,
 ) -> Job:
-    """Queue a job with an inline deployment."""
+    """Queue a job with an inline deployment, which no other job has."""
+    inline = deployment(programs)
+    inline.programs[0].quantum_circuit += f"// {next(_NUMBERS)}\n"
     new = job_rows.NewJob(
         caller=caller,
         spec=JobSpec(shots=shots, type=JOB_TYPE_RUNNER, seed=7, labels=labels, **options),
         name=name,
         device_id=(device or known_device(db)).id,
-        deployment=deployment(programs),
+        deployment=inline,
         request_id=request_id or str(uuid.uuid4()),
         method="RunJob",
         fingerprint=b"one",

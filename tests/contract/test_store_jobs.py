@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -222,14 +223,22 @@ def test_submits_of_one_transaction_share_the_room_that_is_left(db: Database, mo
     db.write_later(Operation(hold, durable=False), None)
     assert busy.wait(60)
     new = new_job(db)
-    with monkeypatch.context() as patched:
-        patched.setattr(db, "write", db.write_later)  # waiting submits become one transaction
-        waiting: list[Future[job_rows.Created]] = [
-            job_rows.create(db, replace(new, request_id=str(number), max_queued=3))  # type: ignore[misc]
-            for number in range(5)
-        ]
-    go.set()
-    errors = [each.exception(60) for each in waiting]
+    submitted = threading.Semaphore(0)
+    submit_call = db._writer.submit
+
+    def submitting(*call: Any) -> Future[Any]:
+        future = submit_call(*call)
+        submitted.release()
+        return future
+
+    monkeypatch.setattr(db._writer, "submit", submitting)
+    with ThreadPoolExecutor(5) as pool:
+        waiting = []
+        for number in range(5):  # waiting submits become one transaction
+            waiting.append(pool.submit(job_rows.create, db, replace(new, request_id=str(number), max_queued=3)))
+            assert submitted.acquire(timeout=60)
+        go.set()
+        errors = [each.exception(60) for each in waiting]
     assert [type(each) for each in errors] == [type(None)] * 2 + [ResourceExhausted] * 3
 
 

@@ -120,7 +120,7 @@ def test_expired_jobs_are_deleted_and_the_others_are_kept(old: Database, times: 
     for kept in (ended_late, young, queued):
         assert job_rows.get(old, CALLER, kept.id).id == kept.id
         assert history(old, kept.id)
-        assert deployments.get(old, CALLER, kept.deployment_id).programs[0].quantum_circuit == BELL
+        assert deployments.get(old, CALLER, kept.deployment_id).programs[0].quantum_circuit.startswith(BELL)
     assert rows(old) == {
         "jobs": 3,
         "events": len(history(old, ended_late.id)) + len(history(old, young.id)) + 1,

@@ -23,6 +23,7 @@ from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.lane_accounts import LaneAccounts
 from qonduit_server.store.notification_bus import Notification, NotificationBus
 from qonduit_server.store.quota_registry import QuotaRegistry
+from qonduit_server.store.recent_deployments import RecentDeployments
 from qonduit_server.store.wait_history import Waits
 from qonduit_server.store.writer import UNAVAILABLE_ERRORS, FollowUp, Operation, Transaction, Writer, is_unavailable
 
@@ -226,6 +227,8 @@ class Database:
         self.waits: Final = Waits()
         #: The quotas of owners.
         self.quotas: Final = QuotaRegistry(self.read)
+        #: The latest inline deployments that this server stored.
+        self.recent_deployments: Final = RecentDeployments()
         self._clock = clock
         #: Whether the database is available.
         self.health: Final = DatabaseHealth()

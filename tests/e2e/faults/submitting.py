@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,16 +23,22 @@ CANCELLED = JobState.JOB_STATE_CANCELLED
 FAILED = JobState.JOB_STATE_FAILED
 RUNNING = JobState.JOB_STATE_RUNNING
 SIMULATOR = "IBM/aer_simulator"
+_NUMBERS = itertools.count(1)
 
 
 def circuits(programs: int, qubits: int, depth: int, first: int = 0) -> Deployment:
-    """Return this many programs, each a different circuit; without qubits all are Bell circuits."""
+    """Return this many programs, each a different circuit; without qubits all are Bell circuits.
+
+    No other deployment has equal programs, so that each job has its own deployment.
+    """
     deployment = Deployment()
     for k in range(first, first + programs):
         deployment.programs.add(
             quantum_circuit=layered(qubits, depth, seed=k) if qubits else BELL,
             assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2,
         )
+    if programs:
+        deployment.programs[0].quantum_circuit += f"// {next(_NUMBERS)}\n"
     return deployment
 
 

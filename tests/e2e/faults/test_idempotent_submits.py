@@ -132,7 +132,8 @@ def submit_everything_64_times(targets: Sequence[str]) -> None:
 
         jobs, deployments = everything(targets[0])
         assert sorted(jobs) == sorted((created, ran, repeated))
-        assert sorted(deployments) == sorted((deployment, histories[0][0].created.deployment_id, alone))
+        # The two jobs have equal programs, and share a deployment if one server created both.
+        assert sorted(deployments) == sorted({deployment, histories[0][0].created.deployment_id, alone})
     for job_id in jobs:
         assert_ended_well(targets[-1], job_id, 1)
 
@@ -260,8 +261,8 @@ def test_another_request_under_the_same_id_is_refused_and_leaves_the_first(tmp_p
         assert refused(lambda: rpc.deployments.CreateDeployment(stored))[0] == "ALREADY_EXISTS"
         jobs, deployments = everything(rpc.target)
         assert sorted(jobs) == sorted((job.id, ran, repeated))
-        assert len(deployments) == 3
-        assert kept in deployments
+        # The first two jobs have equal programs, and so share a deployment.
+        assert sorted(deployments) == sorted((job.deployment_id, kept))
         assert rpc.jobs.GetJob(calls.GetJobRequest(id=job.id)).job.shots == first.job.shots
 
 

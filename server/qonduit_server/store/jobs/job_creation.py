@@ -35,6 +35,7 @@ from qonduit_server.store.ownership import (
 )
 from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.program_lookup import StoredPrograms
+from qonduit_server.store.recent_deployments import StoredDeployment
 from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
 from qonduit_server.store.timestamps import microseconds
@@ -56,8 +57,9 @@ class Submission:
 
     The caller creates the job, for the owner, from deployments of the readable owners. `device_name` is
     "PROVIDER/device". `older_fingerprints` are those that the same request has by other keys of the server. `secret`
-    is the credential that the request contains, which `sealer` encrypts. The programs are those of `deployment`
-    (written with the job), or `program_ids`, or the current ones of `deployment_id`.
+    is the credential that the request contains, which `sealer` encrypts. The programs are those of `deployment`, or
+    `program_ids`, or the current ones of `deployment_id`. The inline `deployment` is written with the job, unless the
+    job can use an `equal` stored one.
     """
 
     caller: str
@@ -76,6 +78,7 @@ class Submission:
     older_fingerprints: Sequence[bytes] = ()
     secret: str = field(default="", repr=False)
     deployment: NewDeployment | None = None
+    equal: StoredDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
 
     @property
@@ -230,7 +233,8 @@ def _count(new: Submission, stored: dict[int, StoredPrograms]) -> int:
 def _write(transaction: Transaction, accepted: Sequence[Submission], stored: dict[int, StoredPrograms]) -> list[Job]:
     if not accepted:
         return []
-    inline = [new.deployment for new in accepted if new.deployment is not None]
+    reused = _reused_deployments(transaction, accepted)
+    inline = [new.deployment for new in accepted if new.deployment is not None and new not in reused]
     job_ids, deployment_ids, program_ids = new_ids(
         transaction,
         (jobs, len(accepted)),
@@ -244,7 +248,9 @@ def _write(transaction: Transaction, accepted: Sequence[Submission], stored: dic
     created: list[Job] = []
     rows: list[tuple[Any, ...]] = []
     for job_id, new in zip(job_ids, accepted, strict=True):
-        if new.deployment is not None:
+        if new in reused:
+            deployment_id, sources = reused[new]
+        elif new.deployment is not None:
             deployment_id, sources = next(written)
         else:
             deployment_id = new.deployment_id
@@ -304,6 +310,23 @@ def _write(transaction: Transaction, accepted: Sequence[Submission], stored: dic
     unit.flush()
     transaction.queue = True
     return created
+
+
+def _reused_deployments(transaction: Transaction, accepted: Sequence[Submission]) -> dict[Submission, StoredDeployment]:
+    """Return the equal deployments that jobs can use: unchanged, inline, of the same owner, and locked."""
+    equal = {new: new.equal for new in accepted if new.equal is not None}
+    if not equal:
+        return {}
+    ids = {program_id for stored in equal.values() for program_id in stored.program_ids}
+    found = deployments.inline_programs(transaction.connection, ids)
+    # With the contents, because a database that was restored may have used the ids again.
+    return {
+        new: stored
+        for new, stored in equal.items()
+        if new.deployment is not None
+        and [found.get(program_id) for program_id in stored.program_ids]
+        == [(new.owner, stored.deployment_id, program) for program in new.deployment.programs]
+    }
 
 
 def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | None]:

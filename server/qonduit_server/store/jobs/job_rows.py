@@ -35,6 +35,7 @@ from qonduit_server.store.ownership import (
     principal_of,
     stored_requests,
 )
+from qonduit_server.store.recent_deployments import StoredDeployment
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.writer import Operation, Transaction
@@ -127,7 +128,11 @@ def create(db: Database, new: NewJob) -> Created:
         raise NotFound("deployment", new.deployment_id)
     labels.checked("job.labels", new.spec.labels)
     owner = owner_of_project(new.project) if new.project else new.caller
-    return db.write(
+    deployment = None
+    if new.deployment is not None:
+        deployment = deployments.prepare(new.caller, new.deployment, owner=owner, is_inline=True)
+    content = deployment.content if deployment is not None and deployment.is_inline else None
+    created = db.write(
         CREATE,
         Submission(
             caller=checked_text("caller", new.caller),
@@ -142,16 +147,17 @@ def create(db: Database, new: NewJob) -> Created:
             max_queued=new.max_queued,
             device=device,
             device_name=catalogue.name_of(db, device),
-            deployment=(
-                deployments.prepare(new.caller, new.deployment, owner=owner, is_inline=True)
-                if new.deployment is not None
-                else None
-            ),
+            deployment=deployment,
+            equal=db.recent_deployments.find(content) if content is not None else None,
             deployment_id=new.deployment_id,
             name=checked_text("job.name", new.name) if new.name is not None else None,
             packed=pack(new.spec),
         ),
     )
+    if content is not None and not created.deduplicated:
+        program_ids = [run.program_id for run in created.job.program_runs]
+        db.recent_deployments.add(content, StoredDeployment(created.job.deployment_id, program_ids))
+    return created
 
 
 def rerun(

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the store, on every database: equal inline programs of a caller are stored once."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.v1.deployment_pb2 import Deployment
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
+from qonduit_server.errors import FailedPrecondition, NotFound
+from qonduit_server.store import deployments
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import job_rows
+from tests.store_fixture import BELL, CALLER, claim, deployment, known_device, succeed
+
+
+def create(db: Database, inline: Deployment, caller: str = CALLER) -> Job:
+    """Queue a job with these programs."""
+    new = job_rows.NewJob(
+        caller=caller,
+        spec=JobSpec(shots=10, type=JOB_TYPE_RUNNER),
+        device_id=known_device(db).id,
+        deployment=inline,
+        request_id=str(uuid.uuid4()),
+    )
+    return job_rows.create(db, new).job
+
+
+def programs_of(job: Job) -> list[int]:
+    return [run.program_id for run in job.program_runs]
+
+
+def labelled(value: str) -> Deployment:
+    found = deployment(2)
+    found.labels["use"] = value
+    return found
+
+
+def changed() -> Deployment:
+    found = deployment(2)
+    found.programs[1].quantum_circuit += "// changed"
+    return found
+
+
+def test_equal_programs_are_stored_once(db: Database) -> None:
+    first, second = (create(db, deployment(2)) for _ in range(2))
+    assert second.id != first.id
+    assert second.deployment_id == first.deployment_id
+    assert programs_of(second) == programs_of(first)
+    assert len(deployments.list_page(db, CALLER).items) == 1
+    assert [[program.text for program in task.programs] for task in claim(db)] == [[BELL, BELL]] * 2
+
+
+@pytest.mark.parametrize("other", [changed(), deployment(1), deployment(3), labelled("a"), deployment(2, name="named")])
+def test_other_programs_labels_and_names_are_stored(db: Database, other: Deployment) -> None:
+    first, second = create(db, deployment(2)), create(db, other)
+    assert first.deployment_id != second.deployment_id
+    assert not set(programs_of(first)) & set(programs_of(second))
+    assert [len(task.programs) for task in claim(db)] == [2, len(other.programs)]
+
+
+def test_callers_do_not_share_programs(db: Database) -> None:
+    assert create(db, deployment()).deployment_id != create(db, deployment(), "another").deployment_id
+
+
+def test_named_deployments_are_not_shared(db: Database) -> None:
+    assert create(db, deployment(name="a")).deployment_id != create(db, deployment(name="a")).deployment_id
+
+
+def test_a_deployment_that_was_updated_is_not_shared(db: Database) -> None:
+    first = create(db, deployment())
+    deployments.update(db, CALLER, Deployment(id=first.deployment_id, programs=changed().programs))
+    second = create(db, deployment())
+    assert second.deployment_id != first.deployment_id
+    assert [[program.text for program in task.programs] for task in claim(db)] == [[BELL]] * 2
+    assert create(db, deployment()).deployment_id == second.deployment_id
+
+
+def test_a_shared_deployment_remains_until_its_last_job(db: Database) -> None:
+    first, second = create(db, deployment()), create(db, deployment())
+    succeed(db, claim(db))
+    job_rows.delete(db, CALLER, first.id)
+    with pytest.raises(FailedPrecondition):
+        deployments.delete(db, CALLER, second.deployment_id)
+    assert deployments.get(db, CALLER, second.deployment_id).programs[0].quantum_circuit == BELL
+    job_rows.delete(db, CALLER, second.id)
+    deployments.delete(db, CALLER, second.deployment_id)
+    with pytest.raises(NotFound):
+        deployments.get(db, CALLER, second.deployment_id)
+    third = create(db, deployment())
+    assert third.deployment_id > second.deployment_id
+    assert [program.text for program in claim(db)[0].programs] == [BELL]
+
+
+def test_ids_of_other_programs_are_not_used(db: Database) -> None:
+    """A database that was restored may have given the ids to other programs."""
+    other = create(db, changed())
+    content = deployments.prepare(CALLER, deployment(2), is_inline=True).content
+    stored = db.recent_deployments.find(deployments.prepare(CALLER, changed(), is_inline=True).content)
+    assert stored is not None
+    db.recent_deployments.add(content, stored)
+    job = create(db, deployment(2))
+    assert job.deployment_id != other.deployment_id
+    assert [program.text for program in claim(db)[1].programs] == [BELL, BELL]
+
+
+def test_the_oldest_deployment_is_forgotten(db: Database) -> None:
+    first = create(db, deployment())
+    content = deployments.prepare(CALLER, deployment(), is_inline=True).content
+    stored = db.recent_deployments.find(content)
+    assert stored is not None
+    for number in range(1023):
+        db.recent_deployments.add(b"%d" % number, stored)
+    assert db.recent_deployments.find(content) == stored
+    db.recent_deployments.add(b"one more", stored)
+    assert db.recent_deployments.find(content) is None
+    assert create(db, deployment()).deployment_id != first.deployment_id
