@@ -90,6 +90,7 @@ def submit(
     *,
     caller: str = CALLER,
     programs: int = 1,
+    inline: Deployment | None = None,
     name: str | None = None,
     request_id: str = "",
     device: Device | None = None,
@@ -99,9 +100,10 @@ def submit(
     project: str = "",
     **options: Any,
 ) -> Job:
-    """Queue a job with an inline deployment, which no other job has."""
-    inline = deployment(programs)
-    inline.programs[0].quantum_circuit += f"// {next(_NUMBERS)}\n"
+    """Queue a job with an inline deployment, by default one that no other job has."""
+    if inline is None:
+        inline = deployment(programs)
+        inline.programs[0].quantum_circuit += f"// {next(_NUMBERS)}\n"
     new = job_rows.NewJob(
         caller=caller,
         spec=JobSpec(shots=shots, type=JOB_TYPE_RUNNER, seed=7, labels=labels, **options),

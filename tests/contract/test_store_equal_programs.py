@@ -14,6 +14,7 @@ from qonduit_server.errors import FailedPrecondition, NotFound
 from qonduit_server.store import deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.recent_deployments import content_hash
 from tests.store_fixture import BELL, CALLER, claim, deployment, known_device, succeed
 
 
@@ -27,6 +28,11 @@ def create(db: Database, inline: Deployment, caller: str = CALLER) -> Job:
         request_id=str(uuid.uuid4()),
     )
     return job_rows.create(db, new).job
+
+
+def content_of(inline: Deployment) -> bytes:
+    new = deployments.prepare(CALLER, inline, is_inline=True)
+    return content_hash(new.caller, new.programs, new.labels)
 
 
 def programs_of(job: Job) -> list[int]:
@@ -98,8 +104,8 @@ def test_a_shared_deployment_remains_until_its_last_job(db: Database) -> None:
 def test_ids_of_other_programs_are_not_used(db: Database) -> None:
     """A database that was restored may have given the ids to other programs."""
     other = create(db, changed())
-    content = deployments.prepare(CALLER, deployment(2), is_inline=True).content
-    stored = db.recent_deployments.find(deployments.prepare(CALLER, changed(), is_inline=True).content)
+    content = content_of(deployment(2))
+    stored = db.recent_deployments.find(content_of(changed()))
     assert stored is not None
     db.recent_deployments.add(content, stored)
     job = create(db, deployment(2))
@@ -109,7 +115,7 @@ def test_ids_of_other_programs_are_not_used(db: Database) -> None:
 
 def test_the_oldest_deployment_is_forgotten(db: Database) -> None:
     first = create(db, deployment())
-    content = deployments.prepare(CALLER, deployment(), is_inline=True).content
+    content = content_of(deployment())
     stored = db.recent_deployments.find(content)
     assert stored is not None
     for number in range(1023):

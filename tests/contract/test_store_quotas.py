@@ -167,9 +167,9 @@ def test_stored_bytes_are_refused_above_the_quota(db: Database) -> None:
     size = deployments.prepare("anna", deployment()).size
     limit(db, stored_bytes=2 * size)
     made = deployments.create(db, "anna", deployment())
-    job = submit(db, caller="anna")
+    job = submit(db, caller="anna", inline=deployment())
     with pytest.raises(QuotaExceeded, match=rf"{size} more bytes, {2 * size} of {2 * size} are used; delete"):
-        submit(db, caller="anna")
+        submit(db, caller="anna", inline=deployment())
     with pytest.raises(QuotaExceeded):
         deployments.create(db, "anna", deployment())
     made.programs[0].quantum_circuit = BELL + BELL
@@ -182,7 +182,7 @@ def test_stored_bytes_are_refused_above_the_quota(db: Database) -> None:
     deployments.delete(db, "anna", made.id)
     deployments.delete(db, "anna", job.deployment_id)
     assert used(db).stored_bytes == 0
-    submit(db, caller="anna")
+    submit(db, caller="anna", inline=deployment())
 
 
 def test_the_stored_bytes_are_those_of_the_rows_whatever_happens(db: Database, clock: Clock) -> None:

@@ -69,7 +69,9 @@ class ReadConnection:
 class SqliteTransactions:
     """Transactions of the only process that writes to a SQLite file."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], quotas: QuotaRegistry, event_cache: EventCache) -> None:
+    def __init__(
+        self, engine: Engine, clock: Callable[[], datetime], quotas: QuotaRegistry, event_cache: EventCache
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._quotas = quotas

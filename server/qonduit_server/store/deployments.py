@@ -53,16 +53,6 @@ class NewDeployment(NamedTuple):
         """The size of its programs in bytes."""
         return sum(map(len, self.programs))
 
-    @property
-    def content(self) -> bytes:
-        """A hash of the owner, the programs and the labels."""
-        found = hashlib.sha256()
-        labels = [part.encode() for label in sorted(self.labels.items()) for part in label]
-        for part in (self.owner.encode(), b"%d" % len(self.programs), *self.programs, *labels):
-            found.update(len(part).to_bytes(8))
-            found.update(part)
-        return found.digest()
-
 
 class _Update(NamedTuple):
     caller: str
@@ -253,19 +243,6 @@ def insert_many(
 def count_programs(new: Sequence[NewDeployment]) -> int:
     """Return the total number of programs of deployments."""
     return sum(len(one.programs) for one in new)
-
-
-def inline_programs(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, int, bytes]]:
-    """Return owner, deployment and content of programs of inline deployments; lock both until the transaction ends."""
-    return {program_id: (*found,) for program_id, *found in connection.execute(_SELECT_INLINE, {"ids": list(ids)})}
-
-
-_SELECT_INLINE: Final = (
-    select(programs.c.id, deployments.c.caller, programs.c.deployment_id, programs.c.program)
-    .join(deployments, deployments.c.id == programs.c.deployment_id)
-    .where(among(programs.c.id, "ids"), programs.c.is_current.is_(True), deployments.c.is_inline.is_(True))
-    .with_for_update(read=True, key_share=True)
-)
 
 
 def _insert_programs(transaction: Transaction, new: Sequence[tuple[int, Sequence[int], Sequence[bytes]]]) -> None:

@@ -6,10 +6,17 @@ It only proposes deployments: the transaction that uses one checks that it exist
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.schema import deployments, programs
+from qonduit_server.store.sqlite_driver import Query
 
 _MAX_DEPLOYMENTS: Final = 1024
 #: Maximum number of programs of a deployment.
@@ -44,3 +51,26 @@ class RecentDeployments:
             self._known.move_to_end(content)
             if len(self._known) > _MAX_DEPLOYMENTS:
                 self._known.popitem(last=False)
+
+
+def content_hash(owner: str, sources: Sequence[bytes], labels: Mapping[str, str]) -> bytes:
+    """Return a hash of a deployment's owner, programs and labels."""
+    found = hashlib.sha256()
+    texts = [part.encode() for label in sorted(labels.items()) for part in label]
+    for part in (owner.encode(), b"%d" % len(sources), *sources, *texts):
+        found.update(len(part).to_bytes(8))
+        found.update(part)
+    return found.digest()
+
+
+def inline_programs(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, int, bytes]]:
+    """Return owner, deployment and content of programs of inline deployments; lock both until the transaction ends."""
+    return {program_id: (*found,) for program_id, *found in _SELECT_INLINE(connection, {"ids": list(ids)})}
+
+
+_SELECT_INLINE: Final = Query(
+    select(programs.c.id, deployments.c.caller, programs.c.deployment_id, programs.c.program)
+    .join(deployments, deployments.c.id == programs.c.deployment_id)
+    .where(among(programs.c.id, "ids"), programs.c.is_current.is_(True), deployments.c.is_inline.is_(True))
+    .with_for_update(read=True, key_share=True)
+)

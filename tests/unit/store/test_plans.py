@@ -3,15 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.project_pb2 import Project
 from qonduit.v1.quota_pb2 import QuotaValues
-from qonduit_server.store import audit_list, catalogue, deployment_list, deployments, event_log, pauses, projects
+from qonduit_server.store import (
+    audit_list,
+    catalogue,
+    deployment_list,
+    deployments,
+    event_log,
+    pauses,
+    projects,
+    sqlite_driver,
+)
 from qonduit_server.store.admin import audit_retention, audit_verification
 from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database, open_database
@@ -129,7 +141,7 @@ def do_everything(db: Database) -> None:
     audit_retention.erase_oldest(db, 1 << 62)
 
 
-def test_no_statement_reads_a_whole_table(tmp_path: Path) -> None:
+def test_no_statement_reads_a_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     db = open_database(f"sqlite:///{tmp_path}/x.sqlite3")
     seen: dict[str, object] = {}
 
@@ -139,6 +151,13 @@ def test_no_statement_reads_a_whole_table(tmp_path: Path) -> None:
     ) -> None:
         seen.setdefault(statement, parameters[0] if many else parameters)  # type: ignore[index]
 
+    execute = sqlite_driver.execute
+
+    def note_driver(connection: Connection, statement: str, *rows: Sequence[Any]) -> object:
+        seen.setdefault(statement, tuple(rows[0]) if rows else ())
+        return execute(connection, statement, *rows)
+
+    monkeypatch.setattr(sqlite_driver, "execute", note_driver)
     do_everything(db)
     asked = {one: values for one, values in seen.items() if one.startswith(("SELECT", "UPDATE", "DELETE"))}
     assert len(asked) > 30

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, and_, bindparam, exists, func, select, true
+from sqlalchemy import ARRAY, BigInteger, Connection, Text, and_, bindparam, exists, func, select, true
 
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.failure_pb2 import Failure
@@ -19,6 +19,7 @@ from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owne
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
 from qonduit_server.store.schema import IS_QUEUED, jobs, pauses, providers
+from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.users.quota_checks import ClaimQuotas
 
 
@@ -53,7 +54,7 @@ _OF_PROVIDER: Final = and_(
 )
 _WHOLE: Final = pauses.alias("whole")
 # One row for each of their paused devices, or one without any.
-_SELECT_WAITING: Final = (
+_SELECT_WAITING: Final = Query(
     select(providers.c.name, pauses.c.device_id)
     .outerjoin(pauses, and_(pauses.c.provider_id == providers.c.id, pauses.c.device_id > 0))
     .where(
@@ -62,7 +63,7 @@ _SELECT_WAITING: Final = (
     )
 )
 _SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.id)
-_SELECT_OF_LANE: Final = _SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count"))
+_SELECT_OF_LANE: Final = Query(_SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count")))
 _WANTED: Final = (
     func.unnest(bindparam("owners", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(BigInteger)))
     .table_valued("owner", "count")
@@ -83,7 +84,7 @@ _SELECT_OF_LANES: Final = select(*_OF_WANTED.c).select_from(_WANTED.join(_OF_WAN
 def waiting_providers(connection: Connection) -> dict[str, set[int]]:
     """Return the providers that have jobs to claim, with the ids of their paused devices."""
     waiting: dict[str, set[int]] = {}
-    for name, paused in connection.execute(_SELECT_WAITING):
+    for name, paused in _SELECT_WAITING(connection, {}):
         waiting.setdefault(name, set()).update(() if paused is None else (paused,))
     return waiting
 
@@ -164,13 +165,13 @@ def _with_credentials(
     return ready
 
 
-def _read_queues(connection: Connection, provider: str, counts: Mapping[str, int]) -> dict[str, Iterator[Row[Any]]]:
+def _read_queues(connection: Connection, provider: str, counts: Mapping[str, int]) -> dict[str, Iterator[Any]]:
     """Lock and return the first jobs of lanes, as many as requested, by owner."""
-    rows: dict[str, list[Row[Any]]] = {owner: [] for owner in counts}
+    rows: dict[str, list[Any]] = {owner: [] for owner in counts}
     if connection.dialect.name == "sqlite":
         for owner, count in counts.items():
             values = {"provider": provider, "owner": owner, "count": count}
-            rows[owner] = list(connection.execute(_SELECT_OF_LANE, values))
+            rows[owner] = list(_SELECT_OF_LANE(connection, values))
     else:
         values = {"provider": provider, "owners": list(counts), "counts": list(counts.values())}
         values["most"] = max(counts.values())

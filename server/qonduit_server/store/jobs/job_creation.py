@@ -35,9 +35,10 @@ from qonduit_server.store.ownership import (
 )
 from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.program_lookup import StoredPrograms
-from qonduit_server.store.recent_deployments import StoredDeployment
+from qonduit_server.store.recent_deployments import StoredDeployment, inline_programs
 from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
+from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.users.quota_checks import SubmissionQuotas
 from qonduit_server.store.writer import Operation, Transaction
@@ -90,17 +91,21 @@ class Submission:
 
 _Key = tuple[str, str, str | None]
 
-_SELECT_REQUESTS: Final = select(
-    jobs.c.id, jobs.c.caller, jobs.c.principal, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint
-).where(among(jobs.c.request_id, "requests"), jobs.c.request_id.is_not(None))
+_SELECT_REQUESTS: Final = Query(
+    select(
+        jobs.c.id, jobs.c.caller, jobs.c.principal, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint
+    ).where(among(jobs.c.request_id, "requests"), jobs.c.request_id.is_not(None))
+)
 _SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
-_COUNT_QUEUED: Final = select(func.count()).select_from(
-    # Ordered like the index of queued jobs, so that the database uses that index.
-    select(jobs.c.id)
-    .where(IS_QUEUED)
-    .order_by(jobs.c.provider_id, jobs.c.not_before, jobs.c.caller)
-    .limit(bindparam("most"))
-    .subquery()
+_COUNT_QUEUED: Final = Query(
+    select(func.count()).select_from(
+        # Ordered like the index of queued jobs, so that the database uses that index.
+        select(jobs.c.id)
+        .where(IS_QUEUED)
+        .order_by(jobs.c.provider_id, jobs.c.not_before, jobs.c.caller)
+        .limit(bindparam("most"))
+        .subquery()
+    )
 )
 _INSERT: Final = BulkInsert(
     jobs,
@@ -174,7 +179,7 @@ def _known_requests(transaction: Transaction, submissions: Sequence[Submission])
     requests = {(new.request_id, new.caller) for new in submissions if new.request_id is not None}
     if not requests:
         return {}
-    rows = transaction.connection.execute(_SELECT_REQUESTS, {"requests": stored_requests(requests)})
+    rows = _SELECT_REQUESTS(transaction.connection, {"requests": stored_requests(requests)})
     return {
         (principal or owner, method, original_request(request, principal)): (job_id, fingerprint)
         for job_id, owner, principal, method, request, fingerprint in rows
@@ -186,7 +191,8 @@ def _free_slots(transaction: Transaction, submissions: Sequence[Submission]) -> 
     most = max(new.max_queued for new in submissions)
     if not most:
         return len(submissions)
-    return most - int(transaction.connection.execute(_COUNT_QUEUED, {"most": most}).scalar_one())
+    ((queued,),) = _COUNT_QUEUED(transaction.connection, {"most": most})
+    return most - int(queued)
 
 
 def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]) -> dict[int, StoredPrograms]:
@@ -318,7 +324,7 @@ def _reused_deployments(transaction: Transaction, accepted: Sequence[Submission]
     if not equal:
         return {}
     ids = {program_id for stored in equal.values() for program_id in stored.program_ids}
-    found = deployments.inline_programs(transaction.connection, ids)
+    found = inline_programs(transaction.connection, ids)
     # With the contents, because a database that was restored may have used the ids again.
     return {
         new: stored

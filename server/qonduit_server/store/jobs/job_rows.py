@@ -35,7 +35,7 @@ from qonduit_server.store.ownership import (
     principal_of,
     stored_requests,
 )
-from qonduit_server.store.recent_deployments import StoredDeployment
+from qonduit_server.store.recent_deployments import StoredDeployment, content_hash
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.writer import Operation, Transaction
@@ -128,10 +128,11 @@ def create(db: Database, new: NewJob) -> Created:
         raise NotFound("deployment", new.deployment_id)
     labels.checked("job.labels", new.spec.labels)
     owner = owner_of_project(new.project) if new.project else new.caller
-    deployment = None
+    deployment = content = None
     if new.deployment is not None:
         deployment = deployments.prepare(new.caller, new.deployment, owner=owner, is_inline=True)
-    content = deployment.content if deployment is not None and deployment.is_inline else None
+        if deployment.is_inline:
+            content = content_hash(deployment.owner, deployment.programs, deployment.labels)
     created = db.write(
         CREATE,
         Submission(

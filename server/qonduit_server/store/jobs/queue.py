@@ -30,6 +30,7 @@ from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, Un
 from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, programs, providers
+from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.users.quota_checks import ClaimQuotas
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
@@ -92,7 +93,7 @@ _LOST: Final = "the server that ran the job was lost"
 _SERVER_LOST: Final = "SERVER_LOST"
 #: Number of attempts to write a large result whose chunks another server deletes, before `record` fails.
 _WRITE_ATTEMPTS: Final = 3
-_SELECT_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids"))
+_SELECT_PROGRAMS: Final = Query(select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids")))
 _SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
 _SELECT_LEASED: Final = SELECT_ENTRIES.where(IS_LEASED, among(jobs.c.owner, "owners")).order_by(jobs.c.id)
 _RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
@@ -272,7 +273,9 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     tasks = _tasks(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
     return [
-        ClaimResult(leased, found.charges, found.turns, unwritten if place == 0 else {}, more=bool(waiting.keys() - emptied))
+        ClaimResult(
+            leased, found.charges, found.turns, unwritten if place == 0 else {}, more=bool(waiting.keys() - emptied)
+        )
         for place, (leased, found) in enumerate(zip(tasks, claimed, strict=True))
     ]
 
@@ -308,7 +311,7 @@ def _tasks(
     ids = {run.program_id for entry in unit.entries.values() for run in entry.job.program_runs}
     sources = {
         program_id: QuantumProgram.FromString(program)
-        for program_id, program in transaction.connection.execute(_SELECT_PROGRAMS, {"ids": list(ids)})
+        for program_id, program in _SELECT_PROGRAMS(transaction.connection, {"ids": list(ids)})
     }
     jobs = [entry.job for entry in unit.entries.values()]
     whole = whole_specs(transaction.connection, jobs, for_tasks=True)

@@ -84,6 +84,8 @@ class StandingClaim:
             *(self.owner, self.capacity, microseconds_of(self._lease), self._slots),
             *(self._owed, accounts.running(), dict(accounts.turns), self._db.sealer),
         )
+        # The claim itself may find that another one must follow.
+        transaction.queue = False
         (result,) = run_claims(transaction, [claim])
         transaction.queue |= result.more
         return result

@@ -21,6 +21,7 @@ from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
 from qonduit_server.store.notification_bus import StoredEvent
 from qonduit_server.store.ownership import owner_of, project_of
 from qonduit_server.store.schema import devices, events, jobs, providers
+from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.timestamps import microseconds, set_time
 from qonduit_server.store.usage_ledger import UsageKey
 from qonduit_server.store.writer import Transaction
@@ -61,7 +62,7 @@ SELECT_JOBS: Final[Select[Any]] = select(*_JOB_COLUMNS)
 #: The same, the end of the lease, and the memory that the job needs.
 SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.lease_until, jobs.c.memory_bytes)
 
-_SELECT_BY_IDS: Final = SELECT_ENTRIES.where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update()
+_SELECT_BY_IDS: Final = Query(SELECT_ENTRIES.where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update())
 _SELECT_LAST_EVENTS: Final = (
     select(events.c.payload)
     .join_from(jobs, events, and_(events.c.job_id == jobs.c.id, events.c.sequence == jobs.c.last_sequence))
@@ -169,7 +170,7 @@ class UnitOfWork:
     def load(self, ids: Collection[int]) -> None:
         """Read jobs and lock them until the transaction ends; missing jobs are left out."""
         if ids:
-            self.add_rows(self.transaction.connection.execute(_SELECT_BY_IDS, {"ids": list(ids)}).all())
+            self.add_rows(_SELECT_BY_IDS(self.transaction.connection, {"ids": list(ids)}))
 
     def add_rows(self, rows: Sequence[Sequence[Any]]) -> list[JobChange]:
         """Add jobs from rows of SELECT_ENTRIES, read with a lock."""
