@@ -38,7 +38,7 @@ class RecentDeployments:
         self._known: OrderedDict[bytes, StoredDeployment] = OrderedDict()
 
     def find(self, content: bytes) -> StoredDeployment | None:
-        """Return an equal deployment; None if there is none."""
+        """Return an equal deployment; None without one."""
         with self._lock:
             return self._known.get(content)
 

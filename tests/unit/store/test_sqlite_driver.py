@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements of SQLite's driver have the errors and the values of SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, bindparam, select
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.database import open_database
+from qonduit_server.store.schema import providers
+from qonduit_server.store.sqlite_driver import Query, execute
+
+_INSERT = "INSERT INTO providers (name, with_token) VALUES (?, ?)"
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    db = open_database(f"sqlite:///{tmp_path}/x.sqlite3")
+    with db.read() as connection:
+        yield connection
+    db.close()
+
+
+def test_rows_are_inserted_and_found(connection: Connection) -> None:
+    execute(connection, _INSERT, ("a", False))
+    execute(connection, _INSERT, ("b", True), ("c", False))
+    assert execute(connection, "SELECT name FROM providers ORDER BY name").fetchall() == [("a",), ("b",), ("c",)]
+
+
+def test_a_query_has_its_own_parameters_and_those_of_the_call(connection: Connection) -> None:
+    execute(connection, _INSERT, ("a", False), ("b", False), ("c", True))
+    statement = (
+        select(providers.c.name)
+        .where(among(providers.c.name, "names"), providers.c.with_token == bindparam("token"), providers.c.id > 0)
+        .order_by(providers.c.name)
+        .limit(bindparam("most"))
+    )
+    query = Query(statement)
+    for most in (2, 1):
+        values = {"names": ["b", "a", "c"], "token": False, "most": most}
+        assert query(connection, values) == [tuple(row) for row in connection.execute(statement, values)]
+
+
+def test_errors_are_those_of_sqlalchemy(connection: Connection) -> None:
+    execute(connection, _INSERT, ("a", False))
+    with pytest.raises(IntegrityError, match="UNIQUE"):
+        execute(connection, _INSERT, ("a", False))
+    with pytest.raises(IntegrityError):
+        execute(connection, _INSERT, ("b", False), ("b", False))
+    with pytest.raises(OperationalError, match="no such table"):
+        execute(connection, "SELECT * FROM missing")
