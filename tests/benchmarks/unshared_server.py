@@ -3,17 +3,33 @@
 
 from __future__ import annotations
 
+import inspect
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import bindparam
+
 from qonduit_server.cli import main
 from qonduit_server.store.jobs import queue
-from qonduit_server.store.jobs.claim_selection import _SELECT_NEXT, Claim, Claimed
-from qonduit_server.store.jobs.fair_share import FairShare
+from qonduit_server.store.jobs.claim_selection import _SELECT_NEXT, Claim, Claimed, claim_jobs
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
+from qonduit_server.store.sqlite_driver import Query
+
+_OLDEST: Final = Query(_SELECT_NEXT.limit(bindparam("count")))
+_NAMES: Final = list(inspect.signature(claim_jobs).parameters)
+#: The arguments of `claim_jobs` that matter here, whatever others it takes.
+_USED: Final = itemgetter(*(_NAMES.index(name) for name in ("unit", "wanted", "provider", "found")))
 
 
-def claim_oldest(unit: UnitOfWork, share: FairShare, wanted: Claim, provider: str, found: Claimed) -> None:
-    """Claim the oldest jobs of a provider, and charge no caller."""
-    query = _SELECT_NEXT.limit(wanted.capacity[provider])
-    for entry in unit.add_rows(unit.transaction.connection.execute(query, {"provider": provider}).all()):
+def claim_oldest(*arguments: Any, **_: Any) -> None:
+    """Claim the oldest jobs of a provider in place of `claim_jobs`, and charge no caller."""
+    unit: UnitOfWork
+    wanted: Claim
+    provider: str
+    found: Claimed
+    unit, wanted, provider, found = _USED(arguments)
+    values = {"provider": provider, "count": wanted.capacity[provider]}
+    for entry in unit.add_rows(_OLDEST(unit.transaction.connection, values)):
         unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
         found.jobs.append((provider, entry))
     unit.flush()
