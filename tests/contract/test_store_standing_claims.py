@@ -8,17 +8,26 @@ from collections.abc import Iterator
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER
+from qonduit.v1.quota_pb2 import QuotaValues
+from qonduit_server.encryption.key_ring import Key, KeyRing
+from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import Unavailable
 from qonduit_server.lifecycle import QUEUED, RUNNING, SUCCEEDED
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.engines import connect_to_write
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.users import quota_checks, quota_rows
+from tests.postgresql import PostgresqlServer
 from tests.store_fixture import (
     CALLER,
     LEASE,
     claim,
+    deployment,
     description,
     finished,
     history,
@@ -104,6 +113,51 @@ def test_the_lane_of_a_standing_claim_is_charged(db: Database, notifications: li
     assert not db.lane_accounts.running()
     ((_, owed),) = db.lane_accounts.take().items()
     assert owed.ended == 1
+
+
+def test_a_standing_claim_decrypts_the_credentials_of_its_jobs(db: Database) -> None:
+    db.sealer = Sealer(KeyRing(keys=[Key("key", b"k" * 32)]))  # type: ignore[misc]
+    device = known_device(db)
+    standing, _ = stand(db)
+    spec = JobSpec(shots=10, type=JOB_TYPE_RUNNER, one_time_credential=True)
+    job_rows.create(db, job_rows.NewJob(CALLER, spec, device.id, deployment=deployment(), secret="of this job"))
+    assert [task.credential for task in standing.tasks() or []] == ["of this job"]
+
+
+def test_a_standing_claim_leaves_the_jobs_that_a_quota_holds(db: Database, notifications: list[Notification]) -> None:
+    quota_rows.set_quota(db, CALLER, QuotaValues(running_jobs=1), ["running_jobs"])
+    first, second = stand(db), submit(db)
+    assert [task.job_id for task in first[0].tasks() or []] == [second.id]
+    notifications.clear()
+    standing, _ = stand(db)
+    held, other = submit(db), submit(db, caller="another")
+    assert standing.tasks() == []
+    assert [each.queue for each in notifications] == [False, True]
+    assert [task.job_id for task in claim(db)] == [other.id]
+    assert job_rows.get(db, CALLER, held.id).state == QUEUED
+
+
+def test_claimers_are_notified_of_jobs_whose_quota_another_server_uses(
+    postgresql: PostgresqlServer, postgresql_template: str
+) -> None:
+    name = postgresql.new_database(postgresql_template)
+    db = open_database(postgresql.url(name))
+    try:
+        known_device(db)
+        quota_rows.set_quota(db, CALLER, QuotaValues(running_jobs=1), ["running_jobs"])
+        found: list[Notification] = []
+        db.notifications.subscribe(found.append)
+        standing, _ = stand(db)
+        with connect_to_write(db._engine) as another:
+            another.execute(quota_checks._LOCK, {"owners": [CALLER]})
+            job = submit(db)
+            assert standing.tasks() == []
+            assert [each.queue for each in found if each.jobs] == [True]
+            another.rollback()
+        assert [task.job_id for task in claim(db)] == [job.id]
+    finally:
+        db.close()
+        postgresql.drop_database(name)
 
 
 def test_an_owner_finds_the_jobs_of_a_standing_claim_whose_answer_was_lost(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,27 @@ def test_a_follow_up_is_made_once_by_the_next_transaction_that_queues_jobs(file:
     assert follow_up.future.result(0) == 2
     assert not file.withdraw(follow_up)
     file.write(Operation(_queue_jobs), "second")
+
+
+def test_claimers_are_notified_if_any_follow_up_leaves_jobs(file: Database) -> None:
+    queued: list[bool] = []
+    file.notifications.subscribe(lambda notification: queued.append(notification.queue))
+
+    def leave(transaction: Transaction) -> None:
+        transaction.queue = True
+
+    def take_all(transaction: Transaction) -> None:
+        taken.append(transaction)
+
+    taken: list[Transaction] = []
+    follow_ups: Sequence[Callable[[Transaction], None]]
+    for place, follow_ups in enumerate(([], [leave, take_all], [take_all])):
+        for each in follow_ups:
+            file.follow(FollowUp(each))
+        file.write(Operation(_queue_jobs), f"job {place}")
+    assert len(taken) == 2
+    assert queued[:2] == [True, True]
+    assert not any(queued[2:])
 
 
 def test_a_withdrawn_follow_up_is_not_made(file: Database) -> None:
