@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from pathlib import Path
 
 import pytest
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
+from qonduit_client.cli.as_json import as_line
 from qonduit_server.errors import FailedPrecondition, NotFound
-from qonduit_server.store import deployments
+from qonduit_server.store import deployment_list, deployments
+from qonduit_server.store.admin import adoption, user_data
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
+from qonduit_server.store.jobs.bulk_changes import delete_matching
 from qonduit_server.store.recent_deployments import content_hash
 from tests.store_fixture import BELL, CALLER, claim, deployment, known_device, succeed
 
@@ -32,7 +37,7 @@ def create(db: Database, inline: Deployment, caller: str = CALLER) -> Job:
 
 def content_of(inline: Deployment) -> bytes:
     new = deployments.prepare(CALLER, inline, is_inline=True)
-    return content_hash(new.caller, new.programs, new.labels)
+    return content_hash(new.owner, new.programs, new.labels)
 
 
 def programs_of(job: Job) -> list[int]:
@@ -56,7 +61,7 @@ def test_equal_programs_are_stored_once(db: Database) -> None:
     assert second.id != first.id
     assert second.deployment_id == first.deployment_id
     assert programs_of(second) == programs_of(first)
-    assert len(deployments.list_page(db, CALLER).items) == 1
+    assert len(deployment_list.list_page(db, CALLER).items) == 1
     assert [[program.text for program in task.programs] for task in claim(db)] == [[BELL, BELL]] * 2
 
 
@@ -89,8 +94,9 @@ def test_a_shared_deployment_remains_until_its_last_job(db: Database) -> None:
     first, second = create(db, deployment()), create(db, deployment())
     succeed(db, claim(db))
     job_rows.delete(db, CALLER, first.id)
-    with pytest.raises(FailedPrecondition):
+    with pytest.raises(FailedPrecondition) as raised:
         deployments.delete(db, CALLER, second.deployment_id)
+    assert raised.value.kind == "IN_USE"
     assert deployments.get(db, CALLER, second.deployment_id).programs[0].quantum_circuit == BELL
     job_rows.delete(db, CALLER, second.id)
     deployments.delete(db, CALLER, second.deployment_id)
@@ -99,6 +105,39 @@ def test_a_shared_deployment_remains_until_its_last_job(db: Database) -> None:
     third = create(db, deployment())
     assert third.deployment_id > second.deployment_id
     assert [program.text for program in claim(db)[0].programs] == [BELL]
+
+
+def test_deleted_jobs_leave_the_programs_of_others(db: Database) -> None:
+    first, second = create(db, deployment()), create(db, deployment())
+    job_rows.cancel(db, CALLER, first.id)
+    assert delete_matching(db, CALLER, "state = CANCELLED").job_ids == [first.id]
+    (task,) = claim(db)
+    assert task.job_id == second.id
+    assert not succeed(db, [task])
+    assert job_rows.rerun(db, CALLER, second.id).job.deployment_id == first.deployment_id
+
+
+def test_shared_programs_are_exported_once_and_deleted_with_their_owner(db: Database, tmp_path: Path) -> None:
+    jobs = [create(db, deployment(), "anna") for _ in range(2)]
+    kept = create(db, deployment(), "ben")
+    assert user_data.export(db, "anna", tmp_path / "out", as_line)["deployments"] == 1
+    (line,) = (tmp_path / "out" / "deployments.jsonl").read_text().splitlines()
+    assert [program["id"] for program in json.loads(line)["programs"]] == programs_of(jobs[0])
+    assert user_data.delete(db, "anna") == 0
+    assert user_data.remains(db, "anna") == {"jobs": 0, "deployments": 0, "audit_entries": 0}
+    new = create(db, deployment(), "anna")
+    assert new.deployment_id not in (jobs[0].deployment_id, kept.deployment_id)
+    assert [[program.text for program in task.programs] for task in claim(db)] == [[BELL]] * 2
+
+
+def test_a_deployment_of_another_owner_since_an_adoption_is_not_shared(db: Database) -> None:
+    first = create(db, deployment(), "anna")
+    adoption.adopt(db, "anna", "ben")
+    second, third = create(db, deployment(), "anna"), create(db, deployment(), "ben")
+    assert len({job.deployment_id for job in (first, second, third)}) == 3
+    assert job_rows.rerun(db, "ben", first.id).job.deployment_id == first.deployment_id
+    for owner, ids in (("anna", [second]), ("ben", [first, third])):
+        assert {one.id for one in deployment_list.list_page(db, owner).items} == {job.deployment_id for job in ids}
 
 
 def test_ids_of_other_programs_are_not_used(db: Database) -> None:

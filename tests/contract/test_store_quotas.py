@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from qonduit.execution.v1.task_pb2 import Task, TaskDeclined, TaskEvent
+from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import QueueReason
 from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit.v1.usage_service_pb2 import UsageGrouping
@@ -163,15 +164,22 @@ def test_shots_are_refused_until_the_day_ends(db: Database, clock: Clock) -> Non
     assert raised.value.retry_after is None
 
 
+def numbered(number: int) -> Deployment:
+    """Return programs of the same size as those of other numbers from 0 to 9."""
+    found = deployment()
+    found.programs[0].quantum_circuit += f"// {number}"
+    return found
+
+
 def test_stored_bytes_are_refused_above_the_quota(db: Database) -> None:
-    size = deployments.prepare("anna", deployment()).size
+    size = deployments.prepare("anna", numbered(0)).size
     limit(db, stored_bytes=2 * size)
-    made = deployments.create(db, "anna", deployment())
-    job = submit(db, caller="anna", inline=deployment())
+    made = deployments.create(db, "anna", numbered(0))
+    job = submit(db, caller="anna", inline=numbered(1))
     with pytest.raises(QuotaExceeded, match=rf"{size} more bytes, {2 * size} of {2 * size} are used; delete"):
-        submit(db, caller="anna", inline=deployment())
+        submit(db, caller="anna", inline=numbered(2))
     with pytest.raises(QuotaExceeded):
-        deployments.create(db, "anna", deployment())
+        deployments.create(db, "anna", numbered(3))
     made.programs[0].quantum_circuit = BELL + BELL
     with pytest.raises(QuotaExceeded):
         deployments.update(db, "anna", made)
@@ -182,7 +190,23 @@ def test_stored_bytes_are_refused_above_the_quota(db: Database) -> None:
     deployments.delete(db, "anna", made.id)
     deployments.delete(db, "anna", job.deployment_id)
     assert used(db).stored_bytes == 0
-    submit(db, caller="anna", inline=deployment())
+    submit(db, caller="anna", inline=numbered(2))
+
+
+def test_a_job_with_programs_of_an_earlier_one_stores_none(db: Database) -> None:
+    size = deployments.prepare("anna", numbered(0)).size
+    limit(db, stored_bytes=size)
+    first, second = (submit(db, caller="anna", inline=numbered(0)) for _ in range(2))
+    assert second.deployment_id == first.deployment_id
+    assert stored(db)["anna"] == used(db).stored_bytes == size
+    with pytest.raises(QuotaExceeded, match=rf"{size} more bytes"):
+        submit(db, caller="anna", inline=numbered(1))
+    for job in (first, second):
+        job_rows.cancel(db, "anna", job.id)
+        job_rows.delete(db, "anna", job.id)
+        assert used(db).stored_bytes == size
+    deployments.delete(db, "anna", first.deployment_id)
+    assert stored(db).get("anna", 0) == used(db).stored_bytes == 0
 
 
 def test_the_stored_bytes_are_those_of_the_rows_whatever_happens(db: Database, clock: Clock) -> None:
@@ -196,6 +220,7 @@ def test_the_stored_bytes_are_those_of_the_rows_whatever_happens(db: Database, c
     deployments.update(db, "anna", made)
     check()
     jobs = [submit(db, caller=owner, programs=2) for owner in ("anna", "ben", "anna")]
+    jobs += [submit(db, caller=owner, inline=deployment()) for owner in ("anna", "ben", "anna")]
     many: dict[str, Any] = {"inputs": {"text": "x" * 6000}}
     jobs.append(submit(db, caller="anna", **many))
     jobs.append(submit(db, caller="ben", **many))

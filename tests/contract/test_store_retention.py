@@ -182,6 +182,23 @@ def test_an_inline_deployment_is_deleted_with_its_last_job(old: Database, times:
     assert set(rows(old).values()) == {0}
 
 
+def test_a_deployment_that_jobs_share_is_deleted_with_the_last_of_them(old: Database, times: Times) -> None:
+    first = submit(old, inline=deployment())
+    run(old, first)
+    times.now += 50 * DAY
+    second = submit(old, inline=deployment())
+    assert second.deployment_id == first.deployment_id
+    assert go(old, times, days=40) == SweepCounts(jobs=1)
+    run(old, second)
+    assert deployments.get(old, CALLER, second.deployment_id).programs
+    times.now += 50 * DAY
+    assert go(old, times, days=40) == SweepCounts(jobs=1, deployments=1)
+    assert set(rows(old).values()) == {0}
+    third = submit(old, inline=deployment())
+    assert third.deployment_id > second.deployment_id
+    run(old, third)
+
+
 def test_replaced_programs_are_deleted_when_no_job_ran_them(old: Database, times: Times) -> None:
     made = deployments.create(old, CALLER, deployment(programs=2))
     used = on(old, made.id)

@@ -88,14 +88,16 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateDeployment(self, request, context):
-        """Changes the name, or replaces the programs or the labels. Results keep referring to the programs that ran.
+        """Changes the name, or replaces the programs or the labels. Results keep referring to the programs that ran, and jobs
+        run the programs that they were submitted with. Later jobs do not share an inline deployment that was updated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDeployment(self, request, context):
-        """Deletes a deployment that no job refers to.
+        """Deletes a deployment that no job refers to. Jobs with equal inline programs may share one; it is in use until the last
+        of them is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -82,14 +82,10 @@ class Submission:
     equal: StoredDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
 
-    @property
-    def size(self) -> int:
-        """The bytes that it stores: of its own programs and its large options."""
-        programs = 0 if self.deployment is None else self.deployment.size
-        return programs + sum(map(len, self.packed.options.values()))
-
 
 _Key = tuple[str, str, str | None]
+#: The equal stored deployments that jobs use, in place of storing their own.
+_Reused = Mapping[Submission, StoredDeployment]
 
 _SELECT_REQUESTS: Final = Query(
     select(
@@ -136,6 +132,7 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
     rerun = {program_id for new in submissions for program_id in new.program_ids}
     deleted = rerun - program_lookup.programs_exist(transaction.connection, rerun) if rerun else rerun
     unknown = projects.missing(transaction.connection, (new.owner for new in submissions))
+    reused = _reused_deployments(transaction, submissions)
     accepted: list[int] = []
     quotas = SubmissionQuotas(transaction, [new.owner for new in submissions])
     for place, new in enumerate(submissions):
@@ -144,7 +141,8 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
             continue
         rejection = _rejection(new, free - len(accepted), stored, deleted, unknown)
         if rejection is None and quotas:
-            rejection = quotas.take_job(new.owner, new.packed.total_shots(_count(new, stored)), new.size)
+            shots, size = new.packed.total_shots(_count(new, stored)), _stored_bytes(new, reused)
+            rejection = quotas.take_job(new.owner, shots, size)
         if rejection is not None:
             answers[place] = rejection
             continue
@@ -152,7 +150,8 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
         if new.request_id is not None:
             # An equal request in the same transaction finds this one.
             known[key] = (-1 - place, new.fingerprint)
-    for place, job in zip(accepted, _write(transaction, [submissions[i] for i in accepted], stored), strict=True):
+    written = _write(transaction, [submissions[place] for place in accepted], stored, reused)
+    for place, job in zip(accepted, written, strict=True):
         answers[place] = Created(job, deduplicated=False)
     repeated = {place: known[_key(submissions[place])] for place, answer in enumerate(answers) if answer is None}
     earlier = _earlier(transaction, [job_id for job_id, _ in repeated.values() if job_id > 0])
@@ -236,10 +235,20 @@ def _count(new: Submission, stored: dict[int, StoredPrograms]) -> int:
     return len(new.program_ids or stored[new.deployment_id].ids)
 
 
-def _write(transaction: Transaction, accepted: Sequence[Submission], stored: dict[int, StoredPrograms]) -> list[Job]:
+def _stored_bytes(new: Submission, reused: _Reused) -> int:
+    """Return the bytes that a job stores: of its own programs and its large options."""
+    programs = 0 if new.deployment is None or new in reused else new.deployment.size
+    return programs + sum(map(len, new.packed.options.values()))
+
+
+def _write(
+    transaction: Transaction,
+    accepted: Sequence[Submission],
+    stored: dict[int, StoredPrograms],
+    reused: _Reused,
+) -> list[Job]:
     if not accepted:
         return []
-    reused = _reused_deployments(transaction, accepted)
     inline = [new.deployment for new in accepted if new.deployment is not None and new not in reused]
     job_ids, deployment_ids, program_ids = new_ids(
         transaction,
@@ -318,9 +327,9 @@ def _write(transaction: Transaction, accepted: Sequence[Submission], stored: dic
     return created
 
 
-def _reused_deployments(transaction: Transaction, accepted: Sequence[Submission]) -> dict[Submission, StoredDeployment]:
+def _reused_deployments(transaction: Transaction, submissions: Sequence[Submission]) -> _Reused:
     """Return the equal deployments that jobs can use: unchanged, inline, of the same owner, and locked."""
-    equal = {new: new.equal for new in accepted if new.equal is not None}
+    equal = {new: new.equal for new in submissions if new.equal is not None}
     if not equal:
         return {}
     ids = {program_id for stored in equal.values() for program_id in stored.program_ids}
