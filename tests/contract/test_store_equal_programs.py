@@ -12,9 +12,10 @@ import pytest
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, Job
+from qonduit.v1.project_pb2 import Project, ProjectMember
 from qonduit_client.cli.as_json import as_line
 from qonduit_server.errors import FailedPrecondition, NotFound
-from qonduit_server.store import deployment_list, deployments
+from qonduit_server.store import deployment_list, deployments, projects
 from qonduit_server.store.admin import adoption, user_data
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
@@ -23,10 +24,11 @@ from qonduit_server.store.recent_deployments import content_hash
 from tests.store_fixture import BELL, CALLER, claim, deployment, known_device, succeed
 
 
-def create(db: Database, inline: Deployment, caller: str = CALLER) -> Job:
+def create(db: Database, inline: Deployment, caller: str = CALLER, project: str = "") -> Job:
     """Queue a job with these programs."""
     new = job_rows.NewJob(
         caller=caller,
+        project=project,
         spec=JobSpec(shots=10, type=JOB_TYPE_RUNNER),
         device_id=known_device(db).id,
         deployment=inline,
@@ -75,6 +77,17 @@ def test_other_programs_labels_and_names_are_stored(db: Database, other: Deploym
 
 def test_callers_do_not_share_programs(db: Database) -> None:
     assert create(db, deployment()).deployment_id != create(db, deployment(), "another").deployment_id
+
+
+def test_members_of_a_project_share_programs_of_its_jobs_alone(db: Database) -> None:
+    projects.create(db, "anna", Project(name="lab"))
+    projects.set_member(db, "anna", "lab", ProjectMember(user="ben", role=projects.MEMBER))
+    projects.create(db, "anna", Project(name="other"))
+    own, shared, other = (create(db, deployment(), "anna", project) for project in ("", "lab", "other"))
+    assert len({job.deployment_id for job in (own, shared, other)}) == 3
+    of_ben = create(db, deployment(), "ben", "lab")
+    assert (of_ben.deployment_id, of_ben.executed_by) == (shared.deployment_id, "ben")
+    assert create(db, deployment(), "ben").deployment_id not in (own.deployment_id, shared.deployment_id)
 
 
 def test_named_deployments_are_not_shared(db: Database) -> None:
