@@ -11,7 +11,7 @@ from qonduit.v1.project_pb2 import Project, ProjectMember
 from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit.v1.usage_service_pb2 import UsageGrouping
 from qonduit_server.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied, QuotaExceeded
-from qonduit_server.store import projects
+from qonduit_server.store import deployment_list, deployments, projects
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, job_list, job_rows
 from qonduit_server.store.memberships import MembershipCache
@@ -148,6 +148,23 @@ def test_the_quota_and_the_usage_of_a_project_are_its_own(db: Database) -> None:
         succeed(db, [task])
     rows = usage_rows.list_page(db, LAB, group_by=[UsageGrouping.USAGE_GROUPING_USER]).items
     assert [(row.executed_by, row.jobs) for row in rows] == [("ben", 1)]
+
+
+def test_shots_and_bytes_of_jobs_count_for_their_project_and_not_for_the_user(db: Database) -> None:
+    make_lab(db, ben=projects.MEMBER)
+    quota_rows.set_quota(db, LAB, QuotaValues(shots_per_day=100), ["shots_per_day"])
+    job = submit_to_lab(db, "ben", shots=60, inputs={"text": "x" * 6000})
+    with pytest.raises(QuotaExceeded, match="60 of 100"):
+        submit_to_lab(db, "anna", shots=60)
+    used, own = quota_rows.get(db, LAB).used, quota_rows.get(db, "ben").used
+    assert used.shots_per_day == 60
+    assert used.stored_bytes > 6000
+    assert (own.shots_per_day, own.stored_bytes) == (0, 0)
+    job_rows.cancel(db, LAB, job)
+    job_rows.delete(db, LAB, job)
+    (deployment,) = deployment_list.list_page(db, LAB).items
+    deployments.delete(db, LAB, deployment.id)
+    assert quota_rows.get(db, LAB).used.stored_bytes == 0
 
 
 def test_a_bulk_cancel_reaches_the_projects_of_the_caller(db: Database) -> None:

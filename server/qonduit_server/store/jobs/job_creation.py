@@ -88,9 +88,9 @@ _Key = tuple[str, str, str | None]
 _Reused = Mapping[Submission, StoredDeployment]
 
 _SELECT_REQUESTS: Final = Query(
-    select(
-        jobs.c.id, jobs.c.caller, jobs.c.principal, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint
-    ).where(among(jobs.c.request_id, "requests"), jobs.c.request_id.is_not(None))
+    select(jobs.c.id, jobs.c.caller, jobs.c.principal, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint).where(
+        among(jobs.c.request_id, "requests"), jobs.c.request_id.is_not(None)
+    )
 )
 _SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
 _COUNT_QUEUED: Final = Query(
@@ -276,9 +276,9 @@ def _write(
             # Drawn here, so that all attempts of a job have the same.
             spec.drawn_seed = secrets.randbits(32)
         data = spec.SerializeToString()
-        transaction.usage.submitted(new.caller, new.packed.total_shots(len(sources)))
+        transaction.usage.submitted(new.owner, new.packed.total_shots(len(sources)))
         if new.packed.options:
-            transaction.usage.stored(new.caller, sum(map(len, new.packed.options.values())))
+            transaction.usage.stored(new.owner, sum(map(len, new.packed.options.values())))
         job = Job(
             id=job_id,
             name=new.name,
