@@ -38,18 +38,16 @@ class Server:
 
     def family(self) -> list[int]:
         """Return the process ids of the server and its descendants."""
-        parents = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                except OSError:
-                    continue
-                parents[int(entry.name)] = int(fields[1])
+        parents = _parents()
         family = [self.process.pid]
         for pid in family:
             family += [child for child, parent in parents.items() if parent == pid]
         return family
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the workers: the children of its fork servers."""
+        parents = _parents()
+        return [pid for pid, parent in parents.items() if parents.get(parent) == self.process.pid]
 
     def cpu(self) -> float:
         """Return the CPU seconds of all its processes so far, reaped ones included."""
@@ -91,6 +89,18 @@ def configuration_of(*arguments: str) -> Configuration:
 
     found = command.main(list(arguments), standalone_mode=False)
     assert isinstance(found, Configuration)
+    return found
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of each process of this machine."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
     return found
 
 

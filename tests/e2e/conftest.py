@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.e2e.faults.trap import RecordingTrap
 from tests.server_process import Server, serving
 
 
@@ -16,3 +18,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     with serving(f"sqlite:///{folder / 'qonduit.sqlite3'}", log=folder / "log.jsonl") as running:
         yield running
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Iterator[RecordingTrap]:
+    """The points at which processes of this test's servers can be killed or stopped."""
+    recording = RecordingTrap(tmp_path / "trap")
+    yield recording
+    recording.close()

@@ -56,25 +56,11 @@ class SharedServer:
     def workers(self) -> dict[int, int]:
         """Return the workers' process ids with the peak memory of each, in bytes."""
         found = {}
-        parents = {pid: parent for pid, parent in _parents().items() if pid in self.server.family()}
-        forkservers = {pid for pid, parent in parents.items() if parent == self.server.process.pid}
-        for pid, parent in parents.items():
-            if parent in forkservers:
-                status = Path(f"/proc/{pid}/status").read_text()
-                peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-                found[pid] = int(peak.split()[1]) * 1024
+        for pid in self.server.workers():
+            status = Path(f"/proc/{pid}/status").read_text()
+            peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+            found[pid] = int(peak.split()[1]) * 1024
         return found
-
-
-def _parents() -> dict[int, int]:
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    return found
 
 
 @pytest.fixture(scope="module")

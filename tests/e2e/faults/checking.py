@@ -94,12 +94,6 @@ def family(server: Server) -> list[int]:
     return [pid for child in children(server.process.pid) for pid in (child, *children(child))]
 
 
-def busiest_worker(server: Server) -> int:
-    """Return the process that used most CPU among the server's descendants, fork servers excluded."""
-    workers = [pid for forkserver in children(server.process.pid) for pid in children(forkserver)]
-    return max(workers, key=_cpu_of)
-
-
 def worker_of(server: Server, job_id: int) -> int:
     """Return the process that runs a job."""
     with grpc.insecure_channel(server.target) as channel:
@@ -113,11 +107,6 @@ def children(pid: int) -> list[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += map(int, (task / "children").read_text().split())
     return found
-
-
-def _cpu_of(pid: int) -> int:
-    """Return the clock ticks that a process has used."""
-    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
 def _is_gone(pid: int) -> bool:

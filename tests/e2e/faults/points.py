@@ -87,6 +87,11 @@ POINTS: Final = (
     _server(12, "last-event-sent", "rpc.stream_sender", "Stream.finish", "after"),
 )
 
+#: Events of jobs that another server has taken over are refused.
+REFUSED: Final = KillPoint(
+    "late-events-refused", 11, "server", "qonduit_server.store.jobs.queue", "record", "after", when="refuses"
+)
+
 
 def named(name: str, points: Iterable[KillPoint] = POINTS) -> KillPoint:
     """Return the point of this name."""

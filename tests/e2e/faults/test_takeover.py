@@ -3,28 +3,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from queue import SimpleQueue
 
 import pytest
 
 from qonduit_client import Client
 from tests.e2e.faults.checking import assert_ended_well, family, sound
-from tests.e2e.faults.points import KillPoint, named
+from tests.e2e.faults.points import REFUSED, named
 from tests.e2e.faults.submitting import SUCCEEDED, a_job, long_job, submit, wait_for, watch, working
-from tests.e2e.faults.trap import Trap
+from tests.e2e.faults.trap import RecordingTrap
 from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
 
 SETTINGS = {"providers": "IBM", "preload": "IBM", "lease_seconds": "1"}
-#: Events of jobs that the other server has taken over are refused.
-REFUSED = KillPoint(
-    "late-events-refused", 11, "server", "qonduit_server.store.jobs.queue", "record", "after", when="refuses"
-)
 UNCOMMITTED = named("events-not-committed")
 
 
@@ -36,46 +30,31 @@ def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[s
     postgresql.drop_database(name)
 
 
-class RecordingTrap:
-    """The hits that a trap reported."""
-
-    def __init__(self, folder: Path) -> None:
-        self.hits: SimpleQueue[str] = SimpleQueue()
-        self.trap = Trap(folder, lambda name, _: self.hits.put(name), [REFUSED, UNCOMMITTED])
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Iterator[RecordingTrap]:
-    """A trap, and the hits that it reported."""
-    one = RecordingTrap(tmp_path / "trap")
-    yield one
-    one.trap.close()
+@pytest.mark.timeout(240)
+def test_a_killed_servers_jobs_are_finished_by_the_other(shared: str, trap: RecordingTrap) -> None:
+    with serving(shared, environment=trap.environment, workers="1", **SETTINGS) as first:
+        # While its only worker is stopped in the middle of a job, it begins no other.
+        held, _ = trap.submit_and_stop(first.target, a_job(6, 3, 2))
+        seen = wait_for(first.target, held, working)
+        with serving(shared, **SETTINGS) as second:
+            others = [submit(target, a_job(2, 3, 2)) for target in (first.target, second.target) * 3]
+            # Their events reach the watchers at both servers.
+            for job_id in others:
+                assert assert_ended_well(first.target, job_id, 2).attempt == 1
+            under_way = submit(first.target, long_job())
+            wait_for(first.target, under_way, working)
+            first.process.kill()
+            first.process.wait()
+            assert assert_ended_well(second.target, held, 6).attempt == 2
+            assert assert_ended_well(second.target, under_way, 40).attempt == 1
+            # A watcher at the killed server resumes at the other one.
+            assert seen + list(watch(second.target, held, after=len(seen))) == list(watch(second.target, held))
 
 
 @pytest.mark.timeout(240)
-def test_a_killed_servers_jobs_are_finished_by_the_other(shared: str) -> None:
-    with serving(shared, **SETTINGS) as first, serving(shared, **SETTINGS) as second:
-        # Each runs two at once, so both servers run some of four long jobs.
-        long = [submit(target, long_job()) for target in (first.target, second.target) * 2]
-        short = [submit(target, a_job(2, 3, 2)) for target in (first.target, second.target) * 3]
-        with ThreadPoolExecutor(len(long)) as pool:
-            list(pool.map(lambda job_id: wait_for(second.target, job_id, working), long))
-        seen = wait_for(first.target, long[0], working)
-        first.process.kill()
-        first.process.wait()
-        attempts = [assert_ended_well(second.target, job_id, 40).attempt for job_id in long]
-        assert set(attempts) == {1, 2}, "one of the servers had run nothing"
-        for job_id in short:
-            assert assert_ended_well(second.target, job_id, 2).attempt <= 2
-        # A watcher at the killed server resumes at the other one.
-        whole = list(watch(second.target, long[0]))
-        assert seen + list(watch(second.target, long[0], after=len(seen))) == whole
-
-
-@pytest.mark.timeout(240)
-def test_late_events_of_a_stopped_server_are_refused(shared: str, recording: RecordingTrap) -> None:
-    with serving(shared, environment=recording.trap.environment, **SETTINGS) as stale:
-        job_id = submit(stale.target, long_job())
+def test_late_events_of_a_stopped_server_are_refused(shared: str, trap: RecordingTrap) -> None:
+    with serving(shared, environment=trap.environment, **SETTINGS) as stale:
+        job_id, worker = trap.submit_and_stop(stale.target, a_job(6, 3, 2))
         seen: list[object] = []
         # Its stream may break after such a silence; then it is resumed.
         client = Client(stale.target, timeout=100)
@@ -84,15 +63,17 @@ def test_late_events_of_a_stopped_server_are_refused(shared: str, recording: Rec
         wait_for(stale.target, job_id, working)
         workers = family(stale)
         stale.process.send_signal(signal.SIGSTOP)
+        # Its worker continues, and its events wait for the server.
+        os.kill(worker, signal.SIGCONT)
         try:
             with serving(shared, **SETTINGS) as fresh:
-                final = assert_ended_well(fresh.target, job_id, 40)
+                final = assert_ended_well(fresh.target, job_id, 6)
                 assert final.attempt == 2
                 history = list(watch(fresh.target, job_id))
-                recording.trap.arm(REFUSED.name, action="T")
+                trap.arm(REFUSED.name, action="T")
                 stale.process.send_signal(signal.SIGCONT)
-                # Its worker continued meanwhile; its events now arrive under the first attempt.
-                assert recording.hits.get(timeout=60) == REFUSED.name
+                # They now arrive under the first attempt.
+                trap.wait(REFUSED.name)
                 watching.join(60)
                 client.close()
                 assert seen == history
@@ -102,25 +83,25 @@ def test_late_events_of_a_stopped_server_are_refused(shared: str, recording: Rec
             assert assert_ended_well(stale.target, submit(stale.target, a_job(1, 0, 0)), 1).attempt == 1
             assert set(workers) & set(family(stale)), "its fork server went with the job"
             assert list(watch(stale.target, job_id)) == history
-            assert assert_ended_well(stale.target, job_id, 40) == final
+            assert assert_ended_well(stale.target, job_id, 6) == final
         finally:
             stale.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.timeout(240)
-def test_a_server_stopped_inside_a_transaction_blocks_no_other(shared: str, recording: RecordingTrap) -> None:
-    with serving(shared, environment=recording.trap.environment, **SETTINGS) as stale:
-        recording.trap.arm(UNCOMMITTED.name, action="S")
+def test_a_server_stopped_inside_a_transaction_blocks_no_other(shared: str, trap: RecordingTrap) -> None:
+    with serving(shared, environment=trap.environment, **SETTINGS) as stale:
+        trap.arm(UNCOMMITTED.name, action="S")
         job_id = submit(stale.target, long_job())
-        assert recording.hits.get(timeout=60) == UNCOMMITTED.name
+        trap.wait(UNCOMMITTED.name)
         try:
             with serving(shared, **SETTINGS) as fresh:
                 # Its locks last until PostgreSQL ends the transaction by its timeout.
                 final = assert_ended_well(fresh.target, job_id, 40)
                 assert final.attempt == 2
-                recording.trap.arm(REFUSED.name, action="T")
+                trap.arm(REFUSED.name, action="T")
                 stale.process.send_signal(signal.SIGCONT)
-                assert recording.hits.get(timeout=60) == REFUSED.name
+                trap.wait(REFUSED.name)
                 history = list(watch(stale.target, job_id))
                 assert history == list(watch(fresh.target, job_id))
                 assert sound(history).state == SUCCEEDED

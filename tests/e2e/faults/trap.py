@@ -9,9 +9,15 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
 
-from tests.e2e.faults.points import POINTS, KillPoint
+from qonduit.v1.job_service_pb2 import CreateJobRequest
+from tests.e2e.faults.points import POINTS, REFUSED, KillPoint, named
+from tests.e2e.faults.submitting import submit
 
+#: A worker that is stopped here has reported that its job runs, and does not report the result that it has.
+MIDDLE: Final = named("result-not-made")
 _DEADLY = Path(__file__).with_name("deadly")
 
 
@@ -75,3 +81,33 @@ class Trap:
                 if name == "closed":
                     return
                 self._hit(name, int(pid))
+
+
+class RecordingTrap:
+    """A trap whose hits a test waits for, so that it acts at exactly that moment of a job, however busy the machine is.
+
+    Args:
+        folder: for the pipes; is created.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._hits: SimpleQueue[tuple[str, int]] = SimpleQueue()
+        self._trap = Trap(folder, lambda name, pid: self._hits.put((name, pid)), (*POINTS, REFUSED))
+        self.environment = self._trap.environment
+        self.arm = self._trap.arm
+        self.close = self._trap.close
+
+    def wait(self, name: str) -> int:
+        """Wait until a process hits a point; return its process id."""
+        hit, pid = self._hits.get(timeout=100)
+        assert hit == name
+        return pid
+
+    def submit_and_stop(self, target: str, request: CreateJobRequest) -> tuple[int, int]:
+        """Queue a job, wait until its worker has stopped in the middle of it; return the job's and the process's id.
+
+        The server must have been started with `environment`, and no other job may run on it.
+        """
+        self.arm(MIDDLE.name, action="S")
+        job_id = submit(target, request)
+        return job_id, self.wait(MIDDLE.name)
