@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -57,6 +58,8 @@ def serve(check_config: bool, configuration: Configuration) -> None:
     shutdown = Shutdown(streams, reloads=True)
     with streams:
         _serve(configuration, shutdown, streams)
+    # All is closed and written. Python would take a moment to free every module.
+    os._exit(os.EX_OK)
 
 
 def _check(configuration: Configuration) -> NoReturn:
