@@ -46,11 +46,14 @@ demo: setup  ## run a Bell circuit on three providers, with live progress
 demo-picture: setup  ## record docs/demo.svg from the demo
 	@$(BIN)/python docs/site/demo_picture.py
 
-PROCESSES ?= 2
-test: setup  ## run every test, PROCESSES=2 of them at a time
+# Tests wait for processes that they start: three at a time keep two cores busy.
+PROCESSES ?= 3
+# They start hundreds of processes, which would each compile every changed module where the environment forbids bytecode.
+test test-unit: export PYTHONDONTWRITEBYTECODE :=
+test: setup  ## run every test, PROCESSES=3 of them at a time
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-unit: setup  ## run the unit tests alone, PROCESSES=2 of them at a time
+test-unit: setup  ## run the unit tests alone, PROCESSES=3 of them at a time
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder tests/unit
 
 check: $(CHECKS)  ## style, types, import rules, words, repository files, protos, generated code, documentation site
@@ -169,7 +172,7 @@ adapters: setup  ## compare every adapter with its SDK's own simulator over the 
 	$(BIN)/python -m pytest -m "long or not long" tests/adapters
 
 FAULT ?=
-mutants: setup  ## apply every known fault to a copy, PROCESSES=2 at a time, and check that its tests fail; FAULT=... runs one
+mutants: setup  ## apply every known fault to a copy, PROCESSES=3 at a time, and check that its tests fail; FAULT=... runs one
 	$(BIN)/python -m tests.mutants --processes $(PROCESSES) $(FAULT)
 
 docs: setup  ## build the documentation site into build/site; warnings are errors
