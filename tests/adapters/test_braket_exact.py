@@ -73,15 +73,24 @@ def job_types(task: Any) -> list[JobType]:
     return [handle.job().type for handle in task.jobs]
 
 
-@pytest.mark.parametrize("name", ["AWS/local_simulator", "IBM/aer_simulator", "GOOGLE/cirq_simulator"])
-def test_results_of_an_estimator_are_those_of_the_local_simulator(client: Client, name: str) -> None:
+@pytest.fixture(scope="module")
+def exact() -> tuple[Circuit, Any]:
+    """A circuit with many kinds of results, and the values of the local simulator: it takes seconds and a gigabyte."""
     circuit = wide().expectation(Observable.X()).variance(Hermitian(MATRIX), 2).variance(Observable.Y())
     circuit.expectation(Observable.Y() @ Hermitian(MATRIX) @ Observable.H() @ Observable.I(), [6, 0, 4, 8])
     circuit.variance(Hermitian(PAIR) @ Observable.Z() @ Hermitian(MATRIX), [8, 2, 6, 4])
     circuit.probability([6, 2, 4]).density_matrix([4, 0]).expectation(Observable.H(), 0)
+    return circuit, LOCAL.run(circuit, shots=0).result()
+
+
+@pytest.mark.parametrize("name", ["AWS/local_simulator", "IBM/aer_simulator", "GOOGLE/cirq_simulator"])
+def test_results_of_an_estimator_are_those_of_the_local_simulator(
+    client: Client, name: str, exact: tuple[Circuit, Any]
+) -> None:
+    circuit, theirs = exact
     task = QonduitDevice(name, client).run(circuit, shots=0)
     assert job_types(task) == [JobType.JOB_TYPE_ESTIMATOR]
-    ours, theirs = task.result(), LOCAL.run(circuit, shots=0).result()
+    ours = task.result()
     for asked, one, other in zip(circuit.result_types, ours.values, theirs.values, strict=True):
         assert np.shape(one) == np.shape(other)
         assert type(one) is type(other)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,18 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import JobState, QueueReason
 from qonduit_client import Client
+from qonduit_client.job import JobHandle
 from tests.both_clients import BOTH_CLIENTS, Connect
 from tests.contract.rpc_fixture import BELL
-from tests.e2e.faults.submitting import RUNNING, SIMULATOR, a_job, long_job, submit, wait_for
+from tests.e2e.faults.submitting import SIMULATOR, a_job, submit
+from tests.e2e.faults.trap import RecordingTrap
 from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
 
 SETTINGS = {"providers": "IBM", "preload": "IBM", "workers": "1"}
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
 OTHER = "IBM/fake_manila"
+QONDUIT = (sys.executable, "-m", "qonduit_client.cli")
 
 
 @pytest.fixture
@@ -34,22 +38,32 @@ def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[s
 
 
 def qonduit(target: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "qonduit_client.cli", "--server", target, *arguments]
+    command = [*QONDUIT, "--server", target, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
-def is_running(event: JobEvent) -> bool:
-    return event.state_change.to_state == RUNNING
+def wait_for_pause(waiting: JobHandle) -> None:
+    """Wait until a job waits for a paused device."""
+    for event in waiting.events(queue_updates=True, timeout=60):
+        if event.queue_change.queue.reason == QueueReason.QUEUE_REASON_PAUSED:
+            return
 
 
-def test_a_device_drains_while_its_jobs_run_and_wait(tmp_path: Path) -> None:
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", **SETTINGS) as server, Client(server.target) as client:
-        running = submit(server.target, long_job())
-        wait_for(server.target, running, is_running)
+def test_a_device_drains_while_its_jobs_run_and_wait(tmp_path: Path, trap: RecordingTrap) -> None:
+    with (
+        serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", environment=trap.environment, **SETTINGS) as server,
+        Client(server.target) as client,
+    ):
+        running, worker = trap.submit_and_stop(server.target, a_job(6, 3, 2))
         waiting = client.job(submit(server.target, a_job(1, 0, 0)))
-        drained = qonduit(server.target, "drain", SIMULATOR, "--message", "new cables", "--wait", "--json")
-        assert drained.returncode == 0, drained.stderr
-        found = json.loads(drained.stdout)
+        command = [*QONDUIT, "--server", server.target, "drain", SIMULATOR, "--message", "new cables"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        drain = subprocess.Popen([*command, "--wait", "--json"], text=True, **pipes)
+        wait_for_pause(waiting)
+        os.kill(worker, signal.SIGCONT)
+        shown, errors = drain.communicate(timeout=100)
+        assert drain.returncode == 0, errors
+        found = json.loads(shown)
         assert (found["subject"], found["running_jobs"], found["drained"]) == (SIMULATOR, 0, True)
         assert client.job(running).job().state == SUCCEEDED  # it was not cancelled
         assert waiting.job().queue.reason == QueueReason.QUEUE_REASON_PAUSED
@@ -124,10 +138,9 @@ def test_both_clients_pause_and_resume(tmp_path: Path, connect: Connect) -> None
     assert missing.returncode == 2
 
 
-def test_a_drain_ends_at_its_timeout_and_names_unknown_subjects(tmp_path: Path) -> None:
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", **SETTINGS) as server:
-        running = submit(server.target, a_job(1, 24, 400))
-        wait_for(server.target, running, is_running)
+def test_a_drain_ends_at_its_timeout_and_names_unknown_subjects(tmp_path: Path, trap: RecordingTrap) -> None:
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", environment=trap.environment, **SETTINGS) as server:
+        running, _ = trap.submit_and_stop(server.target, a_job(6, 3, 2))
         late = qonduit(server.target, "drain", "server", "--wait", "--timeout", "0.1")
         assert late.returncode == 124
         assert " 1 " in late.stdout  # running
