@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from qonduit_server.store import migrations
 from qonduit_server.store.database import Database, open_database
+from tests import rabbitmq as rabbitmq_broker
 from tests.missing_components import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
 from tests.oidc_provider import oidc  # noqa: F401 - a fixture
 from tests.postgresql import PostgresqlServer, start_or_skip
@@ -37,6 +38,14 @@ def postgresql() -> Iterator[PostgresqlServer]:
     server = start_or_skip()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[rabbitmq_broker.RabbitmqBroker]:
+    """A running RabbitMQ."""
+    broker = rabbitmq_broker.start_or_skip()
+    yield broker
+    broker.close()
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,12 @@ def test_a_worker_loads_neither_database_nor_grpc() -> None:
     assert not loaded & SERVER_ONLY
 
 
+def test_a_worker_machine_loads_neither_database_nor_grpc_nor_an_sdk() -> None:
+    loaded = _loaded("import qonduit_server.worker_program, qonduit_server.execution.celery.machine_program")
+    assert "celery" in loaded
+    assert not loaded & ((SERVER_ONLY - {"structlog"}) | SDKS)
+
+
 @pytest.mark.parametrize("module", ["qonduit_client", "qonduit_client.cli.commands"])
 def test_the_client_and_its_command_line_load_no_sdk_and_no_server(module: str) -> None:
     loaded = _loaded(f"import {module}")

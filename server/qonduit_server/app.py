@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +18,10 @@ from qonduit_server import authentication
 from qonduit_server.authentication import CallAuthentication
 from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError, Unavailable
-from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
+from qonduit_server.execution.executor import Executor, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
+from qonduit_server.executor_settings import executor_options, forkserver, sources
 from qonduit_server.process.core_dumps import forbid_core_dumps
-from qonduit_server.process.memory import address_space
-from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,51 +101,6 @@ class App:
         log.info("stopped")
 
 
-def executor_of(
-    settings: Settings, names: tuple[str, ...], server: str = "", stderr: StderrLog | None = None
-) -> Executor:
-    """Return the executor of the settings, which is not started. Raises StartError."""
-    unknown = [name for name in names if name not in registry.names()]
-    if unknown:
-        raise StartError(f"unknown provider {', '.join(unknown)}; known providers: {', '.join(registry.names())}")
-    options = ExecutorOptions(
-        providers=names,
-        workers=settings.workers,
-        worker_arguments=_forkserver(settings),
-        provider_python=settings.provider_python,
-        address_space_bytes=address_space(settings.max_task_memory_bytes),
-        memory_bytes=settings.max_memory_bytes,
-        server=server,
-        stderr=stderr,
-    )
-    return make_executor(settings.executor, options)
-
-
-def _forkserver(settings: Settings) -> tuple[str, ...]:
-    """Return the Python arguments that start a fork server, with the options of its language readers and writers."""
-    languages = {
-        "python_source": _sources(settings),
-        "cache": settings.translation_cache,
-        "cache_bytes": settings.translation_cache_bytes,
-        "read_seconds": settings.max_read_seconds,
-    }
-    memory = ("--task-memory", str(settings.max_task_memory_bytes))
-    fakes = ("--fake-backends", ",".join(settings.fake_backends))
-    return ("-m", "qonduit_server.worker.forkserver", "--languages", json.dumps(languages), *memory, *fakes)
-
-
-def _sources(settings: Settings) -> dict[str, str]:
-    """Return the Python interpreter of each language with enabled Python source."""
-    named = {*settings.enable_python_source, *settings.language_python}
-    if not named:
-        return {}
-    from qonduit_server.languages.python.source_runner import INSTEAD
-
-    if wrong := sorted(named.difference(INSTEAD)):
-        raise StartError(f"enable_python_source does not support {', '.join(wrong)}; supported: {', '.join(INSTEAD)}")
-    return {each: settings.language_python.get(each, sys.executable) for each in settings.enable_python_source}
-
-
 def start(
     settings: Settings, on_fault: Callable[[], None] = lambda: None, streams: StandardStreams | None = None
 ) -> App:
@@ -167,17 +119,24 @@ def start(
     keys = key_ring.load(settings.credential_key_file, os.environ)
     if keys.keys():
         forbid_core_dumps()
-    names = settings.providers or registry.names()
     owner = str(uuid.uuid4())
     with _started(), ExitStack() as undo:
         stderr = StderrLog()
         undo.callback(stderr.stop)
-        executor = executor_of(settings, names, owner, stderr)
+        opened: list[Database] = []
+
+        def on_description(description: ProviderDescription) -> None:
+            """Store a description that changed while the server runs. The database is open by then."""
+            _store_description(settings, opened[0], description)
+
+        options = executor_options(settings, server=owner, stderr=stderr, on_description=on_description)
+        executor = make_executor(settings.executor, options)
         executor.launch()
         undo.callback(executor.stop, 1)
         _import_the_rest()
         _configure_logs(settings, streams, stderr)
         database, lock = _open_store(settings, undo, keys)
+        opened.append(database)
         job_log = _log_jobs(database, undo)
         descriptions = _sync_catalogue(settings, database, executor)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault)
@@ -273,10 +232,14 @@ def _refresh_provider(
     settings: Settings, database: Database, executor: Executor, translator: Translator, name: str
 ) -> None:
     """Read the description of a provider again, for the catalogue and all processes that run or compile jobs."""
-    from qonduit_server.store import catalogue
-
     description = executor.describe(name, _REFRESH_SECONDS)
     translator.adopt(description)
+    _store_description(settings, database, description)
+
+
+def _store_description(settings: Settings, database: Database, description: ProviderDescription) -> None:
+    from qonduit_server.store import catalogue
+
     disable_devices([description], settings.disabled_devices)
     catalogue.refresh(database, description)
 
@@ -307,7 +270,8 @@ def _dispatcher(
         executor,
         owner=owner,
         lease=timedelta(seconds=settings.lease_seconds),
-        slots=settings.workers,
+        # The number of slots of machines is not known.
+        slots=settings.workers if settings.executor == "local" else 0,
         max_attempts=settings.max_attempts,
         time_limit_seconds=settings.max_job_seconds,
         memory_limit_bytes=settings.max_task_memory_bytes,
@@ -341,7 +305,7 @@ def _serve(
         public_reflection=settings.public_reflection == "on",
         public_health=settings.public_health == "on",
         features=tuple(f"python-source:{each}" for each in settings.enable_python_source),
-        languages=Languages(sandbox=PythonSource(_sources(settings))).describe(),
+        languages=Languages(sandbox=PythonSource(sources(settings))).describe(),
         translate=translator.translate,
         compile_job=translator.compile,
         analyze_job=translator.analyze,
@@ -413,7 +377,7 @@ def _translator(settings: Settings, stderr: StderrLog) -> Translator:
     return Translator(
         python=elsewhere,
         pythons=settings.provider_python,
-        program=_forkserver(settings),
+        program=forkserver(settings),
         memory_limit_bytes=min(settings.max_task_memory_bytes, _MAX_TRANSLATION_MEMORY_BYTES),
         stderr=stderr,
     )

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -86,15 +86,8 @@ def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardSt
     from qonduit_server import app
     from qonduit_server.errors import StartError
 
-    faults: list[str] = []
-
-    def on_fault() -> None:
-        faults.append("dispatcher")
-        shutdown.code = EXIT_FAILED
-        shutdown.request()
-
     try:
-        running = app.start(configuration.settings, on_fault, streams)
+        running = app.start(configuration.settings, _fault_handler(shutdown), streams)
     except StartError as error:
         streams.write_error(f"qonduit: {error}")
         sys.exit(EXIT_FAILED)
@@ -110,9 +103,69 @@ def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardSt
             log.error("configuration not reloaded", why=str(error))
         shutdown.started(running.drain_seconds)
     running.stop(running.drain_seconds, shutdown.force)
-    if faults:
+    if shutdown.code:
         streams.write_error("qonduit: the server stopped because of an internal fault; see the log")
-        sys.exit(EXIT_FAILED)
+        sys.exit(shutdown.code)
+
+
+def _fault_handler(shutdown: Shutdown) -> Callable[[], None]:
+    """Return a function that stops the program with an exit code."""
+
+    def on_fault() -> None:
+        shutdown.code = EXIT_FAILED
+        shutdown.request()
+
+    return on_fault
+
+
+@main.command()
+@settings_options(
+    "broker",
+    "broker_ca",
+    "worker_key_file",
+    "providers",
+    "provider_python",
+    "fake_backends",
+    "preload",
+    "enable_python_source",
+    "language_python",
+    "translation_cache",
+    "translation_cache_bytes",
+    "workers",
+    "max_read_seconds",
+    "max_task_memory_bytes",
+    "max_memory_bytes",
+    "drain_seconds",
+    "log_format",
+    "log_level",
+)
+def worker(configuration: Configuration) -> None:
+    """Run the tasks of servers whose executor is celery, until SIGTERM, SIGINT or SIGHUP.
+
+    Prints "worker ID runs" to standard output when its processes start. The first signal drains: running
+    tasks have --drain-seconds to end, the others are handed back to their servers. The second one ends at once.
+    """
+    from qonduit_server import worker_program
+    from qonduit_server.errors import StartError
+    from qonduit_server.process.standard_streams import StandardStreams
+    from qonduit_server.shutdown import Shutdown
+
+    streams = StandardStreams()
+    shutdown = Shutdown(streams)
+    settings = configuration.settings
+    with streams:
+        try:
+            machine = worker_program.start(settings, _fault_handler(shutdown), streams)
+        except StartError as error:
+            streams.write_error(f"qonduit: {error}")
+            sys.exit(EXIT_FAILED)
+        shutdown.started(settings.drain_seconds)
+        streams.write_output(f"worker {machine.id} runs")
+        shutdown.wait()
+        machine.stop(settings.drain_seconds, shutdown.force)
+        if shutdown.code:
+            streams.write_error("qonduit: the worker stopped because it can receive no tasks; see the log")
+            sys.exit(shutdown.code)
 
 
 @main.command()

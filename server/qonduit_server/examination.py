@@ -10,6 +10,8 @@ from pathlib import Path
 from qonduit_server import app, authentication, diagnostics
 from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError
+from qonduit_server.execution.executor import make_executor
+from qonduit_server.executor_settings import executor_options
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.finding import Finding
@@ -43,7 +45,7 @@ def _errors_of_start(settings: Settings) -> Iterator[Finding]:
         (lambda: key_ring.load(settings.credential_key_file, dict(os.environ)), "Correct QONDUIT_CREDENTIAL_KEY_FILE."),
         (lambda: read_setting(settings.default_quotas), "Correct QONDUIT_DEFAULT_QUOTAS."),
         (
-            lambda: app.executor_of(settings, settings.providers or registry.names()),
+            lambda: make_executor(settings.executor, executor_options(settings)),
             "Correct QONDUIT_PROVIDERS, QONDUIT_EXECUTOR or QONDUIT_ENABLE_PYTHON_SOURCE.",
         ),
     )
@@ -90,7 +92,7 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
     known = {each.what for each in findings}
     findings += [each for each in _settings_and_files(settings) if each.what not in known]
     try:
-        executor = app.executor_of(settings, settings.providers or registry.names())
+        executor = make_executor(settings.executor, executor_options(settings))
     except StartError:
         return findings
     executor.launch()

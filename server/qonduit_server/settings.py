@@ -137,6 +137,11 @@ class Settings:
         "File of the keys that encrypt stored credentials, written by `qonduit credential-key`.",
         relocate=_in_folder,
     )
+    worker_key_file: str = _setting(
+        "",
+        "File of the keys that encrypt credentials on their way to worker machines; the same file at both.",
+        relocate=_in_folder,
+    )
     allow_insecure_remote_access: Literal["on", "off"] = _setting(
         "off", "Whether the server may listen beyond this machine without TLS or without authentication."
     )
@@ -171,7 +176,18 @@ class Settings:
         256 * 1024**2, "Largest size of the translation cache; 0 disables it.", least=0
     )
 
-    executor: str = _setting("local", "The executor that runs tasks: local, or one that a package registers.")
+    executor: str = _setting(
+        "local",
+        "The executor that runs tasks: local, celery (on worker machines), or one that a package registers.",
+    )
+    broker: str = _setting(
+        "",
+        "URL of the RabbitMQ that connects servers and worker machines: amqps://USER:PASSWORD@HOST/VHOST.",
+        redact=_without_password,
+    )
+    broker_ca: str = _setting(
+        "", "File of the CAs (PEM) of the broker's certificate; those of the system if empty.", relocate=_in_folder
+    )
     workers: int = _setting(_cores, "Number of tasks that run at once; default: one per core.", least=1)
     max_attempts: int = _setting(3, "Maximum number of starts of a job whose worker or server dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time limit of one job.", least=0.001)

@@ -15,7 +15,9 @@ from qonduit_server.errors import FailedPrecondition, Unavailable
 from qonduit_server.execution import executor as seam
 from qonduit_server.execution.executor import Executor, ExecutorOptions, LossKind, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
+from tests.rabbitmq import RabbitmqBroker
 from tests.unit.execution.fake_forkserver import DEVICES
+from tests.unit.execution.machine_process import RunningMachine
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, RecordingListener, environment, task
 
 #: Memory of all tasks together, and of a large task: two large tasks do not fit.
@@ -24,9 +26,37 @@ BUDGET, LARGE = 1024**3, 600 * 1024**2
 Making = Callable[..., AbstractContextManager[tuple[Executor, RecordingListener]]]
 
 
+class _Machines:
+    """The worker machine of executors on other machines: tests with the same environment share one."""
+
+    def __init__(self, broker: str) -> None:
+        self.broker = broker
+        self._running: RunningMachine | None = None
+        self._environment: object = None
+
+    def use(self, options: ExecutorOptions) -> None:
+        """Have a machine with these options."""
+        if self._running is None or self._environment != options.environment:
+            self.end()
+            self._running, self._environment = RunningMachine(options), options.environment
+
+    def end(self) -> None:
+        if self._running is not None:
+            self._running.end()
+            self._running = None
+
+
+@pytest.fixture(scope="module")
+def machines(rabbitmq: RabbitmqBroker) -> Iterator[_Machines]:
+    made = _Machines(rabbitmq.url())
+    yield made
+    made.end()
+
+
 @pytest.fixture(params=seam.names())
 def making(request: pytest.FixtureRequest) -> Making:
     """Each registered executor, with workers that follow the instructions in a task's program."""
+    machines: _Machines | None = request.getfixturevalue("machines") if request.param == "celery" else None
 
     @contextmanager
     def make(**variables: str) -> Iterator[tuple[Executor, RecordingListener]]:
@@ -39,7 +69,10 @@ def making(request: pytest.FixtureRequest) -> Making:
             server="here",
             stderr=stderr,
             environment=environment(**variables),
+            broker=machines.broker if machines else "",
         )
+        if machines:
+            machines.use(options)
         executor = make_executor(request.param, options)
         stderr.start()
         executor.launch()
@@ -81,7 +114,9 @@ class TestExecutor:
             listener.wait_ended(4)
             devices.write_text("other")
             executor.describe("TEST", PATIENCE)
-            executor.submit([task(5)])
+            last = task(5)
+            last.device = "other"
+            executor.submit([last])
             listener.wait_ended(5)
             assert 3 not in listener.finished
             gate.open()
@@ -140,7 +175,7 @@ class TestExecutor:
             listener.more.clear()
             executor.preload(["TEST"])
             assert listener.more.wait(PATIENCE)
-            assert {worker.provider for worker in executor.list_workers()} == {"TEST"}
+            listener.wait(lambda: {worker.provider for worker in executor.list_workers()} == {"TEST"})
 
     def test_workers_are_listed_with_their_task(self, making: Making, tmp_path: Path) -> None:
         gate = Gate(tmp_path)
@@ -154,7 +189,7 @@ class TestExecutor:
 
     def test_capacity_is_reported_by_provider_and_grows_again(self, making: Making) -> None:
         with making() as (executor, listener):
-            assert executor.capacity().get("TEST", 0) >= 1
+            listener.wait(lambda: executor.capacity().get("TEST", 0) >= 1)
             executor.submit([task(1)])
             listener.wait_ended(1)
             listener.wait(lambda: executor.capacity().get("TEST", 0) >= 1)

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.execution.v1.task_pb2 import TaskEvent
+from qonduit.execution.v1.task_pb2 import TaskEvent, TaskStarted
 from qonduit.v1.event_pb2 import LOG_LEVEL_INFO, JobEvent, LogLine
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_WORKER
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER
@@ -86,6 +86,23 @@ def test_a_small_job_from_start_to_finish(db: Database) -> None:
     assert stored.counts_and_probabilities == result().counts_and_probabilities
     stored_events = event_log.read_after(db, job.id, 0, 100)
     assert [event.terminal for event in stored_events] == [False] * 4 + [True]
+
+
+def test_a_job_has_the_id_of_the_message_that_carried_its_current_attempt(db: Database) -> None:
+    job = submit(db)
+    (task,) = claim(db)
+    carried = TaskEvent(job_id=job.id, attempt=1, started=TaskStarted(message_id="one"))
+    queue.record(db, "me", [carried, progressed(task, 0.5)])
+    assert job_rows.get(db, CALLER, job.id).celery_id == "one"
+    queue.release(db, "me", [(job.id, 1)], "its worker died")
+    (task,) = claim(db)
+    running = job_rows.get(db, CALLER, job.id)
+    assert (running.attempt, running.HasField("celery_id")) == (2, False)
+    queue.record(db, "me", [TaskEvent(job_id=job.id, attempt=2, started=TaskStarted(message_id="two"))])
+    queue.record(db, "me", [succeeded(task), finished(task)])
+    ended = job_rows.get(db, CALLER, job.id)
+    assert (ended.state, ended.celery_id) == (SUCCEEDED, "two")
+    assert history(db, job.id)[-1].state_change.job.celery_id == "two"
 
 
 def test_a_jobs_inputs_reach_its_programs_and_stay_with_it(db: Database) -> None:

@@ -3,8 +3,8 @@
 
 A document is one session in an empty folder: `.venv` points to the environment; servers that a block starts run in
 the background and end with the document. So that SDKs are loaded once, one interpreter runs the blocks of Python, each
-document with its own names, and documents that start a server with no options share one. Ports and the PostgreSQL URL
-in a document are replaced by free ones.
+document with its own names, and documents that start a server with no options share one. Ports and the URLs of
+PostgreSQL and RabbitMQ in a document are replaced by real ones.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from pathlib import Path
 
 import pytest
 
+import qonduit_client
+from tests.contract.rpc_fixture import until
 from tests.missing_components import lacking
 from tests.postgresql import PostgresqlServer, find_binaries
+from tests.rabbitmq import RabbitmqBroker, find_installation
 from tests.server_process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,10 +42,12 @@ RUN = {"bash", "python"}
 #: Documents that refer to the files of the server they start, or to its first job.
 OWN_SERVER = {"README.md", "docs/operating.md", "docs/tutorial.md"}
 #: Programs that blocks need and that some machines lack.
-TOOLS = ("grpcurl", "jq", "protoc")
+TOOLS = ("grpcurl", "jq", "protoc", "rabbitmqctl")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SERVE = re.compile(r"^\.venv/bin/qonduit serve\b(?P<options>.*)$")
+_WORKER = re.compile(r"^\.venv/bin/qonduit worker\b(?P<options>.*)$")
 _SHOWN_DATABASE = "postgresql://qonduit@127.0.0.1:5432/qonduit"
+_SHOWN_BROKER = "127.0.0.1:5672"
 
 
 def blocks(document: str) -> list[tuple[str, str]]:
@@ -83,6 +88,11 @@ class Session:
     interpreter: subprocess.Popen[str] | None = None
     missing: dict[str, None] = field(default_factory=dict)
 
+    @property
+    def tools(self) -> Path:
+        """The folder of programs that replace those of the machine."""
+        return self.folder / "bin"
+
     def _exchanged(self, text: str) -> str:
         for shown, real in self.real.items():
             text = text.replace(shown, real)
@@ -103,22 +113,17 @@ class Session:
             environment["PATH"] += f":{path}/bin"
         if grpcurl := shutil.which("grpcurl", path=environment["PATH"]):
             # grpcurl gives up after 10 s if a busy machine does not connect; the documents need not mention that.
-            patient = self.folder / "bin" / "grpcurl"
+            patient = self.tools / "grpcurl"
             if not patient.exists():
-                patient.parent.mkdir()
                 patient.write_text(f'#!/bin/sh\nexec {grpcurl} -connect-timeout 100 "$@"\n')
                 patient.chmod(0o755)
-            environment["PATH"] = f"{patient.parent}:{environment['PATH']}"
+        environment["PATH"] = f"{self.tools}:{environment['PATH']}"
         return environment
 
-    def _serve(self, options: str) -> None:
-        shown = re.search(r"--listen (\S+)", options)
-        options = re.sub(r"--listen \S+", "", self._exchanged(options)).strip()
-        if not options and shown is None and not self.own_server:
-            self.real["127.0.0.1:50051"] = self.shared().target
-            return
-        server = subprocess.Popen(
-            f"exec .venv/bin/qonduit serve --listen 127.0.0.1:0 {options}",
+    def _start(self, command: str, line_start: str) -> str:
+        """Start a program in the background; return the rest of its first line."""
+        program = subprocess.Popen(
+            f"exec .venv/bin/qonduit {command}",
             shell=True,
             cwd=self.folder,
             # An SDK that no block needs is not loaded.
@@ -127,11 +132,24 @@ class Session:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self.servers.append(server)
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        assert line.startswith("serving on "), line
-        self.real[shown[1] if shown else "127.0.0.1:50051"] = line.split()[-1]
+        self.servers.append(program)
+        assert program.stdout is not None
+        line = program.stdout.readline()
+        assert line.startswith(line_start), line
+        return line.removeprefix(line_start).strip()
+
+    def _serve(self, options: str) -> None:
+        shown = re.search(r"--listen (\S+)", options)
+        options = re.sub(r"--listen \S+", "", self._exchanged(options)).strip()
+        if not options and shown is None and not self.own_server:
+            self.real["127.0.0.1:50051"] = self.shared().target
+            return
+        target = self._start(f"serve --listen 127.0.0.1:0 {options}", "serving on ")
+        self.real[shown[1] if shown else "127.0.0.1:50051"] = target
+        if _SHOWN_BROKER in self.real:
+            # The document has started a machine, which a busy system connects later.
+            with qonduit_client.Client(target) as client:
+                until(lambda: bool(client.named_devices("available = true")))
 
     def _run(self, command: list[str], text: str) -> None:
         done = subprocess.run(
@@ -171,11 +189,14 @@ class Session:
     def needed(self, text: str) -> list[str]:
         """Return the programs that a block needs and this machine lacks."""
         tools = [tool for tool in TOOLS if re.search(rf"\b{tool}\b", text)]
+        tools = ["RabbitMQ" if tool == "rabbitmqctl" else tool for tool in tools]
         return [*tools, "PostgreSQL"] if _SHOWN_DATABASE in text else tools
 
     def _has(self, tool: str) -> bool:
         if tool == "PostgreSQL":
             return bool(self.database)
+        if tool == "RabbitMQ":
+            return _SHOWN_BROKER in self.real
         return shutil.which(tool, path=self._environment()["PATH"]) is not None
 
     def follow(self, language: str, text: str) -> None:
@@ -187,6 +208,8 @@ class Session:
             self._python(self._exchanged(text))
         elif serve := _SERVE.match(text.strip()):
             self._serve(serve["options"])
+        elif worker := _WORKER.match(text.strip()):
+            self._start(f"worker {self._exchanged(worker['options'])}", "worker ")
         elif make := re.fullmatch(r"make (\w+).*", text.strip()):
             # Running the tests inside a test would not end, and builds without caches last minutes: only the target's
             # commands are printed.
@@ -213,7 +236,13 @@ def session(request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[],
     if find_binaries() is not None:
         postgresql: PostgresqlServer = request.getfixturevalue("postgresql")
         database = postgresql.url(postgresql.new_database())
-    session = Session(tmp_path, database, shared, request.node.callspec.params["document"] in OWN_SERVER)
+    document = request.node.callspec.params["document"]
+    session = Session(tmp_path, database, shared, document in OWN_SERVER)
+    session.tools.mkdir()
+    if "rabbitmqctl" in (ROOT / document).read_text() and find_installation() is not None:
+        broker: RabbitmqBroker = request.getfixturevalue("rabbitmq")
+        session.real[_SHOWN_BROKER] = broker.address
+        broker.write_control(session.tools / "rabbitmqctl")
     yield session
     session.end()
 

@@ -28,6 +28,7 @@ from qonduit_server.process.whole_files import replace_file
 #: line, which other users can read.
 VARIABLE: Final = "QONDUIT_CREDENTIAL_KEYS"
 KEY_BYTES: Final = 32
+_SETTING: Final = "credential_key_file"
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MAX_FILE_BYTES: Final = 64 * 1024
 _OPEN_TO_OTHERS: Final = stat.S_IWGRP | stat.S_IRWXO
@@ -50,19 +51,21 @@ class KeyRing:
     Args:
         path: the file; None for fixed keys.
         keys: the fixed keys.
+        setting: the setting that names the file, for messages.
 
     Raises:
         StartError: the file cannot be used.
     """
 
-    def __init__(self, path: Path | None = None, keys: Sequence[Key] = ()) -> None:
+    def __init__(self, path: Path | None = None, keys: Sequence[Key] = (), *, setting: str = _SETTING) -> None:
         self._path = path
+        self._setting = setting
         self._lock = threading.Lock()
         self._stamp: Stamp = None
         self._keys = tuple(keys)
         if path is not None:
             self._stamp = stamp_of(path)
-            self._keys = read(path)
+            self._keys = read(path, setting)
 
     def keys(self) -> tuple[Key, ...]:
         """Return all keys; the first one encrypts. Empty if the server has none."""
@@ -73,7 +76,7 @@ class KeyRing:
                 stamp = stamp_of(path)
                 if stamp != self._stamp:
                     with suppress(StartError):
-                        self._keys = read(path)
+                        self._keys = read(path, self._setting)
                     self._stamp = stamp
         return self._keys
 
@@ -98,8 +101,8 @@ def load(path: str, environment: MutableMapping[str, str]) -> KeyRing:
     return KeyRing(keys=parse(re.sub(r"[,;]", "\n", text), VARIABLE) if text else ())
 
 
-def read(path: Path) -> tuple[Key, ...]:
-    """Read a file of keys.
+def read(path: Path, setting: str = _SETTING) -> tuple[Key, ...]:
+    """Read a file of keys, which a setting names.
 
     Raises:
         StartError: the file cannot be read, is invalid, or is open to other users.
@@ -110,16 +113,16 @@ def read(path: Path) -> tuple[Key, ...]:
             data = file.read(_MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise StartError(
-            f"credential_key_file {path} does not exist; create it with "
+            f"{setting} {path} does not exist; create it with "
             f"`qonduit credential-key create --credential-key-file {path}`"
         ) from None
     except OSError as error:
-        raise StartError(f"cannot read credential_key_file {path}: {error.strerror}") from error
+        raise StartError(f"cannot read {setting} {path}: {error.strerror}") from error
     if mode & _OPEN_TO_OTHERS:
-        raise StartError(f"other users can read or change credential_key_file {path}: `chmod 600 {path}`")
+        raise StartError(f"other users can read or change {setting} {path}: `chmod 600 {path}`")
     if len(data) > _MAX_FILE_BYTES:
-        raise StartError(f"credential_key_file {path} must have at most {_MAX_FILE_BYTES} bytes")
-    return parse(data.decode(errors="replace"), f"credential_key_file {path}")
+        raise StartError(f"{setting} {path} must have at most {_MAX_FILE_BYTES} bytes")
+    return parse(data.decode(errors="replace"), f"{setting} {path}")
 
 
 def parse(text: str, source: str) -> tuple[Key, ...]:

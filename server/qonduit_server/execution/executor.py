@@ -17,12 +17,14 @@ from typing import Final, Protocol
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.system_service_pb2 import Worker
+from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.errors import StartError
 from qonduit_server.execution.stderr_log import StderrLog
 
 #: Name -> "module:factory".
 EXECUTORS: Final[Mapping[str, str]] = {
     "local": "qonduit_server.execution.local.local_executor:make_local_executor",
+    "celery": "qonduit_server.execution.celery.celery_executor:make_celery_executor",
 }
 #: The entry point group of executors from other distributions; the name of an entry is the name of its executor.
 GROUP: Final = "qonduit.executors"
@@ -136,9 +138,15 @@ class ExecutorOptions:
         provider_python: the Python executables of providers' processes, by provider name; default: this one.
         address_space_bytes: the limit of the address space that one worker may add; 0 means no limit.
         memory_bytes: the limit of the memory of all running tasks, as their workers estimate; 0 means no limit.
+        task_memory_bytes: the limit of the memory of one task, which a worker machine reports; 0: `memory_bytes`.
         server: the id of the server in log lines and in the list of workers.
         stderr: logs the standard error of worker processes; default: it is dropped.
         environment: the environment of worker processes; default: the one of this process.
+        broker: the URL of the message broker, for executors on other machines.
+        broker_ca: the file of the CAs of the broker's certificate; default: those of the system.
+        worker_keys: encrypt the credentials of tasks on their way to other machines; default: none.
+        on_description: called with each description of a provider that changes after `descriptions`, which an executor
+            on other machines does when machines come and go.
     """
 
     providers: Sequence[str]
@@ -147,9 +155,14 @@ class ExecutorOptions:
     provider_python: Mapping[str, str] = field(default_factory=dict)
     address_space_bytes: int = 0
     memory_bytes: int = 0
+    task_memory_bytes: int = 0
     server: str = ""
     stderr: StderrLog | None = None
     environment: Mapping[str, str] | None = None
+    broker: str = ""
+    broker_ca: str = ""
+    worker_keys: KeyRing = field(default_factory=KeyRing)
+    on_description: Callable[[ProviderDescription], None] = lambda description: None
 
 
 ExecutorFactory = Callable[[ExecutorOptions], Executor]
@@ -169,7 +182,11 @@ def make_executor(name: str, options: ExecutorOptions) -> Executor:
     factory: ExecutorFactory
     if name in EXECUTORS:
         module, _, attribute = EXECUTORS[name].partition(":")
-        factory = getattr(import_module(module), attribute)
+        try:
+            factory = getattr(import_module(module), attribute)
+        except ImportError as error:
+            message = f'the executor {name!r} is not installed ({error}): pip install "qonduit-quantum[{name}]"'
+            raise StartError(message) from error
         return factory(options)
     entry = _entry_points().get(name)
     if entry is None:

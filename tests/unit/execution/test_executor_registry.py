@@ -33,27 +33,27 @@ def registered(folder: Path, **executors: str) -> Path:
 
 
 def test_the_process_pool_is_the_executor_of_the_default_setting() -> None:
-    assert executor.names() == ("local",)
+    assert executor.names() == ("local", "celery")
     assert isinstance(executor.make_executor(Settings().executor, OPTIONS), ProcessPool)
 
 
 def test_an_unknown_executor_keeps_the_server_from_starting_and_known_ones_are_named() -> None:
-    with pytest.raises(StartError, match=r"there is no executor 'celery'; known are local \(executor\)"):
-        app.start(Settings(executor="celery", providers=("IBM",)))
+    with pytest.raises(StartError, match=r"there is no executor 'ray'; known are local, celery \(executor\)"):
+        app.start(Settings(executor="ray", providers=("IBM",)))
 
 
 def test_an_executor_that_cannot_be_imported_names_its_registration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(registered(tmp_path, gone="not_installed:make"))
-    assert executor.names() == ("local", "gone")
+    assert executor.names() == ("local", "celery", "gone")
     with pytest.raises(StartError, match=r"'gone', registered as not_installed:make, cannot be imported"):
         executor.make_executor("gone", OPTIONS)
 
 
 def test_a_built_in_executor_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(registered(tmp_path, local="not_installed:make"))
-    assert executor.names() == ("local",)
+    assert executor.names() == ("local", "celery")
     assert isinstance(executor.make_executor("local", OPTIONS), ProcessPool)
 
 

@@ -66,6 +66,7 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
 #: Commands of the server; the help lists them also if the server is not installed.
 _SERVER: Final[dict[str, str]] = {
     "serve": "Start a server.",
+    "worker": "Run the tasks of servers whose executor is celery.",
     "demo": "Run a Bell circuit on three providers, with live progress.",
     "doctor": "Check this machine and suggest fixes.",
     "migrate": "Upgrade the database schema to this version.",

@@ -369,8 +369,12 @@ def workers() -> int:
     def state(each: Worker) -> str:
         return WorkerState.Name(each.state).removeprefix("WORKER_STATE_").lower()
 
+    here = session()
+    with here.client() as client:
+        listed = client.workers()
     columns = [
         Column("provider", lambda each: each.provider, "PROVIDER"),
+        Column("host", lambda each: each.host, "HOST" if any(each.host for each in listed) else ""),
         Column("pid", lambda each: each.pid, "PID", right=True),
         Column("state", state, "STATE"),
         Column("job_id", lambda each: each.job_id or None, "JOB", right=True),
@@ -379,8 +383,6 @@ def workers() -> int:
         Column("phase", lambda each: each.phase, "PHASE"),
         Column("server", lambda each: each.server),
     ]
-    here = session()
-    with here.client() as client:
-        empty = "no workers; the server starts them with the first job of a provider"
-        write_rows(here, columns, client.workers(), line=lambda each: each, empty=empty)
+    empty = "no workers; the server starts them with the first job of a provider"
+    write_rows(here, columns, listed, line=lambda each: each, empty=empty)
     return OK

@@ -76,7 +76,7 @@ class ListWorkersRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("server", "provider", "pid", "state", "job_id", "since", "phase", "memory_bytes")
+    __slots__ = ("server", "provider", "pid", "state", "job_id", "since", "phase", "memory_bytes", "host")
     SERVER_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class Worker(_message.Message):
     SINCE_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
     server: str
     provider: str
     pid: int
@@ -93,7 +94,8 @@ class Worker(_message.Message):
     since: _timestamp_pb2.Timestamp
     phase: str
     memory_bytes: int
-    def __init__(self, server: _Optional[str] = ..., provider: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., job_id: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., phase: _Optional[str] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
+    host: str
+    def __init__(self, server: _Optional[str] = ..., provider: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., job_id: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., phase: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
 
 class ListWorkersResponse(_message.Message):
     __slots__ = ("workers",)

@@ -37,6 +37,8 @@ class EventThrottle:
         for event in events:
             kind = event.WhichOneof("event")
             if kind == "started":
+                if event.started.message_id:
+                    passed.append(event)
                 continue
             key = (event.job_id, event.attempt)
             if kind == "progress":

@@ -89,29 +89,7 @@ class OutcomeRecorder:
             ):
                 refused.add((event.job_id, event.attempt))
                 continue
-            kind = event.WhichOneof("event")
-            if kind == "program_succeeded":
-                self._record_success(entry, event.program_succeeded)
-            elif kind == "points_done":
-                self._record_points(entry, event.points_done)
-            elif kind == "finished":
-                self._record_end(entry, event.finished)
-            elif kind == "progress":
-                self._record_progress(entry, event.progress.progress, event.progress.message)
-            elif kind == "program_failed":
-                self._record_failure(entry, event.program_failed.index, event.program_failed.failure)
-            elif kind == "program_started":
-                index = event.program_started.index
-                # Skip the start event of a program whose outcome is in the same batch.
-                if (event.job_id, event.attempt, index) not in ended:
-                    self._record_start(entry, index)
-            elif kind == "declined":
-                # Claims count it against the quota of its owner, now and in later attempts.
-                values = {"job": event.job_id, "memory": event.declined.memory_bytes}
-                self._transaction.connection.execute(_SET_MEMORY, values)
-            elif kind == "log":
-                event.log.message = truncate(event.log.message, TEXT_BYTES)
-                self._unit.append(entry, log=event.log)
+            self._record(entry, event, ended)
         return refused
 
     def close(self) -> None:
@@ -132,6 +110,34 @@ class OutcomeRecorder:
             and len(own) <= MAX_FEW
             and sum(len(payload) for *_, payload in own) <= _KEPT_BYTES
         }
+
+    def _record(self, entry: JobChange, event: TaskEvent, ended: Collection[tuple[int, int, int]]) -> None:
+        """Record an event, except the start of a program whose outcome is in the same batch."""
+        kind = event.WhichOneof("event")
+        if kind == "program_succeeded":
+            self._record_success(entry, event.program_succeeded)
+        elif kind == "points_done":
+            self._record_points(entry, event.points_done)
+        elif kind == "finished":
+            self._record_end(entry, event.finished)
+        elif kind == "progress":
+            self._record_progress(entry, event.progress.progress, event.progress.message)
+        elif kind == "program_failed":
+            self._record_failure(entry, event.program_failed.index, event.program_failed.failure)
+        elif kind == "program_started":
+            index = event.program_started.index
+            if (event.job_id, event.attempt, index) not in ended:
+                self._record_start(entry, index)
+        elif kind == "declined":
+            # Claims count it against the quota of its owner, now and in later attempts.
+            values = {"job": event.job_id, "memory": event.declined.memory_bytes}
+            self._transaction.connection.execute(_SET_MEMORY, values)
+        elif kind == "started" and event.started.message_id:
+            entry.job.celery_id = event.started.message_id
+            entry.changed = True
+        elif kind == "log":
+            event.log.message = truncate(event.log.message, TEXT_BYTES)
+            self._unit.append(entry, log=event.log)
 
     def _record_success(self, entry: JobChange, succeeded: ProgramSucceeded) -> None:
         run = _open_run(entry, succeeded.index)

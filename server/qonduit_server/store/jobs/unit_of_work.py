@@ -133,6 +133,8 @@ def server_of(owner: str) -> str:
 def program_runs(job: Job, *, has_spec: bool = True) -> bytes:
     """Return the value of the column program_runs; without a spec, it includes inputs and include_statevector."""
     kept = Job(program_runs=job.program_runs)
+    if job.HasField("celery_id"):
+        kept.celery_id = job.celery_id
     if not has_spec:
         kept.include_statevector = job.include_statevector
         if job.HasField("inputs"):
@@ -252,6 +254,7 @@ class UnitOfWork:
         """Lease a queued job and start its next attempt."""
         job = entry.job
         job.attempt += 1
+        job.ClearField("celery_id")
         job.server = server_of(owner)
         if not job.HasField("started_at"):
             job.started_at.CopyFrom(entry.time)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker machine as a whole: its process pool, its connections to the broker, and the worker of Celery.
+
+It knows no database and no gRPC; `qonduit worker` runs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import uuid4
+
+from celery.worker import WorkController, state
+
+from qonduit_server.execution.celery.broker_link import BrokerLink, own_queue, tls_options
+from qonduit_server.execution.celery.celery_executor import check_broker
+from qonduit_server.execution.celery.celery_messages import make_application, register
+from qonduit_server.execution.celery.task_credentials import TaskCredentials
+from qonduit_server.execution.celery.worker_machine import WorkerMachine
+from qonduit_server.execution.executor import ExecutorOptions
+from qonduit_server.execution.local.local_executor import make_local_executor
+
+#: The threads that take messages of tasks: handing them to the pool takes milliseconds.
+_THREADS: Final = 2
+_JOIN_SECONDS: Final = 5.0
+
+
+class _CeleryWorker(WorkController):  # type: ignore[misc]
+    """A worker of Celery that reports when it consumes its queue: messages to it would be lost before."""
+
+    def on_before_init(self, *, ready: Callable[[], None], **_: Any) -> None:
+        """Keep the function to call."""
+        self._ready = ready
+
+    def on_consumer_ready(self, consumer: object) -> None:
+        """Report it, also after each new connection."""
+        self._ready()
+
+
+class MachineProgram:
+    """Runs the tasks of servers until `stop`.
+
+    Args:
+        options: those of the local pool, and the broker.
+        host: the name of the machine, for display; default: its host name.
+        on_fault: called if Celery ends by itself, as when the broker refuses access; the caller should then stop.
+    """
+
+    def __init__(self, options: ExecutorOptions, host: str = "", on_fault: Callable[[], None] = lambda: None) -> None:
+        check_broker(options.broker)
+        self._on_fault = on_fault
+        self._stopping = False
+        self.id = str(uuid4())
+        requests, tasks = f"qonduit.requests.{self.id}", f"qonduit.tasks.{self.id}"
+        self._pool = make_local_executor(options)
+        self._machine = WorkerMachine(
+            self.id,
+            host or socket.gethostname(),
+            self._pool,
+            request_queue=requests,
+            task_queue=tasks,
+            task_memory_bytes=options.task_memory_bytes or options.memory_bytes,
+            memory_bytes=options.memory_bytes,
+            credentials=TaskCredentials(options.worker_keys),
+        )
+        self._link = BrokerLink(options.broker, own_queue(requests), self._machine, authorities=options.broker_ca)
+        application = make_application(options.broker, tls_options(options.broker, options.broker_ca))
+        register(application, self._machine.run_tasks)
+        application.conf.task_queues = [own_queue(tasks)]
+        logging.getLogger("celery").setLevel(logging.WARNING)
+        self._celery = _CeleryWorker(
+            ready=self._machine.ready,
+            app=application,
+            hostname=f"{self.id}@{host or socket.gethostname()}",
+            pool="threads",
+            concurrency=_THREADS,
+            without_gossip=True,
+            without_mingle=True,
+            optimization="fair",
+        )
+        self._thread = threading.Thread(target=self._consume, name="celery-worker", daemon=True)
+
+    def start(self) -> None:
+        """Start the pool and connect in the background."""
+        self._pool.launch()
+        self._machine.start(self._link.wake)
+        self._thread.start()
+        self._link.start()
+
+    def _consume(self) -> None:
+        try:
+            self._celery.start()
+        finally:
+            if not self._stopping:
+                self._on_fault()
+
+    def stop(self, grace: float, force: threading.Event) -> None:
+        """Accept no more tasks, wait up to `grace` seconds for running ones, hand back the rest, and end.
+
+        Args:
+            grace: seconds.
+            force: when set, the machine does not wait longer.
+        """
+        self._stopping = True
+        self._machine.stop(grace, force)
+        self._link.stop()
+        # Celery's own `stop` would use the connection of the other thread, and wait for half a minute.
+        state.should_stop = 0
+        self._thread.join(_JOIN_SECONDS)

@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server's view of the worker machines: their limits, their tasks, and whether they are alive.
+
+It holds no thread and no connection: messages and the passing of time come in by method calls, notifications for the
+listener and messages to send go out. The executor locks it.
+
+Time is counted in ticks: messages of the server to itself, one a second, which travel through the same queue as those
+of the machines. While the broker is away, or the receiver is blocked, no tick arrives, so no machine seems silent.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+
+from qonduit.execution.v1.machine_pb2 import (
+    DescribeProvider,
+    MachineMessage,
+    MachineState,
+    PathCheck,
+    ProviderDescribed,
+    TaskLost,
+    TaskMessage,
+)
+from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.system_service_pb2 import Worker
+from qonduit_server.execution.celery import placement
+from qonduit_server.execution.celery.messages import (
+    VERSION,
+    Key,
+    Outgoing,
+    key_of,
+    message_id_of,
+    understood,
+)
+from qonduit_server.execution.celery.remote_machine import RemoteMachine, SentTask, merged
+from qonduit_server.execution.celery.task_credentials import TaskCredentials
+from qonduit_server.execution.executor import Loss, LossKind
+
+#: The ticks without a message after which a machine is lost: if it is only silent, and if its queue has gone, too.
+SILENT_TICKS: Final = 12
+GONE_TICKS: Final = 3
+#: The ticks after which tasks are sent again that were not accepted.
+_RESEND_TICKS: Final = 5
+#: The maximum of bytes of the parts of one message.
+_MAX_PARTS_BYTES: Final = 256 * 1024**2
+
+_CANCELLED: Final = WireLossKind.LOSS_KIND_CANCELLED
+_KINDS: Final[Mapping[int, LossKind]] = {
+    WireLossKind.LOSS_KIND_DIED: LossKind.DIED,
+    WireLossKind.LOSS_KIND_CANCELLED: LossKind.CANCELLED,
+    WireLossKind.LOSS_KIND_TIME_LIMIT: LossKind.TIME_LIMIT,
+    WireLossKind.LOSS_KIND_STOPPED: LossKind.STOPPED,
+}
+
+
+class Machines:
+    """The worker machines of a server, and its tasks.
+
+    Args:
+        server: the queue of the server, which identifies it.
+        providers: the names of the providers that the server offers.
+        patience_seconds: the time without a request after which a machine cancels the tasks of this server.
+        credentials: encrypts the credentials of tasks.
+    """
+
+    def __init__(
+        self, server: str, providers: Iterable[str], patience_seconds: float, credentials: TaskCredentials
+    ) -> None:
+        self._server = server
+        self._credentials = credentials
+        self._providers = tuple(dict.fromkeys(providers))
+        self._patience = Duration()
+        self._patience.FromNanoseconds(int(patience_seconds * 1e9))
+        self._machines: dict[str, RemoteMachine] = {}
+        self._tasks: dict[Key, SentTask] = {}
+        self._backlog: dict[str, OrderedDict[Key, SentTask]] = {name: OrderedDict() for name in self._providers}
+        self._to_send: deque[Outgoing] = deque()
+        self._sessions = itertools.count(1)
+        #: The number of ticks so far.
+        self.now = 0
+        #: Ends and events for the listener, in order.
+        self.notifications: list[TaskEvent | tuple[Key, Loss]] = []
+        #: Answers to `describe`, by request.
+        self.described: dict[int, ProviderDescribed] = {}
+        self.capacity_changed = False
+        #: The providers whose descriptions may have changed.
+        self.changed_providers: set[str] = set()
+
+    # What the executor asks.
+
+    def capacity(self) -> dict[str, int]:
+        """Return the number of further tasks that the machines want, by provider."""
+        wanted = {}
+        for name in self._providers:
+            # Those that wait although there is room need another machine.
+            room = placement.room_for(name, self._machines.values())
+            if room > 0 and len(self._backlog[name]) < placement.MOST_WAITING:
+                wanted[name] = room
+        return wanted
+
+    def descriptions(self) -> dict[str, ProviderDescription]:
+        """Return the descriptions of all providers that a live machine has described, by name.
+
+        If machines differ, a device is offered that any of them has.
+        """
+        known: dict[str, ProviderDescription] = {}
+        for machine in self._machines.values():
+            if machine.gone or machine.stopping:
+                continue
+            for name, description in machine.descriptions.items():
+                known[name] = merged(known[name], description) if name in known else description
+        return known
+
+    def ask_all(self) -> dict[str, int]:
+        """Request the states of all machines; return how many each has sent so far."""
+        for machine in self._machines.values():
+            machine.due = True
+        return {machine.id: machine.states for machine in self._machines.values() if not machine.gone}
+
+    def answered(self, asked: Mapping[str, int]) -> bool:
+        """Return whether all these machines have sent a state since."""
+        return all(name not in self._machines or self._machines[name].states > number for name, number in asked.items())
+
+    def requests_due(self) -> bool:
+        """Return whether there is something to send before the next tick."""
+        return bool(self._to_send) or any(machine.due for machine in self._machines.values())
+
+    def workers(self) -> list[Worker]:
+        """Return the worker processes of all machines."""
+        return [worker for machine in self._machines.values() for worker in machine.workers]
+
+    def keys(self) -> set[Key]:
+        """Return the tasks that have not ended."""
+        return set(self._tasks)
+
+    # What the executor requests.
+
+    def submit(self, tasks: Iterable[Task]) -> None:
+        """Place tasks on machines; those without a free place wait."""
+        for task in tasks:
+            self._wait(SentTask(task))
+        self._place()
+
+    def cancel(self, key: Key) -> None:
+        """Cancel a task: at once if no machine has it, otherwise when its machine answers."""
+        sent = self._tasks.get(key)
+        if sent is None:
+            return
+        if sent.machine is None:
+            self._lose(key, Loss(LossKind.CANCELLED, "cancelled before it began"))
+        else:
+            sent.cancelled, sent.moving = True, False
+            sent.machine.cancels.add(key)
+            sent.machine.due = True
+
+    def preload(self, providers: Sequence[str]) -> None:
+        """Request all machines to load SDKs."""
+        for machine in self._machines.values():
+            machine.preload = list(providers)
+            machine.due = True
+
+    def describe(self, provider: str, request: int, timeout: float) -> list[str]:
+        """Request the description of a provider from every machine that offers it; return their ids."""
+        asked = []
+        for machine in self._machines.values():
+            if provider in machine.descriptions and not machine.gone:
+                wire = DescribeProvider(provider=provider, request=request)
+                wire.timeout.FromNanoseconds(int(timeout * 1e9))
+                machine.requests.append(wire)
+                machine.due = True
+                asked.append(machine.id)
+        return asked
+
+    def lose_all(self, kind: LossKind, message: str) -> None:
+        """Lose every task; running ones are cancelled at their machines."""
+        for key, sent in list(self._tasks.items()):
+            if sent.machine is not None:
+                sent.machine.cancels.add(key)
+                sent.machine.due = True
+            self._lose(key, Loss(kind, message))
+
+    # What arrives.
+
+    def receive(self, message: MachineMessage) -> None:
+        """Handle a message of a machine, or a tick."""
+        if message.WhichOneof("message") == "check":
+            self._tick()
+            return
+        if not understood(message.version):
+            return
+        machine = self._machines.get(message.machine)
+        if machine is None:
+            if message.WhichOneof("message") != "hello":
+                return  # the machine was lost; its next hello makes it known again
+            machine = self._add(message)
+        machine.heard_at = self.now
+        if machine.gone:
+            machine.gone = False
+            self._offers_changed(machine)
+        if message.HasField("hello"):
+            machine.request_queue, machine.task_queue = message.hello.request_queue, message.hello.task_queue
+            return
+        if message.session != machine.session:
+            machine.due = True
+            return
+        if message.sequence:
+            if message.sequence <= machine.acknowledged:
+                return  # a repetition
+            if message.sequence > machine.acknowledged + 1:
+                machine.repeat = machine.due = True
+                return
+            machine.acknowledged = message.sequence
+            machine.repeat = False
+        self._handle(machine, message)
+        if message.HasField("state"):
+            self._state(machine, message.state)
+
+    def away(self, machine_id: str) -> None:
+        """Handle that the broker has no queue of a machine: it has ended, or lost its connection."""
+        machine = self._machines.get(machine_id)
+        if machine is not None and not machine.gone:
+            machine.gone = True
+            self._offers_changed(machine)
+
+    def outgoing(self, *, tick: bool) -> Sequence[Outgoing]:
+        """Return the messages to send; with `tick`, also the periodic ones."""
+        out = list(self._to_send)
+        self._to_send.clear()
+        for machine in self._machines.values():
+            if tick or machine.due:
+                out.append(machine.request(self._server, self._patience))
+                machine.due = False
+        if tick:
+            check = MachineMessage(version=VERSION, check=PathCheck())
+            out.append(Outgoing(self._server, check.SerializeToString()))
+        return out
+
+    # Messages.
+
+    def _add(self, message: MachineMessage) -> RemoteMachine:
+        hello = message.hello
+        queues = (hello.request_queue, hello.task_queue)
+        machine = RemoteMachine(message.machine, *queues, hello.host, self.now, next(self._sessions))
+        self._machines[message.machine] = machine
+        return machine
+
+    def _handle(self, machine: RemoteMachine, message: MachineMessage) -> None:
+        match message.WhichOneof("message"):
+            case "accepted":
+                for key in map(key_of, message.accepted.tasks):
+                    if (sent := self._tasks.get(key)) is not None and sent.machine is machine:
+                        sent.accepted = True
+            case "events":
+                for event in message.events.events:
+                    self._event(machine, event)
+            case "lost":
+                self._lost(machine, message.lost)
+            case "described":
+                self._described(machine, message.described)
+            case "stopping":
+                machine.stopping = True
+                self._offers_changed(machine)
+            case "part":
+                machine.parts += message.part.data
+                if len(machine.parts) > _MAX_PARTS_BYTES:
+                    machine.parts.clear()
+                elif message.part.last:
+                    whole = MachineMessage.FromString(bytes(machine.parts))
+                    machine.parts.clear()
+                    self._handle(machine, whole)
+
+    def _event(self, machine: RemoteMachine, event: TaskEvent) -> None:
+        key = (event.job_id, event.attempt)
+        sent = self._tasks.get(key)
+        if sent is None or sent.machine is not machine:
+            machine.cancels.add(key)
+            return
+        sent.accepted = True
+        if not sent.cancelled and placement.outgrows(sent, event, machine, self._machines.values()):
+            sent.need, sent.dropped = machine.task_memory_bytes + 1, True
+            self._move(sent, machine)
+        if sent.dropped:
+            if event.HasField("finished") and sent.cancelled:
+                self._lose(key, Loss(LossKind.CANCELLED, "cancelled between two machines"))
+            elif event.HasField("finished"):
+                self._return(sent)
+            return
+        if event.HasField("declined"):
+            sent.need = event.declined.memory_bytes
+            if not sent.cancelled and placement.moves(sent, machine, self._machines.values()):
+                self._move(sent, machine)
+        if event.HasField("started"):
+            event.started.message_id = sent.message_id
+        self.notifications.append(event)
+        if event.HasField("finished"):
+            self._forget(key)
+
+    def _lost(self, machine: RemoteMachine, lost: TaskLost) -> None:
+        key = key_of(lost.task)
+        machine.cancels.discard(key)
+        sent = self._tasks.get(key)
+        if sent is not None and sent.machine is machine and sent.moving and lost.kind == _CANCELLED:
+            self._return(sent)
+        elif sent is not None and sent.machine is machine:
+            seconds = lost.seconds if lost.HasField("seconds") else None
+            self._lose(key, Loss(_KINDS.get(lost.kind, LossKind.DIED), lost.message, lost.pid, seconds))
+
+    def _described(self, machine: RemoteMachine, described: ProviderDescribed) -> None:
+        if not described.error:
+            name = described.description.provider.name
+            if name in self._backlog and machine.descriptions.get(name) != described.description:
+                machine.descriptions[name] = described.description
+                self.changed_providers.add(name)
+                self.capacity_changed = True
+                self._place()
+        if described.request:
+            answer = self.described.get(described.request)
+            if answer is None or (answer.error and not described.error):
+                self.described[described.request] = described
+
+    def _state(self, machine: RemoteMachine, state: MachineState) -> None:
+        if state.last_sequence > machine.acknowledged:
+            machine.repeat = machine.due = True
+        machine.states += 1
+        machine.limits = dict(state.limits)
+        machine.task_memory_bytes, machine.memory_bytes = state.task_memory_bytes, state.memory_bytes
+        machine.workers = list(state.workers)
+        held = set(map(key_of, state.tasks))
+        machine.cancels &= held | machine.tasks.keys()
+        unknown = {key for key in held if key not in machine.tasks}
+        if unknown:
+            machine.cancels |= unknown
+            machine.due = True
+        self.capacity_changed = True
+        self._place()
+
+    def _tick(self) -> None:
+        self.now += 1
+        for machine in list(self._machines.values()):
+            silent = self.now - machine.heard_at
+            if silent > (GONE_TICKS if machine.gone else SILENT_TICKS):
+                self._remove(machine)
+        for sent in self._tasks.values():
+            if sent.machine is not None and not sent.accepted and self.now - sent.sent_at >= _RESEND_TICKS:
+                self._send(sent.machine, [sent])
+        for sent in [each for waiting in self._backlog.values() for each in waiting.values()]:
+            end = placement.hopeless(sent, self._machines.values(), self.now - sent.waits_since)
+            if isinstance(end, Loss):
+                self._lose(sent.key, end)
+            elif end is not None:
+                self._forget(sent.key)
+                self.notifications.append(end)
+
+    def _remove(self, machine: RemoteMachine) -> None:
+        """Lose a machine with its tasks."""
+        del self._machines[machine.id]
+        for key in list(machine.tasks):
+            accepted = self._tasks[key].accepted
+            message = f"the worker machine {machine.host} was lost" if accepted else "its worker machine was lost"
+            self._lose(key, Loss(LossKind.DIED if accepted else LossKind.STOPPED, message))
+        self._offers_changed(machine)
+
+    def _offers_changed(self, machine: RemoteMachine) -> None:
+        self.changed_providers |= set(machine.descriptions)
+        self.capacity_changed = True
+
+    # Tasks.
+
+    def _lose(self, key: Key, loss: Loss) -> None:
+        self._forget(key)
+        self.notifications.append((key, loss))
+        self.capacity_changed = True
+
+    def _forget(self, key: Key) -> None:
+        sent = self._tasks.pop(key)
+        self._backlog[sent.task.provider].pop(key, None)
+        if sent.machine is not None:
+            sent.machine.tasks.pop(key, None)
+
+    def _wait(self, sent: SentTask) -> None:
+        """Let a task wait for a machine."""
+        sent.waits_since = self.now
+        self._tasks[sent.key] = self._backlog[sent.task.provider][sent.key] = sent
+
+    def _move(self, sent: SentTask, machine: RemoteMachine) -> None:
+        """Request a task from its machine, for another one."""
+        sent.moving = True
+        machine.cancels.add(sent.key)
+        machine.due = True
+
+    def _return(self, sent: SentTask) -> None:
+        """Send a task that its machine has returned to another one."""
+        assert sent.machine is not None
+        sent.machine.tasks.pop(sent.key)
+        sent.refused.add(sent.machine.id)
+        sent.machine, sent.message_id = None, ""
+        sent.accepted = sent.moving = sent.dropped = False
+        sent.task.declined_before = True
+        self._wait(sent)
+        self._backlog[sent.task.provider].move_to_end(sent.key, last=False)
+        self._place()
+
+    def _place(self) -> None:
+        """Send waiting tasks to the machines with the most room."""
+        for provider, waiting in self._backlog.items():
+            placed: dict[str, list[SentTask]] = {}
+            if not waiting or not (room := placement.room_for(provider, self._machines.values())):
+                continue
+            for sent in list(waiting.values()):
+                if (machine := placement.choose(sent, self._machines.values())) is None:
+                    continue
+                del waiting[sent.key]
+                sent.machine = machine
+                machine.tasks[sent.key] = sent
+                machine.sent[provider] = machine.sent.get(provider, 0) + 1
+                placed.setdefault(machine.id, []).append(sent)
+                room -= 1
+                if not room:
+                    break
+            for machine_id, batch in placed.items():
+                for message in placement.messages(batch):
+                    self._send(self._machines[machine_id], message)
+
+    def _send(self, machine: RemoteMachine, batch: Sequence[SentTask]) -> None:
+        message_id = batch[0].message_id or message_id_of((each.task.job_id, each.task.attempt) for each in batch)
+        message = TaskMessage(
+            version=VERSION,
+            server=self._server,
+            session=machine.session,
+            message_id=message_id,
+            tasks=[each.task for each in batch],
+        )
+        self._credentials.seal(message)
+        for each in batch:
+            each.message_id, each.sent_at = message_id, self.now
+        self._to_send.append(Outgoing(machine.task_queue, message.SerializeToString(), message_id))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One worker machine, as a server knows it from its messages, and the tasks that are sent to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from google.protobuf.duration_pb2 import Duration
+
+from qonduit.execution.v1.machine_pb2 import DescribeProvider, MachineRequest
+from qonduit.execution.v1.task_pb2 import Task
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.system_service_pb2 import Worker
+from qonduit_server.execution.celery.messages import VERSION, Key, Outgoing, keys_of
+
+
+@dataclass(eq=False)
+class RemoteMachine:
+    """One start of a worker machine, as its messages describe it."""
+
+    id: str
+    request_queue: str
+    task_queue: str
+    host: str
+    heard_at: int
+    session: int
+    #: Whether the broker has no queue of the machine.
+    gone: bool = False
+    stopping: bool = False
+    acknowledged: int = 0
+    repeat: bool = False
+    parts: bytearray = field(default_factory=bytearray)
+    limits: dict[str, int] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
+    descriptions: dict[str, ProviderDescription] = field(default_factory=dict)
+    workers: Sequence[Worker] = ()
+    #: The number of states that arrived.
+    states: int = 0
+    tasks: dict[Key, SentTask] = field(default_factory=dict)
+    #: The largest task that it runs, and the memory of all running tasks, in bytes; 0 means no limit.
+    task_memory_bytes: int = 0
+    memory_bytes: int = 0
+    cancels: set[Key] = field(default_factory=set)
+    requests: list[DescribeProvider] = field(default_factory=list)
+    preload: list[str] = field(default_factory=list)
+    #: Whether a request is due before the next tick.
+    due: bool = True
+
+    def room(self, provider: str) -> int:
+        """Return the number of further tasks that it accepts of a provider."""
+        if self.gone or self.stopping or provider not in self.descriptions:
+            return 0
+        return max(0, self.limits.get(provider, 0) - self.sent.get(provider, 0))
+
+    def offers(self, provider: str, device: str) -> bool:
+        """Return whether it has a device that runs."""
+        description = self.descriptions.get(provider)
+        if self.gone or self.stopping or description is None or description.unavailable:
+            return False
+        return any(each.name == device and each.available for each in description.devices)
+
+    def fits(self, need: int) -> bool:
+        """Return whether a task with this need of memory can run here."""
+        return not self.task_memory_bytes or need <= self.task_memory_bytes
+
+    def has_memory_for(self, sent: SentTask) -> bool:
+        """Return whether the memory of a task is free here, as far as this server knows."""
+        used = sum(each.need for each in self.tasks.values() if each is not sent)
+        return not sent.need or not used or not self.memory_bytes or used + sent.need <= self.memory_bytes
+
+    def request(self, server: str, patience: Duration) -> Outgoing:
+        """Return the next request to it."""
+        request = MachineRequest(
+            version=VERSION,
+            server=server,
+            acknowledged=self.acknowledged,
+            repeat=self.repeat,
+            describe_all=not self.descriptions,
+            cancels=keys_of(self.cancels),
+            describe=self.requests.pop(0) if self.requests else None,
+            preload=self.preload,
+            patience=patience,
+            session=self.session,
+        )
+        self.preload = []
+        return Outgoing(self.request_queue, request.SerializeToString(), peer=self.id)
+
+
+@dataclass(eq=False)
+class SentTask:
+    """A task of the executor that has not ended."""
+
+    task: Task
+    machine: RemoteMachine | None = None
+    message_id: str = ""
+    sent_at: int = 0
+    accepted: bool = False
+    #: The memory that a worker estimated, in bytes; 0: not known.
+    need: int = 0
+    #: The machines that have returned it: they would not run the same attempt again.
+    refused: set[str] = field(default_factory=set)
+    #: Whether its machine is asked to return it, and whether its further events there are dropped.
+    moving: bool = False
+    cancelled: bool = False
+    dropped: bool = False
+    #: The tick from which on it waits.
+    waits_since: int = 0
+
+    @property
+    def key(self) -> Key:
+        """The job and the attempt."""
+        return self.task.job_id, self.task.attempt
+
+
+def merged(first: ProviderDescription, second: ProviderDescription) -> ProviderDescription:
+    """Return the description of a provider with the devices of both; of a device at both, the wider one."""
+    if first.unavailable or second.unavailable:
+        return second if first.unavailable else first
+    merged = ProviderDescription()
+    merged.CopyFrom(first)
+    known = {device.name: device for device in merged.devices}
+    for device in second.devices:
+        if (mine := known.get(device.name)) is None:
+            merged.devices.append(device)
+        elif (device.available, device.num_qubits) > (mine.available, mine.num_qubits):
+            mine.CopyFrom(device)
+    calibrated = {each.device for each in first.calibrations}
+    merged.calibrations.extend(each for each in second.calibrations if each.device not in calibrated)
+    return merged

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker machine: runs the tasks of servers in its own process pool, and reports to each server.
+
+It holds no connection: a `BrokerLink` carries its messages, and Celery calls `run_tasks`. Each server has a session
+with numbered messages, which the machine keeps until the server has them.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+import structlog
+
+from qonduit.execution.v1.machine_pb2 import (
+    DescribeProvider,
+    MachineHello,
+    MachineMessage,
+    MachineRequest,
+    MachineState,
+    MachineStopping,
+    ProviderDescribed,
+    TaskKey,
+    TaskLost,
+    TaskMessage,
+    TasksAccepted,
+)
+from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskEventBatch, TaskFinished
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.system_service_pb2 import Worker
+from qonduit_server.errors import CallError, Unavailable
+from qonduit_server.execution.celery.messages import VERSION, Key, Outgoing, in_parts, key_of, keys_of, understood
+from qonduit_server.execution.celery.task_credentials import TaskCredentials
+from qonduit_server.execution.executor import Executor, Loss, LossKind
+
+_log = structlog.get_logger("qonduit.machine")
+
+#: The bytes that may wait for one server; with more, the pool waits.
+_MOST_BYTES: Final = 64 * 1024**2
+#: How long the pool waits at most, if the server's patience is longer.
+_MOST_WAIT_SECONDS: Final = 60.0
+#: The number of ended tasks that are remembered, so that a repeated message does not run them again.
+_REMEMBERED: Final = 10_000
+#: The interval of hellos and of the check for silent servers.
+_HELLO_SECONDS: Final = 1.0
+
+_KINDS: Final = {
+    LossKind.DIED: WireLossKind.LOSS_KIND_DIED,
+    LossKind.CANCELLED: WireLossKind.LOSS_KIND_CANCELLED,
+    LossKind.TIME_LIMIT: WireLossKind.LOSS_KIND_TIME_LIMIT,
+    LossKind.STOPPED: WireLossKind.LOSS_KIND_STOPPED,
+}
+
+
+class _Session:
+    """The tasks and messages of one server."""
+
+    def __init__(self, server: str, number: int) -> None:
+        self.server = server
+        self.number = number
+        self.heard_at = time.monotonic()
+        self.patience = _MOST_WAIT_SECONDS
+        self.received: dict[str, int] = {}
+        self.tasks: dict[Key, str] = {}
+        self.ended: OrderedDict[Key, None] = OrderedDict()
+        #: The messages that the server may not have, in order, and how many of them were sent.
+        self.unacknowledged: deque[tuple[int, bytes]] = deque()
+        self.sent = 0
+        self.bytes = 0
+        self.sequence = 0
+        self.state_due = True
+
+    def add(self, message: MachineMessage) -> None:
+        """Add a message, in parts if it is large."""
+        for part in in_parts(message):
+            self.sequence += 1
+            part.sequence = self.sequence
+            data = part.SerializeToString()
+            self.unacknowledged.append((self.sequence, data))
+            self.bytes += len(data)
+
+    def acknowledge(self, sequence: int, *, repeat: bool) -> None:
+        """Drop the messages that the server has; with `repeat`, send the others again."""
+        while self.unacknowledged and self.unacknowledged[0][0] <= sequence:
+            self.bytes -= len(self.unacknowledged.popleft()[1])
+            self.sent = max(0, self.sent - 1)
+        if repeat:
+            self.sent = 0
+
+    def end(self, key: Key) -> None:
+        """Remember an ended task."""
+        self.tasks.pop(key, None)
+        self.ended[key] = None
+        if len(self.ended) > _REMEMBERED:
+            self.ended.popitem(last=False)
+
+
+class WorkerMachine:
+    """The listener of a pool, and the endpoint of a link.
+
+    Use: create it, `start(wake)`, `ready()`, ..., `stop(grace)`.
+
+    Args:
+        id: a new id for this start.
+        host: the name of the machine, for display.
+        pool: runs the tasks; not started yet.
+        request_queue: the queue of requests.
+        task_queue: the queue of tasks.
+        task_memory_bytes: the limit of the memory of one task; 0 means no limit.
+        memory_bytes: the limit of the memory of all running tasks; 0 means no limit.
+        credentials: decrypts the credentials of tasks.
+        in_background: runs a function without delaying the caller; default: in two threads.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        host: str,
+        pool: Executor,
+        *,
+        request_queue: str,
+        task_queue: str,
+        task_memory_bytes: int = 0,
+        memory_bytes: int = 0,
+        credentials: TaskCredentials,
+        in_background: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        self._id = id
+        self._credentials = credentials
+        self._task_memory_bytes, self._memory_bytes = task_memory_bytes, memory_bytes
+        self._pool = pool
+        hello = MachineHello(request_queue=request_queue, task_queue=task_queue, host=host)
+        self._host = host
+        self._hello = Outgoing("", MachineMessage(version=VERSION, machine=id, hello=hello).SerializeToString())
+        self._changed = threading.Condition()
+        self._sessions: dict[str, _Session] = {}
+        self._hello_at = 0.0
+        self._workers: list[Worker] = []
+        #: Whether the list of workers was requested.
+        self._list_due = False
+        self._ready = self._stopping = False
+        self._wake: Callable[[], None] = lambda: None
+        # Describing takes seconds, and cancelling may wait for the pool: neither delays the receipt of messages.
+        self._actions = ThreadPoolExecutor(2, thread_name_prefix="machine-action")
+        self._in_background = in_background or self._actions.submit
+
+    def start(self, wake: Callable[[], None]) -> None:
+        """Begin to run tasks. `wake` makes the link ask for messages."""
+        self._wake = wake
+        self._pool.start(self)
+
+    def ready(self) -> None:
+        """Announce the machine from now on: its queue of tasks exists."""
+        self._ready = True
+        self._wake()
+
+    def stop(self, grace: float, force: threading.Event) -> None:
+        """Accept no more tasks, wait up to `grace` seconds for running ones, and hand back the rest.
+
+        Args:
+            grace: seconds.
+            force: when set, the machine does not wait longer.
+        """
+        with self._changed:
+            self._stopping = True
+            for session in self._sessions.values():
+                session.add(self._message(session, stopping=MachineStopping()))
+        self._wake()
+        deadline = time.monotonic() + grace
+        with self._changed:
+            while any(each.tasks for each in self._sessions.values()) and time.monotonic() < deadline:
+                if force.is_set():
+                    break
+                self._changed.wait(min(0.1, max(0.0, deadline - time.monotonic())))
+        self._pool.stop(1)
+        self._actions.shutdown(wait=False, cancel_futures=True)
+        self._wake()
+
+    # Called by Celery.
+
+    def run_tasks(self, data: bytes) -> None:
+        """Run the tasks of a message; ignore those that arrived before, and those of an old session."""
+        message = TaskMessage.FromString(data)
+        if not understood(message.version):
+            return
+        with self._changed:
+            session = self._sessions.get(message.server)
+            if session is None or session.number != message.session or self._stopping:
+                return
+            # A server that stops hands its jobs to others with the same attempts: until they have ended here, they are
+            # not accepted from others, which send them again.
+            busy = {key for each in self._sessions.values() if each is not session for key in each.tasks}
+            arrived = {key: task for task in message.tasks if (key := (task.job_id, task.attempt)) not in busy}
+            fresh = [task for key, task in arrived.items() if key not in session.tasks and key not in session.ended]
+            for task in fresh:
+                session.tasks[task.job_id, task.attempt] = task.provider
+                session.received[task.provider] = session.received.get(task.provider, 0) + 1
+            accepted = TasksAccepted(message_id=message.message_id, tasks=keys_of(arrived))
+            session.add(self._message(session, accepted=accepted))
+        unreadable = self._credentials.open(message) if fresh else {}
+        if readable := [task for task in fresh if (task.job_id, task.attempt) not in unreadable]:
+            self._pool.submit(readable)
+        for task in fresh:
+            if why := unreadable.get((task.job_id, task.attempt)):
+                self.events([_failed(task, f"the credential of the job, sent to {self._host}, {why}")])
+        self._wake()
+
+    # The endpoint of the link.
+
+    def outgoing(self) -> Sequence[Outgoing]:
+        """Return hellos, numbered messages that were not sent, and states."""
+        now = time.monotonic()
+        out: list[Outgoing] = []
+        with self._changed:
+            due = now - self._hello_at >= _HELLO_SECONDS
+            due = due and self._ready
+            if due and not self._stopping:
+                self._hello_at = now
+                out.append(self._hello)
+            sessions = list(self._sessions.values())
+            states = due or any(session.state_due for session in sessions)
+            listed, self._list_due = self._list_due or due, False
+        # Outside the lock: the pool's lock comes first.
+        capacity = self._pool.capacity() if states else {}
+        if listed and sessions:
+            self._workers = self._listed()
+        lost: list[_Session] = []
+        with self._changed:
+            for session in sessions:
+                if now - session.heard_at > session.patience:
+                    lost.append(session)
+                    continue
+                unsent = list(session.unacknowledged)[session.sent :]
+                session.sent = len(session.unacknowledged)
+                out.extend(Outgoing(session.server, data) for _, data in unsent)
+                if states and (due or session.state_due):
+                    message = self._message(session)
+                    message.state.CopyFrom(self._state(session, capacity, self._workers))
+                    out.append(Outgoing(session.server, message.SerializeToString()))
+                    session.state_due = False
+        for session in lost:
+            self._drop(session, "its server is silent")
+        return out
+
+    def receive(self, body: bytes) -> None:
+        """Handle a request of a server."""
+        request = MachineRequest.FromString(body)
+        if not understood(request.version):
+            return
+        with self._changed:
+            session = self._sessions.get(request.server)
+            if session is not None and session.number != request.session:
+                previous, session = session, None
+            else:
+                previous = None
+        if previous is not None:
+            self._drop(previous, "its server had given up this machine")
+        with self._changed:
+            if session is None:
+                session = self._sessions[request.server] = _Session(request.server, request.session)
+            session.heard_at = time.monotonic()
+            session.patience = request.patience.ToNanoseconds() / 1e9 or _MOST_WAIT_SECONDS
+            session.acknowledge(request.acknowledged, repeat=request.repeat)
+            session.state_due = self._list_due = True
+            self._changed.notify_all()
+        for key in map(key_of, request.cancels):
+            self._in_background(partial(self._cancel, session, key))
+        if request.preload:
+            self._pool.preload(list(request.preload))
+        if request.describe_all:
+            self._in_background(partial(self._describe_all, session))
+        if request.HasField("describe"):
+            self._in_background(partial(self._describe, session, request.describe))
+        self._wake()
+
+    def away(self, peer: str) -> None:
+        """Ignore it: the session of a server that is away ends after its patience."""
+
+    # The listener of the pool.
+
+    def events(self, events: Sequence[TaskEvent]) -> None:
+        """Queue events for their servers. Wait while a server has not received many bytes."""
+        for session, batch in self._by_session((event.job_id, event.attempt, event) for event in events):
+            with self._changed:
+                deadline = time.monotonic() + min(session.patience, _MOST_WAIT_SECONDS)
+                while session.bytes > _MOST_BYTES and self._is_current(session) and time.monotonic() < deadline:
+                    self._changed.wait(0.5)
+                session.add(self._message(session, events=TaskEventBatch(events=batch)))
+                for event in batch:
+                    if event.HasField("finished"):
+                        session.end((event.job_id, event.attempt))
+                self._changed.notify_all()
+        self._wake()
+
+    def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
+        """Report a task that ended without a `finished` event."""
+        key = (job_id, attempt)
+        with self._changed:
+            session = next((each for each in self._sessions.values() if key in each.tasks), None)
+            if session is None:
+                return
+            wire = TaskLost(
+                task=TaskKey(job_id=job_id, attempt=attempt),
+                kind=_KINDS[loss.kind],
+                message=loss.message,
+                pid=loss.pid,
+                seconds=loss.seconds,
+            )
+            session.add(self._message(session, lost=wire))
+            session.end(key)
+            self._changed.notify_all()
+        self._wake()
+
+    def capacity_changed(self) -> None:
+        """Send new limits to all servers."""
+        with self._changed:
+            for session in self._sessions.values():
+                session.state_due = True
+        self._wake()
+
+    # Parts.
+
+    def _message(self, session: _Session, **fields: object) -> MachineMessage:
+        return MachineMessage(version=VERSION, machine=self._id, session=session.number, **fields)  # type: ignore[arg-type]
+
+    def _state(self, session: _Session, capacity: Mapping[str, int], workers: Sequence[Worker]) -> MachineState:
+        """Return the state for one server: servers share the free places."""
+        state = MachineState(
+            tasks=keys_of(session.tasks),
+            workers=workers,
+            last_sequence=session.sequence,
+            task_memory_bytes=self._task_memory_bytes,
+            memory_bytes=self._memory_bytes,
+        )
+        if not self._stopping:
+            for name in {*capacity, *session.received}:
+                free = math.ceil(capacity.get(name, 0) / len(self._sessions))
+                state.limits[name] = session.received.get(name, 0) + free
+        return state
+
+    def _listed(self) -> list[Worker]:
+        workers = self._pool.list_workers()
+        for worker in workers:
+            worker.host = self._host
+        return workers
+
+    def _is_current(self, session: _Session) -> bool:
+        return self._sessions.get(session.server) is session
+
+    def _by_session(self, events: Iterable[tuple[int, int, TaskEvent]]) -> list[tuple[_Session, list[TaskEvent]]]:
+        with self._changed:
+            batches: dict[str, list[TaskEvent]] = {}
+            for job_id, attempt, event in events:
+                for session in self._sessions.values():
+                    if (job_id, attempt) in session.tasks:
+                        batches.setdefault(session.server, []).append(event)
+                        break
+            return [(self._sessions[server], batch) for server, batch in batches.items()]
+
+    def _drop(self, session: _Session, why: str) -> None:
+        """End a session: cancel its tasks and forget its messages."""
+        with self._changed:
+            if self._is_current(session):
+                del self._sessions[session.server]
+            keys = list(session.tasks)
+            self._changed.notify_all()
+        if keys:
+            _log.warning("tasks cancelled", why=why, tasks=len(keys))
+        for key in keys:
+            self._pool.cancel(*key)
+
+    def _cancel(self, session: _Session, key: Key) -> None:
+        if key in session.tasks:
+            self._pool.cancel(*key)
+
+    def _describe_all(self, session: _Session) -> None:
+        for description in self._pool.descriptions(20.0):
+            self._answer(session, ProviderDescribed(description=description))
+
+    def _describe(self, session: _Session, request: DescribeProvider) -> None:
+        answer = ProviderDescribed(request=request.request)
+        try:
+            answer.description.CopyFrom(self._pool.describe(request.provider, request.timeout.ToNanoseconds() / 1e9))
+        except CallError as error:
+            answer.error, answer.temporary = str(error), isinstance(error, Unavailable)
+        self._answer(session, answer)
+
+    def _answer(self, session: _Session, answer: ProviderDescribed) -> None:
+        with self._changed:
+            session.add(self._message(session, described=answer))
+        self._wake()
+
+
+def _failed(task: Task, message: str) -> TaskEvent:
+    """Return the end of a task whose credential cannot be decrypted here."""
+    failure = Failure(
+        category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="CREDENTIAL_MISSING", message=message, retryable=True
+    )
+    return TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=TaskFinished(failure=failure))

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of real worker machines and of a real RabbitMQ; rare orders are in `tests/unit/execution/test_machines.py`."""
+
+from __future__ import annotations
+
+import signal
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import kombu
+import pytest
+
+from qonduit_server.execution.celery import machines as machines_module
+from qonduit_server.execution.celery.broker_link import tls_options
+from qonduit_server.execution.celery.celery_executor import CeleryExecutor, make_celery_executor
+from qonduit_server.execution.executor import ExecutorOptions, LossKind
+from tests.certificate_authority import CertificateAuthority
+from tests.rabbitmq import RabbitmqBroker, start_or_skip
+from tests.unit.execution.machine_process import RunningMachine
+from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, RecordingListener, environment, task
+
+
+def _options(broker: RabbitmqBroker) -> ExecutorOptions:
+    return ExecutorOptions(
+        providers=("TEST",),
+        workers=2,
+        worker_arguments=PROGRAM,
+        server="here",
+        environment=environment(),
+        broker=broker.url(),
+    )
+
+
+@contextmanager
+def _executor(
+    broker: RabbitmqBroker, options: ExecutorOptions | None = None
+) -> Iterator[tuple[CeleryExecutor, RecordingListener]]:
+    executor, listener = make_celery_executor(options or _options(broker)), RecordingListener()
+    executor.launch()
+    try:
+        executor.start(listener)
+        yield executor, listener
+    finally:
+        executor.stop(PATIENCE)
+
+
+@pytest.fixture
+def start(rabbitmq: RabbitmqBroker) -> Iterator[object]:
+    """Start machines, which end with the test."""
+    with ExitStack() as ends:
+
+        def begin(host: str) -> RunningMachine:
+            machine = RunningMachine(_options(rabbitmq), host)
+            ends.callback(machine.end)
+            return machine
+
+        yield begin
+
+
+def test_a_killed_machine_is_lost_within_seconds_and_others_go_on(
+    rabbitmq: RabbitmqBroker, start: object, tmp_path: Path
+) -> None:
+    first = start("first")  # type: ignore[operator]
+    with _executor(rabbitmq) as (executor, listener):
+        executor.descriptions(PATIENCE)
+        listener.wait(lambda: bool(executor.capacity()))
+        executor.submit([task(1, f"wait {Gate(tmp_path).path}")])
+        listener.wait_begun(1)
+        second = start("second")  # type: ignore[operator]
+        listener.wait(lambda: executor.capacity().get("TEST", 0) > 1)
+        first.signal(signal.SIGKILL)
+        killed = time.monotonic()
+        listener.wait_ended(1)
+        print(f"killed machine: lost after {time.monotonic() - killed:.1f} s")
+        assert listener.losses[1].kind is LossKind.DIED
+        assert "the worker machine first was lost" in listener.losses[1].message
+        executor.submit([task(1, attempt=2)])
+        listener.wait(lambda: 1 in listener.finished)
+        assert second.process.poll() is None
+
+
+def test_a_frozen_machine_loses_its_tasks_and_returns_without_them(
+    rabbitmq: RabbitmqBroker, start: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines_module, "SILENT_TICKS", 3)
+    gate = Gate(tmp_path)
+    frozen = start("frozen")  # type: ignore[operator]
+    with _executor(rabbitmq) as (executor, listener):
+        executor.submit([task(1, f"wait {gate.path}")])
+        listener.wait_begun(1)
+        frozen.signal(signal.SIGSTOP)
+        listener.wait_ended(1)
+        assert listener.losses[1].kind is LossKind.DIED
+        assert not executor.capacity()
+        gate.open()  # its worker continues, and its event waits for the machine
+        frozen.signal(signal.SIGCONT)
+        listener.wait(lambda: executor.capacity().get("TEST", 0) == 2)
+        executor.submit([task(1, attempt=2)])
+        listener.wait(lambda: 1 in listener.finished)
+        assert listener.finished[1].attempt == 2
+        assert listener.endings == [1, 1]
+
+
+def test_a_broker_that_is_killed_and_restarted_costs_no_task(
+    rabbitmq: RabbitmqBroker, start: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The broker is away for longer than a machine may be silent.
+    monkeypatch.setattr(machines_module, "SILENT_TICKS", 2)
+    monkeypatch.setattr(machines_module, "GONE_TICKS", 2)
+    one, two = Gate(tmp_path, "one"), Gate(tmp_path, "two")
+    start("there")  # type: ignore[operator]
+    with _executor(rabbitmq) as (executor, listener):
+        executor.submit([task(1, f"wait {one.path}"), task(2, f"wait {two.path}")])
+        listener.wait_begun(1, 2)
+        rabbitmq.kill()
+        one.open()  # ends while the broker is away
+        executor.submit([task(3), task(4)])
+        executor.cancel(2, 1)
+        rabbitmq.start()
+        listener.wait_ended(1, 2, 3, 4)
+        assert set(listener.finished) == {1, 3, 4}
+        assert listener.losses[2].kind is LossKind.CANCELLED
+        assert sorted(listener.endings) == [1, 2, 3, 4]
+
+
+def test_with_tls_the_certificate_of_the_broker_is_verified(tmp_path: Path) -> None:
+    authority, other = CertificateAuthority(tmp_path), CertificateAuthority(tmp_path, "other")
+    broker = start_or_skip(authority.issue("broker"))
+    try:
+        trusting = replace(_options(broker), broker_ca=str(authority.file))
+        machine = RunningMachine(trusting)
+        try:
+            with _executor(broker, trusting) as (executor, listener):
+                executor.submit([task(1)])
+                listener.wait(lambda: 1 in listener.finished)
+        finally:
+            machine.end()
+        for authorities in ("", str(other.file)):
+            options = tls_options(broker.url(), authorities)
+            with (
+                kombu.Connection(broker.url(), ssl=options, connect_timeout=PATIENCE) as connection,
+                pytest.raises(ssl.SSLCertVerificationError, match=r"self-signed|unable to get local issuer|signature"),
+            ):
+                connection.connect()
+        # The name of another host: the certificate is for 127.0.0.1 and localhost.
+        named = tls_options(broker.url(), str(authority.file))
+        assert named is not None
+        with (
+            kombu.Connection(broker.url(), ssl=named | {"server_hostname": "other.invalid"}) as connection,
+            pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"),
+        ):
+            connection.connect()
+    finally:
+        broker.close()
+
+
+def test_the_broker_holds_no_queue_of_the_database(rabbitmq: RabbitmqBroker, start: object, tmp_path: Path) -> None:
+    """Waiting tasks stay at the server; every queue is exclusive, which RabbitMQ 4.3 allows for transient queues."""
+    gate = Gate(tmp_path)
+    start("there")  # type: ignore[operator]
+    with _executor(rabbitmq) as (executor, listener):
+        executor.submit([task(i, f"wait {gate.path}") for i in range(1, 501)])
+        listener.wait_begun(1, 2)
+        lines = rabbitmq.control("list_queues", "name", "durable", "exclusive", "messages", "--no-table-headers")
+        queues = [line.split() for line in lines.splitlines() if line.startswith("qonduit.")]
+        assert {name.split(".")[1] for name, *_ in queues} == {"server", "requests", "tasks"}
+        assert all(durable == "false" and exclusive == "true" for _, durable, exclusive, _ in queues)
+        assert sum(int(messages) for *_, messages in queues if messages) <= 4
+        for i in range(3, 501):
+            executor.cancel(i, 1)
+        threading.Thread(target=lambda: [gate.open() for _ in range(2)], daemon=True).start()
+        listener.wait_ended(*range(1, 501))

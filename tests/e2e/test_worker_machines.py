@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`qonduit serve` and `qonduit worker` with a real RabbitMQ: jobs run on other machines, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+import qonduit_client
+from qonduit.v1.job_pb2 import JobState
+from qonduit_server.encryption import key_ring
+from tests.e2e.test_credentials import serving_vendor
+from tests.rabbitmq import RabbitmqBroker
+from tests.server_process import Server, serving
+from tests.unit.execution.pool_fixture import PATIENCE
+from tests.vendor_provider import PREFIX, install
+
+BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
+#: Takes about two seconds: 23 qubits.
+LONG = (
+    'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[23];\ncreg c[23];\n'
+    + "".join(f"u3(0.1,0.2,{i}) q[{i % 23}];\ncx q[{i % 23}],q[{(i + 7) % 23}];\n" for i in range(200))
+    + "measure q -> c;\n"
+)
+
+
+@contextmanager
+def working(
+    broker: RabbitmqBroker,
+    providers: Sequence[str] = ("IBM",),
+    *,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **settings: str,
+) -> Iterator[subprocess.Popen[str]]:
+    """Start `qonduit worker`, and end it afterwards."""
+    variables = {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
+    defaults = {"QONDUIT_BROKER": broker.url(), "QONDUIT_PROVIDERS": ",".join(providers), "QONDUIT_WORKERS": "1"}
+    with Path(log or os.devnull).open("a") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qonduit_server", "worker"],
+            env=os.environ | defaults | variables | dict(environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("worker ")
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+@pytest.fixture
+def serve(rabbitmq: RabbitmqBroker) -> Callable[[str], contextmanager[Server]]:  # type: ignore[type-arg]
+    def begin(database: str) -> object:
+        return serving(database, executor="celery", broker=rabbitmq.url(), providers="IBM,STIM")
+
+    return begin  # type: ignore[return-value]
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_jobs_run_on_machines_that_come_and_go(
+    rabbitmq: RabbitmqBroker, database_url: str, serve: Callable[[str], object]
+) -> None:
+    with ExitStack() as ends:
+        server: Server = ends.enter_context(serve(database_url))  # type: ignore[arg-type]
+        client = ends.enter_context(qonduit_client.Client(server.target))
+        offered = lambda: {name for name, each in client.named_devices().items() if each.available}  # noqa: E731
+        assert not offered()
+        with working(rabbitmq) as machine:
+            _wait(lambda: "IBM/aer_simulator" in offered())
+            handles = [client.run(BELL, device="IBM/aer_simulator", shots=100, seed=1) for _ in range(30)]
+            counts = [handle.result().counts for handle in handles]
+            assert all(each == counts[0] for each in counts)
+            job = handles[0].job()
+            assert len(job.celery_id) == 36
+            hosts = {worker.host for worker in client.workers()}
+            assert hosts
+            assert "" not in hosts
+            assert "STIM/stim" not in offered()
+            with working(rabbitmq, providers=("STIM",)):
+                _wait(lambda: "STIM/stim" in offered())
+                assert client.run(BELL, device="STIM/stim", shots=100).result().shots == 100
+            _wait(lambda: "STIM/stim" not in offered())
+            # A machine that is killed while it runs a job: the job runs again on the next one.
+            handle = client.run(LONG, device="IBM/aer_simulator", shots=10)
+            _wait(lambda: handle.job().celery_id != "")
+            machine.kill()
+            with working(rabbitmq):
+                handle.result()
+                ended = handle.job()
+                assert ended.state == JobState.JOB_STATE_SUCCEEDED
+                assert ended.attempt == 2
+                assert ended.celery_id != job.celery_id
+
+
+def test_a_killed_server_leaves_machines_to_the_next_one(
+    rabbitmq: RabbitmqBroker, tmp_path: Path, serve: Callable[[str], object]
+) -> None:
+    database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    with working(rabbitmq):
+        with ExitStack() as ends:
+            server: Server = ends.enter_context(serve(database))  # type: ignore[arg-type]
+            client = ends.enter_context(qonduit_client.Client(server.target))
+            _wait(lambda: bool(client.named_devices("available = true")))
+            handle = client.run(LONG, device="IBM/aer_simulator", shots=10)
+            _wait(lambda: handle.job().celery_id != "")
+            server.process.kill()
+            server.process.wait()
+        with ExitStack() as ends:
+            server = ends.enter_context(serve(database))  # type: ignore[arg-type]
+            client = ends.enter_context(qonduit_client.Client(server.target))
+            again = client.job(handle.id)
+            again.result()
+            assert again.job().attempt == 2
+
+
+def test_a_credential_reaches_a_process_of_a_machine_that_has_the_key(rabbitmq: RabbitmqBroker, tmp_path: Path) -> None:
+    keys = str(tmp_path / "worker.keys")
+    key_ring.create(Path(keys), "first")
+    site = install(tmp_path / "site of the machine")
+    secret = f"{PREFIX}{secrets.token_hex(12)}"
+
+    def offered() -> bool:
+        with qonduit_client.Client(vendor.server.target) as client:
+            return "VENDOR/simulator" in client.named_devices("available = true")
+
+    with serving_vendor(tmp_path, executor="celery", broker=rabbitmq.url(), worker_key_file=keys) as vendor:
+        log = tmp_path / "machine.jsonl"
+        with working(rabbitmq, ("VENDOR",), log=log, environment=site, worker_key_file=keys, log_level="debug"):
+            _wait(offered)
+            first, second = (vendor.run("chatty", credential=secret) for _ in range(2))
+            assert first.state == second.state == JobState.JOB_STATE_SUCCEEDED
+            assert vendor.metadata(first)["pid"] != vendor.metadata(second)["pid"]
+        _wait(lambda: not offered())
+        with working(rabbitmq, ("VENDOR",), environment=site):
+            _wait(offered)
+            failed = vendor.run("simulator", credential=secret)
+            assert failed.failure.reason == "CREDENTIAL_MISSING"
+            assert "the machine does not have (worker_key_file)" in failed.failure.message
+    assert "using '****" in log.read_text()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def test_a_worker_without_a_broker_says_what_to_set() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qonduit_server", "worker"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "qonduit: the executor celery needs the URL of a RabbitMQ: amqp://USER@HOST/VHOST, or amqps (broker)\n"
+    )
+
+
+def test_a_worker_that_may_not_receive_tasks_ends(rabbitmq: RabbitmqBroker) -> None:
+    name = f"user{secrets.token_hex(4)}"
+    rabbitmq.control("add_user", name, "secret")
+    # It may use the queue of requests, but not that of tasks.
+    allowed = r"^qonduit\.(machines|requests.*)$"
+    rabbitmq.control("set_permissions", name, allowed, allowed, allowed)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "qonduit_server",
+            "worker",
+            "--broker",
+            rabbitmq.url().replace("guest:guest", f"{name}:secret"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert "ACCESS_REFUSED" in done.stderr
+    assert "the worker stopped because it can receive no tasks; see the log" in done.stderr
