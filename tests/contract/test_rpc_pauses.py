@@ -52,9 +52,13 @@ def test_a_job_for_a_paused_device_is_accepted_and_waits_with_the_operators_text
     assert (status.available, status.pause.message, status.running_jobs) == (True, "new cables until six", 0)
     listed = rpc.devices.ListDevices(device_calls.ListDevicesRequest(filter="paused = true"), timeout=WAIT).devices
     assert [(each.name, each.pause.paused_by) for each in listed] == [("aer_simulator", "")]
+    # The stream receives another text of the operator, and then the new reason.
+    request.message = "new cables until seven"
+    rpc.devices.PauseDevice(request, timeout=WAIT)
+    place = next(stream).event.queue_change.queue
+    assert place.message == "IBM/aer_simulator is paused: new cables until seven"
     resumed = rpc.devices.ResumeDevice(device_calls.ResumeDeviceRequest(id=device), timeout=WAIT)
     assert not resumed.device.HasField("pause")
-    # The stream receives the new reason.
     place = next(stream).event.queue_change.queue
     assert (place.reason, place.message) == (QueueReason.QUEUE_REASON_NO_WORKER, "")
 

@@ -129,6 +129,7 @@ def test_a_place_differs_by_more_than_the_last_digit_of_an_estimate() -> None:
         ({"estimated_start_seconds_p90": 30.0}, True),
         ({"position": 2}, True),
         ({"reason": QueueReason.QUEUE_REASON_SHARE}, True),
+        ({"message": "the server is paused"}, True),
     ):
         place = QueuePlace()
         place.CopyFrom(before)

@@ -153,7 +153,9 @@ def _now() -> Timestamp:
 
 def differs(place: QueuePlace, before: QueuePlace | None) -> bool:
     """Return whether a place differs from the one that a stream received, and not in the last digit of an estimate."""
-    if before is None or (place.position, place.reason) != (before.position, before.reason):
+    if before is None or any(
+        getattr(place, name) != getattr(before, name) for name in ("position", "reason", "message")
+    ):
         return True
     names = ("estimated_start_seconds_p50", "estimated_start_seconds_p90")
     if any(place.HasField(name) != before.HasField(name) for name in names):
