@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,23 +13,12 @@ from qonduit_client import Client
 from qonduit_client.login.sessions import log_in
 from qonduit_client.named_servers import NamedServer, OidcClient
 from tests.certificate_authority import CertificateAuthority
+from tests.command_line import qonduit
 from tests.oidc_provider import CLIENT_ID, OidcProvider
 from tests.rotating_oidc import AUDIENCE, RotatingProvider
 from tests.server_process import SERVE, serving
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
-
-
-def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `qonduit` with arguments and variables."""
-    return subprocess.run(
-        [sys.executable, "-m", "qonduit_client.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | environment,
-    )
 
 
 def test_a_job_runs_over_tls(tmp_path: Path) -> None:
@@ -42,10 +29,10 @@ def test_a_job_runs_over_tls(tmp_path: Path) -> None:
         with Client(server.target, tls=authority.file) as client:
             counts = client.run(BELL, "IBM/aer_simulator", 100).result(timeout=120).counts
         assert sum(counts.values()) == 100
-        done = cli("--server", server.target, "--tls-ca", str(authority.file), "jobs")
+        done = qonduit("--server", server.target, "--tls-ca", str(authority.file), "jobs")
         assert done.returncode == 0, done.stderr
         assert "SUCCEEDED" in done.stdout
-        assert "use tls=True if it requires TLS" in cli("--server", server.target, "jobs").stderr
+        assert "use tls=True if it requires TLS" in qonduit("--server", server.target, "jobs").stderr
 
 
 def test_a_job_runs_over_a_unix_socket(tmp_path: Path) -> None:
@@ -56,7 +43,7 @@ def test_a_job_runs_over_a_unix_socket(tmp_path: Path) -> None:
         with Client(server.target) as client:
             counts = client.run(BELL, "IBM/aer_simulator", 100).result(timeout=120).counts
         assert sum(counts.values()) == 100
-        assert "SUCCEEDED" in cli("jobs", QONDUIT_SERVER=server.target).stdout
+        assert "SUCCEEDED" in qonduit("jobs", QONDUIT_SERVER=server.target).stdout
     assert not path.exists()
 
 
@@ -76,20 +63,20 @@ def test_a_server_does_not_start_on_a_public_address_without_authentication(tmp_
 
 def test_a_token_opens_a_server_until_it_is_revoked(tmp_path: Path) -> None:
     file = str(tmp_path / "tokens.json")
-    anna, ben = (cli("token", "create", name, "--token-file", file).stdout.strip() for name in ("anna", "ben"))
+    anna, ben = (qonduit("token", "create", name, "--token-file", file).stdout.strip() for name in ("anna", "ben"))
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", token_file=file) as server:
         with Client(server.target, token=anna) as client:
             assert client.run(BELL, "IBM/aer_simulator", 100).result(timeout=120).counts
-        refused = cli("--server", server.target, "jobs")
+        refused = qonduit("--server", server.target, "jobs")
         assert refused.returncode == 4
         assert "authentication required: set QONDUIT_TOKEN or pass --token-file" in refused.stderr
-        assert "SUCCEEDED" in cli("--server", server.target, "jobs", QONDUIT_TOKEN=anna).stdout
+        assert "SUCCEEDED" in qonduit("--server", server.target, "jobs", QONDUIT_TOKEN=anna).stdout
         (tmp_path / "ben").write_text(f"{ben}\n")
-        others = cli("--server", server.target, "--token-file", str(tmp_path / "ben"), "jobs")
+        others = qonduit("--server", server.target, "--token-file", str(tmp_path / "ben"), "jobs")
         assert others.returncode == 0
         assert "SUCCEEDED" not in others.stdout
-        assert cli("token", "revoke", "--name", "anna", "--token-file", file).returncode == 0
-        revoked = cli("--server", server.target, "jobs", QONDUIT_TOKEN=anna)
+        assert qonduit("token", "revoke", "--name", "anna", "--token-file", file).returncode == 0
+        revoked = qonduit("--server", server.target, "jobs", QONDUIT_TOKEN=anna)
         assert revoked.returncode == 4
         assert "the token was revoked at" in revoked.stderr
 
@@ -115,12 +102,12 @@ def test_a_token_of_an_oidc_provider_opens_a_server(tmp_path: Path, oidc_provide
         with Client(server.target, token=lambda: oidc_provider.token("anna")) as client:
             job = client.run(BELL, "IBM/aer_simulator", 100)
             assert job.result(timeout=120).counts
-        assert cli("--server", server.target, "workers", QONDUIT_TOKEN=oidc_provider.token("olga")).returncode == 0
-        denied = cli("--server", server.target, "workers", QONDUIT_TOKEN=oidc_provider.token("anna"))
+        assert qonduit("--server", server.target, "workers", QONDUIT_TOKEN=oidc_provider.token("olga")).returncode == 0
+        denied = qonduit("--server", server.target, "workers", QONDUIT_TOKEN=oidc_provider.token("anna"))
         assert denied.returncode == 4
         assert "requires the role operator" in denied.stderr
         for name, code in (("olga", 0), ("ben", 3)):
-            shown = cli("--server", server.target, "job", str(job.id), QONDUIT_TOKEN=oidc_provider.token(name))
+            shown = qonduit("--server", server.target, "job", str(job.id), QONDUIT_TOKEN=oidc_provider.token(name))
             assert shown.returncode == code, shown.stderr
 
 
@@ -134,7 +121,7 @@ def test_a_person_who_logs_in_uses_a_server(
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", **rules, **roles) as server:
         issuer = ["--issuer", oidc.issuer, "--client-id", CLIENT_ID, "--audience", AUDIENCE]
         scope = "openid offline_access profile"
-        added = cli("config", "add", "lab", server.target, *issuer, "--scope", scope)
+        added = qonduit("config", "add", "lab", server.target, *issuer, "--scope", scope)
         assert added.returncode == 0, added.stderr
         lab = NamedServer("lab", server.target, oidc=OidcClient(oidc.issuer, CLIENT_ID, scope, AUDIENCE))
         log_in(
@@ -143,6 +130,6 @@ def test_a_person_who_logs_in_uses_a_server(
         with Client("lab") as client:
             job = client.run(BELL, "IBM/aer_simulator", 100)
             assert job.result(timeout=120).counts
-        shown = cli("--server", "lab", "job", str(job.id), "--json")
+        shown = qonduit("--server", "lab", "job", str(job.id), "--json")
         assert '"alice"' in shown.stdout
-        assert cli("--server", "lab", "workers").returncode == 0  # alice is in the group admins
+        assert qonduit("--server", "lab", "workers").returncode == 0  # alice is in the group admins

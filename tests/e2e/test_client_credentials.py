@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from qonduit_client.errors import AlreadyExists, InvalidRequest, JobFailed, NotFound, PreconditionFailed
 from tests.benchmarks.programs import BELL
 from tests.both_clients import BOTH_CLIENTS, Connect
+from tests.command_line import QONDUIT, qonduit
 from tests.e2e.test_credentials import PATIENCE, Vendor, serving_vendor
 from tests.vendor_provider import PREFIX
 
@@ -86,16 +86,9 @@ def test_estimators_and_samplers_take_a_credential(client: Any) -> None:
     assert client.sample(BELL, device="VENDOR/simulator", shots=100, credential=stored.id)
 
 
-def qonduit(vendor: Vendor, *arguments: str, text: str = "") -> tuple[int, str, str]:
+def call(vendor: Vendor, *arguments: str, text: str = "") -> tuple[int, str, str]:
     """Run a command as a process in a pipe; return its exit code, standard output and standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "qonduit_client.cli", "--server", vendor.server.target, *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = qonduit("--server", vendor.server.target, *arguments, text=text)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -111,34 +104,34 @@ def test_the_command_line_stores_and_uses_credentials_without_secrets_as_argumen
 ) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
-    code, written, errors = qonduit(vendor, "credential", "create", "cli", "--provider", "VENDOR", text=f"{SECRET}\n")
+    code, written, errors = call(vendor, "credential", "create", "cli", "--provider", "VENDOR", text=f"{SECRET}\n")
     assert (code, errors) == (0, "")
     assert "qonduit run --credential cli" in written
-    code, written, _ = qonduit(
+    code, written, _ = call(
         vendor, "credential", "create", "cli2", "--provider", "VENDOR", "--secret-file", str(file), "--json"
     )
     assert (code, json.loads(written)["name"]) == (0, "cli2")
-    code, written, _ = qonduit(vendor, "credential", "list")
+    code, written, _ = call(vendor, "credential", "list")
     rows = [line.split() for line in written.splitlines()]
     assert rows[0] == ["ID", "NAME", "PROVIDER", "CREATED", "REPLACED"]
     assert {(row[1], row[2]) for row in rows[1:]} >= {("cli", "VENDOR"), ("cli2", "VENDOR")}
     device = ("--device", "VENDOR/simulator")
     for option in (("--credential", "cli"), ("--credential-file", str(file))):
-        code, written, errors = qonduit(vendor, "run", bell, *device, *option, "--json")
+        code, written, errors = call(vendor, "run", bell, *device, *option, "--json")
         assert code == 0, errors
     job_id = json.loads(written.splitlines()[-1])["job"]["id"]
-    code, _, errors = qonduit(vendor, "rerun", str(job_id))
+    code, _, errors = call(vendor, "rerun", str(job_id))
     assert code == 4
     assert "the server has erased" in errors
-    assert qonduit(vendor, "rerun", str(job_id), "--credential", "cli")[0] == 0
-    assert qonduit(vendor, "credential", "update", "cli", text="not-a-token")[:2] == (
+    assert call(vendor, "rerun", str(job_id), "--credential", "cli")[0] == 0
+    assert call(vendor, "credential", "update", "cli", text="not-a-token")[:2] == (
         0,
         "credential cli: secret replaced\n",
     )
-    code, _, errors = qonduit(vendor, "run", bell, *device, "--credential", "cli")
+    code, _, errors = call(vendor, "run", bell, *device, "--credential", "cli")
     assert code == 1
     assert "the token [credential] is invalid" in errors
-    code, written, errors = qonduit(vendor, "credential", "delete", "cli", "none", "cli2")
+    code, written, errors = call(vendor, "credential", "delete", "cli", "none", "cli2")
     assert (code, written) == (3, "credential cli: deleted\ncredential cli2: deleted\n")
     assert "credential 'none' does not exist" in errors
 
@@ -149,18 +142,18 @@ def test_wrong_uses_of_the_command_line_are_explained(vendor: Vendor, bell: str)
         (("credential", "create", "x", "--provider", "VENDOR", "--secret-file", "/none"), "", "No such file"),
         (("run", bell, "--credential", "x", "--credential-file", "y"), "", "use one of --credential and"),
     ):
-        code, _, errors = qonduit(vendor, *arguments, text=text)
+        code, _, errors = call(vendor, *arguments, text=text)
         assert code == 2
         assert message in errors
-    code, _, errors = qonduit(vendor, "run", bell, "--device", "VENDOR/simulator")
+    code, _, errors = call(vendor, "run", bell, "--device", "VENDOR/simulator")
     assert code == 4
     assert "qonduit credential create NAME --provider VENDOR" in errors
-    code, _, errors = qonduit(vendor, "run", bell, "--device", "VENDOR/simulator", "--credential", "missing")
+    code, _, errors = call(vendor, "run", bell, "--device", "VENDOR/simulator", "--credential", "missing")
     assert code == 3
 
 
 def test_a_terminal_prompts_for_the_secret_and_does_not_show_it(vendor: Vendor) -> None:
-    command = [sys.executable, "-m", "qonduit_client.cli", "--server", vendor.server.target]
+    command = [*QONDUIT, "--server", vendor.server.target]
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*command, "credential", "create", "typed", "--provider", "VENDOR"], stdin=theirs, stdout=theirs, stderr=theirs
@@ -177,4 +170,4 @@ def test_a_terminal_prompts_for_the_secret_and_does_not_show_it(vendor: Vendor) 
     os.close(ours)
     assert SECRET.encode() not in shown
     assert b"credential typed: use it with" in shown
-    assert qonduit(vendor, "credential", "delete", "typed")[0] == 0
+    assert call(vendor, "credential", "delete", "typed")[0] == 0

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -18,6 +16,7 @@ from qonduit_client.errors import NotFound, PreconditionFailed, Refused
 from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.principal import Role
 from tests.both_clients import BOTH_CLIENTS, Connect
+from tests.command_line import qonduit
 from tests.contract.rpc_fixture import BELL
 from tests.server_process import serving
 
@@ -33,9 +32,7 @@ class Served(NamedTuple):
         return Client(self.target, token=self.tokens[name])
 
     def cli(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "qonduit_client.cli", "--server", self.target, *arguments]
-        environment = os.environ | {"QONDUIT_TOKEN": self.tokens[name]}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        return qonduit("--server", self.target, *arguments, QONDUIT_TOKEN=self.tokens[name])
 
 
 @pytest.fixture(scope="module")

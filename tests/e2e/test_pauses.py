@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from qonduit.v1.job_pb2 import JobState, QueueReason
 from qonduit_client import Client
 from qonduit_client.job import JobHandle
 from tests.both_clients import BOTH_CLIENTS, Connect
+from tests.command_line import QONDUIT, qonduit
 from tests.contract.rpc_fixture import BELL
 from tests.e2e.faults.submitting import SIMULATOR, a_job, submit
 from tests.e2e.faults.trap import RecordingTrap
@@ -26,7 +26,6 @@ from tests.server_process import serving
 SETTINGS = {"providers": "IBM", "preload": "IBM", "workers": "1"}
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
 OTHER = "IBM/fake_manila"
-QONDUIT = (sys.executable, "-m", "qonduit_client.cli")
 
 
 @pytest.fixture
@@ -35,11 +34,6 @@ def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[s
     name = postgresql.new_database(postgresql_template)
     yield postgresql.url(name)
     postgresql.drop_database(name)
-
-
-def qonduit(target: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*QONDUIT, "--server", target, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
 def wait_for_pause(waiting: JobHandle) -> None:
@@ -69,20 +63,22 @@ def test_a_device_drains_while_its_jobs_run_and_wait(tmp_path: Path, trap: Recor
         assert waiting.job().queue.reason == QueueReason.QUEUE_REASON_PAUSED
         # Other devices of the provider still run, those of jobs that choose their device too.
         assert client.run(BELL, OTHER, 10).result(timeout=60).counts
-        shown = qonduit(server.target, "job", str(waiting.id)).stdout
+        shown = qonduit("--server", server.target, "job", str(waiting.id)).stdout
         assert f"{SIMULATOR} is paused: new cables" in shown
-        assert "paused: new cables" in qonduit(server.target, "devices").stdout
-        assert SIMULATOR in qonduit(server.target, "pauses").stdout
+        assert "paused: new cables" in qonduit("--server", server.target, "devices").stdout
+        assert SIMULATOR in qonduit("--server", server.target, "pauses").stdout
         watched = waiting.events(queue_updates=True, timeout=60)
         reasons = []
         for event in watched:
             if event.HasField("queue_change"):
                 reasons.append(event.queue_change.queue.reason)
                 if len(reasons) == 1:
-                    assert qonduit(server.target, "resume", SIMULATOR).stdout == f"{SIMULATOR} is not paused\n"
+                    assert (
+                        qonduit("--server", server.target, "resume", SIMULATOR).stdout == f"{SIMULATOR} is not paused\n"
+                    )
         assert reasons[0] == QueueReason.QUEUE_REASON_PAUSED
         assert waiting.wait(60).state == SUCCEEDED
-        assert qonduit(server.target, "pauses").stdout == "nothing is paused\n"
+        assert qonduit("--server", server.target, "pauses").stdout == "nothing is paused\n"
 
 
 def test_a_killed_server_is_still_paused_after_its_restart(tmp_path: Path) -> None:
@@ -134,18 +130,18 @@ def test_both_clients_pause_and_resume(tmp_path: Path, connect: Connect) -> None
         assert "paused (IBM): two" in repr(client.devices())
         client.resume("IBM")
         assert client.pauses() == []
-    missing = qonduit(server.target, "drain", "IBM", "--timeout", "3")
+    missing = qonduit("--server", server.target, "drain", "IBM", "--timeout", "3")
     assert missing.returncode == 2
 
 
 def test_a_drain_ends_at_its_timeout_and_names_unknown_subjects(tmp_path: Path, trap: RecordingTrap) -> None:
     with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", environment=trap.environment, **SETTINGS) as server:
         running, _ = trap.submit_and_stop(server.target, a_job(6, 3, 2))
-        late = qonduit(server.target, "drain", "server", "--wait", "--timeout", "0.1")
+        late = qonduit("--server", server.target, "drain", "server", "--wait", "--timeout", "0.1")
         assert late.returncode == 124
         assert " 1 " in late.stdout  # running
         for subject in ("IBM/none", "NONE"):
-            unknown = qonduit(server.target, "pause", subject)
+            unknown = qonduit("--server", server.target, "pause", subject)
             assert (unknown.returncode, f"{subject!r} does not exist" in unknown.stderr) == (3, True)
         with Client(server.target) as client:
             client.job(running).cancel()

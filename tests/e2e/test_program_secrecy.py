@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +18,7 @@ from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.program_service_pb2 import TranslateProgramRequest
 from qonduit.v1.program_service_pb2_grpc import ProgramServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from tests.command_line import output_of, qonduit
 from tests.server_process import Server, serving
 
 #: A name that occurs in every program, also in lower and upper case.
@@ -161,27 +159,15 @@ def test_no_log_diagnosis_or_audit_log_contains_the_text_of_a_program(server: tu
                     programs.TranslateProgram(asked, timeout=PATIENCE)
         for text in (f"raise ValueError('{PLANTED}')", f"print('{PLANTED}')", f"import {PLANTED}", f"{PLANTED} ("):
             assert outcome(jobs, request("QISKIT", f"{text}\n"))
-    doctor = subprocess.run(
-        [sys.executable, "-m", "qonduit_client.cli", "doctor", "--deep", "--database", f"sqlite:///{folder}/q.sqlite3"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env=os.environ | {"QONDUIT_PROVIDERS": "IBM"},
-    )
-    exported = subprocess.run(
-        [sys.executable, "-m", "qonduit_client.cli", "audit", "export", "--database", f"sqlite:///{folder}/q.sqlite3"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=True,
-    )
+    database = f"sqlite:///{folder}/q.sqlite3"
+    doctor = qonduit("doctor", "--deep", "--database", database, QONDUIT_PROVIDERS="IBM")
+    exported = output_of("audit", "export", "--database", database)
     log = (folder / "log.jsonl").read_text()
     # The search can find the name: the database contains the programs.
     assert "exception in a worker" in log
     assert '"WORKER_DIED"' in log
-    assert "JobService/RunJob" in exported.stdout
+    assert "JobService/RunJob" in exported
     assert PLANTED.encode() in (folder / "q.sqlite3").read_bytes() + (folder / "q.sqlite3-wal").read_bytes()
-    for name, text in (("log", log), ("doctor", doctor.stdout + doctor.stderr), ("audit", exported.stdout)):
+    for name, text in (("log", log), ("doctor", doctor.stdout + doctor.stderr), ("audit", exported)):
         lines = [line for line in text.splitlines() if PLANTED in line.lower()]
         assert not lines, (name, len(lines), lines[:5])

@@ -6,9 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from qonduit.v1.job_pb2 import JobState, QueueReason
 from qonduit_client import Client, LimitExceeded, NotFound, Refused
 from tests.both_clients import Connect, asynchronous
+from tests.command_line import qonduit
 from tests.server_process import Server, serving
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
@@ -24,27 +23,12 @@ DEVICE = "IBM/aer_simulator"
 WAIT = 120
 
 
-def cli(*arguments: str, token: str = "", server: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `qonduit` with arguments."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("QONDUIT_")}
-    environment |= {"QONDUIT_TOKEN": token} if token else {}
-    environment |= {"QONDUIT_SERVER": server} if server else {}
-    return subprocess.run(
-        [sys.executable, "-m", "qonduit_client.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=WAIT,
-        check=False,
-        env=environment,
-    )
-
-
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     file = str(tmp_path_factory.mktemp("tokens") / "tokens.json")
     roles = {"anna": "user", "ben": "user", "adam": "admin"}
     found = {
-        name: cli("token", "create", name, "--role", role, "--token-file", file).stdout.strip()
+        name: qonduit("token", "create", name, "--role", role, "--token-file", file).stdout.strip()
         for name, role in roles.items()
     }
     return {**found, "file": file}
@@ -88,7 +72,7 @@ def test_held_jobs_of_one_user_start_when_the_admin_allows_it(server: Server, to
         assert job.queue.reason == QueueReason.QUEUE_REASON_QUOTA
         assert (
             "a quota of its owner is used up"
-            in cli("job", str(held.id), token=tokens["anna"], server=server.target).stdout
+            in qonduit("job", str(held.id), QONDUIT_TOKEN=tokens["anna"], QONDUIT_SERVER=server.target).stdout
         )
         adam.set_quota("anna", running_jobs=1)
         others = [anna.run(BELL, DEVICE, 100) for _ in range(5)]
@@ -133,7 +117,7 @@ def test_quotas_and_usage_by_both_clients(server: Server, tokens: dict[str, str]
 
 def test_quotas_and_usage_by_the_command_line(server: Server, tokens: dict[str, str]) -> None:
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return cli(*arguments, token=tokens[name], server=server.target)
+        return qonduit(*arguments, QONDUIT_TOKEN=tokens[name], QONDUIT_SERVER=server.target)
 
     assert run("ben", "run", "--device", DEVICE, "-", "--shots", "100").returncode != 0  # no program
     with Client(server.target, token=tokens["ben"]) as ben:
@@ -172,7 +156,7 @@ def test_quotas_and_usage_by_the_command_line(server: Server, tokens: dict[str, 
 
 
 def test_a_wrong_default_stops_the_start(tmp_path: Path) -> None:
-    done = cli("serve", "--database", f"sqlite:///{tmp_path / 'q.sqlite3'}", "--default-quotas", "queued_jobs=many")
+    done = qonduit("serve", "--database", f"sqlite:///{tmp_path / 'q.sqlite3'}", "--default-quotas", "queued_jobs=many")
     assert done.returncode == 1
     assert (
         "default_quotas must be NAME=NUMBER,NAME=NUMBER with integers of at least 0, got queued_jobs=many"

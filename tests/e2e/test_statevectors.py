@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from google.protobuf import json_format
 from qonduit.v1.job_service_pb2 import CreateJobRequest
 from qonduit.v1.result_pb2 import Result, ResultType
 from qonduit_client import Client, JobFailed
+from tests.command_line import output_of
 from tests.server_process import Server
 
 WAIT = 100.0
@@ -126,27 +125,15 @@ def test_on_the_command_line(server: Server, tmp_path: Path) -> None:
     program = tmp_path / "three.qasm"
     program.write_text(THREE)
 
-    def qonduit(*words: str) -> str:
-        command = [
-            sys.executable,
-            "-m",
-            "qonduit_client.cli",
-            "run",
-            str(program),
-            "--server",
-            server.target,
-            *words,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def run(*words: str) -> str:
+        return output_of("run", str(program), "--server", server.target, *words)
 
-    shown = qonduit("--shots", "7", "--statevector")
+    shown = run("--shots", "7", "--statevector")
     assert "7 shots" in shown
     assert "statevector of 3 qubits" in shown
     assert "001  " in shown
     assert "101  " in shown
-    printed = json.loads(qonduit("--shots", "7", "--statevector", "--json").splitlines()[-1])
+    printed = json.loads(run("--shots", "7", "--statevector", "--json").splitlines()[-1])
     assert [each["result_type"] for each in printed["results"]] == [
         "RESULT_TYPE_COUNTS_AND_PROBABILITIES",
         "RESULT_TYPE_STATEVECTOR",
@@ -154,4 +141,4 @@ def test_on_the_command_line(server: Server, tmp_path: Path) -> None:
     state = printed["results"][1]["statevector"]
     parts = [complex(*pair) for pair in zip(state["real"], state["imaginary"], strict=True)]
     assert same(parts, np.array([0, 1, 0, 0, 0, 1j, 0, 0]) / np.sqrt(2))
-    assert qonduit("--statevector", "--validate-only").startswith("valid: ")
+    assert run("--statevector", "--validate-only").startswith("valid: ")
