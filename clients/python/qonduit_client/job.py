@@ -93,19 +93,13 @@ class JobHandle(Handle):
             ServerUnavailable: the server did not come back in time.
             ClientClosed: the client was closed.
         """
-        stream = EventStream(
-            self._transport,
-            self.id,
+        return self._received(
             after_sequence=after_sequence,
             timeout=timeout,
             heartbeat=heartbeat,
             partial_results=partial_results,
             queue_updates=queue_updates,
         )
-        with closing(self._transport.resumed(stream)) as events:
-            for event in events:
-                self.receive(event)
-                yield event
 
     def wait(self, timeout: float | None = None, *, final_results: bool = False) -> Job:
         """Wait until the job has ended, in any state, and return it.
@@ -128,17 +122,10 @@ class JobHandle(Handle):
         left = None if timeout is None else timeout - (clock() - started)
         if left is not None and left <= 0:
             raise late(self.id, timeout)
-        stream = EventStream(
-            self._transport,
-            self.id,
-            after_sequence=job.last_sequence,
-            timeout=left,
-            final_results=final_results,
-            omit_intermediate=True,
-        )
-        with closing(self._transport.resumed(stream)) as events:
-            for event in events:
-                self.receive(event)
+        for _ in self._received(
+            after_sequence=job.last_sequence, timeout=left, final_results=final_results, omit_intermediate=True
+        ):
+            pass
         return self._known if self._known is not None and ended(self._known) else self.job()
 
     def results(
@@ -238,6 +225,13 @@ class JobHandle(Handle):
         """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""
         self._known = self._transport.call(requests.cancel(self.id)).job
         return self._known
+
+    def _received(self, **options: Any) -> Iterator[JobEvent]:
+        """Yield the events of a stream, whose options are those of `EventStream`, after receiving each."""
+        with closing(self._transport.resumed(EventStream(self._transport, self.id, **options))) as events:
+            for event in events:
+                self.receive(event)
+                yield event
 
     def _job(self, timeout: float | None) -> Job:
         self._known = self._transport.call(requests.job(self.id), timeout=timeout).job

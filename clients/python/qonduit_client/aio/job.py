@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
@@ -74,7 +74,7 @@ class JobHandle(Handle):
         warnings.warn("JobHandle.status is deprecated: call state()", DeprecationWarning, stacklevel=2)
         return await self.state()
 
-    async def events(
+    def events(
         self,
         *,
         after_sequence: int = 0,
@@ -88,19 +88,13 @@ class JobHandle(Handle):
         See `qonduit_client.JobHandle.events`. Cancelling the task ends the stream. A loop that is left early ends it
         when its iterator is closed (`contextlib.aclosing`) or garbage-collected.
         """
-        stream = EventStream(
-            self._transport,
-            self.id,
+        return self._received(
             after_sequence=after_sequence,
             timeout=timeout,
             heartbeat=heartbeat,
             partial_results=partial_results,
             queue_updates=queue_updates,
         )
-        async with aclosing(self._transport.resumed(stream)) as events:
-            async for event in events:
-                self.receive(event)
-                yield event
 
     async def wait(self, timeout: float | None = None, *, final_results: bool = False) -> Job:
         """Wait until the job has ended in any state and return it; see `qonduit_client.JobHandle.wait`."""
@@ -114,17 +108,12 @@ class JobHandle(Handle):
         left = None if timeout is None else timeout - (clock() - started)
         if left is not None and left <= 0:
             raise late(self.id, timeout)
-        stream = EventStream(
-            self._transport,
-            self.id,
-            after_sequence=job.last_sequence,
-            timeout=left,
-            final_results=final_results,
-            omit_intermediate=True,
+        events = self._received(
+            after_sequence=job.last_sequence, timeout=left, final_results=final_results, omit_intermediate=True
         )
-        async with aclosing(self._transport.resumed(stream)) as events:
-            async for event in events:
-                self.receive(event)
+        async with aclosing(events):
+            async for _ in events:
+                pass
         return self._known if self._known is not None and ended(self._known) else await self.job()
 
     async def results(
@@ -193,6 +182,13 @@ class JobHandle(Handle):
         """Cancel the job and return it: CANCELLING, or unchanged if it has ended."""
         self._known = (await self._transport.call(requests.cancel(self.id))).job
         return self._known
+
+    async def _received(self, **options: Any) -> AsyncGenerator[JobEvent, None]:
+        """Yield the events of a stream, whose options are those of `EventStream`, after receiving each."""
+        async with aclosing(self._transport.resumed(EventStream(self._transport, self.id, **options))) as events:
+            async for event in events:
+                self.receive(event)
+                yield event
 
     async def _job(self, timeout: float | None) -> Job:
         self._known = (await self._transport.call(requests.job(self.id), timeout=timeout)).job
