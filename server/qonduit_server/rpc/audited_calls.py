@@ -75,7 +75,7 @@ class AuditedCalls:
 
     def acting(self, call: CallContext) -> AbstractContextManager[None]:
         """Record the changes of a block as those of a call."""
-        return acting(None if self._mode == "off" else _act(call))
+        return acting(None if self._mode == "off" else lambda: _act(call))
 
     @contextmanager
     def answering(self, call: CallContext, access: Access) -> Iterator[list[Message]]:
@@ -86,11 +86,17 @@ class AuditedCalls:
         Raises:
             Unavailable: the entry of an operator's read cannot be written; the caller gets no response.
         """
-        act = None if self._mode == "off" else _act(call)
+        of_changes: list[Act] = []
+
+        def act() -> Act:
+            # Built for a change: most calls only read.
+            of_changes.append(_act(call))
+            return of_changes[-1]
+
         responses: list[Message] = []
-        with acting(act):
+        with acting(None if self._mode == "off" else act):
             yield responses
-        if act is not None and not act.changes:
+        if not of_changes:
             self.read(call, access, *responses)
 
     def read(self, call: CallContext, access: Access, response: Message | None = None) -> None:

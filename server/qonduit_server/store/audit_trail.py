@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -55,7 +55,6 @@ class Act:
         count: the number of objects, for an act that is no change.
         left_out: the number of refusals before this one that have no entry.
         anchors: as in the table.
-        changes: whether a change was made under the act.
     """
 
     principal: str
@@ -69,15 +68,14 @@ class Act:
     count: int = 0
     left_out: int = 0
     anchors: str | None = None
-    changes: bool = False
 
 
-_ACT: Final[ContextVar[Act | None]] = ContextVar("act", default=None)
+_ACT: Final[ContextVar[Act | Callable[[], Act] | None]] = ContextVar("act", default=None)
 
 
 @contextmanager
-def acting(act: Act | None) -> Iterator[None]:
-    """Record the changes that the block makes under an act; None records none."""
+def acting(act: Act | Callable[[], Act] | None) -> Iterator[None]:
+    """Record the changes that the block makes under an act, or one that a function returns; None records none."""
     token = _ACT.set(act)
     try:
         yield
@@ -87,7 +85,8 @@ def acting(act: Act | None) -> Iterator[None]:
 
 def current_act() -> Act | None:
     """Return the act of the current thread."""
-    return _ACT.get()
+    act = _ACT.get()
+    return act() if callable(act) else act
 
 
 def object_name(text: str) -> str:

@@ -227,8 +227,6 @@ class Writer:
     def submit(self, operation: Operation[A, R], argument: A) -> Future[R]:
         """Queue a call. Raises Unavailable after `close`, and while the database is unavailable."""
         call = _Call(operation, argument, current_act())
-        if call.act is not None:
-            call.act.changes = True
         with self._lock:
             if self._closed:
                 raise Unavailable("the store is closed")
