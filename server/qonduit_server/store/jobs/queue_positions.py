@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, func, select, text, tuple_
+from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import QueuePlace, QueueReason
 from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import catalogue
+from qonduit_server.store import catalogue, queued_jobs
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.fair_share import UNKNOWN_SECONDS, LaneShare, share_of, windows
@@ -29,7 +29,7 @@ from qonduit_server.store.wait_history import Ahead
 #: Positions are not counted beyond this one.
 MAX_POSITION: Final = 10_000
 #: The jobs of other callers are counted up to this number each; a caller with more is assumed to have any number.
-_MOST_COUNTED: Final = 1000
+MOST_COUNTED: Final = 1000
 _SELECT_JOBS: Final = (
     select(
         *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.not_before),
@@ -48,14 +48,10 @@ _OF_LANE: Final = (
     )
     .limit(MAX_POSITION)
 )
-#: The jobs of a lane in the order of claims, and their number up to a limit.
+#: The jobs of a lane in the order of claims.
 IDS_OF_LANE: Final = _OF_LANE.order_by(jobs.c.rank, jobs.c.id)
 _BEFORE: Final = select(func.count()).select_from(
     _OF_LANE.where(tuple_(jobs.c.rank, jobs.c.id) < tuple_(bindparam("rank"), bindparam("id"))).subquery()
-)
-COUNT_OF_LANE: Final = text(
-    f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = {int(QUEUED)} AND provider_id = :provider "
-    f"AND not_before = 0 AND caller = :caller LIMIT {_MOST_COUNTED}) AS counted"
 )
 #: The running jobs of a provider, of all servers; further ones are assumed to be like these.
 _MOST_RUNNING: Final = 1000
@@ -230,9 +226,8 @@ def _of_others(
             continue
         turns: float = math.floor((due - share.virtual_time) / share.stride) + 1
         if share.lane.owner not in counts:
-            values = {"provider": share.lane.provider_id, "caller": share.lane.owner}
-            count = connection.execute(COUNT_OF_LANE, values).scalar_one()
-            counts[share.lane.owner] = count if count < _MOST_COUNTED else math.inf
+            count = queued_jobs.of_lane(connection, *share.lane, MOST_COUNTED)
+            counts[share.lane.owner] = count if count < MOST_COUNTED else math.inf
         turns = min(turns, counts[share.lane.owner])
         total += turns
         seconds += turns * share.mean

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, select
 
 from qonduit_server.lifecycle import CANCELLED, QUEUED, TERMINAL
+from qonduit_server.store import queued_jobs
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue_positions
@@ -92,7 +93,7 @@ class QueueSampler:
         lanes = next(windows(connection, provider), ())
         for lane in self._chance.sample(list(lanes), min(_CHOSEN, len(lanes))):
             values = {"provider": lane.id, "caller": lane.owner}
-            count = connection.execute(queue_positions.COUNT_OF_LANE, values).scalar_one()
+            count = queued_jobs.of_lane(connection, lane.id, lane.owner, queue_positions.MOST_COUNTED)
             offset = self._chance.randrange(max(1, count))
             yield from connection.execute(_NTH, {**values, "offset": offset}).scalars()
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, func, select, text
 
 from qonduit.v1.system_service_pb2 import Share
+from qonduit_server.store import queued_jobs
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import fair_share
@@ -37,15 +38,6 @@ _OWNERS: Final = text(
     "WHERE provider_id = :provider AND owner > :after ORDER BY owner LIMIT :most) AS known ORDER BY 1 LIMIT :most"
 )
 _FLOOR: Final = select(func.max(lanes.c.virtual_start)).where(lanes.c.provider_id == bindparam("provider"))
-_COUNT_QUEUED: Final = select(func.count()).select_from(
-    select(jobs.c.id)
-    .where(
-        *(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.not_before == 0),
-        jobs.c.caller == bindparam("owner"),
-    )
-    .limit(_MOST_COUNTED)
-    .subquery()
-)
 # Ordered like the index of leased jobs, so that the database uses that index.
 _RUNNING: Final = select(jobs.c.provider_id, jobs.c.caller).where(IS_LEASED).order_by(jobs.c.owner, jobs.c.state)
 
@@ -108,6 +100,6 @@ def _share(connection: Connection, provider: Any, owner: str, floor: float, runn
         weight=lane.weight if lane else 1.0,
         lead_seconds=max(0.0, lane.virtual_time - floor) if lane else 0.0,
         mean_seconds=lane.mean_seconds if lane else None,
-        queued_jobs=connection.execute(_COUNT_QUEUED, key).scalar_one(),
+        queued_jobs=queued_jobs.of_lane(connection, provider.id, owner, _MOST_COUNTED),
         running_jobs=running[provider.id, owner],
     )

@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import ARRAY, Connection, Text, bindparam, select, text
 
 from qonduit_server.errors import QuotaExceeded
-from qonduit_server.lifecycle import QUEUED
+from qonduit_server.store import queued_jobs
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.quota_registry import Allowance
 from qonduit_server.store.schema import IS_LEASED, jobs, owner_totals
@@ -32,10 +32,6 @@ _MICROSECONDS: Final = 1_000_000
 _TOTALS: Final = select(
     owner_totals.c.owner, owner_totals.c.day, owner_totals.c.stored_bytes, owner_totals.c.shots, owner_totals.c.seconds
 ).where(among(owner_totals.c.owner, "owners"))
-# On the index of a caller's jobs by state.
-_COUNT_QUEUED: Final = text(
-    f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE caller = :owner AND state = {int(QUEUED)} LIMIT :most) AS counted"
-)
 # On the index of running jobs, of which there are few.
 _RUNNING_JOBS: Final = select(jobs.c.caller, jobs.c.memory_bytes).where(IS_LEASED, among(jobs.c.caller, "owners"))
 # Two transactions of the same owner exclude each other; the class distinguishes these locks from others.
@@ -58,11 +54,6 @@ def read_totals(connection: Connection, owners: Iterable[str], now: int) -> dict
         )
         for row in rows
     }
-
-
-def count_queued(connection: Connection, owner: str, most: int) -> int:
-    """Return the number of an owner's queued jobs, counted up to `most`."""
-    return int(connection.execute(_COUNT_QUEUED, {"owner": owner, "most": most}).scalar_one())
 
 
 def read_running(connection: Connection, owners: Collection[str]) -> dict[str, tuple[int, int]]:
@@ -103,7 +94,7 @@ class SubmissionQuotas:
                 shots=used.shots + pending.shots, stored_bytes=used.stored_bytes + pending.stored_bytes
             )
             most = self._allowances[owner].queued_jobs
-            self._queued[owner] = count_queued(connection, owner, most) if most else 0
+            self._queued[owner] = queued_jobs.of_owner(connection, owner, most) if most else 0
 
     def __bool__(self) -> bool:
         """Return whether any of the owners has a limit."""

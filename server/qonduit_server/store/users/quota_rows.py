@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, select
 
 from qonduit.v1.quota_pb2 import Quota, QuotaValues
 from qonduit_server.errors import InvalidArgument
+from qonduit_server.store import queued_jobs
 from qonduit_server.store.bulk_statements import BulkUpsert
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
@@ -19,7 +20,7 @@ from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.quota_registry import NAMES, allowance
 from qonduit_server.store.schema import quotas
 from qonduit_server.store.usage_ledger import Used
-from qonduit_server.store.users.quota_checks import count_queued, read_running, read_totals
+from qonduit_server.store.users.quota_checks import read_running, read_totals
 from qonduit_server.store.writer import Operation, Transaction
 
 #: Queued jobs are not counted beyond this number.
@@ -76,7 +77,7 @@ def get(db: Database, owner: str) -> Quota:
         data = connection.execute(_SELECT, {"owner": owner}).scalar()
         totals = read_totals(connection, [owner], db.now()).get(owner, Used())
         running, memory = read_running(connection, [owner]).get(owner, (0, 0))
-        queued = count_queued(connection, owner, _MOST_COUNTED)
+        queued = queued_jobs.of_owner(connection, owner, _MOST_COUNTED)
     quota = _message(db, owner, QuotaValues.FromString(data or b""))
     quota.used.MergeFrom(
         QuotaValues(
