@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from qonduit_server.operator_options import OperatorCommand, OperatorCommands
 from qonduit_server.setting_options import Configuration, settings_options
 
 if TYPE_CHECKING:
+    from qonduit_server.encryption.key_ring import KeyRing
     from qonduit_server.store.database import Database
 
 
@@ -22,17 +24,30 @@ if TYPE_CHECKING:
 @click.argument("owner")
 @click.option("--to", "target", required=True, metavar="NAME", help="The new owner.")
 @click.option("--dry-run", is_flag=True, help="Only print how many objects OWNER has.")
-@settings_options("database", "audit")
+@settings_options("database", "audit", "credential_key_file")
 def adopt(owner: str, target: str, dry_run: bool, configuration: Configuration) -> None:
-    """Hand all jobs and deployments of OWNER to another name, while servers run.
+    """Hand all jobs, deployments and credentials of OWNER to another name, while servers run.
 
     OWNER is "anonymous" for those of a server without authentication. Run the command again if it was interrupted.
+
+    Secrets are encrypted again for the new owner, with the server's keys. What cannot be decrypted stays; exit with 1.
     """
+    from qonduit_server.encryption import key_ring
     from qonduit_server.store.admin import adoption
 
-    with _opened(configuration, "qonduit adopt") as db:
-        counts = adoption.owned(db, owner) if dry_run else adoption.adopt(db, owner, target)
-    click.echo(f"{'would hand' if dry_run else 'handed'} {_counted(counts)} of {owner} to {target}")
+    keys = key_ring.load(configuration.settings.credential_key_file, os.environ)
+    with _opened(configuration, "qonduit adopt", keys) as db:
+        done = adoption.Adoption(adoption.owned(db, owner)) if dry_run else adoption.adopt(db, owner, target)
+    click.echo(f"{'would hand' if dry_run else 'handed'} {_counted(done.handed)} of {owner} to {target}")
+    for each in done.left:
+        click.echo(f"qonduit: {each}", err=True)
+    if done.left:
+        click.echo(
+            f"qonduit: {len(done.left)} objects stay with {owner}, because their secrets cannot be decrypted: run the "
+            "command again with the server's keys (--credential-key-file)",
+            err=True,
+        )
+        sys.exit(1)
 
 
 @click.group(cls=OperatorCommands)
@@ -88,10 +103,13 @@ def delete_user(name: str, dry_run: bool, vacuum: bool, configuration: Configura
         sys.exit(1)
 
 
-def _opened(configuration: Configuration, command: str) -> AbstractContextManager[Database]:
+def _opened(
+    configuration: Configuration, command: str, keys: KeyRing | None = None
+) -> AbstractContextManager[Database]:
     from qonduit_server.store.admin.command_database import command_database
 
-    return command_database(configuration.settings.database, command, audited=configuration.settings.audit != "off")
+    settings = configuration.settings
+    return command_database(settings.database, command, audited=settings.audit != "off", keys=keys)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

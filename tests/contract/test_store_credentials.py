@@ -15,8 +15,9 @@ from qonduit_server.encryption.key_ring import Key, KeyRing
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED
-from qonduit_server.store import catalogue, credentials, projects
-from qonduit_server.store.admin import key_rotation
+from qonduit_server.store import audit_list, catalogue, credentials, projects
+from qonduit_server.store.admin import adoption, key_rotation
+from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows, queue, queue_positions, queue_times
 from tests.store_fixture import CALLER, claim, deployment, description, history, succeed
@@ -267,18 +268,13 @@ def test_a_rotation_encrypts_all_rows_with_the_first_key_in_batches(
     both, transactions = Sealer(KeyRing(keys=(NEW, OLD))), []
     write = key_rotation._write
 
-    def interrupted(connection: Any, table: Any, key: Any, changes: Any) -> int:
+    def interrupted(connection: Any, of: Any, changes: Any) -> int:
         transactions.append(len(changes))
         if len(transactions) == 2:
             raise KeyboardInterrupt
-        return write(connection, table, key, changes)
+        return write(connection, of, changes)
 
-    monkeypatch.setattr(key_rotation, "_OF_CREDENTIALS", key_rotation._OF_CREDENTIALS.limit(2))
-    monkeypatch.setattr(
-        key_rotation,
-        "_TABLES",
-        tuple((table, key, query.limit(2), bind) for table, key, query, bind in key_rotation._TABLES),
-    )
+    monkeypatch.setattr(key_rotation, "BATCH", 2)
     monkeypatch.setattr(key_rotation, "_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         key_rotation.rotate(database_url, both)
@@ -315,10 +311,10 @@ def test_a_secret_that_is_replaced_during_a_rotation_is_kept(
     stored = credentials.create(db, CALLER, "one", vendor, SECRET)
     write = key_rotation._write
 
-    def late(connection: Any, table: Any, key: Any, changes: Any) -> int:
+    def late(connection: Any, of: Any, changes: Any) -> int:
         if changes:
             credentials.update(db, CALLER, stored.id, "vendor-renewed")
-        return write(connection, table, key, changes)
+        return write(connection, of, changes)
 
     monkeypatch.setattr(key_rotation, "_write", late)
     assert key_rotation.rotate(database_url, Sealer(KeyRing(keys=(NEW, OLD)))).rewrapped == 0
@@ -335,3 +331,38 @@ def test_a_repeated_request_is_recognized_after_the_keys_were_rotated(db: Databa
     with pytest.raises(AlreadyExists):
         submit(db, **request, fingerprint=b"by new", older_fingerprints=[b"of another secret"])
     assert one_time_rows(db) == [job.id]
+
+
+def test_an_adoption_encrypts_credentials_again_for_the_new_owner(db: Database, vendor: int) -> None:
+    stored = credentials.create(db, "anna", "lab", vendor, SECRET)
+    credentials.create(db, "ben", "lab", vendor, "another secret")
+    waiting = [submit(db, "anna", credential_id=stored.id), submit(db, "anna", secret=SECRET)]
+    with acting(Act("root", "qonduit adopt", "command")):
+        done = adoption.adopt(db, "anna", "ben")
+    assert done == adoption.Adoption({"deployments": 2, "jobs": 2, "credentials": 1})
+    assert credentials.list_page(db, "anna").items == []
+    # Names are unique among the credentials of an owner.
+    assert sorted(each.name for each in credentials.list_page(db, "ben").items) == ["lab", "lab-2"]
+    assert credentials.get(db, "ben", stored.id).name == "lab-2"
+    tasks = claim(db, provider="VENDOR")
+    assert {task.job_id: task.credential for task in tasks} == dict.fromkeys((job.id for job in waiting), SECRET)
+    objects = {entry.object for entry in audit_list.list_page(db, filter='method = "qonduit adopt"').items}
+    assert f"credentials/{stored.id}" in objects
+
+
+def test_what_cannot_be_decrypted_stays_until_an_adoption_has_the_key(db: Database, vendor: int) -> None:
+    stored = credentials.create(db, "anna", "lab", vendor, SECRET)
+    using, own = submit(db, "anna", credential_id=stored.id), submit(db, "anna", secret=SECRET)
+    use_keys(db, NEW)
+    done = adoption.adopt(db, "anna", "ben")
+    assert done.handed == {"deployments": 2, "jobs": 1, "credentials": 0}
+    cause = "the server does not have the key old (credential_key_file)"
+    assert done.left == [f"jobs/{own.id}: {cause}", f"credentials/{stored.id}: {cause}"]
+    use_keys(db, NEW, OLD)
+    assert [task.job_id for task in claim(db, provider="VENDOR")] == [own.id]
+    assert queue_positions.of_job(db, using.id).reason == QueueReason.QUEUE_REASON_CREDENTIAL  # type: ignore[union-attr]
+    done = adoption.adopt(db, "anna", "ben")
+    assert done == adoption.Adoption({"deployments": 0, "jobs": 1, "credentials": 1})
+    assert {row[0] for row in execute(db, "SELECT key_id FROM credentials")} == {"new"}
+    retry_now(db)
+    assert [(task.job_id, task.credential) for task in claim(db, provider="VENDOR")] == [(using.id, SECRET)]

@@ -68,7 +68,7 @@ def texts(db: Database) -> Iterator[tuple[str, str]]:
 def test_an_adoption_hands_over_jobs_in_every_state_with_deployments_and_labels(db: Database) -> None:
     jobs = work_of(db, LEAVER, "text")
     with acting(COMMAND):
-        assert adoption.adopt(db, LEAVER, "ben") == {"jobs": 3, "deployments": 4}
+        assert adoption.adopt(db, LEAVER, "ben").handed == {"jobs": 3, "deployments": 4, "credentials": 0}
     assert states(db, LEAVER) == []
     assert len(states(db, "ben")) == 3
     assert {QUEUED, RUNNING} <= set(states(db, "ben"))
@@ -104,10 +104,10 @@ def test_an_interrupted_adoption_continues(db: Database, monkeypatch: pytest.Mon
     monkeypatch.setattr(adoption, "BATCH", 2)
     # The first transaction of jobs, then the command dies.
     kind = adoption._KINDS[1]
-    db.write(adoption._ADOPT, adoption._Batch(kind, LEAVER, "ben", adoption._some(db, kind, LEAVER)))
-    assert adoption.owned(db, LEAVER) == {"deployments": 5, "jobs": 3}
-    assert adoption.adopt(db, LEAVER, "ben") == {"deployments": 5, "jobs": 3}
-    assert adoption.owned(db, "ben") == {"deployments": 5, "jobs": 5}
+    db.write(adoption._ADOPT, adoption._Batch(kind, LEAVER, "ben", adoption._some(db, kind, LEAVER, ()), db.sealer))
+    assert adoption.owned(db, LEAVER) == {"deployments": 5, "jobs": 3, "credentials": 0}
+    assert adoption.adopt(db, LEAVER, "ben").handed == {"deployments": 5, "jobs": 3, "credentials": 0}
+    assert adoption.owned(db, "ben") == {"deployments": 5, "jobs": 5, "credentials": 0}
 
 
 def test_an_adopted_job_loses_a_request_id_that_the_new_owner_has_used(db: Database) -> None:
@@ -189,7 +189,7 @@ def test_nothing_of_a_deleted_user_remains_in_any_table(db: Database) -> None:
     assert not [table for table, value in texts(db) if PLANTED in value]
     assert len(states(db, "ben")) == 2
     assert [table for table, value in texts(db) if "text_of_ben" in value]
-    assert user_data.remains(db, LEAVER) == {"jobs": 0, "deployments": 0, "audit_entries": 1}
+    assert user_data.remains(db, LEAVER) == {"jobs": 0, "deployments": 0, "credentials": 0, "audit_entries": 1}
 
 
 def test_the_files_of_sqlite_contain_nothing_of_a_deleted_user_after_a_rewrite(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from qonduit_client import Client
 from qonduit_client.errors import AlreadyExists, InvalidRequest, JobFailed, NotFound, PreconditionFailed
 from tests.benchmarks.programs import BELL
 from tests.both_clients import BOTH_CLIENTS, Connect
@@ -171,3 +172,19 @@ def test_a_terminal_prompts_for_the_secret_and_does_not_show_it(vendor: Vendor) 
     assert SECRET.encode() not in shown
     assert b"credential typed: use it with" in shown
     assert call(vendor, "credential", "delete", "typed")[0] == 0
+
+
+def test_an_operator_hands_over_credentials_with_the_key_of_the_server(vendor: Vendor) -> None:
+    with Client(vendor.server.target) as client:
+        client.credentials.create("handed-over", "VENDOR", SECRET)
+    adopt = ("adopt", "anonymous", "--to", "ben", "--database", vendor.database)
+    done = qonduit(*adopt)
+    assert done.returncode == 1
+    assert "the server does not have the key" in done.stderr
+    assert "stay with anonymous" in done.stderr
+    assert "(--credential-key-file)" in done.stderr
+    done = qonduit(*adopt, "--credential-key-file", str(vendor.key_file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "credentials of anonymous to ben" in done.stdout
+    with Client(vendor.server.target) as client:
+        assert list(client.credentials.list()) == []

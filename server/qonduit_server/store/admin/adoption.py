@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand the deployments and jobs of one owner to another, in small transactions, while servers use the database.
+"""Hand the deployments, jobs and credentials of one owner to another, in small transactions, while servers use them.
 
 An interrupted adoption continues when it is started again: objects that were handed over have another owner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import Column, Select, Table, bindparam, func, null, select
+from sqlalchemy import Column, Connection, Select, Table, bindparam, func, null, select
 
+from qonduit_server.encryption.sealing import Sealed, Sealer, Unreadable
 from qonduit_server.errors import InvalidArgument
+from qonduit_server.store.admin.sealed_tables import CREDENTIALS, JOB_CREDENTIALS, SealedTable
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
-from qonduit_server.store.schema import deployment_labels, deployments, job_labels, jobs, owner_totals
+from qonduit_server.store.schema import credentials, deployment_labels, deployments, job_labels, jobs, owner_totals
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The number of objects that one transaction hands over.
@@ -26,17 +29,33 @@ BATCH: Final = 500
 
 @dataclass(frozen=True)
 class _Kind:
-    """Objects with an owner, their labels, and what identifies a repeated request beside the owner."""
+    """Objects with an owner.
 
-    objects: Table
-    labels: Table
-    labelled: Column[Any]
-    request: tuple[Column[Any], ...]
+    Attributes:
+        owner: the column of the owner.
+        labelled: the column of the labels of the objects that refers to them, if they have labels.
+        request: what identifies a repeated request beside the owner.
+        name: the column of the name that no other object of the owner has, if they have one.
+        sealed: the secrets of the objects, if they have some, under the ids of the objects.
+    """
+
+    owner: Column[Any]
+    labelled: Column[Any] | None = None
+    request: tuple[Column[Any], ...] = ()
+    name: Column[Any] | None = None
+    sealed: SealedTable | None = None
+
+    @property
+    def objects(self) -> Table:
+        """The table of the objects."""
+        table: Table = self.owner.table
+        return table
 
 
 _KINDS: Final = (
-    _Kind(deployments, deployment_labels, deployment_labels.c.deployment_id, (deployments.c.request_id,)),
-    _Kind(jobs, job_labels, job_labels.c.job_id, (jobs.c.request_id, jobs.c.method)),
+    _Kind(deployments.c.caller, deployment_labels.c.deployment_id, (deployments.c.request_id,)),
+    _Kind(jobs.c.caller, job_labels.c.job_id, (jobs.c.request_id, jobs.c.method), sealed=JOB_CREDENTIALS),
+    _Kind(credentials.c.owner, name=credentials.c.name, sealed=CREDENTIALS),
 )
 
 
@@ -50,24 +69,44 @@ class _Batch(NamedTuple):
     source: str
     target: str
     ids: Sequence[int]
+    sealer: Sealer
+
+
+class _Handed(NamedTuple):
+    ids: list[int]
+    #: Why objects were left, by id.
+    left: dict[int, str]
+
+
+@dataclass
+class Adoption:
+    """What an adoption did.
+
+    Attributes:
+        handed: the number of objects that it handed over, by the name of their table.
+        left: the objects that stay with their owner, because their secrets cannot be decrypted, with the causes.
+    """
+
+    handed: dict[str, int] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
 
 
 def owned(db: Database, owner: str) -> dict[str, int]:
     """Return how many objects an owner has, by the name of their table."""
     with db.read() as connection:
         return {
-            kind.objects.name: int(
-                connection.execute(select(func.count()).where(kind.objects.c.caller == owner)).scalar_one()
-            )
+            kind.objects.name: int(connection.execute(select(func.count()).where(kind.owner == owner)).scalar_one())
             for kind in _KINDS
         }
 
 
-def adopt(db: Database, source: str, target: str) -> dict[str, int]:
-    """Hand all deployments and jobs of an owner to another; return how many, by the name of their table.
+def adopt(db: Database, source: str, target: str) -> Adoption:
+    """Hand all deployments, jobs and credentials of an owner to another.
 
     Jobs keep their state: running ones continue. A request id stays with its job, so a repeated request of the former
-    owner creates a new one; if the new owner has used the same id, the job loses it.
+    owner creates a new one; if the new owner has used the same id, the job loses it. A credential whose name the new
+    owner uses gets a number behind it. Secrets are encrypted again, because their encryption is bound to the owner; an
+    object whose secret cannot be decrypted stays.
 
     Raises:
         InvalidArgument: the owners are equal, or a name is invalid.
@@ -75,12 +114,18 @@ def adopt(db: Database, source: str, target: str) -> dict[str, int]:
     checked_text("to", target)
     if source == target or not target:
         raise InvalidArgument.of("to", "to.other", f"the new owner must be another one, got {target!r}")
-    counts = {kind.objects.name: 0 for kind in _KINDS}
+    done = Adoption()
     for kind in _KINDS:
-        while ids := _some(db, kind, source):
-            counts[kind.objects.name] += len(db.write(_ADOPT, _Batch(kind, source, target, ids)))
+        name = kind.objects.name
+        left: dict[int, str] = {}
+        done.handed[name] = 0
+        while ids := _some(db, kind, source, left):
+            handed = db.write(_ADOPT, _Batch(kind, source, target, ids, db.sealer))
+            done.handed[name] += len(handed.ids)
+            left |= handed.left
+        done.left += [f"{name}/{number}: {cause}" for number, cause in left.items()]
     db.write(_MOVE_STORED, (source, target))
-    return counts
+    return done
 
 
 def _move_stored(transaction: Transaction, calls: Sequence[tuple[str, str]]) -> list[None]:
@@ -93,29 +138,65 @@ def _move_stored(transaction: Transaction, calls: Sequence[tuple[str, str]]) -> 
     return [None] * len(calls)
 
 
-def _some(db: Database, kind: _Kind, owner: str) -> list[int]:
-    table = kind.objects
+def _some(db: Database, kind: _Kind, owner: str, left: Collection[int]) -> list[int]:
+    number = kind.objects.c.id
+    query = select(number).where(kind.owner == owner, ~among(number, "left")).limit(BATCH)
     with db.read() as connection:
-        return list(connection.execute(select(table.c.id).where(table.c.caller == owner).limit(BATCH)).scalars())
+        return list(connection.execute(query, {"left": list(left)}).scalars())
 
 
-def _adopt(transaction: Transaction, calls: Sequence[_Batch]) -> list[list[int]]:
+def _adopt(transaction: Transaction, calls: Sequence[_Batch]) -> list[_Handed]:
     connection = transaction.connection
     answers = []
-    for kind, source, target, ids in calls:
+    for kind, source, target, ids, sealer in calls:
         table = kind.objects
-        mine = (among(table.c.id, "ids"), table.c.caller == bindparam("source"))
-        values = {"ids": list(ids), "source": source, "target": target}
+        mine = (among(table.c.id, "ids"), kind.owner == bindparam("source"))
+        values: dict[str, Any] = {"ids": list(ids), "source": source, "target": target}
         locked = list(connection.execute(_locked(table, mine), values).scalars())
-        values["ids"] = locked
-        used = _used(kind)
-        kept = {column: sa.case((used, null()), else_=column) for column in (table.c.request_id, table.c.fingerprint)}
-        connection.execute(sa.update(table).where(*mine).values({table.c.caller: bindparam("target"), **kept}), values)
-        connection.execute(
-            sa.update(kind.labels).where(among(kind.labelled, "ids")).values(caller=bindparam("target")), values
-        )
-        answers.append(locked)
+        left = _reseal(connection, sealer, kind.sealed, locked, target) if kind.sealed else {}
+        values["ids"] = [number for number in locked if number not in left]
+        if kind.name is not None:
+            _rename(connection, kind.owner, kind.name, values)
+        changes: dict[Any, Any] = {kind.owner: bindparam("target")}
+        if kind.request:
+            used = _used(kind)
+            changes |= {each: sa.case((used, null()), else_=each) for each in (table.c.request_id, table.c.fingerprint)}
+        connection.execute(sa.update(table).where(*mine).values(changes), values)
+        if kind.labelled is not None:
+            labels = sa.update(kind.labelled.table).where(among(kind.labelled, "ids"))
+            connection.execute(labels.values(caller=bindparam("target")), values)
+        answers.append(_Handed(values["ids"], left))
     return answers
+
+
+def _reseal(
+    connection: Connection, sealer: Sealer, sealed: SealedTable, ids: Sequence[int], target: str
+) -> dict[int, str]:
+    """Encrypt secrets again for another owner; return why some cannot be decrypted, by id."""
+    left: dict[int, str] = {}
+    rows = connection.execute(sealed.rows.where(among(sealed.key, "ids")), {"ids": list(ids)}).all()
+    for row in rows:
+        try:
+            secret = sealer.open(Sealed(row.key_id, row.sealed), sealed.bind(row.id, row.owner, row.provider))
+        except Unreadable as error:
+            left[row.id] = str(error)
+            continue
+        new = sealer.seal(secret, sealed.bind(row.id, target, row.provider))
+        change = sa.update(sealed.table).where(sealed.key == row.id).values(key_id=new.key_id, sealed=new.data)
+        connection.execute(change)
+    return left
+
+
+def _rename(connection: Connection, owner: Column[Any], name: Column[Any], values: dict[str, Any]) -> None:
+    """Rename the objects whose names the new owner uses: "lab" becomes "lab-2"."""
+    number = name.table.c.id
+    used = set(connection.execute(select(name).where(owner.in_([values["source"], values["target"]]))).scalars())
+    same = select(name).where(owner == values["target"])
+    query = select(number, name).where(among(number, "ids"), name.in_(same))
+    for row in connection.execute(query, values).all():
+        free = next(new for count in itertools.count(2) if (new := f"{row[1]}-{count}") not in used)
+        used.add(free)
+        connection.execute(sa.update(name.table).where(number == row.id).values({name: free}))
 
 
 def _locked(table: Table, conditions: Sequence[Any]) -> Select[Any]:
@@ -129,7 +210,7 @@ def _used(kind: _Kind) -> Any:
     return select(other.c.id).where(other.c.caller == bindparam("target"), *same).correlate(kind.objects).exists()
 
 
-_ADOPT: Final[Operation[_Batch, list[int]]] = Operation(
-    _adopt, objects=lambda batch, ids: [f"{batch.kind.objects.name}/{number}" for number in ids]
+_ADOPT: Final[Operation[_Batch, _Handed]] = Operation(
+    _adopt, objects=lambda batch, handed: [f"{batch.kind.objects.name}/{number}" for number in handed.ids]
 )
 _MOVE_STORED: Final[Operation[tuple[str, str], None]] = Operation(_move_stored)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.errors import StartError
 from qonduit_server.store import migrations
 from qonduit_server.store.audit_trail import Act, acting, object_name
@@ -17,13 +18,16 @@ from qonduit_server.store.engines import parse_url
 
 
 @contextmanager
-def command_database(url: str, command: str, *, audited: bool = True) -> Iterator[Database]:
+def command_database(
+    url: str, command: str, *, audited: bool = True, keys: KeyRing | None = None
+) -> Iterator[Database]:
     """Open the database of a server for a command.
 
     Args:
         url: sqlite:///FILE or postgresql://...
         command: its name in the audit log, for example "qonduit adopt".
         audited: whether its changes get entries in the audit log.
+        keys: those of the server, if the command decrypts credentials.
 
     Raises:
         StartError: the database does not exist, or has the schema of another version.
@@ -35,7 +39,7 @@ def command_database(url: str, command: str, *, audited: bool = True) -> Iterato
         authentication="command",
         peer=object_name(os.uname().nodename),
     )
-    db = open_database(url)
+    db = open_database(url, keys=keys)
     try:
         with acting(act if audited else None):
             yield db

@@ -13,44 +13,16 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from qonduit_server.encryption.sealing import Binding, Sealed, Sealer, Unreadable
+from qonduit_server.encryption.sealing import Sealed, Sealer, Unreadable
 from qonduit_server.errors import StartError
-from qonduit_server.store import credentials as stored
 from qonduit_server.store.admin.command_database import require_current
+from qonduit_server.store.admin.sealed_tables import CREDENTIALS, JOB_CREDENTIALS, SealedTable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
-from qonduit_server.store.jobs import job_credentials as of_jobs
-from qonduit_server.store.ownership import principal_of
-from qonduit_server.store.schema import credentials, devices, job_credentials, jobs, providers
 
 #: The rows of one transaction.
 BATCH: Final = 100
 
-_OF_CREDENTIALS: Final = (
-    select(
-        *(credentials.c.id, credentials.c.key_id, credentials.c.sealed),
-        *(credentials.c.owner, providers.c.name.label("provider")),
-    )
-    .join(providers, providers.c.id == credentials.c.provider_id)
-    .where(credentials.c.id > bindparam("after"), credentials.c.key_id != bindparam("current"))
-    .order_by(credentials.c.id)
-    .limit(BATCH)
-)
-_OF_JOBS: Final = (
-    select(
-        *(job_credentials.c.job_id.label("id"), job_credentials.c.key_id, job_credentials.c.sealed),
-        *(principal_of(jobs).label("owner"), providers.c.name.label("provider")),
-    )
-    .join(jobs, jobs.c.id == job_credentials.c.job_id)
-    .join(devices, devices.c.id == jobs.c.device_id)
-    .join(providers, providers.c.id == devices.c.provider_id)
-    .where(job_credentials.c.job_id > bindparam("after"), job_credentials.c.key_id != bindparam("current"))
-    .order_by(job_credentials.c.job_id)
-    .limit(BATCH)
-)
-_TABLES: Final = (
-    (credentials, credentials.c.id, _OF_CREDENTIALS, stored.binding_of),
-    (job_credentials, job_credentials.c.job_id, _OF_JOBS, of_jobs.binding_of),
-)
+_TABLES: Final = (CREDENTIALS, JOB_CREDENTIALS)
 
 
 @dataclass
@@ -83,20 +55,20 @@ def rotate(url: str, sealer: Sealer) -> Rotation:
     sealer.require_key()
     done = Rotation()
     with _opened(url) as engine, connect_to_write(engine) as connection:
-        for table, key, query, bind in _TABLES:
+        for each in _TABLES:
             after = 0
-            while rows := _read(connection, query, after, sealer.current_key):
+            while rows := _read(connection, each, after, sealer.current_key):
                 after = rows[-1].id
                 changes = []
                 for row in rows:
-                    binding: Binding = bind(row.id, row.owner, row.provider)
+                    binding = each.bind(row.id, row.owner, row.provider)
                     try:
                         new = sealer.rewrap(Sealed(row.key_id, row.sealed), binding)
                     except Unreadable as error:
-                        done.unreadable.append(f"{table.name} {row.id} of {row.owner}: {error}")
+                        done.unreadable.append(f"{each.table.name} {row.id} of {row.owner}: {error}")
                     else:
                         changes.append({"row": row.id, "old": row.sealed, "new": new.data, "key": new.key_id})
-                done.rewrapped += _write(connection, table, key, changes)
+                done.rewrapped += _write(connection, each, changes)
     return done
 
 
@@ -109,26 +81,28 @@ def usage(url: str) -> Counter[str]:
 def count_by_key(connection: Connection) -> Counter[str]:
     """Return the number of rows that each key encrypts, by the id of the key."""
     counts: Counter[str] = Counter()
-    for table in (credentials, job_credentials):
-        for key_id, count in connection.execute(select(table.c.key_id, func.count()).group_by(table.c.key_id)):
+    for each in _TABLES:
+        key = each.table.c.key_id
+        for key_id, count in connection.execute(select(key, func.count()).group_by(key)):
             counts[key_id] += count
     return counts
 
 
-def _read(connection: Connection, query: sa.Select[Any], after: int, current: str) -> list[Any]:
-    rows = connection.execute(query, {"after": after, "current": current}).all()
+def _read(connection: Connection, of: SealedTable, after: int, current: str) -> list[Any]:
+    query = of.rows.where(of.key > after, of.table.c.key_id != current).order_by(of.key).limit(BATCH)
+    rows = connection.execute(query).all()
     connection.rollback()
     return list(rows)
 
 
-def _write(connection: Connection, table: sa.Table, key: sa.Column[Any], changes: list[dict[str, Any]]) -> int:
+def _write(connection: Connection, of: SealedTable, changes: list[dict[str, Any]]) -> int:
     if not changes:
         return 0
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     change = (
-        sa.update(table)
-        .where(key == bindparam("row"), table.c.sealed == bindparam("old"))
+        sa.update(of.table)
+        .where(of.key == bindparam("row"), of.table.c.sealed == bindparam("old"))
         .values(sealed=bindparam("new"), key_id=bindparam("key"))
     )
     changed = sum(connection.execute(change, each).rowcount for each in changes)
