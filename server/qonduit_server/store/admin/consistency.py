@@ -33,6 +33,7 @@ from qonduit_server.store.schema import (
     providers,
     results,
 )
+from qonduit_server.store.users.stored_bytes import DIFFERENCES
 
 #: How many of the latest rows, large results and large options are checked, unless all are.
 SAMPLE: Final = 10_000
@@ -365,6 +366,29 @@ def inline_deployments(connection: Connection, deep: bool, now: int) -> Iterator
         yield Finding("ok", f"{count} inline deployments have no jobs any more", fix)
 
 
+def totals(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
+    """Check the stored bytes of owners, which quotas limit, against the rows; only a deep check reads all of them."""
+    if not deep:
+        return
+    # One statement, so that it sees one state of the database.
+    rows = connection.execute(DIFFERENCES.limit(_NAMED)).all()
+    if not rows:
+        return
+    named = ", ".join(f"{row.owner}: {int(row.missing):+}" for row in rows)
+    values = ", ".join(f"({_quoted(row.owner)}, 0, {int(row.missing)}, 0, 0)" for row in rows)
+    fix = (
+        f"INSERT INTO owner_totals (owner, day, stored_bytes, shots, seconds) VALUES {values} ON CONFLICT (owner) "
+        "DO UPDATE SET stored_bytes = owner_totals.stored_bytes + excluded.stored_bytes;"
+    )
+    what = "the stored bytes that quotas count differ from the rows of owners"
+    yield Finding("warning", f"{what} (missing in the totals: {named})", fix)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 #: The checks by subject.
 CHECKS: Final[dict[str, Check]] = {
     "the queue": queue,
@@ -375,4 +399,5 @@ CHECKS: Final[dict[str, Check]] = {
     "large options": large_options,
     "labels": labels,
     "inline deployments": inline_deployments,
+    "the totals of owners": totals,
 }

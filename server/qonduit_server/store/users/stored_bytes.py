@@ -10,7 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, func, select
 
 from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.schema import buffers, deployments, job_options, jobs, options, programs, results
+from qonduit_server.store.schema import (
+    buffers,
+    deployments,
+    job_options,
+    jobs,
+    options,
+    owner_totals,
+    programs,
+    results,
+)
 
 _OF_JOBS: Final = sa.union_all(
     select(results.c.job_id, results.c.size.label("size")).where(among(results.c.job_id, "ids")),
@@ -31,6 +40,28 @@ _DEPLOYMENTS: Final = (
     .join_from(deployments, programs)
     .where(among(deployments.c.id, "ids"))
     .group_by(deployments.c.id, deployments.c.caller)
+)
+
+
+_OF_ALL: Final = sa.union_all(
+    select(deployments.c.caller.label("owner"), func.length(programs.c.program).label("size")).join_from(
+        deployments, programs
+    ),
+    select(jobs.c.caller, results.c.size).join_from(jobs, results, results.c.job_id == jobs.c.id),
+    select(jobs.c.caller, func.length(buffers.c.data))
+    .join_from(buffers, results, results.c.id == buffers.c.result_id)
+    .join(jobs, jobs.c.id == results.c.job_id),
+    select(jobs.c.caller, func.length(options.c.data))
+    .join_from(jobs, job_options, job_options.c.job_id == jobs.c.id)
+    .join(options, options.c.sha256 == job_options.c.sha256),
+    select(owner_totals.c.owner, -owner_totals.c.stored_bytes),
+).subquery("all_stored")
+#: The owners whose total differs from the bytes that they store, with the difference. It reads the rows of all jobs.
+DIFFERENCES: Final = (
+    select(_OF_ALL.c.owner, func.sum(_OF_ALL.c.size).label("missing"))
+    .group_by(_OF_ALL.c.owner)
+    .having(func.sum(_OF_ALL.c.size) != 0)
+    .order_by(_OF_ALL.c.owner)
 )
 
 

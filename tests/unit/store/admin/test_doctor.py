@@ -179,6 +179,19 @@ def test_manual_changes_of_the_database(used: str, statements: list[str], words:
     report(used, words, level)
 
 
+def test_the_recommended_fix_corrects_the_stored_bytes_of_owners(used: str) -> None:
+    hand(
+        used,
+        "UPDATE owner_totals SET stored_bytes = stored_bytes - 100",
+        "UPDATE jobs SET caller = 'o''neill' WHERE id = 1",
+    )
+    assert look(used) == []  # it would read every row
+    found = report(used, "the stored bytes that quotas count differ from the rows of owners", "warning", deep=True)
+    assert "o'neill: +" in found.what
+    hand(used, found.how_to_mend)
+    assert look(used, deep=True) == []
+
+
 def test_the_recommended_fix_creates_a_missing_index(used: str) -> None:
     hand(used, "DROP INDEX uq_jobs_request_id")
     hand(used, report(used, "uq_jobs_request_id is missing").how_to_mend)
