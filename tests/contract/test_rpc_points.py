@@ -141,7 +141,7 @@ def test_points_with_buffers_are_read(empty: RpcFixture) -> None:
 def test_a_claimed_job_continues_after_the_points_that_are_stored(empty: RpcFixture) -> None:
     job_id = swept(empty, 10)
     empty.record(job_id, points_done=points_done(0, 0, 4))
-    queue.release(empty.db, OWNER, [(job_id, 1)], "the worker died", counts=True)
+    queue.release(empty.db, OWNER, {(job_id, 1): None}, "the worker died", counts=True)
     (task,) = empty.claim()
     assert (task.attempt, task.programs[0].points_done) == (2, 4)
 

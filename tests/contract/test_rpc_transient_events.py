@@ -96,7 +96,7 @@ def test_a_stream_that_asks_gets_each_change_of_its_place(rpc: RpcFixture) -> No
     stream, job_id = run(rpc, queue_updates=True)
     assert next_place(stream, last=1) == 0
     (task,) = rpc.claim()
-    queue.release(rpc.db, OWNER, [(job_id, task.attempt)], "lost", counts=True)
+    queue.release(rpc.db, OWNER, {(job_id, task.attempt): None}, "lost", counts=True)
     rpc.run(job_id)
     assert kinds(stream)[-1] == "state_change"
 

@@ -85,7 +85,7 @@ def test_the_first_outcome_is_kept_with_the_only_rows(db: Database) -> None:
     (task,) = claim(db)
     queue.record(db, "me", [success(task, packed(LARGE, 127))])
     before = pieces(db)
-    queue.release(db, "me", [(job.id, 1)], "tests")
+    queue.release(db, "me", {(job.id, 1): None}, "tests")
     (again,) = claim(db)
     second = packed(noise(127, 12_000, seed=12), 127)
     # A late event of the first attempt, then the second attempt from the start.

@@ -157,7 +157,7 @@ def test_the_credential_of_a_single_job_is_erased_when_the_job_ends(db: Database
             succeed(db, [task])
         elif end == "cancelled":
             job_rows.cancel(db, CALLER, job.id)
-            queue.release(db, "me", [(task.job_id, task.attempt)], "stopped")
+            queue.release(db, "me", {(task.job_id, task.attempt): None}, "stopped")
         else:
             queue.expire(db, max_attempts=1, all_owners=True)
         state = job_rows.get(db, CALLER, job.id).state
@@ -169,7 +169,7 @@ def test_the_credential_of_a_single_job_is_erased_when_the_job_ends(db: Database
 def test_a_requeued_job_keeps_its_credential(db: Database, vendor: int) -> None:
     submit(db, secret=SECRET)
     (task,) = claim(db, provider="VENDOR")
-    queue.release(db, "me", [(task.job_id, task.attempt)], "the worker died")
+    queue.release(db, "me", {(task.job_id, task.attempt): None}, "the worker died")
     (again,) = claim(db, provider="VENDOR")
     assert (again.attempt, again.credential) == (2, SECRET)
 

@@ -73,7 +73,7 @@ def test_each_job_without_a_seed_has_one_drawn_and_keeps_it_over_attempts(db: Da
     assert job.drawn_seed != other.drawn_seed
     task, _ = claim(db)
     assert task.spec.drawn_seed == job.drawn_seed
-    queue.release(db, "me", [(task.job_id, task.attempt)], "the worker was lost")
+    queue.release(db, "me", {(task.job_id, task.attempt): None}, "the worker was lost")
     (again,) = claim(db)
     assert (again.attempt, again.spec) == (2, task.spec)
     assert not submitted(db, seed=3).HasField("drawn_seed")
@@ -163,7 +163,7 @@ def test_a_job_whose_attempts_ran_on_different_versions_is_not_repeated(db: Data
     job = submitted(db)
     (task,) = claim(db)
     assert not queue.record(db, "me", [data.succeeded(task, 0, result_of(task))])
-    queue.release(db, "me", [(task.job_id, task.attempt)], "the worker was lost")
+    queue.release(db, "me", {(task.job_id, task.attempt): None}, "the worker was lost")
     (task,) = claim(db)
     other = result_of(task)
     other.provenance.versions["numpy"] = "2.1"

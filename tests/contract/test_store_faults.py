@@ -251,7 +251,7 @@ def test_no_acknowledged_write_is_lost_when_the_process_is_killed(database_url: 
         assert [event.sequence for event in events] == list(range(1, job.last_sequence + 1))
         assert events[-1].terminal == (job.state == SUCCEEDED)
     # A new server takes over the jobs that the killed one was running.
-    queue.release(db, "me", [(job.id, job.attempt) for job in _running(db)], "lost")
+    queue.release(db, "me", dict.fromkeys((job.id, job.attempt) for job in _running(db)), "lost")
     assert not _running(db)
     db.close()
 

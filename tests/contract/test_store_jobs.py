@@ -91,7 +91,7 @@ def test_a_job_names_its_device_and_the_server_that_runs_it_in_every_read(db: Da
         ]
         assert [(each.device, each.server) for each in reads] == [(name, ""), (name, "server"), (name, "")]
         assert not any(each.HasField("celery_id") for each in reads)
-    queue.release(db, "server", [(again.id, 1)], "stopping")
+    queue.release(db, "server", {(again.id, 1): None}, "stopping")
     assert job_rows.get(db, CALLER, again.id).server == ""
 
 

@@ -203,7 +203,7 @@ def test_chunks_of_a_refused_outcome_are_deleted_in_small_steps(db: Database, st
     late, given_up = large(task), large(task)
     queue.write_ahead(db, late)
     queue.write_ahead(db, given_up)
-    queue.release(db, "me", [(job.id, 1)], "tests")
+    queue.release(db, "me", {(job.id, 1): None}, "tests")
     assert queue.record(db, "me", [late]) == {(job.id, 1)}
     queue.discard(db, [given_up, finished(task)])
     assert pieces(db) == dict.fromkeys(rows(db), PIECES)

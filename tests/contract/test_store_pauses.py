@@ -128,7 +128,7 @@ def test_a_job_with_a_time_and_a_requeued_one_wait_for_a_paused_device(
     pause(db, one)
     with db._engine.connect() as connection:
         connection.execute(text("UPDATE jobs SET not_before = 1 WHERE id = :id"), {"id": scheduled})
-    queue.release(db, "me", [(running, 1)], "lost")
+    queue.release(db, "me", {(running, 1): None}, "lost")
     assert claimed(db) == []
     settle(db)
     assert claimed(db) == []

@@ -224,10 +224,10 @@ def test_a_released_job_is_run_again_and_first_outcomes_stand(db: Database) -> N
     queue.record(db, "me", [started(task, 0), succeeded(task, 0), started(task, 1)])
     (first,) = result_rows.list_page(db, CALLER, job.id).items
     began = job_rows.get(db, CALLER, job.id).started_at
-    queue.release(db, "you", [(job.id, 1)], "not mine")
-    queue.release(db, "me", [(job.id, 9)], "not this attempt")
+    queue.release(db, "you", {(job.id, 1): None}, "not mine")
+    queue.release(db, "me", {(job.id, 9): None}, "not this attempt")
     assert job_rows.get(db, CALLER, job.id).state == RUNNING
-    queue.release(db, "me", [(job.id, 1)], "the worker died")
+    queue.release(db, "me", {(job.id, 1): None}, "the worker died")
     waiting = job_rows.get(db, CALLER, job.id)
     assert waiting.state == QUEUED
     assert [run.state for run in waiting.program_runs] == [SUCCEEDED, QUEUED]
@@ -251,7 +251,7 @@ def test_a_released_job_with_a_cancel_request_is_cancelled(db: Database) -> None
     job = submit(db)
     claim(db)
     job_rows.cancel(db, CALLER, job.id)
-    queue.release(db, "me", [(job.id, 1)], "draining")
+    queue.release(db, "me", {(job.id, 1): None}, "draining")
     assert job_rows.get(db, CALLER, job.id).state == CANCELLED
     assert claim(db) == []
 
@@ -273,7 +273,7 @@ def test_the_times_of_a_jobs_events_never_go_backwards(timed: Database, clock: C
     clock.now -= timedelta(seconds=10)
     succeed(timed, tasks[:1])
     job_rows.cancel(timed, CALLER, cancelled.id)
-    queue.release(timed, "me", [(begun_again.id, 1), (cancelled.id, 1)], "draining")
+    queue.release(timed, "me", {(begun_again.id, 1): None, (cancelled.id, 1): None}, "draining")
     clock.now -= timedelta(seconds=10)
     succeed(timed, claim(timed))
     for job in (ended, cancelled, begun_again):
@@ -415,7 +415,7 @@ def test_a_claim_whose_answer_was_lost_is_found_again(db: Database) -> None:
 def test_an_uncounted_attempt_passes_its_number_to_the_next_and_is_still_refused(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db, "stopped")
-    queue.release(db, "stopped", [(job.id, 1)], "the server that ran it is stopping", counts=False)
+    queue.release(db, "stopped", {(job.id, 1): None}, "the server that ran it is stopping", counts=False)
     (again,) = claim(db, "next")
     assert (task.attempt, again.attempt) == (1, 1)
     assert succeed(db, [task], "stopped") == {(job.id, 1)}

@@ -72,7 +72,7 @@ def test_jobs_that_were_cancelled_requeued_or_deleted_are_no_waits(db: Database)
     for job_id in jobs[:10]:
         job_rows.delete(db, CALLER, job_id)
     tasks = claim(db)
-    queue.release(db, "me", [(task.job_id, task.attempt) for task in tasks], "lost")
+    queue.release(db, "me", dict.fromkeys((task.job_id, task.attempt) for task in tasks), "lost")
     assert len(claim(db)) == 20
     sampler.step()
     assert len(sampler) == 0

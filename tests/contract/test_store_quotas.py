@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.users import quota_rows, usage_rows
 from qonduit_server.store.users.quota_checks import TASK_BYTES
 from tests.postgresql import PostgresqlServer
-from tests.store_fixture import BELL, Clock, claim, deployment, finished, result, submit, succeeded
+from tests.store_fixture import BELL, LEASE, Clock, claim, deployment, finished, progressed, result, submit, succeeded
 
 OWNER = UsageGrouping.USAGE_GROUPING_OWNER
 USER = UsageGrouping.USAGE_GROUPING_USER
@@ -499,3 +500,40 @@ def test_an_event_of_another_attempt_records_no_usage(db: Database) -> None:
     assert queue.record(db, "me", [succeeded(task), finished(task)]) == {(task.job_id, task.attempt)}
     assert usage_rows.list_page(db, None).items == []
     assert used(db).stored_bytes == before
+
+
+def test_the_seconds_of_attempts_count_that_were_lost_with_a_worker_or_a_server(db: Database, clock: Clock) -> None:
+    def seconds() -> float:
+        (row,) = usage_rows.list_page(db, "anna").items
+        assert used(db).worker_seconds_per_day == math.ceil(row.worker_seconds)
+        return row.worker_seconds
+
+    job = submit(db, caller="anna")
+    (task,) = claim(db)
+    clock.now += timedelta(seconds=5)
+    queue.release(db, "me", {(job.id, 1): 3.0}, "the worker died")
+    assert seconds() == 3.0
+    clock.now += timedelta(seconds=7)  # the wait in the queue is no use
+    claim(db)
+    clock.now += timedelta(seconds=5)
+    queue.release(db, "me", {(job.id, 2): None}, "the server that ran it is stopping")
+    assert seconds() == 8.0
+    (task,) = claim(db)
+    batch = [progressed(task, number / 300) for number in range(1, 250)]
+    assert not queue.record(db, "me", batch)  # more events than are read at once
+    clock.now += timedelta(seconds=1000)
+    assert queue.expire(db) == 1
+    assert seconds() == 8.0 + LEASE.total_seconds()
+    (task,) = claim(db)
+    clock.now += timedelta(seconds=4)
+    assert not queue.record(db, "me", [succeeded(task), finished(task)])  # without a report of the worker
+    assert seconds() == 12.0 + LEASE.total_seconds()
+
+
+def test_the_last_attempt_that_is_lost_with_a_server_counts(db: Database, clock: Clock) -> None:
+    submit(db, caller="anna")
+    claim(db)
+    clock.now += timedelta(seconds=6)
+    assert queue.expire(db, max_attempts=1, all_owners=True) == 1
+    (row,) = usage_rows.list_page(db, "anna").items
+    assert (row.jobs, row.worker_seconds) == (1, 6.0)

@@ -345,7 +345,7 @@ class Machine(Observer):
         """A dispatcher releases a job, possibly one that it no longer owns."""
         job = self.running_job(which)
         attempt = self.tasks[job.id].attempt
-        queue.release(self.server.db, OWNER, [(job.id, attempt)], "the worker died")
+        queue.release(self.server.db, OWNER, {(job.id, attempt): None}, "the worker died")
         if job.leased and attempt == job.attempt and job in self.jobs:
             job.requeue()
 

@@ -339,7 +339,7 @@ owner_totals = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     # The shots of the jobs that were created on that day.
     Column("shots", BigInteger, nullable=False),
-    # The seconds of workers of the jobs that ended on that day.
+    # The seconds of workers of the attempts that ended on that day.
     Column("seconds", Double, nullable=False),
 )
 

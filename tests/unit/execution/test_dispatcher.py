@@ -371,7 +371,7 @@ def test_a_job_owned_by_another_server_is_ended_here(store: StoreFixture) -> Non
     with dispatching_to_fake(store) as (dispatcher, executor, listener):
         job_id = store.create()
         executor.wait(lambda: len(executor.submitted) == 1)
-        queue.release(store.db, "owner", [(job_id, 1)], "as if the lease had run out")
+        queue.release(store.db, "owner", {(job_id, 1): None}, "as if the lease had run out")
         executor.wait(lambda: len(executor.submitted) == 2)
         listener.events([TaskEvent(job_id=job_id, attempt=1, progress=TaskProgress(progress=0.5))])
         executor.wait(lambda: (job_id, 1) in executor.cancelled)

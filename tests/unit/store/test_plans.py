@@ -77,7 +77,7 @@ def do_everything(db: Database) -> None:
     queue_times.apply_due(db)
     queue_positions.of_jobs(db, [job.id, other.id])
     queue_positions.of_job(db, job.id)
-    queue.release(db, "me", [(other.id, 1)], "lost")
+    queue.release(db, "me", {(other.id, 1): None}, "lost")
     catalogue.queue_depth(db, 1)
     catalogue.queue_depths(db)
     moment = 'created_at < "2020-01-01T00:00:00Z"'

@@ -21,11 +21,15 @@ _MANY: Final = 20_000
 
 
 class Requeue(NamedTuple):
-    """A job to requeue, and whether the attempt counts: one that the server stopped does not."""
+    """A job to requeue, and whether the attempt counts: one that the server stopped does not.
+
+    `seconds` is the time for which the attempt occupied a worker; None if it is not known.
+    """
 
     key: Key
     why: str
     counts: bool
+    seconds: float | None = None
 
 
 Item = TaskEvent | Requeue

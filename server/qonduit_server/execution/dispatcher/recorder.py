@@ -188,10 +188,10 @@ class Recorder:
             return {(job_id, attempt), *queue.record(self._db, owner, [end])}
 
     def _requeue(self) -> None:
-        owned: dict[tuple[str, str, bool], list[Key]] = {}
+        owned: dict[tuple[str, str, bool], dict[Key, float | None]] = {}
         for key, item in self._requeues.items():
             if (owner := self._running.owner_of(key)) is not None:
-                owned.setdefault((owner, item.why, item.counts), []).append(key)
+                owned.setdefault((owner, item.why, item.counts), {})[key] = item.seconds
         for (owner, why, counts), keys in owned.items():
             # If the owner claims the job again, the two attempts must not have the same number.
             queue.release(self._db, owner, keys, why, counts=counts or not self._running.closed)

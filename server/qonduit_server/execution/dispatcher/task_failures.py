@@ -30,7 +30,7 @@ def after_loss(loss: Loss, key: Key, max_attempts: int, time_limit_seconds: floa
     """
     job_id, attempt = key
     if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < max_attempts):
-        return Requeue(key, loss.message, counts=loss.kind is LossKind.DIED)
+        return Requeue(key, loss.message, loss.kind is LossKind.DIED, loss.seconds)
     finished = TaskFinished(failure=failure_of(loss, attempt, time_limit_seconds), seconds=loss.seconds)
     return TaskEvent(job_id=job_id, attempt=attempt, finished=finished)
 

@@ -24,6 +24,7 @@ from qonduit_server.cost_estimates import run_time_of
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
 from qonduit_server.store.bulk_statements import BulkInsert
 from qonduit_server.store.id_allocation import new_ids
+from qonduit_server.store.jobs.attempt_times import most_seconds
 from qonduit_server.store.jobs.job_sizes import SHORT_TEXT_BYTES, TEXT_BYTES, set_failure, truncate, truncate_failure
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, usage_key
 from qonduit_server.store.ownership import owner_of
@@ -31,7 +32,6 @@ from qonduit_server.store.results import large_results
 from qonduit_server.store.results.buffers import name_of
 from qonduit_server.store.results.result_rows import MAX_FEW
 from qonduit_server.store.schema import jobs, results
-from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.writer import Transaction
 
 _INSERT_RESULTS: Final = BulkInsert(results, ("id", "job_id", "position", "point", "size", "result"))
@@ -221,9 +221,7 @@ class OutcomeRecorder:
 
     def _record_end(self, entry: JobChange, finished: TaskFinished) -> None:
         job = entry.job
-        # Without a report of the worker, a job counts as long as it was started.
-        since = self._transaction.now - microseconds(job.started_at)
-        seconds = finished.seconds if finished.HasField("seconds") else max(0, since) / 1e6
+        seconds = finished.seconds if finished.HasField("seconds") else most_seconds(self._transaction, entry)
         self._transaction.usage.ran(usage_key(job), seconds=seconds)
         failure = finished.failure if finished.HasField("failure") else _first_failure(entry)
         if failure is None:

@@ -22,11 +22,12 @@ from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEU
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_credentials
+from qonduit_server.store.jobs.attempt_times import most_seconds
 from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs, waiting_providers
 from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
-from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork, usage_key
 from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, programs, providers
@@ -67,7 +68,8 @@ class _Recorded(NamedTuple):
 
 class _Release(NamedTuple):
     owner: str
-    jobs: Sequence[tuple[int, int]]
+    #: The jobs and attempts, with the seconds for which they occupied a worker, as far as they are known.
+    jobs: Mapping[tuple[int, int], float | None]
     cause: str
     counts: bool
 
@@ -200,10 +202,16 @@ def claimed(db: Database, owners: Sequence[str]) -> dict[str, list[Task]]:
     return db.write(_CLAIMED, _Lookup(owners, db.sealer))
 
 
-def release(db: Database, owner: str, jobs: Sequence[tuple[int, int]], cause: str, *, counts: bool = True) -> None:
+def release(
+    db: Database, owner: str, jobs: Mapping[tuple[int, int], float | None], cause: str, *, counts: bool = True
+) -> None:
     """Release (job, attempt) pairs: RUNNING -> QUEUED with the reason in a log event; CANCELLING -> CANCELLED.
 
     Args:
+        db: the database.
+        owner: the dispatcher's id.
+        jobs: the pairs, each with the seconds for which it occupied a worker; None if they are not known.
+        cause: the reason.
         counts: whether the attempt counts. If not, the next attempt gets its number; use that only for an owner that
             claims no more jobs, because then only the owner distinguishes the two.
     """
@@ -366,9 +374,10 @@ def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[Non
     unit = UnitOfWork(transaction)
     unit.load({job_id for release in releases for job_id, _ in release.jobs})
     for release in releases:
-        for job_id, attempt in release.jobs:
+        for (job_id, attempt), seconds in release.jobs.items():
             entry = unit.entries.get(job_id)
             if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
+                _count_lost(unit, entry, seconds)
                 _end_lease(unit, entry, release.cause, counts=release.counts)
     unit.flush()
     return [None] * len(releases)
@@ -387,6 +396,7 @@ def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
     expired = unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
     for entry in expired:
         job = entry.job
+        _count_lost(unit, entry)
         if job.state == RUNNING and 0 < most <= job.attempt:
             job.failure.CopyFrom(attempts_exhausted(_SERVER_LOST, job.attempt, _LOST))
             unit.set_open_programs(entry, FAILED, job.failure)
@@ -395,6 +405,12 @@ def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
             _end_lease(unit, entry, _LOST, counts=True)
     unit.flush()
     return [len(expired), *[0] * (len(expiries) - 1)]
+
+
+def _count_lost(unit: UnitOfWork, entry: JobChange, seconds: float | None = None) -> None:
+    """Add an attempt that ends without an outcome to the usage of its owner."""
+    used = most_seconds(unit.transaction, entry) if seconds is None else seconds
+    unit.transaction.usage.ran(usage_key(entry.job), seconds=used)
 
 
 def _end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool) -> None:
