@@ -242,7 +242,7 @@ def test_jobs_are_ordered(ticking: Database) -> None:
 def test_forged_tokens_are_rejected(db: Database) -> None:
     scope = ("jobs", CALLER, "", "name")
     submit(db, name="x")
-    cursor = list_scan.Cursor(scope, 1, "", keys=None)
+    cursor = list_scan.Cursor(scope, 1, "")
     for keys in ((0,), (0, 1, 2), (0, 1, 2, 3), (2, 1, 2), (-1, "x", 1, 2), ("0", "x", 1, 2), (0, "x", "1", 2)):
         with pytest.raises(InvalidArgument, match="page_token"):
             job_list.list_page(db, CALLER, 1, cursor.token(*keys), order_by="name")

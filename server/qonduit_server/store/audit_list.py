@@ -54,7 +54,7 @@ def list_page(
         InvalidArgument: bad filter, page token or order.
     """
     scan = Scan(_ENTRIES, None, filter_terms(filter, _FIELDS), order_by)
-    cursor = Cursor(("audit", filter, order_by), page_size, page_token, keys=None)
+    cursor = Cursor(("audit", filter, order_by), page_size, page_token)
     after = scan.position(cursor)
     with db.read() as connection:
         scanned = scan.read(connection, _COLUMNS, after, cursor.size + 1)

@@ -107,8 +107,8 @@ def list_providers(db: Database, page_size: int = 0, page_token: str = "", filte
     filters = filter_conditions(filter, _PROVIDER_FIELDS)
     cursor = Cursor(("providers", filter), page_size, page_token)
     query = select(providers.c.id).where(*filters).order_by(providers.c.id.desc()).limit(cursor.size + 1)
-    if cursor.after:
-        query = query.where(providers.c.id < cursor.after[0])
+    if after := cursor.after(int):
+        query = query.where(providers.c.id < after[0])
     snapshot = _cached(db)
     with db.read() as connection:
         ids = list(connection.execute(query).scalars())
@@ -163,8 +163,8 @@ def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter:
     filters = filter_conditions(filter, _DEVICE_FIELDS)
     cursor = Cursor(("devices", filter), page_size, page_token)
     query = select(devices.c.id).where(*filters).order_by(devices.c.id.desc()).limit(cursor.size + 1)
-    if cursor.after:
-        query = query.where(devices.c.id < cursor.after[0])
+    if after := cursor.after(int):
+        query = query.where(devices.c.id < after[0])
     snapshot = _cached(db)
     with db.read() as connection:
         ids = list(connection.execute(query).scalars())

@@ -108,8 +108,8 @@ def list_page(db: Database, owner: str, page_size: int = 0, page_token: str = ""
     cursor = Cursor(("credentials", owner, filter), page_size, page_token)
     query = select(*_SHOWN).where(credentials.c.owner == checked_text("caller", owner), *conditions)
     query = query.order_by(credentials.c.id.desc()).limit(cursor.size + 1)
-    if cursor.after:
-        query = query.where(credentials.c.id < cursor.after[0])
+    if after := cursor.after(int):
+        query = query.where(credentials.c.id < after[0])
     with db.read() as connection:
         found = [_message(row) for row in connection.execute(query)]
     return Page(*cursor.cut(found, lambda each: (each.id,), sent_bytes))

@@ -89,7 +89,7 @@ def list_page(
     terms = filter_terms(filter, _FIELDS)
     chosen = chosen_owners(owners | {checked_text("caller", caller)}, terms, filter, sees_all=sees_all)
     scan = Scan(_DEPLOYMENTS, chosen, terms, order_by)
-    cursor = Cursor(("deployments", caller, filter, order_by), page_size, page_token, keys=None)
+    cursor = Cursor(("deployments", caller, filter, order_by), page_size, page_token)
     after = scan.position(cursor)
     with db.read() as connection:
         scanned = scan.read(connection, _SELECT_ROWS, after, cursor.size + 1)

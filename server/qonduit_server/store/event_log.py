@@ -133,7 +133,7 @@ def list_page(
     """Return a page of a job's events, oldest first. Raises NotFound."""
     require_job(db, scope, job_id)
     cursor = Cursor(("events", job_id), page_size, page_token)
-    after = cursor.after[0] if cursor.after else after_sequence
+    (after,) = cursor.after(int) or (after_sequence,)
     rows = read_after(db, job_id, after, cursor.size + 1)
     kept, token = cursor.cut(rows, lambda event: (event.sequence,), lambda event: len(event.payload) + 8)
     return Page([JobEvent.FromString(event.payload) for event in kept], token)

@@ -219,15 +219,9 @@ class Scan:
         Raises:
             InvalidArgument: the token of the cursor does not belong to this scan.
         """
-        if cursor.after is None:
-            return None
-        number, *keys = cursor.after
-        if not isinstance(number, int) or not 0 <= number < len(self._segments):
-            raise cursor.unknown()
-        kinds = [str if isinstance(column.type, Text) else int for column in self._segments[number].path.order]
-        if [type(key) for key in keys] != kinds:
-            raise cursor.unknown()
-        return Position(number, tuple(keys))
+        kinds = [[column.type.python_type for column in segment.path.order] for segment in self._segments]
+        after = cursor.after_in(kinds)
+        return None if after is None else Position(*after)
 
     def read(
         self,

@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -42,33 +42,57 @@ class Cursor:
         scope: the values that a token is bound to: the list's name, the caller, the filter.
         page_size: 0 means 50; more than 1000 means 1000.
         page_token: the token from the previous page, or empty.
-        keys: the number of integers in the sort key of the list; None for any number of integers and texts, which the
-            list checks.
     """
 
-    def __init__(self, scope: Iterable[object], page_size: int, page_token: str, keys: int | None = 1) -> None:
+    def __init__(self, scope: Iterable[object], page_size: int, page_token: str) -> None:
         if page_size < 0:
             raise InvalidArgument.of("page_size", "page_size.gte", "page_size: must not be negative")
         self.size = min(page_size or _DEFAULT_SIZE, _MAX_SIZE)
         text = "\0".join(map(str, scope)).encode("utf-8", "surrogatepass")
         self._scope_hash = hashlib.sha256(text).digest()[:_HASH_BYTES]
-        self._keys = keys
-        #: The keys of the last item of the previous page; None on the first page.
-        self.after: tuple[Any, ...] | None = self._read(page_token) if page_token else None
+        self._keys = self._read(page_token) if page_token else None
+
+    def after(self, *kinds: type) -> tuple[Any, ...] | None:
+        """Return the sort key of the last item of the previous page; None on the first page.
+
+        Args:
+            kinds: the types of its values, int or str.
+
+        Raises:
+            InvalidArgument: the token has values of other types.
+        """
+        if self._keys is not None and [type(key) for key in self._keys] != list(kinds):
+            raise self._unknown()
+        return self._keys
+
+    def after_in(self, segments: Sequence[Sequence[type]]) -> tuple[int, tuple[Any, ...]] | None:
+        """Return the segment of that item and its sort key in a list of several segments; None on the first page.
+
+        Args:
+            segments: the types of the values of each segment.
+
+        Raises:
+            InvalidArgument: the token has another segment, or values of other types.
+        """
+        if self._keys is None:
+            return None
+        number = self._keys[0]
+        if number not in range(len(segments)):
+            raise self._unknown()
+        self.after(int, *segments[number])
+        return number, self._keys[1:]
 
     def _read(self, token: str) -> tuple[Any, ...]:
         try:
             raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
             keys = [_unpacked(part) for part in raw[_HASH_BYTES:].decode().split("\0")]
         except (ValueError, binascii.Error):
-            raise self.unknown() from None
+            raise self._unknown() from None
         if raw[:_HASH_BYTES] != self._scope_hash:
-            raise self.unknown()
-        if self._keys is not None and [type(key) for key in keys] != [int] * self._keys:
-            raise self.unknown()
+            raise self._unknown()
         return tuple(keys)
 
-    def unknown(self) -> InvalidArgument:
+    def _unknown(self) -> InvalidArgument:
         """Return the error of a token that does not belong to the list."""
         return InvalidArgument.of(
             "page_token",

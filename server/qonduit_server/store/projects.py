@@ -121,10 +121,8 @@ def list_page(
     db: Database, caller: str, page_size: int = 0, page_token: str = "", *, sees_all: bool = False
 ) -> Page[Project]:
     """Return a page of the projects of the caller, or of all projects, in the order of their names."""
-    cursor = Cursor(("projects", caller, sees_all), page_size, page_token, keys=None)
-    after = cursor.after[0] if cursor.after else ""
-    if not isinstance(after, str):
-        raise cursor.unknown()
+    cursor = Cursor(("projects", caller, sees_all), page_size, page_token)
+    (after,) = cursor.after(str) or ("",)
     is_member = (project_members.c.project == projects.c.name) & (project_members.c.member == caller)
     # The column of the index that yields the rows in order.
     name = projects.c.name if sees_all else project_members.c.project
@@ -184,10 +182,8 @@ def list_members(
     db: Database, caller: str, project: str, page_size: int = 0, page_token: str = "", *, sees_all: bool = False
 ) -> Page[ProjectMember]:
     """Return a page of the members of a project, in the order of their names. Raises NotFound."""
-    cursor = Cursor(("members", project), page_size, page_token, keys=None)
-    after = cursor.after[0] if cursor.after else ""
-    if not isinstance(after, str):
-        raise cursor.unknown()
+    cursor = Cursor(("members", project), page_size, page_token)
+    (after,) = cursor.after(str) or ("",)
     query = (
         select(project_members)
         .where(project_members.c.project == project, project_members.c.member > after)

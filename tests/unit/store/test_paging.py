@@ -17,7 +17,7 @@ def pages(sizes: list[int], page_size: int) -> list[list[int]]:
     token = ""
     while True:
         cursor = Cursor(SCOPE, page_size, token)
-        (after,) = cursor.after or (0,)
+        (after,) = cursor.after(int) or (0,)
         rows = list(range(after + 1, len(sizes) + 1))[: cursor.size + 1]
         page, token = cursor.cut(rows, lambda key: (key,), lambda key: sizes[key - 1])
         found.append(page)
@@ -50,7 +50,7 @@ def test_a_page_has_a_number_of_items_that_is_bounded(asked: int, given: int) ->
 
 def test_a_token_is_bound_to_its_list() -> None:
     token = Cursor(SCOPE, 1, "").token(7)
-    assert Cursor(SCOPE, 5, token).after == (7,)
+    assert Cursor(SCOPE, 5, token).after(int) == (7,)
     for scope in (
         ("jobs", "bob", ""),
         ("jobs", "alice", "state = RUNNING"),
@@ -58,3 +58,20 @@ def test_a_token_is_bound_to_its_list() -> None:
     ):
         with pytest.raises(InvalidArgument):
             Cursor(scope, 1, token)
+
+
+@pytest.mark.parametrize("kinds", [(int,), (str, int), (int, int), (int, str, int), ()])
+def test_a_token_with_other_values_than_those_of_the_list_is_refused(kinds: tuple[type, ...]) -> None:
+    cursor = Cursor(SCOPE, 1, Cursor(SCOPE, 1, "").token(7, "a"))
+    assert cursor.after(int, str) == (7, "a")
+    with pytest.raises(InvalidArgument, match="page_token"):
+        cursor.after(*kinds)
+
+
+@pytest.mark.parametrize("keys", [(2, 5), (-1, 5), ("0", 5), (0, "5"), (0,), (1, 5), (0, 5, 5)])
+def test_a_token_of_another_segment_is_refused(keys: tuple[int | str, ...]) -> None:
+    segments = [[int], [str, int]]
+    assert Cursor(SCOPE, 1, "").after_in(segments) is None
+    assert Cursor(SCOPE, 1, Cursor(SCOPE, 1, "").token(1, "a", 5)).after_in(segments) == (1, ("a", 5))
+    with pytest.raises(InvalidArgument, match="page_token"):
+        Cursor(SCOPE, 1, Cursor(SCOPE, 1, "").token(*keys)).after_in(segments)

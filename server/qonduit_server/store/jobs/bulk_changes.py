@@ -148,7 +148,7 @@ def _change(
     if not filter.strip():
         raise InvalidArgument.of("filter", "filter.required", 'filter: must not be empty; "*" matches all jobs')
     scan = scan_of(db, caller, filter, states=states, owners=owners, sees_all=sees_all)
-    cursor = Cursor((name, caller, filter), 0, page_token, keys=None)
+    cursor = Cursor((name, caller, filter), 0, page_token)
     after = scan.position(cursor)
     done = BulkChange()
     deadline = time.monotonic() + seconds

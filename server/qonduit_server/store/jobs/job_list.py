@@ -124,7 +124,7 @@ def list_page(
         InvalidArgument: bad filter (INVALID_FILTER), page token (INVALID_PAGE_TOKEN) or order.
     """
     scan = scan_of(db, caller, filter, order_by, owners=owners, sees_all=sees_all)
-    cursor = Cursor(("jobs", caller, filter, order_by), page_size, page_token, keys=None)
+    cursor = Cursor(("jobs", caller, filter, order_by), page_size, page_token)
     after = scan.position(cursor)
     with db.read() as connection:
         scanned = scan.read(connection, SELECT_JOBS, after, cursor.size + 1)

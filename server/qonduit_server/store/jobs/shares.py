@@ -51,10 +51,8 @@ def list_page(db: Database, provider_id: int = 0, page_size: int = 0, page_token
         page_size: the maximum number of shares, at most `MAX_PAGE`; 0 means 50.
         page_token: from the previous page.
     """
-    cursor = Cursor(("shares", str(provider_id)), min(page_size, MAX_PAGE), page_token, keys=None)
-    first, after = cursor.after or (provider_id, "")
-    if not (isinstance(first, int) and isinstance(after, str)):
-        raise cursor.unknown()
+    cursor = Cursor(("shares", str(provider_id)), min(page_size, MAX_PAGE), page_token)
+    first, after = cursor.after(int, str) or (provider_id, "")
     found: list[Share] = []
     with db.read() as connection:
         running = _running(connection)

@@ -89,10 +89,10 @@ def list_page(
 ) -> Page[Result]:
     """Return a page of a job's results in the order of its programs and points; at most 3 MiB. Raises NotFound."""
     require_job(db, scope, job_id)
-    cursor = Cursor(("results", job_id, *of), page_size, page_token, keys=3)
+    cursor = Cursor(("results", job_id, *of), page_size, page_token)
     # One program's points are a range of the index.
     start = (-1, 0, 0) if of.program_index is None else (of.program_index, of.first_point, 0)
-    position, point, after = cursor.after or start
+    position, point, after = cursor.after(int, int, int) or start
     query, values = _SIZES, {"job": job_id, "position": position, "point": point, "after": after}
     if of.program_index is not None:
         query, values = query.where(_OF_PROGRAM), {**values, "program": of.program_index}

@@ -94,21 +94,13 @@ def get(db: Database, owner: str) -> Quota:
 
 def list_page(db: Database, page_size: int = 0, page_token: str = "") -> Page[Quota]:
     """Return a page of the owners whose quotas differ from the default, by name."""
-    cursor = Cursor(("quotas",), page_size, page_token, keys=None)
-    after = _text_key(cursor)
+    cursor = Cursor(("quotas",), page_size, page_token)
+    (after,) = cursor.after(str) or ("",)
     with db.read() as connection:
         rows = connection.execute(_PAGE, {"after": after, "most": cursor.size + 1}).all()
     found = [_message(db, row.owner, QuotaValues.FromString(row.limits)) for row in rows]
     kept, token = cursor.cut(found, lambda quota: (quota.owner,), sent_bytes)
     return Page(kept, token)
-
-
-def _text_key(cursor: Cursor) -> str:
-    if cursor.after is None:
-        return ""
-    if len(cursor.after) != 1 or not isinstance(cursor.after[0], str):
-        raise cursor.unknown()
-    return cursor.after[0]
 
 
 def _message(db: Database, owner: str, limits: QuotaValues) -> Quota:

@@ -50,8 +50,9 @@ def list_page(
         InvalidArgument: a day or the page token is invalid.
     """
     columns: list[Any] = [_COLUMNS[each] for each in group_by]
-    cursor = Cursor(("usage", scope, start_day, end_day, list(group_by)), page_size, page_token, keys=None)
+    cursor = Cursor(("usage", scope, start_day, end_day, list(group_by)), page_size, page_token)
     sums = (func.sum(usage.c.jobs).label("jobs"), func.sum(usage.c.shots).label("shots"), func.sum(usage.c.seconds))
+    after = cursor.after(*(column.type.python_type for column in columns))
     query = select(*columns, *sums)
     if scope is not None:
         query = query.where(usage.c.owner == checked_text("owner", scope))
@@ -60,8 +61,8 @@ def list_page(
             query = query.where(bound(_day(field, text)))
     if columns:
         query = query.group_by(*columns).order_by(*columns).limit(cursor.size + 1)
-        if cursor.after is not None:
-            query = query.where(_after(cursor, columns))
+        if after is not None:
+            query = query.where(_is_after(columns, after))
     with db.read() as connection:
         rows = [row for row in connection.execute(query).all() if row.jobs is not None]
         found = [_message(columns, row) for row in rows]
@@ -74,11 +75,8 @@ def list_page(
     return Page([message for _, message in kept], token)
 
 
-def _after(cursor: Cursor, columns: Sequence[Any]) -> Any:
+def _is_after(columns: Sequence[Any], keys: Sequence[Any]) -> Any:
     """Return the condition of the groups after those of the previous page."""
-    keys = cursor.after or ()
-    if [type(key) for key in keys] != [column.type.python_type for column in columns]:
-        raise cursor.unknown()
     return or_(
         *(
             and_(column > keys[place], *(before == keys[index] for index, before in enumerate(columns[:place])))
