@@ -126,6 +126,12 @@ def test_an_adoption_by_the_same_name_is_refused(db: Database) -> None:
             adoption.adopt(db, LEAVER, name)
 
 
+@pytest.mark.parametrize("owners", [(LEAVER, "projects/lab"), ("projects/lab", "ben")])
+def test_an_adoption_of_the_objects_of_a_project_is_refused(db: Database, owners: tuple[str, str]) -> None:
+    with pytest.raises(InvalidArgument, match="the objects of a project stay with it, got 'projects/lab'"):
+        adoption.adopt(db, *owners)
+
+
 def test_an_export_contains_all_data_of_a_user_and_none_of_others(db: Database, tmp_path: Path) -> None:
     jobs = work_of(db, LEAVER, PLANTED)
     submit(db, caller="ben", name="of_ben")

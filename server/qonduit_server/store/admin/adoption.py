@@ -20,6 +20,7 @@ from qonduit_server.store.admin.sealed_tables import CREDENTIALS, JOB_CREDENTIAL
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
+from qonduit_server.store.ownership import is_project
 from qonduit_server.store.schema import credentials, deployment_labels, deployments, job_labels, jobs, owner_totals
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -109,9 +110,12 @@ def adopt(db: Database, source: str, target: str) -> Adoption:
     object whose secret cannot be decrypted stays.
 
     Raises:
-        InvalidArgument: the owners are equal, or a name is invalid.
+        InvalidArgument: the owners are equal, a name is invalid, or an owner is a project.
     """
     checked_text("to", target)
+    for name, owner in (("owner", source), ("to", target)):
+        if is_project(owner):
+            raise InvalidArgument.of(name, f"{name}.user", f"the objects of a project stay with it, got {owner!r}")
     if source == target or not target:
         raise InvalidArgument.of("to", "to.other", f"the new owner must be another one, got {target!r}")
     done = Adoption()
