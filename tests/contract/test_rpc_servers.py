@@ -7,7 +7,7 @@ import queue
 import random
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -18,12 +18,30 @@ import pytest
 from qonduit.v1 import job_service_pb2 as job_service
 from qonduit.v1.event_pb2 import JobEvent, PartialResult
 from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit.v1.result_pb2 import CountsAndProbabilities, Result
+from qonduit.v1.result_service_pb2 import ReadBufferRequest
 from qonduit_server.rpc import job_watches
 from qonduit_server.store import event_log, shared_partials
+from qonduit_server.store.jobs import queue as job_queue
 from qonduit_server.store.notification_bus import Notification
-from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, programs, rpc_fixture, sequences
+from qonduit_server.store.users import quota_rows
+from tests.contract.rpc_fixture import (
+    BELL,
+    OWNER,
+    WAIT,
+    RpcFixture,
+    bell,
+    programs,
+    refused,
+    rpc_fixture,
+    sequences,
+    until,
+)
 from tests.postgresql import PostgresqlServer
+from tests.store_fixture import finished, result, succeeded
+
+CALLER = "anonymous"
 
 
 @pytest.fixture(scope="module")
@@ -254,3 +272,57 @@ def watch_one(rpc: RpcFixture, number: int) -> list[int]:
         job = rpc.jobs.CreateJob(request, timeout=60).job
         stream = watching(rpc, job.id, 0)
     return sequences([response.event for response in stream])
+
+
+@pytest.fixture
+def limit(rpcs: tuple[RpcFixture, RpcFixture]) -> Iterator[Callable[..., None]]:
+    """Set quotas of the caller of both servers; end them afterwards."""
+    here, there = rpcs
+
+    def set_quota(**limits: int) -> None:
+        quota_rows.set_quota(here.db, CALLER, QuotaValues(**limits))
+        until(lambda: there.db.quotas.of(CALLER) == here.db.quotas.of(CALLER))
+
+    yield set_quota
+    set_quota()
+
+
+def test_open_buffers_at_one_server_count_at_the_other(
+    rpcs: tuple[RpcFixture, RpcFixture], limit: Callable[..., None]
+) -> None:
+    here, there = rpcs
+    job_id = next(here.jobs.RunJob(bell(), timeout=WAIT)).event.job_id
+    task = next(task for task in there.claim() if task.job_id == job_id)
+    large = result()
+    large.buffer.size_bytes = 4_000_000  # more than the window of a stream
+    event = succeeded(task, 0, large)
+    event.program_succeeded.buffer = bytes(large.buffer.size_bytes)
+    assert not job_queue.record(there.db, OWNER, [event, finished(task)])
+    request = ReadBufferRequest(name=f"results/{event.program_succeeded.result.id}")
+    limit(open_buffers=1)
+    stream = here.results.ReadBuffer(request, timeout=WAIT)
+    next(stream)
+    until(lambda: there.server._callers.open_of(CALLER) == (0, 1))
+    code, details = refused(lambda: next(there.results.ReadBuffer(request, timeout=WAIT)))
+    assert (code, details["QuotaFailure"].violations[0].subject) == ("RESOURCE_EXHAUSTED", "open_buffers")
+    stream.cancel()
+    until(lambda: there.server._callers.open_of(CALLER) == (0, 0))
+    next(there.results.ReadBuffer(request, timeout=WAIT))
+
+
+def test_bytes_of_requests_to_one_server_count_at_the_other(
+    rpcs: tuple[RpcFixture, RpcFixture], limit: Callable[..., None]
+) -> None:
+    here, there = rpcs
+    limit(upload_bytes_per_minute=40_000)
+    large = job_service.ListJobsRequest(filter="x" * 60_000)
+    assert refused(lambda: here.jobs.ListJobs(large, timeout=WAIT))[0] == "INVALID_ARGUMENT"
+
+    def is_refused() -> bool:
+        try:
+            there.jobs.ListJobs(job_service.ListJobsRequest(), timeout=WAIT)
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[no-any-return]
+        return False
+
+    until(is_refused)

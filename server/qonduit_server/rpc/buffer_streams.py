@@ -10,7 +10,7 @@ from typing import Final
 
 from qonduit.v1.result_service_pb2 import ReadBufferRequest, ReadBufferResponse
 from qonduit_server.errors import CallError, InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from qonduit_server.rpc.caller_limits import BUFFERS, CallerLimits
+from qonduit_server.rpc.caller_limits import ANNOUNCE_SECONDS, BUFFERS, CallerLimits
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.stream_sender import Stream
@@ -169,15 +169,16 @@ class BufferStreams:
             reading.stream.finish(message)
 
     def _time_loop(self) -> None:
-        """Cancel the streams of slow readers."""
+        """Cancel the streams of slow readers, and send other servers the numbers of open streams."""
         while True:
+            self._callers.announce()
             with self._lock:
                 if self._stopping:
                     return
                 before = time.monotonic() - self._patience
                 slow = [each for each in self._open if 0.0 < each.stream.sending_since < before]
                 if not slow:
-                    self._time.wait(self._patience / 10 if self._open else None)
+                    self._time.wait(min(self._patience / 10, ANNOUNCE_SECONDS) if self._open else None)
             for each in slow:
                 each.stream.cut(SLOW_READER)
                 self._forget(each)

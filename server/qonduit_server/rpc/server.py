@@ -174,7 +174,8 @@ class RpcServer:
         # Calls with `validate_only` hold their threads for seconds: most threads stay free for other calls.
         self._validations = max(1, threads // 3)
         self._validation_pool = ThreadPoolExecutor(self._validations, thread_name_prefix="rpc-validate")
-        self._callers = CallerLimits(db.quotas.of)
+        self._callers = CallerLimits(db.quotas.of, share=db.share_use)
+        self._stop_counting = db.notifications.subscribe(self._callers.on_notification)
         self._budget = CallerBudget(limits.max_caller_preparations, limits.max_caller_preparation_seconds)
         self._buffer_streams = BufferStreams(db, self._read_pool, self._callers, patience=patience)
         self._limiter = StreamLimiter(limits.max_streams)
@@ -286,6 +287,7 @@ class RpcServer:
 
     def _release(self) -> None:
         """End the threads."""
+        self._stop_counting()
         self._authorization.stop()
         self._watches.stop()
         self._buffer_streams.stop()

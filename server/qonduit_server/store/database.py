@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,7 +21,7 @@ from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.lane_accounts import LaneAccounts
-from qonduit_server.store.notification_bus import Notification, NotificationBus
+from qonduit_server.store.notification_bus import CallerUse, Notification, NotificationBus
 from qonduit_server.store.quota_registry import QuotaRegistry
 from qonduit_server.store.recent_deployments import RecentDeployments
 from qonduit_server.store.wait_history import Waits
@@ -30,6 +30,7 @@ from qonduit_server.store.writer import UNAVAILABLE_ERRORS, FollowUp, Operation,
 if TYPE_CHECKING:
     from qonduit_server.store.postgresql_listener import PostgresqlListener
     from qonduit_server.store.shared_partials import SharedPartials
+    from qonduit_server.store.shared_use import SharedUse
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -239,6 +240,7 @@ class Database:
         self._engine = engine
         self._listener = None
         self._partials: SharedPartials | None = None
+        self._use: SharedUse | None = None
         audit = AuditTrail()
         if self.kind == "sqlite":
             sqlite = SqliteTransactions(engine, clock, self.quotas, self.event_cache)
@@ -247,9 +249,11 @@ class Database:
             # Imports psycopg, which a server on SQLite does not need.
             from qonduit_server.store.postgresql_listener import PostgresqlListener
             from qonduit_server.store.shared_partials import SharedPartials
+            from qonduit_server.store.shared_use import SharedUse
 
-            self._partials = SharedPartials()
-            self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health, self._partials)
+            self._partials, self._use = SharedPartials(), SharedUse()
+            receivers = (self._partials, self._use)
+            self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health, receivers)
             transactions = PostgresqlTransactions(
                 engine, clock, self.quotas, self._listener, self.health, self.event_cache
             )
@@ -286,6 +290,12 @@ class Database:
         self.notifications.deliver(Notification(partial={job_id: event}))
         if self._partials is not None:
             self._partials.send(self._writer, job_id, event)
+
+    def share_use(self, uses: Sequence[CallerUse]) -> None:
+        """Send what callers use at this server to the other servers of the database."""
+        if self._use is not None:
+            with acting(None):
+                self._use.send(self._writer, uses)
 
     def record(self, act: Act) -> Future[None]:
         """Queue the entry of an act that changes nothing else; the future is done once it is committed."""

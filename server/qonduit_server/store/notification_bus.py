@@ -27,6 +27,23 @@ class StoredEvent:
     results: Sequence[bytes] | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class CallerUse:
+    """What a caller uses at one server.
+
+    Attributes:
+        caller: the caller.
+        open_buffers: the number of its open streams of buffers.
+        uploaded: the bytes of its requests since the last message.
+        server: the server; empty for this one.
+    """
+
+    caller: str
+    open_buffers: int
+    uploaded: int = 0
+    server: str = ""
+
+
 @dataclass(frozen=True)
 class Notification:
     """The changes of a transaction.
@@ -43,6 +60,7 @@ class Notification:
         run_times: the times of the runs whose results this process stored; not sent to other servers.
         partial: JobEvents with partial results, serialized, by job; never stored. `shared_partials` sends them to other
             servers.
+        use: what a caller uses at another server.
     """
 
     queue: bool = False
@@ -55,6 +73,7 @@ class Notification:
     events: Mapping[int, list[StoredEvent]] = field(default_factory=dict)
     run_times: Sequence[RunTime] = ()
     partial: Mapping[int, bytes] = field(default_factory=dict)
+    use: CallerUse | None = None
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

@@ -13,7 +13,7 @@ import select
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -25,7 +25,7 @@ from qonduit_server.store.database_health import DatabaseHealth, Part
 from qonduit_server.store.engines import sever
 from qonduit_server.store.migrations import compatibility
 from qonduit_server.store.notification_bus import EVERYTHING, Notification
-from qonduit_server.store.shared_partials import SharedPartials
+from qonduit_server.store.server_messages import Receiver
 
 _CHANNEL: Final = "qonduit"
 #: PostgreSQL limits a payload to 8000 bytes.
@@ -93,7 +93,7 @@ class PostgresqlListener:
         engine: the engine of the database.
         deliver: called with each notification; after a lost connection, with `EVERYTHING`.
         health: records whether the database is available.
-        partials: receives what arrives on its channels.
+        receivers: receive what arrives on their channels.
     """
 
     def __init__(
@@ -101,14 +101,14 @@ class PostgresqlListener:
         engine: Engine,
         deliver: Callable[[Notification], None],
         health: DatabaseHealth,
-        partials: SharedPartials,
+        receivers: Sequence[Receiver],
     ) -> None:
         self.sender = uuid.uuid4().hex
         self._engine = engine
         self._deliver = deliver
         self._health = health
-        self._partials = partials
-        listening = (f"LISTEN {channel}" for channel in (_CHANNEL, *partials.channels))
+        self._receivers = {channel: each for each in receivers for channel in each.channels}
+        listening = (f"LISTEN {channel}" for channel in (_CHANNEL, *self._receivers))
         self._begin = "; ".join((compatibility.announcement(migrations.HEAD), *listening)).encode()
         self._closing = threading.Event()
         self._close_read, self._close_write = os.pipe()
@@ -193,7 +193,7 @@ class PostgresqlListener:
     def _read(self, channel: str, payload: str) -> Notification | None:
         """Return what a payload notifies this server of."""
         if channel != _CHANNEL:
-            return self._partials.receive(channel, payload)
+            return self._receivers[channel].receive(channel, payload)
         sender, notification = read_payload(payload)
         return notification if sender != self.sender and notification else None
 

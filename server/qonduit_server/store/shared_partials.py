@@ -15,14 +15,11 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import text
-
-from qonduit_server.errors import Unavailable
 from qonduit_server.store.notification_bus import Notification
-from qonduit_server.store.writer import Operation, Transaction, Writer
+from qonduit_server.store.server_messages import send
+from qonduit_server.store.writer import Writer
 
 #: A request is valid for this time; it survives two lost repetitions of `rpc/job_watches.py`.
 VALID_SECONDS: Final = 15.0
@@ -36,28 +33,6 @@ _MAX_WAITING_BYTES: Final = 4 * 1024**2
 #: The maximum of parts of a partial result that are accepted.
 _MAX_PARTS: Final = 64
 _REQUESTS: Final = "qonduit_partial"
-_NOTIFY: Final = text(
-    "SELECT pg_notify(channel, payload) FROM unnest(CAST(:channels AS text[])) AS channel, "
-    "unnest(CAST(:payloads AS text[])) WITH ORDINALITY AS parts (payload, number) ORDER BY channel, number"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """Payloads, each for every channel."""
-
-    channels: list[str]
-    payloads: list[str]
-
-
-def _notify(transaction: Transaction, messages: Sequence[_Message]) -> list[None]:
-    for message in messages:
-        transaction.connection.execute(_NOTIFY, {"channels": message.channels, "payloads": message.payloads})
-    return [None] * len(messages)
-
-
-#: Changes nothing, so the audit log has no entry of it.
-_SEND: Final = Operation(_notify, durable=False, objects=lambda *_: ())
 
 
 class SharedPartials:
@@ -93,7 +68,7 @@ class SharedPartials:
             for start in range(0, len(ids), _IDS_A_REQUEST)
         ]
         if payloads:
-            _submit(writer, _Message([_REQUESTS], payloads))
+            send(writer, [_REQUESTS], payloads)
 
     def send(self, writer: Writer, job_id: int, event: bytes) -> None:
         """Send a serialized event to the servers that requested the partial results of its job."""
@@ -105,7 +80,7 @@ class SharedPartials:
             if self._waiting_bytes + size > _MAX_WAITING_BYTES:
                 return
             self._waiting_bytes += size
-        sent = _submit(writer, _Message([f"{_REQUESTS}_{server}" for server in servers], payloads))
+        sent = send(writer, [f"{_REQUESTS}_{server}" for server in servers], payloads)
 
         def done(_: Future[None]) -> None:
             with self._lock:
@@ -151,16 +126,6 @@ class SharedPartials:
         now = self._clock()
         with self._lock:
             return [server for server, end in self._requests.get(job_id, {}).items() if end > now]
-
-
-def _submit(writer: Writer, message: _Message) -> Future[None]:
-    """Queue a message; it is dropped while the database is unavailable."""
-    try:
-        return writer.submit(_SEND, message)
-    except Unavailable as error:
-        failed: Future[None] = Future()
-        failed.set_exception(error)
-        return failed
 
 
 def _parts(job_id: int, serial: int, event: bytes) -> Iterator[str]:

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quotas of callers on one server: rates of calls and bytes, open streams and buffers."""
+"""Quotas of callers: rates of calls and bytes, open streams and buffers, on one server and on several."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from qonduit_server.errors import QuotaExceeded
 from qonduit_server.rpc import caller_limits
 from qonduit_server.rpc.caller_limits import BUFFERS, STREAMS, CallerLimits
+from qonduit_server.store.notification_bus import CallerUse, Notification
 from qonduit_server.store.quota_registry import EVERYTHING, Allowance
 
 
@@ -111,3 +114,106 @@ def test_idle_callers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         made.admit(f"caller {number}", 0)
         clock.now += 30.0
     assert len(made._buckets) <= 12
+
+
+def servers(clock: Clock, **allowed: int) -> tuple[CallerLimits, CallerLimits]:
+    """Return the limits of two servers that receive each other's messages at once."""
+    made: list[CallerLimits] = []
+
+    def share(name: str, uses: Sequence[CallerUse]) -> None:
+        for use in uses:
+            made[name == "first"].on_notification(Notification(use=replace(use, server=name)))
+
+    for name in ("first", "second"):
+        made.append(CallerLimits(lambda _: Allowance(**allowed), clock, lambda uses, name=name: share(name, uses)))
+    return made[0], made[1]
+
+
+def test_open_buffers_count_over_all_servers_and_streams_of_each() -> None:
+    clock = Clock()
+    first, second = servers(clock, open_buffers=3, open_streams=1)
+    first.acquire("anna", BUFFERS)
+    second.acquire("anna", BUFFERS)
+    first.acquire("anna", BUFFERS)
+    for each in (first, second):
+        with pytest.raises(QuotaExceeded, match="open_buffers of anna reached: 3 of 3 buffers are open"):
+            each.acquire("anna", BUFFERS)
+        each.acquire("anna", STREAMS)
+        assert each.open_of("anna") == (1, 3)
+    first.release("anna", BUFFERS)
+    second.acquire("anna", BUFFERS)
+    for _ in range(3):
+        first.acquire("ben", BUFFERS)
+
+
+def test_the_buffers_of_a_server_that_is_silent_do_not_count_for_ever() -> None:
+    clock = Clock()
+    first, second = servers(clock, open_buffers=1)
+    first.acquire("anna", BUFFERS)
+    for _ in range(10):
+        clock.now += caller_limits.ANNOUNCE_SECONDS
+        first.announce()
+        with pytest.raises(QuotaExceeded):
+            second.acquire("anna", BUFFERS)
+    clock.now += caller_limits.VALID_SECONDS
+    second.acquire("anna", BUFFERS)
+
+
+def test_a_new_server_learns_what_is_open_at_the_others() -> None:
+    clock = Clock()
+    first, _ = servers(clock, open_buffers=1)
+    new = CallerLimits(lambda _: Allowance(open_buffers=1), clock)
+    first.acquire("anna", BUFFERS)
+    first._share = lambda uses: [new.on_notification(Notification(use=use)) for use in uses]  # type: ignore[assignment]
+    first.announce()  # too early
+    new.acquire("anna", BUFFERS)
+    new.release("anna", BUFFERS)
+    clock.now += caller_limits.ANNOUNCE_SECONDS
+    first.announce()
+    with pytest.raises(QuotaExceeded):
+        new.acquire("anna", BUFFERS)
+
+
+def test_uploaded_bytes_count_over_all_servers_up_to_a_small_part() -> None:
+    clock = Clock()
+    both = servers(clock, upload_bytes_per_minute=32_000)
+    admitted = 0
+    while True:
+        try:
+            both[admitted % 2].admit("anna", 100)
+        except QuotaExceeded:
+            break
+        admitted += 1
+    # The other server does not know less than a 32nd of the quota.
+    assert 32_000 <= 100 * admitted <= 33_100
+    clock.now += 30.0
+    both[0].admit("anna", 15_000)
+    both[1].admit("anna", 1_500)
+    with pytest.raises(QuotaExceeded):
+        both[1].admit("anna", 1)
+
+
+def test_bytes_at_another_server_are_paid_off_while_no_call_comes() -> None:
+    clock = Clock()
+    first, second = servers(clock, upload_bytes_per_minute=6000)
+    first.admit("anna", 6000)
+    clock.now += 45.0
+    second.admit("anna", 4400)
+    second.admit("anna", 200)
+    with pytest.raises(QuotaExceeded):
+        second.admit("anna", 1)
+    clock.now += 120.0
+    first.admit("anna", 6000)
+    assert len(second._others["anna"].uploaded) <= 2
+
+
+def test_callers_of_other_servers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caller_limits, "_MOST_OTHERS", 10)
+    clock = Clock()
+    made = limits(clock, open_buffers=1)
+    for number in range(100):
+        made.on_notification(Notification(use=CallerUse(f"caller {number}", 1, 5, "other")))
+    assert len(made._others) == 10
+    clock.now += 100.0
+    made.on_notification(Notification(use=CallerUse("anna", 1, 0, "other")))
+    assert set(made._others) == {"anna"}
