@@ -3,130 +3,67 @@
 
 from __future__ import annotations
 
-import uuid
+import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import grpc
 import pytest
 from google.protobuf import message_factory
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from sqlalchemy import Engine, event
 
-from qonduit.v1.credential_pb2 import Credential
-from qonduit.v1.credential_service_pb2 import CreateCredentialRequest
-from qonduit.v1.deployment_pb2 import Deployment
-from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest, ListDeploymentsRequest
-from qonduit.v1.job_pb2 import Job, JobState
-from qonduit.v1.job_service_pb2 import CreateJobRequest, ListJobsRequest
-from qonduit.v1.project_pb2 import Project, ProjectMember, ProjectRole
-from qonduit.v1.result_service_pb2 import ListResultsRequest
-from qonduit_server.encryption.key_ring import Key, KeyRing
+from qonduit.v1.deployment_service_pb2 import ListDeploymentsRequest
+from qonduit.v1.job_pb2 import JobState
+from qonduit.v1.job_service_pb2 import ListJobsRequest
 from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.authenticator import Authenticator
 from qonduit_server.rpc.auth.authorization import ACCESS, Access
 from qonduit_server.rpc.auth.principal import Role, with_lower_roles
 from qonduit_server.rpc.auth.static_tokens import StaticTokens, TokenRegistry
-from qonduit_server.rpc.server import SERVICES
-from qonduit_server.store import pauses
-from qonduit_server.store import projects as project_rows
-from qonduit_server.store.pauses import Paused
-from tests.contract.rpc_fixture import BELL, WAIT, RpcFixture, bell, programs, refused, rpc_fixture
+from tests.contract.access_walk import (
+    ANSWERED,
+    METHODS,
+    OF_OBJECTS,
+    PEOPLE,
+    Objects,
+    Served,
+    create_objects,
+    names_object,
+    outcome,
+    request_for,
+    row_of,
+    serving_people,
+    walk,
+)
+from tests.contract.rpc_fixture import WAIT, bell, refused, rpc_fixture
 
-PEOPLE: Final = {"anna": Role.USER, "ben": Role.USER, "olga": Role.OPERATOR, "adam": Role.ADMIN}
-METHODS: Final = {
-    f"{service.full_name}/{method.name}": method for service in SERVICES.values() for method in service.methods
-}
-#: The methods that make a new object and use none.
-NEW: Final = ("/CreateDeployment", "/CreateCredential", "/CreateProject")
-#: Those that are answered, for each access, if the object is Anna's.
-ANSWERED: Final = {
-    Access.PUBLIC: {"", "anna", "ben", "olga", "adam"},
-    Access.ANY_CALLER: {"anna", "ben", "olga", "adam"},
-    Access.OWN: {"anna"},
-    Access.READ: {"anna", "olga", "adam"},
-    Access.OPERATE: {"anna", "olga", "adam"},
-    Access.CHANGE: {"anna", "adam"},
-    Access.OPERATOR: {"olga", "adam"},
-    Access.ADMIN: {"adam"},
-}
-
-
-OF_OBJECTS: Final = (Access.OWN, Access.READ, Access.OPERATE, Access.CHANGE)
-
-
-class Objects(NamedTuple):
-    """Objects of Anna's: an ended job with large inputs, its result and deployment, a waiting job, a credential."""
-
-    job: int
-    waiting: int
-    result: int
-    deployment: int
-    unused: int
-    credential: int
-
-
-class Served(NamedTuple):
-    rpc: RpcFixture
-    tokens: dict[str, str]
-
-    def metadata(self, name: str) -> list[tuple[str, str]]:
-        return [("authorization", f"Bearer {self.tokens[name]}")] if name else []
-
-    def call(self, name: str, method: str, request: Message) -> Any:
-        """Call a method by its full name as a person; return the response, or the first one of a stream."""
-        return self.rpc.call(METHODS[method], request, self.metadata(name))
+#: The methods that decide without the database whether an object is visible.
+WITHOUT_STATEMENTS: Final = ("/GetQuota", "/ListUsage")
+PAGE: Final = Path(__file__).parents[2] / "docs" / "access.md"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("authorization")
-    tokens = {name: token_file.create(folder / "tokens", name, role, None)[0] for name, role in PEOPLE.items()}
-    authenticate = Authenticator((StaticTokens(TokenRegistry(folder / "tokens")),), None)
-    with rpc_fixture(
-        folder,
-        authenticate=authenticate,
-        reject_early=authenticate.reject_early,
-        refresh_devices=lambda _: None,
-        keys=KeyRing(keys=[Key("one", b"k" * 32)]),
-    ) as rpc:
-        yield Served(rpc, tokens)
+def statements() -> Iterator[list[tuple[str, str]]]:
+    """Return what all databases opened from now on execute: the name of the thread, and the statement."""
+    seen: list[tuple[str, str]] = []
+
+    def trace(connection: Any, _: object) -> None:
+        # By the driver, which executes some statements without SQLAlchemy.
+        connection.set_trace_callback(lambda statement: seen.append((threading.current_thread().name, statement)))
+
+    event.listen(Engine, "connect", trace)
+    yield seen
+    event.remove(Engine, "connect", trace)
 
 
-def create_objects(served: Served) -> Objects:
-    def create(**fields: Any) -> Job:
-        request = CreateJobRequest(job=Job(shots=10, **fields), deployment=programs(BELL), device="IBM/aer_simulator")
-        request.job.inputs.update({"text": "x" * 6000})
-        made: Job = served.call("anna", "qonduit.v1.JobService/CreateJob", request).job
-        return made
-
-    pauses.resume(served.rpc.db, Paused())  # an operator may have called PauseServer
-    job = create()
-    served.rpc.run(job.id)
-    listed = ListResultsRequest(job_id=job.id)
-    (result,) = served.call("anna", "qonduit.v1.ResultService/ListResults", listed).results
-    unused = CreateDeploymentRequest(deployment=programs(BELL))
-    deployment = served.call("anna", "qonduit.v1.DeploymentService/CreateDeployment", unused).deployment
-    name = f"lab-{job.id}"
-    store = served.rpc.db
-    for earlier in project_rows.list_page(store, "", 1000, sees_all=True).items:
-        project_rows.delete(store, "", earlier.name, sees_all=True)  # a user has at most 32
-    project_rows.create(store, "anna", Project(name=name))
-    dora = ProjectMember(user=f"dora-{job.id}", role=ProjectRole.PROJECT_ROLE_VIEWER)
-    project_rows.set_member(store, "anna", name, dora)
-    return Objects(job.id, create().id, result.id, job.deployment_id, deployment.id, create_credential(served))
-
-
-def new_credential() -> Credential:
-    """Return a credential to create, under a name that no other one has."""
-    return Credential(name=f"of-{uuid.uuid4()}", provider_id=2)
-
-
-def create_credential(served: Served) -> int:
-    request = CreateCredentialRequest(credential=new_credential(), secret="secret of anna")
-    return int(served.call("anna", "qonduit.v1.CredentialService/CreateCredential", request).credential.id)
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, statements: list[tuple[str, str]]) -> Iterator[Served]:
+    with serving_people(tmp_path_factory.mktemp("authorization")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -134,68 +71,11 @@ def objects(served: Served) -> Objects:
     return create_objects(served)
 
 
-def request_for(method: str, objects: Objects) -> dict[str, Any]:
-    """Return the fields of a request that uses Anna's objects, if the method uses any."""
-    name = method.rpartition("/")[2]
-    ids: dict[str, dict[str, Any]] = {
-        "CancelJob": {"id": objects.waiting},
-        "UpdateJob": {"job": Job(id=objects.waiting, priority=3)},
-        "DeleteJob": {"id": objects.job},
-        "RerunJob": {"id": objects.job},
-        "GetJob": {"id": objects.job},
-        "WatchJob": {"job_id": objects.job},
-        "ListJobEvents": {"job_id": objects.job},
-        "GetResult": {"id": objects.result},
-        "ListResults": {"job_id": objects.job},
-        "ReadBuffer": {"name": f"jobs/{objects.job}/inputs"},
-        "GetDeployment": {"id": objects.deployment},
-        "UpdateDeployment": {"deployment": Deployment(id=objects.unused, name="new")},
-        "DeleteDeployment": {"id": objects.unused},
-        "CreateDeployment": {"deployment": programs(BELL)},
-        "CreateJob": {"job": Job(shots=1, deployment_id=objects.unused), "device": "IBM/aer_simulator"},
-        "RunJob": {"job": Job(shots=1, deployment_id=objects.unused), "device": "IBM/aer_simulator"},
-        "CompareDevices": {"job": Job(shots=1, deployment_id=objects.unused)},
-        "GetQuota": {"owner": "anna"},
-        "ListUsage": {"owner": "anna"},
-        "CreateProject": {"project": Project(name=f"new-{objects.job}")},
-        "GetProject": {"name": f"lab-{objects.job}"},
-        "UpdateProject": {"project": Project(name=f"lab-{objects.job}", description="new")},
-        "DeleteProject": {"name": f"lab-{objects.job}"},
-        "SetProjectMember": {
-            "project": f"lab-{objects.job}",
-            "member": ProjectMember(user="carl", role=ProjectRole.PROJECT_ROLE_VIEWER),
-        },
-        "RemoveProjectMember": {"project": f"lab-{objects.job}", "user": f"dora-{objects.job}"},
-        "ListProjectMembers": {"project": f"lab-{objects.job}"},
-        "GetDevice": {"id": 1},
-        "GetDeviceStatus": {"id": 1},
-        "GetDeviceCalibration": {"id": 2},
-        "GetProvider": {"id": 1},
-        "RefreshDevices": {"provider_id": 1},
-        # Calls of operators, which do not pause the device of the objects.
-        "PauseDevice": {"id": 2},
-        "ResumeDevice": {"id": 2},
-        "PauseProvider": {"id": 2},
-        "ResumeProvider": {"id": 2},
-        "SetShare": {"provider_id": 2, "owner": "anna", "weight": 2},
-        "CreateCredential": {"credential": new_credential(), "secret": "a new secret"},
-        "GetCredential": {"id": objects.credential},
-        "UpdateCredential": {"id": objects.credential, "secret": "another secret"},
-        "DeleteCredential": {"id": objects.credential},
-    }
-    return ids.get(name, {})
-
-
-def outcome(served: Served, name: str, method: str, objects: Objects) -> str:
-    """Return the status with which a call of a person ends; a status after authorization counts as OK."""
-    request = message_factory.GetMessageClass(METHODS[method].input_type)(**request_for(method, objects))
-    try:
-        served.call(name, method, request)
-    except grpc.RpcError as error:
-        code: str = error.code().name
-        # Not served by the fixture, or an invalid request: the call was authorized.
-        return "OK" if code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED") else code
-    return "OK"
+def requests_of(method: str, objects: Objects) -> tuple[Message, Message]:
+    """Return a request that names an object of Anna's, and one that names a missing object."""
+    make = message_factory.GetMessageClass(METHODS[method].input_type)
+    missing = Objects(*(number + 10**9 for number in objects))
+    return make(**request_for(method, objects)), make(**request_for(method, missing))
 
 
 def test_every_rpc_of_the_contract_has_an_access() -> None:
@@ -214,32 +94,32 @@ def test_an_rpc_is_answered_to_those_of_its_access_and_refused_to_others(
     served: Served, objects: Objects, method: str
 ) -> None:
     access = ACCESS[method]
-    # Lists, and calls that create, name no object of Anna's.
-    names_object = bool(request_for(method, objects)) and not method.endswith(NEW)
+    is_named = names_object(method, objects)
     own = access in OF_OBJECTS
-    answered = ANSWERED[Access.ANY_CALLER if own and not names_object else access]
-    # Those who are refused first: their calls change nothing.
-    for name in sorted(("", *PEOPLE), key=lambda name: name in answered):
-        code = outcome(served, name, method, objects)
+    answered = ANSWERED[Access.ANY_CALLER if own and not is_named else access]
+    codes = walk(served, method)
+    for name, code in codes.items():
         if name in answered:
             assert code == "OK", name
-            objects = create_objects(served)
-        elif not name:
+        elif name in ("", "revoked"):
             assert code == "UNAUTHENTICATED"
         elif own:
             assert code == "NOT_FOUND", name
         else:
             assert code == "PERMISSION_DENIED", name
+    assert row_of(method, codes) in PAGE.read_text().splitlines(), "python -m tests.contract.access_walk"
+
+
+def test_the_page_of_the_access_has_no_other_rows() -> None:
+    rows = [line.split("`")[1] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    assert rows == [method.removeprefix("qonduit.v1.") for method in sorted(METHODS)]
 
 
 @pytest.mark.parametrize("method", sorted(name for name in METHODS if ACCESS[name] in OF_OBJECTS))
 def test_the_object_of_another_user_looks_like_a_missing_one(served: Served, objects: Objects, method: str) -> None:
-    fields = request_for(method, objects)
-    if not fields or method.endswith(NEW):
-        return  # a list, or a new object
-    make = message_factory.GetMessageClass(METHODS[method].input_type)
-    others = make(**fields)
-    missing = make(**request_for(method, Objects(*(number + 10**9 for number in objects))))
+    if not names_object(method, objects):
+        return
+    others, missing = requests_of(method, objects)
 
     def refusal(request: Message) -> tuple[str, Any]:
         code, details = refused(lambda: served.call("ben", method, request))
@@ -254,6 +134,27 @@ def test_the_object_of_another_user_looks_like_a_missing_one(served: Served, obj
         none.resource_name = none.resource_name.replace(str(number + 10**9), "N")
         none.description = none.description.replace(str(number + 10**9), "N")
     assert theirs == none
+
+
+@pytest.mark.parametrize("method", sorted(name for name in METHODS if ACCESS[name] in OF_OBJECTS))
+def test_the_object_of_another_user_costs_the_statements_of_a_missing_one(
+    served: Served, objects: Objects, statements: list[tuple[str, str]], method: str
+) -> None:
+    if not names_object(method, objects):
+        return
+
+    def executed(request: Message) -> list[str]:
+        """Return the statements of a call, with N for every number."""
+        statements.clear()
+        assert refused(lambda: served.call("ben", method, request))[0] == "NOT_FOUND"
+        of_calls = [sql for thread, sql in list(statements) if thread.startswith(("rpc_", "rpc-open", "store-writer"))]
+        return [re.sub(r"[0-9]+", "N", sql) for sql in of_calls]
+
+    others, missing = requests_of(method, objects)
+    # The server reads the projects of a caller anew after half a second: not in each of a few calls.
+    theirs, none = (min((executed(request) for _ in range(4)), key=len) for request in (others, missing))
+    assert theirs == none
+    assert theirs or method.endswith(WITHOUT_STATEMENTS)
 
 
 def test_a_refused_change_changes_nothing(served: Served, objects: Objects) -> None:
