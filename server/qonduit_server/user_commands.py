@@ -60,15 +60,19 @@ def user() -> None:
 @click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="A new folder.")
 @settings_options("database", "audit")
 def export_user(name: str, folder: Path, configuration: Configuration) -> None:
-    """Write the jobs, events, results and deployments of NAME as JSON lines, and large results as files."""
+    """Write all data of NAME as JSON lines, a file for each kind, and large results as files.
+
+    Credentials are written without their secrets. Entries of the audit log are those of what NAME did, and of what
+    others did with the objects of NAME.
+    """
     from qonduit_client.cli.as_json import as_line
-    from qonduit_server.store.admin import user_data
+    from qonduit_server.store.admin import user_export
     from qonduit_server.store.audit_trail import current_act
 
     with _opened(configuration, "qonduit user export") as db:
         if (act := current_act()) is not None:
             db.record(act)
-        counts = user_data.export(db, name, folder, as_line)
+        counts = user_export.export(db, name, folder, as_line)
     click.echo(f"{folder}: {_counted(counts)}")
 
 

@@ -20,6 +20,7 @@ from qonduit_server.store.admin import adoption, key_rotation
 from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows, queue, queue_positions, queue_times
+from qonduit_server.store.object_owners import owner_of
 from tests.store_fixture import CALLER, claim, deployment, description, history, succeed
 
 OLD, NEW = Key("old", b"o" * 32), Key("new", b"n" * 32)
@@ -72,7 +73,7 @@ def retry_now(db: Database) -> None:
 def test_credentials_are_created_listed_and_deleted_by_their_owner_alone(db: Database, vendor: int) -> None:
     made = [credentials.create(db, "anna", name, vendor, SECRET) for name in ("one", "two")]
     other = credentials.create(db, "ben", "one", vendor, SECRET)
-    assert made[0].owner == "anna"
+    assert made[0].owner == owner_of(db, f"credentials/{made[0].id}") == "anna"
     assert made[0].created_at == made[0].updated_at
     first = credentials.list_page(db, "anna", page_size=1)
     rest = credentials.list_page(db, "anna", 1, first.next_page_token)

@@ -13,17 +13,21 @@ from sqlalchemy import select, text
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.project_pb2 import Project, ProjectMember
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit_client.cli.as_json import as_line
+from qonduit_server.encryption.key_ring import Key, KeyRing
+from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import InvalidArgument, NotFound, StartError
 from qonduit_server.lifecycle import CANCELLED, QUEUED, RUNNING
-from qonduit_server.store import audit_list, deployment_list, deployments, projects
-from qonduit_server.store.admin import adoption, user_data
+from qonduit_server.store import audit_list, credentials, deployment_list, deployments, projects
+from qonduit_server.store.admin import adoption, user_data, user_export
 from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import job_list, job_rows
+from qonduit_server.store.jobs import job_list, job_rows, queue
 from qonduit_server.store.results import result_rows
 from qonduit_server.store.schema import metadata, owner_totals
-from tests.store_fixture import BELL, claim, history, known_device, submit, succeed
+from qonduit_server.store.users import quota_rows
+from tests.store_fixture import BELL, claim, finished, history, known_device, result, submit, succeed, succeeded
 
 LEAVER = "leaver-anna"
 PLANTED = "planted_program_text"
@@ -135,7 +139,7 @@ def test_an_adoption_of_the_objects_of_a_project_is_refused(db: Database, owners
 def test_an_export_contains_all_data_of_a_user_and_none_of_others(db: Database, tmp_path: Path) -> None:
     jobs = work_of(db, LEAVER, PLANTED)
     submit(db, caller="ben", name="of_ben")
-    counts = user_data.export(db, LEAVER, tmp_path / "out", as_line)
+    counts = user_export.export(db, LEAVER, tmp_path / "out", as_line)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
     lines = {
         name: [json.loads(line) for line in (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()]
@@ -155,7 +159,61 @@ def test_an_export_contains_all_data_of_a_user_and_none_of_others(db: Database, 
     assert all(PLANTED in program["quantum_circuit"] for program in named["programs"])
     assert "of_ben" not in str(lines)
     with pytest.raises(StartError, match="the folder must not exist"):
-        user_data.export(db, LEAVER, tmp_path / "out", as_line)
+        user_export.export(db, LEAVER, tmp_path / "out", as_line)
+
+
+#: The files of an export that contain what a table has of an owner.
+EXPORTED = {
+    **dict.fromkeys(("jobs", "job_labels", "options", "job_options"), "jobs"),
+    **{name: name for name in ("events", "results", "deployments", "credentials", "usage", "quotas", "audit_entries")},
+    "buffers": "results",
+    "programs": "deployments",
+    "deployment_labels": "deployments",
+    "lanes": "shares",
+    "owner_totals": "quotas",
+    "project_members": "projects",
+    "projects": "projects",
+}
+
+
+def test_an_export_has_a_line_of_everything_that_the_database_has_of_a_user(db: Database, tmp_path: Path) -> None:
+    db.sealer = Sealer(KeyRing(keys=[Key("one", b"k" * 32)]))  # type: ignore[misc]
+    with acting(Act(LEAVER, "JobService/CreateJob")):
+        jobs = work_of(db, LEAVER, PLANTED)
+    submit(db, caller="ben", name="of_ben")
+    provider = known_device(db).provider_id
+    credentials.create(db, LEAVER, "lab", provider, "the secret of a vendor")
+    credentials.create(db, "ben", "of_ben", provider, "another secret")
+    projects.create(db, LEAVER, Project(name="lab", description=PLANTED))
+    quota_rows.set_quota(db, LEAVER, QuotaValues(queued_jobs=7))
+    (large,) = [task for task in claim(db) if task.job_id == jobs[2]]
+    outcome = result()
+    outcome.buffer.size_bytes = 1_000_000
+    event = succeeded(large, 0, outcome)
+    event.program_succeeded.buffer = bytes(range(250)) * 4000
+    assert not queue.record(db, "me", [event, finished(large)])
+    with acting(Act("olga", "JobService/CancelJob", object=f"jobs/{jobs[1]}")):
+        job_rows.cancel(db, None, jobs[1])
+    counts = user_export.export(db, LEAVER, tmp_path / "out", as_line)
+    tables = {table for table, value in texts(db) if LEAVER in value or PLANTED in value}
+    assert tables >= set(EXPORTED) - {"results", "buffers", "job_options", "options", "owner_totals", "projects"}
+    # A new table with data of users needs a file of the export.
+    assert tables <= set(EXPORTED)
+    lines = {name: (tmp_path / "out" / f"{name}.jsonl").read_text().splitlines() for name in counts}
+    assert {name for name, found in lines.items() if found} == set(EXPORTED.values()) == set(user_export.FILES)
+    buffer = tmp_path / "out" / "buffers" / str(event.program_succeeded.result.id)
+    assert buffer.read_bytes() == bytes(range(250)) * 4000
+    objects = [(each["principal"], each["object"]) for each in map(json.loads, lines["audit_entries"])]
+    assert (LEAVER, f"jobs/{jobs[0]}") in objects
+    assert ("olga", f"jobs/{jobs[1]}") in objects
+    (usage,) = map(json.loads, lines["usage"])
+    assert (usage["owner"], usage["jobs"]) == (LEAVER, 2)
+    (quota,) = map(json.loads, lines["quotas"])
+    assert quota["limits"]["queued_jobs"] == 7
+    (credential,) = map(json.loads, lines["credentials"])
+    assert credential["name"] == "lab"
+    assert "of_ben" not in str(lines)
+    assert "secret" not in str(lines)
 
 
 def test_a_deletion_cancels_waiting_jobs_and_waits_for_running_ones(db: Database) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The owners of objects by their names: jobs/ID, deployments/ID, results/ID, and names of their parts."""
+"""The owners of objects by their names: {jobs,deployments,results,credentials}/ID, and names of their parts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from sqlalchemy import Select, bindparam, select
 
 from qonduit_server.store.column_limits import is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.schema import deployments, jobs, results
+from qonduit_server.store.schema import credentials, deployments, jobs, results
 
 _OWNERS: Final[Mapping[str, Select[Any]]] = {
     "jobs": select(jobs.c.caller).where(jobs.c.id == bindparam("id")),
     "deployments": select(deployments.c.caller).where(deployments.c.id == bindparam("id")),
+    "credentials": select(credentials.c.owner).where(credentials.c.id == bindparam("id")),
     "results": select(jobs.c.caller)
     .join(results, results.c.job_id == jobs.c.id)
     .where(results.c.id == bindparam("id")),

@@ -1,21 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export and delete all data of one owner: jobs with options, events and results, and deployments with programs."""
+"""Delete all data of one owner: jobs with options, events and results, deployments with programs, and the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
-from google.protobuf.message import Message
 from sqlalchemy import bindparam, func, select
 
-from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
-from qonduit.v1.event_pb2 import JobEvent
-from qonduit.v1.result_pb2 import Result
-from qonduit_server.errors import StartError
 from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
 from qonduit_server.store.admin.adoption import owned
 from qonduit_server.store.admin.row_pages import rows_of
@@ -23,23 +16,16 @@ from qonduit_server.store.audit_tables import audit_entries
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, large_options
-from qonduit_server.store.jobs.job_spec import LARGE, whole_specs
-from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
-from qonduit_server.store.results import buffers as chunks
 from qonduit_server.store.schema import (
     credentials,
     deployments,
-    events,
     jobs,
     lanes,
     owner_totals,
-    programs,
     project_members,
     quotas,
-    results,
     usage,
 )
-from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The number of rows that are read, or deleted, at once.
@@ -47,31 +33,12 @@ _PAGE: Final = 100
 #: A deletion of jobs is repeated until none is left; a call ends after this time.
 _CALL_SECONDS: Final = 3600.0
 
-_JOBS: Final = (
-    SELECT_JOBS.where(jobs.c.caller == bindparam("owner"), jobs.c.id > bindparam("after"))
-    .order_by(jobs.c.id)
-    .limit(_PAGE)
-)
-_EVENTS: Final = (
-    select(events.c.sequence, events.c.payload)
-    .where(events.c.job_id == bindparam("job"), events.c.sequence > bindparam("after"))
-    .order_by(events.c.sequence)
-    .limit(_PAGE)
-)
-_RESULTS: Final = (
-    select(results.c.id, results.c.result)
-    .where(results.c.job_id == bindparam("job"), results.c.id > bindparam("after"))
-    .order_by(results.c.id)
-    .limit(_PAGE)
-)
 _DEPLOYMENTS: Final = (
     select(deployments)
     .where(deployments.c.caller == bindparam("owner"), deployments.c.id > bindparam("after"))
     .order_by(deployments.c.id)
     .limit(_PAGE)
 )
-# With the replaced programs, which jobs ran.
-_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(programs.c.deployment_id == bindparam("id"))
 _ACTIVE: Final = select(func.count()).where(
     jobs.c.caller == bindparam("owner"), jobs.c.state.in_([int(state) for state in (QUEUED, RUNNING, CANCELLING)])
 )
@@ -89,75 +56,6 @@ _OF_OWNER: Final = (
     project_members.c.member,
 )
 _DELETE_OF_OWNER: Final = tuple(sa.delete(column.table).where(column == bindparam("owner")) for column in _OF_OWNER)
-
-
-def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], str]) -> dict[str, int]:
-    """Write the data of an owner as lines of JSON, few of them in memory; return the number of lines of each file.
-
-    Args:
-        db: the database.
-        owner: the owner.
-        folder: a new folder, which only this account can read. Buffers are files in its folder `buffers`.
-        line_of: returns the JSON of a message.
-
-    Raises:
-        StartError: the folder exists, or cannot be written.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-        (folder / "buffers").mkdir(mode=0o700)
-        counts = dict.fromkeys(("jobs", "events", "results", "deployments"), 0)
-        files = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in counts}
-        try:
-
-            def write(name: str, message: Message) -> None:
-                files[name].write(f"{line_of(message)}\n")
-                counts[name] += 1
-
-            _export(db, owner, folder / "buffers", write)
-        finally:
-            for file in files.values():
-                file.close()
-    except OSError as error:
-        raise StartError(f"cannot write {folder}: {error.strerror}; the folder must not exist") from error
-    return counts
-
-
-def _export(db: Database, owner: str, folder: Path, write: Callable[[str, Message], None]) -> None:
-    for row in rows_of(db, _JOBS, "id", _PAGE, owner=owner):
-        job = job_message(row)
-        with db.read() as connection:
-            (spec,) = whole_specs(connection, [job])
-        for field in LARGE:
-            if job.HasField(f"{field}_reference"):
-                job.ClearField(f"{field}_reference")
-                job.MergeFromString(JobSpec(**{field: getattr(spec, field)}).SerializeToString())
-        write("jobs", job)
-        for event in rows_of(db, _EVENTS, "sequence", _PAGE, job=job.id):
-            write("events", JobEvent.FromString(event.payload))
-        for found in rows_of(db, _RESULTS, "id", _PAGE, job=job.id):
-            result = Result.FromString(found.result)
-            result.id = found.id
-            write("results", result)
-            if result.HasField("buffer"):
-                _export_buffer(db, found.id, folder / str(found.id))
-    for row in rows_of(db, _DEPLOYMENTS, "id", _PAGE, owner=owner):
-        deployment = Deployment(id=row.id, deployed_by=row.principal or row.caller, name=row.name)
-        set_time(deployment.deployed_at, row.deployed_at)
-        with db.read() as connection:
-            for program_id, source in connection.execute(_PROGRAMS, {"id": row.id}):
-                program = QuantumProgram.FromString(source)
-                program.id, program.deployment_id = program_id, row.id
-                deployment.programs.append(program)
-        write("deployments", deployment)
-
-
-def _export_buffer(db: Database, result_id: int, path: Path) -> None:
-    with path.open("wb") as file:
-        chunk = 0
-        while (data := chunks.read(db, result_id, chunk)) is not None:
-            file.write(data)
-            chunk += 1
 
 
 def delete(db: Database, owner: str) -> int:

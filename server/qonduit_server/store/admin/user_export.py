@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export all data of one owner as lines of JSON: its objects, what it used, and what the audit log knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from google.protobuf.message import Message
+from sqlalchemy import bindparam, select
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.v1.audit_service_pb2 import AuditEntry
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.result_pb2 import Result
+from qonduit.v1.system_service_pb2 import Share
+from qonduit.v1.usage_service_pb2 import UsageGrouping
+from qonduit_server.errors import StartError
+from qonduit_server.store import audit_list, credentials, projects
+from qonduit_server.store.admin.row_pages import rows_of
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs.job_spec import LARGE, whole_specs
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
+from qonduit_server.store.object_owners import owner_of
+from qonduit_server.store.paging import Page
+from qonduit_server.store.results import buffers as chunks
+from qonduit_server.store.schema import deployments, events, jobs, lanes, programs, providers, results
+from qonduit_server.store.timestamps import set_time
+from qonduit_server.store.users import quota_rows, usage_rows
+
+#: The files of an export.
+FILES: Final = (
+    *("jobs", "events", "results", "deployments", "credentials", "projects", "usage", "quotas", "shares"),
+    "audit_entries",
+)
+#: The number of rows that are read at once.
+_PAGE: Final = 100
+_GROUPING: Final = (
+    UsageGrouping.USAGE_GROUPING_OWNER,
+    UsageGrouping.USAGE_GROUPING_USER,
+    UsageGrouping.USAGE_GROUPING_DEVICE,
+    UsageGrouping.USAGE_GROUPING_DAY,
+)
+#: Receives the name of a file and a message.
+_Write: TypeAlias = Callable[[str, Message], None]
+
+_JOBS: Final = (
+    SELECT_JOBS.where(jobs.c.caller == bindparam("owner"), jobs.c.id > bindparam("after"))
+    .order_by(jobs.c.id)
+    .limit(_PAGE)
+)
+_EVENTS: Final = (
+    select(events.c.sequence, events.c.payload)
+    .where(events.c.job_id == bindparam("job"), events.c.sequence > bindparam("after"))
+    .order_by(events.c.sequence)
+    .limit(_PAGE)
+)
+_RESULTS: Final = (
+    select(results.c.id, results.c.result)
+    .where(results.c.job_id == bindparam("job"), results.c.id > bindparam("after"))
+    .order_by(results.c.id)
+    .limit(_PAGE)
+)
+_DEPLOYMENTS: Final = (
+    select(deployments)
+    .where(deployments.c.caller == bindparam("owner"), deployments.c.id > bindparam("after"))
+    .order_by(deployments.c.id)
+    .limit(_PAGE)
+)
+# With the replaced programs, which jobs ran.
+_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(programs.c.deployment_id == bindparam("id"))
+_LANES: Final = (
+    select(lanes.c.provider_id, providers.c.name, lanes.c.weight, lanes.c.mean_seconds)
+    .join(providers, providers.c.id == lanes.c.provider_id)
+    .where(lanes.c.owner == bindparam("owner"))
+    .order_by(lanes.c.provider_id)
+)
+
+
+def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], str]) -> dict[str, int]:
+    """Write the data of an owner as lines of JSON, few of them in memory; return the number of lines of each file.
+
+    Args:
+        db: the database.
+        owner: the owner.
+        folder: a new folder, which only this account can read, with a file for each of `FILES`. Buffers are files in
+            its folder `buffers`.
+        line_of: returns the JSON of a message.
+
+    Raises:
+        StartError: the folder exists, or cannot be written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / "buffers").mkdir(mode=0o700)
+        counts = dict.fromkeys(FILES, 0)
+        files = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in counts}
+        try:
+
+            def write(name: str, message: Message) -> None:
+                files[name].write(f"{line_of(message)}\n")
+                counts[name] += 1
+
+            _export(db, owner, folder / "buffers", write)
+        finally:
+            for file in files.values():
+                file.close()
+    except OSError as error:
+        raise StartError(f"cannot write {folder}: {error.strerror}; the folder must not exist") from error
+    return counts
+
+
+def _export(db: Database, owner: str, folder: Path, write: _Write) -> None:
+    _export_jobs(db, owner, folder, write)
+    _export_deployments(db, owner, write)
+    for name, pages in (
+        ("credentials", lambda token: credentials.list_page(db, owner, page_token=token)),
+        ("projects", lambda token: projects.list_page(db, owner, page_token=token)),
+        ("usage", lambda token: usage_rows.list_page(db, owner, group_by=_GROUPING, page_token=token)),
+    ):
+        for message in _items(pages):
+            write(name, message)
+    write("quotas", quota_rows.get(db, owner))
+    with db.read() as connection:
+        for row in connection.execute(_LANES, {"owner": owner}).all():
+            provider_id, provider, weight, mean_seconds = row
+            share = Share(
+                provider_id=provider_id, provider=provider, owner=owner, weight=weight, mean_seconds=mean_seconds
+            )
+            write("shares", share)
+    for entry in _audit_entries(db, owner):
+        write("audit_entries", entry)
+
+
+def _items(page_of: Callable[[str], Page[Any]]) -> Iterator[Message]:
+    token = ""
+    while True:
+        page = page_of(token)
+        yield from page.items
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def _audit_entries(db: Database, owner: str) -> Iterator[AuditEntry]:
+    """Yield the entries of what an owner did, and of what others did with it or with its objects, oldest first."""
+    for entry in audit_list.since(db, 0):
+        if entry.principal == owner or entry.object == f"users/{owner}" or owner_of(db, entry.object) == owner:
+            yield entry
+
+
+def _export_jobs(db: Database, owner: str, folder: Path, write: _Write) -> None:
+    for row in rows_of(db, _JOBS, "id", _PAGE, owner=owner):
+        job = job_message(row)
+        with db.read() as connection:
+            (spec,) = whole_specs(connection, [job])
+        for field in LARGE:
+            if job.HasField(f"{field}_reference"):
+                job.ClearField(f"{field}_reference")
+                job.MergeFromString(JobSpec(**{field: getattr(spec, field)}).SerializeToString())
+        write("jobs", job)
+        for event in rows_of(db, _EVENTS, "sequence", _PAGE, job=job.id):
+            write("events", JobEvent.FromString(event.payload))
+        for found in rows_of(db, _RESULTS, "id", _PAGE, job=job.id):
+            result = Result.FromString(found.result)
+            result.id = found.id
+            write("results", result)
+            if result.HasField("buffer"):
+                _export_buffer(db, found.id, folder / str(found.id))
+
+
+def _export_deployments(db: Database, owner: str, write: _Write) -> None:
+    for row in rows_of(db, _DEPLOYMENTS, "id", _PAGE, owner=owner):
+        deployment = Deployment(id=row.id, deployed_by=row.principal or row.caller, name=row.name)
+        set_time(deployment.deployed_at, row.deployed_at)
+        with db.read() as connection:
+            for program_id, source in connection.execute(_PROGRAMS, {"id": row.id}):
+                program = QuantumProgram.FromString(source)
+                program.id, program.deployment_id = program_id, row.id
+                deployment.programs.append(program)
+        write("deployments", deployment)
+
+
+def _export_buffer(db: Database, result_id: int, path: Path) -> None:
+    with path.open("wb") as file:
+        chunk = 0
+        while (data := chunks.read(db, result_id, chunk)) is not None:
+            file.write(data)
+            chunk += 1
