@@ -19,7 +19,8 @@ from qonduit_server.store import audit_list, catalogue, credentials, projects
 from qonduit_server.store.admin import adoption, key_rotation
 from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import job_rows, queue, queue_positions, queue_times
+from qonduit_server.store.jobs import claim_selection, job_rows, queue, queue_positions, queue_times
+from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.object_owners import owner_of
 from tests.store_fixture import CALLER, claim, deployment, description, history, succeed
 
@@ -187,6 +188,22 @@ def test_a_job_whose_credential_was_deleted_fails_and_those_behind_it_start(db: 
     assert history(db, job.id)[-1].state_change.job.failure.reason == "CREDENTIAL_DELETED"
 
 
+def test_a_claim_passes_over_a_bounded_number_of_jobs_with_unusable_credentials(
+    db: Database, vendor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_selection, "_MOST_UNREADY", 3)
+    jobs = [submit(db, secret=SECRET).id for _ in range(7)]
+    use_keys(db, NEW)
+    behind = submit(db, secret="vendor-own")
+    received: list[Notification] = []
+    db.notifications.subscribe(received.append)
+    assert claim(db, capacity=2, provider="VENDOR") == []
+    assert any(each.queue for each in received)  # so that another claim follows
+    places = queue_positions.of_jobs(db, jobs)
+    assert [places[job].reason == QueueReason.QUEUE_REASON_CREDENTIAL for job in jobs] == [True] * 5 + [False] * 2
+    assert [task.job_id for task in claim(db, capacity=2, provider="VENDOR")] == [behind.id]
+
+
 @pytest.mark.parametrize("damage", ["lost key", "changed row", "copied from another owner"])
 def test_a_job_whose_credential_cannot_be_decrypted_waits_and_those_behind_it_start(
     db: Database, vendor: int, damage: str
@@ -340,7 +357,7 @@ def test_an_adoption_encrypts_credentials_again_for_the_new_owner(db: Database, 
     waiting = [submit(db, "anna", credential_id=stored.id), submit(db, "anna", secret=SECRET)]
     with acting(Act("root", "qonduit adopt", "command")):
         done = adoption.adopt(db, "anna", "ben")
-    assert done == adoption.Adoption({"deployments": 2, "jobs": 2, "credentials": 1})
+    assert done == adoption.Adoption({"deployments": 1, "jobs": 2, "credentials": 1})
     assert credentials.list_page(db, "anna").items == []
     # Names are unique among the credentials of an owner.
     assert sorted(each.name for each in credentials.list_page(db, "ben").items) == ["lab", "lab-2"]
@@ -356,7 +373,7 @@ def test_what_cannot_be_decrypted_stays_until_an_adoption_has_the_key(db: Databa
     using, own = submit(db, "anna", credential_id=stored.id), submit(db, "anna", secret=SECRET)
     use_keys(db, NEW)
     done = adoption.adopt(db, "anna", "ben")
-    assert done.handed == {"deployments": 2, "jobs": 1, "credentials": 0}
+    assert done.handed == {"deployments": 1, "jobs": 1, "credentials": 0}
     cause = "the server does not have the key old (credential_key_file)"
     assert done.left == [f"jobs/{own.id}: {cause}", f"credentials/{stored.id}: {cause}"]
     use_keys(db, NEW, OLD)

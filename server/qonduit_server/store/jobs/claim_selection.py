@@ -15,12 +15,15 @@ from qonduit.v1.failure_pb2 import Failure
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.lifecycle import FAILED
 from qonduit_server.store.jobs import job_credentials
-from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, last_owner, order, windows
+from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, LaneShare, last_owner, order, windows
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
 from qonduit_server.store.schema import IS_QUEUED, jobs, pauses, providers
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.users.quota_checks import ClaimQuotas
+
+#: The number of jobs with unusable credentials that a transaction passes over.
+_MOST_UNREADY: Final = 100
 
 
 class Claim(NamedTuple):
@@ -100,42 +103,55 @@ def claim_jobs(
 ) -> None:
     """Claim jobs of a provider, as many as there are and as quotas allow, but none of the devices that are paused.
 
-    A lane whose next job is for a paused device is left until its jobs are moved (held_jobs.py).
+    A lane whose next job is for a paused device is left until its jobs are moved (held_jobs.py). Jobs that cannot start
+    because of their credentials do not count, up to a number: then another claim follows.
     """
-    connection = unit.transaction.connection
-    lease_until = unit.transaction.now + wanted.lease
+    transaction = unit.transaction
     left = wanted.capacity[provider]
-    after = wanted.turns.get(provider, "")
-    for rows in windows(connection, provider, after):
+    most = left + _MOST_UNREADY
+    for rows in windows(transaction.connection, provider, wanted.turns.get(provider, "")):
         quotas.read([row.owner for row in rows])
-        free = [row for row in rows if quotas.room(row.owner) > 0]
-        lanes = share.add(free) if free else []
+        lanes = share.add([row for row in rows if quotas.room(row.owner) > 0])
         while lanes and left:
             for lane in lanes:
                 lane.room = quotas.room(lane.lane.owner)
-            turns = order(lanes, left, wanted.slots)
-            queues = _read_queues(connection, provider, Counter(lane.lane.owner for lane in turns))
-            found_rows = [(lane, each) for lane in turns if (each := next(queues[lane.lane.owner], None)) is not None]
-            served = [(lane, row) for lane, row in found_rows if row.device_id not in paused]
-            unit.transaction.times |= len(served) < len(found_rows)
-            entries = unit.add_rows([row for _, row in served])
-            ready = _with_credentials(unit, wanted.sealer, entries, found.credentials)
-            for (lane, row), entry in zip(served, entries, strict=True):
-                if entry.job.id not in ready:
-                    continue
-                unit.start(entry, wanted.owner, lease_until)
-                quotas.take(lane.lane.owner, row.memory_bytes)
-                charge = Charge((entry.job.id, entry.job.attempt), lane.lane, share.charge(lane))
-                found.charges.append(charge)
-                found.jobs.append((provider, entry))
-            # Written now, so that the next query of this transaction does not return them.
-            unit.flush()
-            left -= len(ready)
-            emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in served)
+            turns = order(lanes, min(left, most), wanted.slots)
+            first = _first_jobs(transaction.connection, provider, turns)
+            chosen = [(lane, row) for lane, row in first if row.device_id not in paused]
+            transaction.times |= len(chosen) < len(first)
+            left -= _start(unit, share, quotas, wanted, provider, found, chosen)
+            most -= len(chosen)
+            if not most:
+                transaction.queue = True
+                return
+            emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in chosen)
             lanes = [lane for lane in lanes if lane.lane not in emptied and quotas.room(lane.lane.owner) > 0]
         if not left:
             found.turns[provider] = last_owner(rows) if len(rows) == MAX_LANES else ""
             return
+
+
+def _start(
+    unit: UnitOfWork,
+    share: FairShare,
+    quotas: ClaimQuotas,
+    wanted: Claim,
+    provider: str,
+    found: Claimed,
+    chosen: Sequence[tuple[LaneShare, Any]],
+) -> int:
+    """Lease jobs, given with their lanes, unless their credentials do not allow it; return how many."""
+    entries = unit.add_rows([row for _, row in chosen])
+    ready = _with_credentials(unit, wanted.sealer, entries, found.credentials)
+    for (lane, row), entry in zip(chosen, entries, strict=True):
+        if entry.job.id in ready:
+            unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
+            quotas.take(lane.lane.owner, row.memory_bytes)
+            found.charges.append(Charge((entry.job.id, entry.job.attempt), lane.lane, share.charge(lane)))
+            found.jobs.append((provider, entry))
+    # Written now, so that the next query of this transaction does not return them.
+    unit.flush()
+    return len(ready)
 
 
 def _with_credentials(
@@ -146,6 +162,7 @@ def _with_credentials(
     A job whose credential was deleted fails. A job whose credential cannot be decrypted waits.
     """
     ready = {entry.job.id for entry in entries}
+    unreadable: list[int] = []
     found = job_credentials.read(unit.transaction.connection, sealer, [entry.job for entry in entries])
     for job_id, credential in found.items():
         if isinstance(credential, str):
@@ -158,23 +175,25 @@ def _with_credentials(
             unit.set_open_programs(entry, FAILED, credential)
             unit.move(entry, FAILED)
         else:
-            job_credentials.postpone(unit.transaction, job_id)
+            unreadable.append(job_id)
             if entry.job.last_sequence == 1:
                 message = f"the job waits, because its credential cannot be decrypted: {credential}"
                 unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=message))
+    job_credentials.postpone(unit.transaction, unreadable)
     return ready
 
 
-def _read_queues(connection: Connection, provider: str, counts: Mapping[str, int]) -> dict[str, Iterator[Any]]:
-    """Lock and return the first jobs of lanes, as many as requested, by owner."""
-    rows: dict[str, list[Any]] = {owner: [] for owner in counts}
+def _first_jobs(connection: Connection, provider: str, turns: Sequence[LaneShare]) -> list[tuple[LaneShare, Any]]:
+    """Lock and return the first jobs of lanes, a lane and its next job for each of its turns."""
+    counts = Counter(lane.lane.owner for lane in turns)
+    queues: dict[str, Iterator[Any]] = {}
     if connection.dialect.name == "sqlite":
         for owner, count in counts.items():
-            values = {"provider": provider, "owner": owner, "count": count}
-            rows[owner] = list(_SELECT_OF_LANE(connection, values))
+            queues[owner] = iter(_SELECT_OF_LANE(connection, {"provider": provider, "owner": owner, "count": count}))
     else:
         values = {"provider": provider, "owners": list(counts), "counts": list(counts.values())}
-        values["most"] = max(counts.values())
-        for row in connection.execute(_SELECT_OF_LANES, values):
+        rows: dict[str, list[Any]] = {owner: [] for owner in counts}
+        for row in connection.execute(_SELECT_OF_LANES, {**values, "most": max(counts.values())}):
             rows[row.caller].append(row)
-    return {owner: iter(each) for owner, each in rows.items()}
+        queues |= {owner: iter(each) for owner, each in rows.items()}
+    return [(lane, each) for lane in turns if (each := next(queues[lane.lane.owner], None)) is not None]

@@ -174,6 +174,8 @@ class FairShare:
     def add(self, rows: Sequence[Row[Any]]) -> list[LaneShare]:
         """Add lanes from rows of `windows`. No lane stays further behind the lowest one than `MOST_DEBT`."""
         shares = [self._share(row) for row in rows]
+        if not shares:
+            return []
         most = min(share.virtual_time for share in shares) + MOST_DEBT
         for share in shares:
             ran = self._running.get(share.lane, Running()).excess / share.weight

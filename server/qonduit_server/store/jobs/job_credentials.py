@@ -24,7 +24,7 @@ _RETRY: Final = timedelta(seconds=30) // timedelta(microseconds=1)
 _INSERT: Final = sa.insert(job_credentials)
 _SELECT: Final = select(job_credentials).where(among(job_credentials.c.job_id, "ids"))
 _DELETE: Final = sa.delete(job_credentials).where(among(job_credentials.c.job_id, "ids"))
-_POSTPONE: Final = sa.update(jobs).where(jobs.c.id == sa.bindparam("job")).values(not_before=sa.bindparam("time"))
+_POSTPONE: Final = sa.update(jobs).where(among(jobs.c.id, "ids")).values(not_before=sa.bindparam("time"))
 
 
 def has_credential(job: Job | JobSpec) -> bool:
@@ -76,10 +76,11 @@ def read(connection: Connection, sealer: Sealer, found: Collection[Job]) -> dict
     return answers
 
 
-def postpone(transaction: Transaction, job_id: int) -> None:
-    """Let a queued job wait for a while, after which its credential may be readable."""
-    transaction.connection.execute(_POSTPONE, {"job": job_id, "time": transaction.now + _RETRY})
-    transaction.times = True
+def postpone(transaction: Transaction, job_ids: Collection[int]) -> None:
+    """Let queued jobs wait for a while, after which their credentials may be readable."""
+    if job_ids:
+        transaction.connection.execute(_POSTPONE, {"ids": list(job_ids), "time": transaction.now + _RETRY})
+        transaction.times = True
 
 
 def binding_of(job_id: int, owner: str, provider: str) -> Binding:
