@@ -19,7 +19,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.submission_checks import UnplacedJob
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.queue import task_program
+from qonduit_server.store.jobs.task_messages import task_program
 from qonduit_server.store.notification_bus import Notification
 
 #: The reasons of failures of programs that are not read in time.

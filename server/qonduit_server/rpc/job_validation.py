@@ -23,7 +23,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.job_rows import NewJob
-from qonduit_server.store.jobs.queue import task_program
+from qonduit_server.store.jobs.task_messages import task_program
 
 #: The path of the programs of a job.
 PROGRAMS: Final = "deployment.programs"

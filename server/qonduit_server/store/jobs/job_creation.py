@@ -9,14 +9,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import select
 
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, ProgramRun
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import deployments, labels, program_lookup, projects
+from qonduit_server.store import deployments, labels, program_lookup, projects, queued_jobs
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
@@ -36,8 +36,8 @@ from qonduit_server.store.ownership import (
 from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.program_lookup import StoredPrograms
 from qonduit_server.store.recent_deployments import StoredDeployment, inline_programs
-from qonduit_server.store.schema import IS_QUEUED, jobs, programs
 from qonduit_server.store.schema import deployments as stored_deployments
+from qonduit_server.store.schema import jobs, programs
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.users.quota_checks import SubmissionQuotas
@@ -93,16 +93,6 @@ _SELECT_REQUESTS: Final = Query(
     )
 )
 _SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
-_COUNT_QUEUED: Final = Query(
-    select(func.count()).select_from(
-        # Ordered like the index of queued jobs, so that the database uses that index.
-        select(jobs.c.id)
-        .where(IS_QUEUED)
-        .order_by(jobs.c.provider_id, jobs.c.not_before, jobs.c.caller)
-        .limit(bindparam("most"))
-        .subquery()
-    )
-)
 _INSERT: Final = BulkInsert(
     jobs,
     (
@@ -190,8 +180,7 @@ def _free_slots(transaction: Transaction, submissions: Sequence[Submission]) -> 
     most = max(new.max_queued for new in submissions)
     if not most:
         return len(submissions)
-    ((queued,),) = _COUNT_QUEUED(transaction.connection, {"most": most})
-    return most - int(queued)
+    return most - queued_jobs.of_all(transaction.connection, most)
 
 
 def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]) -> dict[int, StoredPrograms]:

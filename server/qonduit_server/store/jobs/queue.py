@@ -10,12 +10,9 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, select, text, update
 
-from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskProgram
-from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import Job
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
@@ -25,13 +22,12 @@ from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.attempt_times import most_seconds
 from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs, waiting_providers
 from qonduit_server.store.jobs.fair_share import FairShare
-from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
+from qonduit_server.store.jobs.task_messages import tasks_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork, usage_key
 from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed
 from qonduit_server.store.results import buffers, large_results
-from qonduit_server.store.schema import IS_LEASED, devices, jobs, programs, providers
-from qonduit_server.store.sqlite_driver import Query
+from qonduit_server.store.schema import IS_LEASED, devices, jobs, providers
 from qonduit_server.store.users.quota_checks import ClaimQuotas
 from qonduit_server.store.writer import FAULTS, Operation, Transaction
 
@@ -95,7 +91,6 @@ _LOST: Final = "the server that ran the job was lost"
 _SERVER_LOST: Final = "SERVER_LOST"
 #: Number of attempts to write a large result whose chunks another server deletes, before `record` fails.
 _WRITE_ATTEMPTS: Final = 3
-_SELECT_PROGRAMS: Final = Query(select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids")))
 _SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
 _SELECT_LEASED: Final = SELECT_ENTRIES.where(IS_LEASED, among(jobs.c.owner, "owners")).order_by(jobs.c.id)
 _RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
@@ -278,7 +273,7 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
                 if len(found.jobs) - before < capacity:
                     emptied.add(provider)
     credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
-    tasks = _tasks(transaction, unit, [found.jobs for found in claimed], credentials)
+    tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
     return [
         ClaimResult(
@@ -302,59 +297,9 @@ def _claimed_by(transaction: Transaction, lookup: _Lookup) -> dict[str, list[Tas
     read = job_credentials.read(transaction.connection, lookup.sealer, jobs_found)
     credentials = {job_id: each for job_id, each in read.items() if isinstance(each, str)}
     tasks: dict[str, list[Task]] = {}
-    for entry, task in zip(entries, _tasks(transaction, unit, [found], credentials)[0], strict=True):
+    for entry, task in zip(entries, tasks_of(transaction, unit, [found], credentials)[0], strict=True):
         tasks.setdefault(entry.owner or "", []).append(task)
     return tasks
-
-
-def _tasks(
-    transaction: Transaction,
-    unit: UnitOfWork,
-    claimed: Sequence[Sequence[tuple[str, JobChange]]],
-    credentials: Mapping[int, str],
-) -> list[list[Task]]:
-    """Return the tasks of jobs, given as (provider name, job), with the credentials of the jobs that use one."""
-    if not any(claimed):
-        return [[] for _ in claimed]
-    ids = {run.program_id for entry in unit.entries.values() for run in entry.job.program_runs}
-    sources = {
-        program_id: QuantumProgram.FromString(program)
-        for program_id, program in _SELECT_PROGRAMS(transaction.connection, {"ids": list(ids)})
-    }
-    jobs = [entry.job for entry in unit.entries.values()]
-    whole = whole_specs(transaction.connection, jobs, for_tasks=True)
-    specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
-    return [
-        [
-            _task(entry.job, specs[entry.job.id], provider, sources, credentials.get(entry.job.id, ""))
-            for provider, entry in leased
-        ]
-        for leased in claimed
-    ]
-
-
-def _task(job: Job, spec: JobSpec, provider: str, sources: Mapping[int, QuantumProgram], credential: str) -> Task:
-    return Task(
-        job_id=job.id,
-        attempt=job.attempt,
-        provider=provider,
-        device=job.device.partition("/")[2],
-        spec=spec,
-        credential=credential,
-        programs=[task_program(run.program_id, sources[run.program_id], run.points_done) for run in job.program_runs],
-    )
-
-
-def task_program(program_id: int, source: QuantumProgram, points_done: int = 0) -> TaskProgram:
-    """Return a program for a worker, with its own default inputs; it starts after the points that are done."""
-    return TaskProgram(
-        program_id=program_id,
-        language=source.assembler_language,
-        text=source.quantum_circuit,
-        binary=source.quantum_circuit_binary,
-        inputs=source.python_file_inputs if source.HasField("python_file_inputs") else None,
-        points_done=points_done,
-    )
 
 
 def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Recorded | None]:

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tasks of leased jobs, as workers receive them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import select
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.execution.v1.task_pb2 import Task, TaskProgram
+from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.job_pb2 import Job
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.jobs.job_spec import whole_specs
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
+from qonduit_server.store.schema import programs
+from qonduit_server.store.sqlite_driver import Query
+from qonduit_server.store.writer import Transaction
+
+_SELECT_PROGRAMS: Final = Query(select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids")))
+
+
+def tasks_of(
+    transaction: Transaction,
+    unit: UnitOfWork,
+    claimed: Sequence[Sequence[tuple[str, JobChange]]],
+    credentials: Mapping[int, str],
+) -> list[list[Task]]:
+    """Return the tasks of jobs, given as (provider name, job), with the credentials of the jobs that use one."""
+    if not any(claimed):
+        return [[] for _ in claimed]
+    ids = {run.program_id for entry in unit.entries.values() for run in entry.job.program_runs}
+    sources = {
+        program_id: QuantumProgram.FromString(program)
+        for program_id, program in _SELECT_PROGRAMS(transaction.connection, {"ids": list(ids)})
+    }
+    jobs = [entry.job for entry in unit.entries.values()]
+    whole = whole_specs(transaction.connection, jobs, for_tasks=True)
+    specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
+    return [
+        [
+            _task(entry.job, specs[entry.job.id], provider, sources, credentials.get(entry.job.id, ""))
+            for provider, entry in leased
+        ]
+        for leased in claimed
+    ]
+
+
+def _task(job: Job, spec: JobSpec, provider: str, sources: Mapping[int, QuantumProgram], credential: str) -> Task:
+    return Task(
+        job_id=job.id,
+        attempt=job.attempt,
+        provider=provider,
+        device=job.device.partition("/")[2],
+        spec=spec,
+        credential=credential,
+        programs=[task_program(run.program_id, sources[run.program_id], run.points_done) for run in job.program_runs],
+    )
+
+
+def task_program(program_id: int, source: QuantumProgram, points_done: int = 0) -> TaskProgram:
+    """Return a program for a worker, with its own default inputs; it starts after the points that are done."""
+    return TaskProgram(
+        program_id=program_id,
+        language=source.assembler_language,
+        text=source.quantum_circuit,
+        binary=source.quantum_circuit_binary,
+        inputs=source.python_file_inputs if source.HasField("python_file_inputs") else None,
+        points_done=points_done,
+    )
