@@ -156,6 +156,7 @@ def test_an_export_contains_all_data_of_a_user_and_none_of_others(db: Database, 
     (named,) = (one for one in lines["deployments"] if one.get("name"))
     # The replaced program too, which jobs may have run.
     assert len(named["programs"]) == 2
+    assert named["labels"] == {"of": PLANTED}
     assert all(PLANTED in program["quantum_circuit"] for program in named["programs"])
     assert "of_ben" not in str(lines)
     with pytest.raises(StartError, match="the folder must not exist"):

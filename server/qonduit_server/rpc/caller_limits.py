@@ -171,6 +171,7 @@ class CallerLimits:
             if use.caller not in self._others and len(self._others) >= _MOST_OTHERS:
                 return
             others = self._others[use.caller]
+            others.buffers = {server: each for server, each in others.buffers.items() if each[1] > now}
             others.buffers[use.server] = (use.open_buffers, now + VALID_SECONDS)
             if use.uploaded:
                 others.uploaded.append((now, use.uploaded))

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.audit_service_pb2 import AuditEntry
-from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.system_service_pb2 import Share
@@ -21,13 +21,13 @@ from qonduit_server.errors import StartError
 from qonduit_server.store import audit_list, credentials, projects
 from qonduit_server.store.admin.row_pages import rows_of
 from qonduit_server.store.database import Database
+from qonduit_server.store.deployments import COLUMNS, messages
 from qonduit_server.store.jobs.job_spec import LARGE, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
 from qonduit_server.store.object_owners import owner_of
 from qonduit_server.store.paging import Page
 from qonduit_server.store.results import buffers as chunks
 from qonduit_server.store.schema import deployments, events, jobs, lanes, programs, providers, results
-from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.users import quota_rows, usage_rows
 
 #: The files of an export.
@@ -64,7 +64,7 @@ _RESULTS: Final = (
     .limit(_PAGE)
 )
 _DEPLOYMENTS: Final = (
-    select(deployments)
+    select(*COLUMNS)
     .where(deployments.c.caller == bindparam("owner"), deployments.c.id > bindparam("after"))
     .order_by(deployments.c.id)
     .limit(_PAGE)
@@ -173,9 +173,9 @@ def _export_jobs(db: Database, owner: str, folder: Path, write: _Write) -> None:
 
 def _export_deployments(db: Database, owner: str, write: _Write) -> None:
     for row in rows_of(db, _DEPLOYMENTS, "id", _PAGE, owner=owner):
-        deployment = Deployment(id=row.id, deployed_by=row.principal or row.caller, name=row.name)
-        set_time(deployment.deployed_at, row.deployed_at)
         with db.read() as connection:
+            (deployment,) = messages(connection, [row])
+            del deployment.programs[:]
             for program_id, source in connection.execute(_PROGRAMS, {"id": row.id}):
                 program = QuantumProgram.FromString(source)
                 program.id, program.deployment_id = program_id, row.id
