@@ -94,7 +94,7 @@ def test_a_job_has_the_id_of_the_message_that_carried_its_current_attempt(db: Da
     carried = TaskEvent(job_id=job.id, attempt=1, started=TaskStarted(message_id="one"))
     queue.record(db, "me", [carried, progressed(task, 0.5)])
     assert job_rows.get(db, CALLER, job.id).celery_id == "one"
-    queue.release(db, "me", [(job.id, 1)], "its worker died")
+    queue.release(db, "me", {(job.id, 1): None}, "its worker died")
     (task,) = claim(db)
     running = job_rows.get(db, CALLER, job.id)
     assert (running.attempt, running.HasField("celery_id")) == (2, False)
