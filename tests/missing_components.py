@@ -23,6 +23,7 @@ BRINGS: Final = {
     "jq": "apt-get install jq",
     "the C++ tools": "apt-get install cmake g++ protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev",
     "protoc": "apt-get install protobuf-compiler",
+    "Prometheus": "apt-get install prometheus",
     "go": "an installation of Go 1.25 or newer on PATH",
     "node": "an installation of Node.js 20 or newer on PATH",
     "npm": "an installation of Node.js 20 or newer on PATH",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -102,6 +103,13 @@ def _parents() -> dict[int, int]:
             except OSError:
                 continue
     return found
+
+
+def free_port() -> int:
+    """Return a free port."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @contextmanager

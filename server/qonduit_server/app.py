@@ -14,13 +14,14 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from qonduit_server import authentication
+from qonduit_server import authentication, monitoring
 from qonduit_server.authentication import CallAuthentication
 from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.executor import Executor, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.executor_settings import executor_options, forkserver, sources
+from qonduit_server.observer import Observer
 from qonduit_server.process.core_dumps import forbid_core_dumps
 from qonduit_server.settings import Settings
 
@@ -61,6 +62,7 @@ class App:
     _lock: ServerLock | None
     _stderr: StderrLog
     _reloader: Reloader
+    _monitor: monitoring.Monitoring
 
     @property
     def drain_seconds(self) -> float:
@@ -96,6 +98,7 @@ class App:
         self._stderr.stop()
         self._database.close()
         self._job_log.close()
+        self._monitor.stop()
         if self._lock is not None:
             self._lock.close()
         log.info("stopped")
@@ -120,7 +123,10 @@ def start(
     if keys.keys():
         forbid_core_dumps()
     owner = str(uuid.uuid4())
+    monitor = monitoring.Monitoring(settings, owner)
+    observer = monitor.observer
     with _started(), ExitStack() as undo:
+        undo.callback(monitor.stop)
         stderr = StderrLog()
         undo.callback(stderr.stop)
         opened: list[Database] = []
@@ -129,22 +135,25 @@ def start(
             """Store a description that changed while the server runs. The database is open by then."""
             _store_description(settings, opened[0], description)
 
-        options = executor_options(settings, server=owner, stderr=stderr, on_description=on_description)
+        options = executor_options(
+            settings, server=owner, stderr=stderr, on_description=on_description, observer=observer
+        )
         executor = make_executor(settings.executor, options)
         executor.launch()
         undo.callback(executor.stop, 1)
         _import_the_rest()
-        _configure_logs(settings, streams, stderr)
-        database, lock = _open_store(settings, undo, keys)
+        _configure_logs(settings, streams, stderr, monitor)
+        database, lock = _open_store(settings, undo, keys, observer)
         opened.append(database)
-        job_log = _log_jobs(database, undo)
+        job_log = _log_jobs(database, undo, monitor)
         descriptions = _sync_catalogue(settings, database, executor)
-        dispatcher = _dispatcher(settings, database, executor, owner, on_fault)
+        dispatcher = _dispatcher(settings, database, executor, owner, on_fault, observer)
         translator = _translator(settings, stderr)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
-        rpc_server = _serve(settings, database, executor, translator, access, certificates)
+        rpc_server = _serve(settings, database, executor, translator, access, certificates, observer)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
         retention = _retention(settings, database)
+        monitor.start(database, executor, dispatcher, rpc_server)
         dispatcher.start()
         retention.start()
         executor.preload(settings.preload or None)
@@ -161,6 +170,7 @@ def start(
         lock,
         stderr,
         _reloader(settings, database, rpc_server, retention, access, certificates),
+        monitor,
     )
     _log_start(app, owner, database.kind, descriptions, settings.workers)
     return app
@@ -176,15 +186,19 @@ def _import_the_rest() -> None:
     import qonduit_server.store.admin.retention  # noqa: F401
 
 
-def _configure_logs(settings: Settings, streams: StandardStreams | None, stderr: StderrLog) -> None:
+def _configure_logs(
+    settings: Settings, streams: StandardStreams | None, stderr: StderrLog, monitor: monitoring.Monitoring
+) -> None:
     """Configure logging, then start to log the output of the provider processes."""
     from qonduit_server import logs
 
-    logs.configure(settings.log_format, settings.log_level, streams)
+    logs.configure(settings.log_format, settings.log_level, streams, monitor.log_line)
     stderr.start()
 
 
-def _open_store(settings: Settings, undo: ExitStack, keys: KeyRing) -> tuple[Database, ServerLock | None]:
+def _open_store(
+    settings: Settings, undo: ExitStack, keys: KeyRing, observer: Observer
+) -> tuple[Database, ServerLock | None]:
     """Open the database and lock it if it is SQLite; requeue the jobs that the previous server left running."""
     from qonduit_server.store import server_lock
     from qonduit_server.store.database import open_database
@@ -196,7 +210,7 @@ def _open_store(settings: Settings, undo: ExitStack, keys: KeyRing) -> tuple[Dat
     if lock is not None:
         undo.callback(lock.close)
     # Closed before the lock, as `server_lock` requires.
-    database = open_database(settings.database, keys=keys)
+    database = open_database(settings.database, keys=keys, observer=observer)
     undo.callback(database.close)
     database.quotas.set_default(quotas)
     if lock is not None:
@@ -205,10 +219,10 @@ def _open_store(settings: Settings, undo: ExitStack, keys: KeyRing) -> tuple[Dat
     return database, lock
 
 
-def _log_jobs(database: Database, undo: ExitStack) -> JobLog:
+def _log_jobs(database: Database, undo: ExitStack, monitor: monitoring.Monitoring) -> JobLog:
     from qonduit_server.job_log import JobLog
 
-    job_log = JobLog(database.notifications)
+    job_log = JobLog(database.notifications, monitor.job_observers)
     undo.callback(job_log.close)
     return job_log
 
@@ -261,7 +275,12 @@ def unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequenc
 
 
 def _dispatcher(
-    settings: Settings, database: Database, executor: Executor, owner: str, on_fault: Callable[[], None]
+    settings: Settings,
+    database: Database,
+    executor: Executor,
+    owner: str,
+    on_fault: Callable[[], None],
+    observer: Observer,
 ) -> Dispatcher:
     from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
 
@@ -277,6 +296,7 @@ def _dispatcher(
         memory_limit_bytes=settings.max_task_memory_bytes,
         max_result_bytes=settings.max_result_bytes,
         on_fault=on_fault,
+        observer=observer,
     )
 
 
@@ -287,6 +307,7 @@ def _serve(
     translator: Translator,
     access: CallAuthentication,
     certificates: Certificates | None,
+    observer: Observer,
 ) -> RpcServer:
     """Start the gRPC server."""
     from qonduit_server.languages.python.source_runner import PythonSource
@@ -315,6 +336,7 @@ def _serve(
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
         audit=settings.audit,
         trusted_proxies=settings.trusted_proxies,
+        observer=observer,
     )
     return rpc.serve(database, options)
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from qonduit_server import app, authentication, diagnostics
+from qonduit_server import app, authentication, diagnostics, monitoring
 from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError
 from qonduit_server.execution.executor import make_executor
@@ -43,6 +43,7 @@ def _errors_of_start(settings: Settings) -> Iterator[Finding]:
         (lambda: authentication.certificates(settings), "Correct the settings of TLS."),
         (lambda: authentication.check_files(settings), "Correct the settings of authentication."),
         (lambda: key_ring.load(settings.credential_key_file, dict(os.environ)), "Correct QONDUIT_CREDENTIAL_KEY_FILE."),
+        (lambda: monitoring.check(settings), "Correct the settings of metrics."),
         (lambda: read_setting(settings.default_quotas), "Correct QONDUIT_DEFAULT_QUOTAS."),
         (
             lambda: make_executor(settings.executor, executor_options(settings)),

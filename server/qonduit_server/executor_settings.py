@@ -13,6 +13,7 @@ from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.errors import StartError
 from qonduit_server.execution.executor import ExecutorOptions
 from qonduit_server.execution.stderr_log import StderrLog
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.process.core_dumps import forbid_core_dumps
 from qonduit_server.process.memory import address_space
 from qonduit_server.providers import registry
@@ -28,6 +29,7 @@ def executor_options(
     server: str = "",
     stderr: StderrLog | None = None,
     on_description: Callable[[ProviderDescription], None] = lambda description: None,
+    observer: Observer = UNOBSERVED,
 ) -> ExecutorOptions:
     """Return the options of an executor.
 
@@ -36,6 +38,7 @@ def executor_options(
         server: the id of the server.
         stderr: logs the standard error of worker processes.
         on_description: called with each description that changes later.
+        observer: receives the ends of worker processes.
 
     Raises:
         StartError: a setting cannot be used.
@@ -57,6 +60,7 @@ def executor_options(
         broker_ca=settings.broker_ca,
         worker_keys=_worker_keys(settings),
         on_description=on_description,
+        observer=observer,
     )
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log one line per job transition, in a separate thread that does not delay commits."""
+"""Log one line per job transition, in a separate thread that does not delay commits. Telemetry observes them there."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 import structlog
@@ -18,9 +19,17 @@ _PREFIX = len("JOB_STATE_")
 
 
 class JobLog:
-    """Logs the job transitions that this process commits, until `close`."""
+    """Logs the job transitions that this process commits, until `close`.
 
-    def __init__(self, notifications: NotificationBus) -> None:
+    Args:
+        notifications: those of the store.
+        observers: called with each job after a transition, and its state before; UNSPECIFIED for a new job.
+    """
+
+    def __init__(
+        self, notifications: NotificationBus, observers: Sequence[Callable[[Job, JobState], None]] = ()
+    ) -> None:
+        self._observers = observers
         self._notifications: SimpleQueue[Notification | None] = SimpleQueue()
         self._unsubscribe = notifications.subscribe(self._enqueue)
         self._thread = threading.Thread(target=self._write, name="job-log", daemon=True)
@@ -43,13 +52,20 @@ class JobLog:
                     event = JobEvent.FromString(stored.payload)
                     kind = event.WhichOneof("event")
                     if kind == "created":
-                        _log_transition(event.created, "")
+                        self._observe(event.created, JobState.JOB_STATE_UNSPECIFIED)
                     elif kind == "state_change":
-                        _log_transition(event.state_change.job, _name(event.state_change.from_state))
+                        self._observe(event.state_change.job, event.state_change.from_state)
+
+    def _observe(self, job: Job, before: JobState) -> None:
+        _log_transition(job, _name(before) if before else "")
+        for observe in self._observers:
+            observe(job, before)
 
 
 def _log_transition(job: Job, before: str) -> None:
     more: dict[str, object] = {}
+    if job.traceparent:
+        more["trace_id"] = job.traceparent.split("-")[1]
     if job.attempt:
         more["attempt"] = job.attempt
     if job.HasField("failure"):

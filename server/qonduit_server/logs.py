@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -49,6 +49,7 @@ def configure(
     log_format: Literal["auto", "json", "console"] = "auto",
     log_level: Level = "info",
     streams: StandardStreams | None = None,
+    export: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> None:
     """Configure logging for this process, including records of the standard library's logging.
 
@@ -57,6 +58,7 @@ def configure(
         log_level: the lowest level that is logged.
         streams: the redirected standard streams of this process: lines go to its log, and output to standard error is
             logged line by line. None: lines are written to standard error at once.
+        export: called with each line as well; it must not change the line.
     """
     terminal = sys.stderr.isatty() if streams is None else streams.terminal
     console = log_format == "console" or (log_format == "auto" and terminal)
@@ -66,6 +68,8 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         without_secrets,
     ]
+    if export is not None:
+        shared.append(partial(_exported, export))
     # Tracebacks omit the values of variables, which may be whole results.
     pretty = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     ending: list[Processor] = [pretty] if console else [structlog.processors.format_exc_info, as_json]
@@ -140,6 +144,13 @@ def _dropped(processors: list[Processor], count: int) -> str:
     for processor in processors:
         line = processor(None, "warning", line)
     return str(line)
+
+
+def _exported(
+    export: Callable[[Mapping[str, Any]], None], _logger: WrappedLogger, _method: str, line: EventDict
+) -> EventDict:
+    export(line)
+    return line
 
 
 def without_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

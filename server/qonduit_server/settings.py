@@ -50,12 +50,20 @@ def _most_of_memory() -> int:
     return usable_memory() // 4 * 3
 
 
+def _is_host_and_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and int(port) <= _LAST_PORT
+
+
+def _check_metrics_address(address: str) -> None:
+    """Accept no address, for no endpoint."""
+    if address and not _is_host_and_port(address):
+        raise ValueError(f"must be HOST:PORT with a port from 0 (a free one) to {_LAST_PORT}, got {address!r}")
+
+
 def _check_address(address: str) -> None:
     """Reject a port above 65535, of which gRPC would use only the lowest 16 bits."""
-    host, _, port = address.rpartition(":")
-    if address.startswith("unix:") and len(address) > len("unix:"):
-        return
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
+    if not _is_host_and_port(address) and not (address.startswith("unix:") and len(address) > len("unix:")):
         raise ValueError(
             f"must be HOST:PORT with a port from 0 (a free one) to {_LAST_PORT}, or unix:PATH, got {address!r}"
         )
@@ -260,6 +268,27 @@ class Settings:
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Lowest level that is logged.", reload="yes"
+    )
+
+    metrics_address: str = _setting(
+        "",
+        "HOST:PORT of the endpoint of metrics for Prometheus, as 127.0.0.1:9464; none if empty.",
+        check=_check_metrics_address,
+    )
+    allow_insecure_remote_metrics: Literal["on", "off"] = _setting(
+        "off", "Whether other machines may read the metrics without authentication, and collectors need no TLS."
+    )
+    metrics_owners: int = _setting(
+        100, "Maximum number of owners with metrics of their own, others count together; 0: none.", least=0
+    )
+    otlp_endpoint: str = _setting(
+        "", "URL of a collector of OpenTelemetry (OTLP over HTTP), as http://127.0.0.1:4318; none if empty."
+    )
+    otlp_signals: tuple[str, ...] = _setting(
+        ("metrics", "traces"), "What the server sends to the collector: metrics,traces,logs."
+    )
+    otlp_trace_ratio: float = _setting(
+        0.05, "Share of the calls that are traced although their callers do not trace them, 0 to 1.", least=0
     )
 
     def __post_init__(self) -> None:

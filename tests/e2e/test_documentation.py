@@ -30,7 +30,7 @@ from tests.contract.rpc_fixture import until
 from tests.missing_components import lacking
 from tests.postgresql import PostgresqlServer, find_binaries
 from tests.rabbitmq import RabbitmqBroker, find_installation
-from tests.server_process import Server, serving
+from tests.server_process import Server, free_port, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -140,6 +140,8 @@ class Session:
 
     def _serve(self, options: str) -> None:
         shown = re.search(r"--listen (\S+)", options)
+        if metrics := re.search(r"--metrics-address (\S+)", options):
+            self.real[metrics[1]] = f"127.0.0.1:{free_port()}"
         options = re.sub(r"--listen \S+", "", self._exchanged(options)).strip()
         if not options and shown is None and not self.own_server:
             self.real["127.0.0.1:50051"] = self.shared().target

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import pytest
 
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
-from tests.server_process import serving
+from tests.server_process import free_port, serving
 
 PATIENCE = 60.0
 
@@ -40,13 +39,6 @@ def full_pipe() -> Iterator[int]:
     finally:
         os.close(reading)
         os.close(writing)
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.mark.timeout(200)

@@ -20,6 +20,7 @@ from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.errors import StartError
 from qonduit_server.execution.stderr_log import StderrLog
+from qonduit_server.observer import UNOBSERVED, Observer
 
 #: Name -> "module:factory".
 EXECUTORS: Final[Mapping[str, str]] = {
@@ -147,6 +148,7 @@ class ExecutorOptions:
         worker_keys: encrypt the credentials of tasks on their way to other machines; default: none.
         on_description: called with each description of a provider that changes after `descriptions`, which an executor
             on other machines does when machines come and go.
+        observer: receives the ends of worker processes.
     """
 
     providers: Sequence[str]
@@ -163,6 +165,7 @@ class ExecutorOptions:
     broker_ca: str = ""
     worker_keys: KeyRing = field(default_factory=KeyRing)
     on_description: Callable[[ProviderDescription], None] = lambda description: None
+    observer: Observer = UNOBSERVED
 
 
 ExecutorFactory = Callable[[ExecutorOptions], Executor]

@@ -13,6 +13,7 @@ import grpc
 import structlog
 
 from qonduit_server.errors import CallError, QuotaExceeded, Unauthenticated
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.rpc.auth.principal import UNAUTHENTICATED, Metadata
 from qonduit_server.store.memberships import NO_ONE
 from qonduit_server.store.ownership import Scope
@@ -59,11 +60,18 @@ class CallContext:
     """Created when a call arrives, passed to its handler, logged when the call ends. Handlers set a known `job_id`."""
 
     __slots__ = (
-        *("_context", "_started", "job_id", "memberships", "method", "object", "peer", "principal", "request_id"),
+        *("_context", "_observer", "_started", "job_id", "memberships", "method", "object", "peer", "principal"),
+        *("request_id", "trace"),
         "scope",
     )
 
-    def __init__(self, method: str, metadata: Metadata, context: grpc.ServicerContext | None = None) -> None:
+    def __init__(
+        self,
+        method: str,
+        metadata: Metadata,
+        context: grpc.ServicerContext | None = None,
+        observer: Observer = UNOBSERVED,
+    ) -> None:
         self.method = method
         self.request_id = _request_id(metadata)
         self.principal = UNAUTHENTICATED
@@ -77,6 +85,9 @@ class CallContext:
         self.object = ""
         self._started = time.perf_counter()
         self._context = context
+        self._observer = observer
+        #: Its trace, if it is traced.
+        self.trace = observer.call_began(method, metadata)
 
     def check_change(self, owner: str) -> None:
         """Check that the call may change an object in its scope.
@@ -86,6 +97,11 @@ class CallContext:
         """
         if self.scope is not None:
             self.memberships.check_change(owner)
+
+    @property
+    def traceparent(self) -> str:
+        """The context of its trace for a job that it creates; empty if it is not traced."""
+        return "" if self.trace is None else self.trace.traceparent
 
     def seconds_left(self) -> float:
         """Return the seconds until the call's deadline; infinity without a deadline."""
@@ -105,15 +121,28 @@ class CallContext:
         """The trailing metadata of every response."""
         return ((REQUEST_ID_KEY, self.request_id),)
 
-    def ended(self, error: CallError | None = None, *, code: str = "OK", flood: bool = False, **more: object) -> None:
-        """Log the call. The line contains only names, numbers and ids, never a program or a credential.
+    def ended(
+        self, error: CallError | None = None, *, code: str = "OK", flood: bool = False, sent: int | None = None
+    ) -> None:
+        """Observe and log the call. The line contains only names, numbers and ids, never a program or a credential.
 
         While the server or its database serves no client, the log gets one line per second, method and reason. The same
         holds for calls without a valid token or above a quota.
 
         Args:
+            error: why it failed.
+            code: its gRPC code, without an error.
             flood: limit the lines of this rejection likewise, because there may be any number of them.
+            sent: the number of messages that a stream sent.
         """
+        seconds = time.perf_counter() - self._started
+        if error is not None:
+            code = error.status
+        reason = error.reason if error is not None else ""
+        self._observer.call_ended(
+            self.method, code, reason, seconds, streamed=sent is not None, trace=self.trace, job_id=self.job_id
+        )
+        more: dict[str, object] = {} if sent is None else {"sent": sent}
         if error is not None and (flood or error.reason in _SERVER_WIDE or isinstance(error, _REPEATED)):
             left_out = _rejections.allow(self.method, error.reason)
             if left_out is None:
@@ -122,15 +151,16 @@ class CallContext:
                 more["left_out"] = left_out
         if self.job_id:
             more["job_id"] = self.job_id
+        if self.trace is not None:
+            more["trace_id"], more["span_id"] = self.trace.trace_id, self.trace.span_id
         if error is not None:
-            code = error.status
             more["reason"] = error.reason
             more["message"] = error.logged[:200]
         _log.info(
             "call",
             method=self.method,
             code=code,
-            ms=round((time.perf_counter() - self._started) * 1e3, 3),
+            ms=round(seconds * 1e3, 3),
             request_id=self.request_id,
             caller=self.principal.name,
             **more,

@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.message import Message
 
 from qonduit_server.errors import CallError, ResourceExhausted
+from qonduit_server.observer import Observer
 from qonduit_server.rpc import request_validation
 from qonduit_server.rpc.audited_calls import AuditedCalls, named_object
 from qonduit_server.rpc.auth.authorization import CONCERNS_OWNERS, Access, authorize
@@ -52,6 +53,7 @@ class HandlerContext:
     unread: UnreadResponses
     audit: AuditedCalls
     authorization: StreamAuthorization
+    observer: Observer
 
     def admit(self, call: CallContext, context: grpc.ServicerContext, access: Access, size: int = 0) -> None:
         """Authenticate and authorize a call, unless its method is public, and count it against its caller's quotas.
@@ -154,7 +156,7 @@ def unary(
         return serialized
 
     def behave(data: bytes, context: grpc.ServicerContext) -> bytes:
-        call = CallContext(method, context.invocation_metadata(), context)
+        call = CallContext(method, context.invocation_metadata(), context, handler_context.observer)
         response, error = outcome(call.request_id, respond, call, data, context)
         call.ended(error)
         if error is not None:
@@ -214,7 +216,7 @@ def streaming(
             handler(request, call, stream)
 
     def behave(data: bytes, context: grpc.ServicerContext, _send: Callable[[Any], None]) -> None:
-        call = CallContext(method, context.invocation_metadata())
+        call = CallContext(method, context.invocation_metadata(), observer=handler_context.observer)
         stream = Stream(context, call)
         if not stream.on_close(lambda: _log_end(stream, audit)):
             return
@@ -229,11 +231,11 @@ def streaming(
     return grpc.unary_stream_rpc_method_handler(behave)
 
 
-def unimplemented() -> Handler:
+def unimplemented(observer: Observer) -> Handler:
     """Return the handler of all unknown methods."""
 
     def behave(_data: bytes, context: grpc.ServicerContext) -> bytes:
-        call = CallContext("unknown", context.invocation_metadata())
+        call = CallContext("unknown", context.invocation_metadata(), observer=observer)
         error = Unimplemented("this server does not implement the method")
         call.ended(error)
         _abort(context, call, error)

@@ -94,7 +94,7 @@ class JobService:
                 self._compiler.release_slot(call.principal.name)
             if request.validate_only:
                 return CreateJobResponse(job=submission_checks.preview(checked), compiled=compiled)
-        created = self._created(checked)
+        created = self._created(checked, call)
         call.job_id = created.job.id
         return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
 
@@ -172,6 +172,7 @@ class JobService:
             credential=rerun_credential(self._db, request.credential, request.credential_id),
             scope=call.scope,
             check=call.check_change,
+            traceparent=call.traceparent,
         )
         call.job_id = created.job.id
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)
@@ -241,7 +242,7 @@ class JobService:
     def _watch_created(
         self, request: RunJobRequest, checked: job_rows.NewJob | job_rows.Created, call: CallContext, stream: Stream
     ) -> None:
-        created = self._created(checked)
+        created = self._created(checked, call)
         call.job_id = created.job.id
         # If this call created the job, no client has an event of it: ignore `after_sequence` and send all events.
         after = request.after_sequence if created.deduplicated else 0
@@ -285,8 +286,11 @@ class JobService:
         automatic_device.check_provider(self._db, request.device)
         return submission_checks.unplaced_job(self._db, call.memberships, request, self._limits)
 
-    def _created(self, new: job_rows.NewJob | job_rows.Created) -> job_rows.Created:
-        return job_rows.create(self._db, new) if isinstance(new, job_rows.NewJob) else new
+    def _created(self, new: job_rows.NewJob | job_rows.Created, call: CallContext) -> job_rows.Created:
+        if isinstance(new, job_rows.Created):
+            return new
+        new.spec.traceparent = call.traceparent
+        return job_rows.create(self._db, new)
 
     def _open_for_jobs(self) -> None:
         if self._stopping.is_set():

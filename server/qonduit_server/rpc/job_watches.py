@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 
 from qonduit.v1.job_pb2 import QueuePlace
 from qonduit_server.errors import CallError, InvalidArgument, NotFound, Unavailable
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.queue_places import QueuePlaces
 from qonduit_server.rpc.stream_sender import Stream
@@ -63,8 +64,11 @@ _NO_WATCHES: Final[dict[int, Watch]] = {}
 class JobWatches:
     """The watches of this server."""
 
-    def __init__(self, db: Database, *, readers: int = 4, slow_reader: float = 10.0) -> None:
+    def __init__(
+        self, db: Database, *, readers: int = 4, slow_reader: float = 10.0, observer: Observer = UNOBSERVED
+    ) -> None:
         self._db = db
+        self._observer = observer
         self._slow_reader = slow_reader
         self._slow_check_interval = slow_reader / 10
         self._lock = threading.Lock()
@@ -189,9 +193,11 @@ class JobWatches:
     def _mark_ready(self, watches: Iterable[Watch]) -> None:
         """Make watches ready. Under the lock."""
         before = len(self._ready)
+        now = time.monotonic()
         for watch in watches:
             if watch.state is WatchState.IDLE:
                 watch.state = WatchState.READY
+                watch.ready_since = now
                 self._ready.append(watch)
             else:
                 watch.stale = True
@@ -284,6 +290,8 @@ class JobWatches:
                 watch.pending.append(heartbeat(watch))
         if watch.pending:
             watch.beat = False
+            if found:
+                self._observer.events_delivered(time.monotonic() - watch.ready_since)
         self._send_next(watch)
 
     def _add(self, watch: Watch, event: StoredEvent) -> None:

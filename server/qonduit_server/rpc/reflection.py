@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection_pb2
 
 from qonduit_server.errors import CallError, ResourceExhausted
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.error_status import outcome, status_of
 from qonduit_server.rpc.interceptor import Handler
@@ -47,17 +48,22 @@ class Reflection:
         _add_v1(self._pool)
 
     def handlers(
-        self, threads: ThreadPoolExecutor, admit: Callable[[CallContext, grpc.ServicerContext], None]
+        self,
+        threads: ThreadPoolExecutor,
+        admit: Callable[[CallContext, grpc.ServicerContext], None],
+        observer: Observer = UNOBSERVED,
     ) -> dict[str, Handler]:
         """Make the gRPC handlers by full method name; each open call holds one of `threads`.
 
         Args:
             threads: the threads of the calls.
             admit: authenticates a call; raises a CallError to reject it.
+            observer: receives the calls that fail.
         """
 
         def behave(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            call = CallContext("ServerReflection/ServerReflectionInfo", context.invocation_metadata())
+            method = "ServerReflection/ServerReflectionInfo"
+            call = CallContext(method, context.invocation_metadata(), observer=observer)
             error: CallError | None = ResourceExhausted(
                 f"limit of reflection streams reached ({MOST_OPEN}); close a stream and retry",
                 subject="reflection_calls",

@@ -22,6 +22,7 @@ from grpc import _common, _server
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from qonduit_server.errors import CallError, InvalidArgument, ResourceExhausted
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.process.memory import release_unused
 from qonduit_server.rpc.audited_calls import AuditedCalls
 from qonduit_server.rpc.auth.principal import RejectEarly, reject_none
@@ -63,6 +64,7 @@ class RequestReceiver:
         most_waiting: the maximum number of calls that wait for their request or for a thread; others are rejected.
         audit: records the calls that are rejected here.
         reject_early: rejects calls without a valid token, so that their requests are not received.
+        observer: receives the calls that are rejected here.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class RequestReceiver:
         audit: AuditedCalls,
         most_waiting: int = MOST_WAITING,
         reject_early: RejectEarly = reject_none,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.audit = audit
+        self.observer = observer
         self._reject_early = reject_early
         self._slow_request = slow_request
         self._unread = unread
@@ -310,6 +314,7 @@ class OpenPool(ThreadPoolExecutor):
         super().__init__(threads, thread_name_prefix=name)
         self._receiver = receiver
         self.audit = receiver.audit
+        self.observer = receiver.observer
         self.threads = threads
         self.held: FairQueue[_PendingRequest] = FairQueue()
         self.ready: FairQueue[_PendingRequest] = FairQueue()
@@ -398,7 +403,8 @@ class _PendingRequest:
         state = self.state
         if not _server._is_rpc_state_active(state):
             return
-        call = CallContext(getattr(self.behavior, "method", "unknown"), self.event.invocation_metadata)
+        method = getattr(self.behavior, "method", "unknown")
+        call = CallContext(method, self.event.invocation_metadata, observer=self.pool.observer)
         code, message, details = status_of(error, call.request_id)
         with state.condition:
             if not _server._is_rpc_state_active(state):

@@ -30,6 +30,7 @@ from qonduit.v1 import (
 )
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit_server.errors import StartError
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.process.memory import return_large_blocks
 from qonduit_server.rpc import interceptor, listening, program_service, reflection
 from qonduit_server.rpc.audit_service import AuditService
@@ -112,6 +113,7 @@ class RpcOptions:
         audit: what the audit log contains.
         trusted_proxies: the addresses of proxies that name their callers in the metadata x-forwarded-for.
         everyone_creates_projects: whether every caller may create projects, or only admins.
+        observer: receives the ends of calls, and the delays of events.
     """
 
     listen: str = "127.0.0.1:0"
@@ -135,6 +137,7 @@ class RpcOptions:
     audit: AuditMode = "off"
     trusted_proxies: tuple[str, ...] = ()
     everyone_creates_projects: bool = True
+    observer: Observer = UNOBSERVED
 
 
 class RpcServer:
@@ -147,7 +150,7 @@ class RpcServer:
         self.port = 0
         self._options = options
         self._stopping = threading.Event()
-        self._watches = JobWatches(db, slow_reader=options.stream_send_timeout_seconds)
+        self._watches = JobWatches(db, slow_reader=options.stream_send_timeout_seconds, observer=options.observer)
         self._health = Health(SERVICES)
         db.health.subscribe(self._health.set_database_available)
         #: Six times as long as for an event: buffers' chunks and unary responses are larger.
@@ -163,6 +166,7 @@ class RpcServer:
             audit,
             self._most_waiting,
             options.reject_early,
+            options.observer,
         )
         threads = options.threads
         self._unary_pool = self._receiver.pool(threads, "rpc")
@@ -191,10 +195,11 @@ class RpcServer:
             unread,
             audit,
             self._authorization,
+            options.observer,
         )
         self._server = grpc.server(
             self._unary_pool,
-            handlers=[_Methods(self._handlers(db, context))],
+            handlers=[_Methods(self._handlers(db, context), options.observer)],
             options=_channel_arguments(options, self._most_waiting),
         )
 
@@ -229,7 +234,9 @@ class RpcServer:
         if options.reflection:
             access = Access.PUBLIC if options.public_reflection else Access.ANY_CALLER
             served = Reflection((*SERVICES, "grpc.health.v1.Health"))
-            handlers |= served.handlers(self._reflection_pool, lambda call, it: context.admit(call, it, access))
+            handlers |= served.handlers(
+                self._reflection_pool, lambda call, it: context.admit(call, it, access), options.observer
+            )
         for name, service in SERVICES.items():
             pool = self._translation_pool if name == "qonduit.v1.ProgramService" else None
             handlers |= _handlers(context, service, services[name], pool)
@@ -261,6 +268,11 @@ class RpcServer:
         """The address that it listens on, with the port that was selected for port 0."""
         listen = self._options.listen
         return f"{listen.rpartition(':')[0]}:{self.port}" if self.port else listen
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force."""
+        return self._options.limits
 
     @property
     def streams(self) -> int:
@@ -339,9 +351,9 @@ def _channel_arguments(options: RpcOptions, most_waiting: int) -> Sequence[tuple
 class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a method by its path."""
 
-    def __init__(self, handlers: dict[str, Handler]) -> None:
+    def __init__(self, handlers: dict[str, Handler], observer: Observer) -> None:
         self._handlers = handlers
-        self._unknown = interceptor.unimplemented()
+        self._unknown = interceptor.unimplemented(observer)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         return self._handlers.get(handler_call_details.method, self._unknown)

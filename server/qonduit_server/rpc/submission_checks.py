@@ -49,6 +49,11 @@ _FIELD_AND_KIND: Final = {
     FLOATING_POINT: ("job.simulation.floating_point", "METHOD"),
     NOISE: ("job.noise_model", "NOISE"),
 }
+#: The fields of a spec that requests do not set, beside references.
+_OUTPUT_ONLY: Final = (
+    *("device_choice", "drawn_seed", "required_provenance", "credential_id", "one_time_credential"),
+    "traceparent",
+)
 #: Upper bound, per program, of the bytes that the store adds to a deployment (ids, times, the caller's name).
 _ADDED_BYTES = 64
 
@@ -316,8 +321,8 @@ def _requested_spec(job: Job) -> JobSpec:
     spec = spec_of(job)
     for field in LARGE:
         spec.ClearField(f"{field}_reference")  # output only
-    for field in ("device_choice", "drawn_seed", "required_provenance", "credential_id", "one_time_credential"):
-        spec.ClearField(field)  # output only
+    for field in _OUTPUT_ONLY:
+        spec.ClearField(field)
     violations = [
         *struct_limits.violations(spec.inputs, "job.inputs"),
         *noise_rules.broken(spec.noise_model, "job.noise_model"),

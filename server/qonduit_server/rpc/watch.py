@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -55,6 +56,7 @@ class Watch:
         "partial",
         "pending",
         "place",
+        "ready_since",
         "sent_at",
         "skip",
         "stale",
@@ -82,6 +84,8 @@ class Watch:
         self.sent_at = 0.0
         self.stale = False
         self.state = WatchState.READY
+        #: The time of the notification that made it ready (monotonic seconds).
+        self.ready_since = time.monotonic()
         self.wants = wants
         #: The latest partial result and the latest place in the queue that are not sent.
         self.partial: bytes | None = None

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StartError
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.store import migrations
 from qonduit_server.store.audit_trail import Act, AuditTrail, acting
 from qonduit_server.store.database_health import DatabaseHealth, unavailable
@@ -216,7 +217,7 @@ def _drop(connection: Connection | None) -> None:
 class Database:
     """An open database. The calling thread reads; a writer thread commits changes in groups."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], sealer: Sealer) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], sealer: Sealer, observer: Observer) -> None:
         #: Encrypts the credentials in the database.
         self.sealer: Final = sealer
         self.kind: Final[Literal["sqlite", "postgresql"]] = (
@@ -244,7 +245,7 @@ class Database:
         audit = AuditTrail()
         if self.kind == "sqlite":
             sqlite = SqliteTransactions(engine, clock, self.quotas, self.event_cache)
-            self._writer = Writer(sqlite, self.notifications.deliver, self.health, audit)
+            self._writer = Writer(sqlite, self.notifications.deliver, self.health, audit, observer)
         else:
             # Imports psycopg, which a server on SQLite does not need.
             from qonduit_server.store.postgresql_listener import PostgresqlListener
@@ -257,7 +258,7 @@ class Database:
             transactions = PostgresqlTransactions(
                 engine, clock, self.quotas, self._listener, self.health, self.event_cache
             )
-            self._writer = Writer(transactions, self.notifications.deliver, self.health, audit)
+            self._writer = Writer(transactions, self.notifications.deliver, self.health, audit, observer)
 
     def now(self) -> int:
         """Return the time of changes now, in microseconds since 1970."""
@@ -322,13 +323,20 @@ class Database:
 _NO_OTHER_CHANGE: Final[Operation[None, None]] = Operation(lambda _, calls: [None] * len(calls), durable=False)
 
 
-def open_database(url: str, *, clock: Callable[[], datetime] = utc_now, keys: KeyRing | None = None) -> Database:
+def open_database(
+    url: str,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    keys: KeyRing | None = None,
+    observer: Observer = UNOBSERVED,
+) -> Database:
     """Open a database and upgrade its schema.
 
     Args:
         url: sqlite:///FILE or postgresql://...
         clock: returns the current time in UTC.
         keys: encrypt the credentials of providers; without keys, the database stores none.
+        observer: receives the size and the time of each transaction.
 
     Raises:
         StartError: the database cannot be reached, or has a newer schema.
@@ -339,4 +347,4 @@ def open_database(url: str, *, clock: Callable[[], datetime] = utc_now, keys: Ke
     except StartError:
         engine.dispose()
         raise
-    return Database(engine, clock, Sealer(keys or KeyRing()))
+    return Database(engine, clock, Sealer(keys or KeyRing()), observer)

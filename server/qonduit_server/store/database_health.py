@@ -82,6 +82,11 @@ class DatabaseHealth:
             _log.warning("database available", seconds=round(time.monotonic() - self._since, 3))
             self._notify(True)
 
+    @property
+    def available(self) -> bool:
+        """Whether the database answers and is writable."""
+        return not self._causes
+
     def subscribe(self, callback: Callable[[bool], None]) -> None:
         """Call back when the database becomes unavailable (False) or available (True). The callback must be quick."""
         with self._lock:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qonduit_server.cost_estimates import RunTime
 from qonduit_server.errors import CallError, Unavailable
+from qonduit_server.observer import Observer
 from qonduit_server.store.audit_trail import Act, AuditTrail, current_act
 from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
 from qonduit_server.store.event_cache import EventCache
@@ -201,6 +203,7 @@ class Writer:
         deliver: called with the notification after each commit.
         health: records whether the database is writable.
         audit: records the changes of acts.
+        observer: receives the size and the time of each transaction.
     """
 
     def __init__(
@@ -209,11 +212,13 @@ class Writer:
         deliver: Callable[[Notification], None],
         health: DatabaseHealth,
         audit: AuditTrail,
+        observer: Observer,
     ) -> None:
         self._transactions = transactions
         self._deliver = deliver
         self._health = health
         self._audit = audit
+        self._observer = observer
         #: Why the database is not writable now; None if it is. Guarded by the lock, like `_closed`.
         self._unavailable: Exception | None = None
         self._closing = threading.Event()
@@ -386,7 +391,13 @@ class Writer:
                 transaction.usage.write(transaction.connection, transaction.now)
             self._audit.append(transaction.connection, transaction.now, _changes(calls))
 
-        notification = self._transactions.run(work, durable=any(operation.durable for operation in groups))
+        began = time.perf_counter()
+        try:
+            notification = self._transactions.run(work, durable=any(operation.durable for operation in groups))
+        except _EXPECTED_ERRORS:
+            self._observer.commit_failed()
+            raise
+        self._observer.committed(len(calls), time.perf_counter() - began)
         self._audit.committed()
         return notification
 

@@ -12,6 +12,7 @@ import pytest
 
 from qonduit.v1.job_service_pb2 import GetJobRequest, GetJobResponse
 from qonduit_server.errors import NotFound
+from qonduit_server.observer import UNOBSERVED
 from qonduit_server.rpc import interceptor
 from qonduit_server.rpc.audited_calls import AuditedCalls
 from qonduit_server.rpc.auth.authorization import Access
@@ -70,7 +71,7 @@ def channel(calls: list[CallContext]) -> Iterator[grpc.Channel]:
         authorization = StreamAuthorization()
         context = HandlerContext(
             *(authenticate, Memberships, Limits(), threads, StreamLimiter(1), callers),
-            *(UnreadResponses(WAIT), audit, authorization),
+            *(UnreadResponses(WAIT), audit, authorization, UNOBSERVED),
         )
         methods = {"Get": interceptor.unary(context, METHOD, GetJobRequest, handler, Access.READ)}
         server = grpc.server(threads, handlers=[grpc.method_handlers_generic_handler("test.Service", methods)])

@@ -35,6 +35,7 @@ from qonduit_server.store.jobs import (
     queue,
     queue_positions,
     queue_times,
+    queue_totals,
     shares,
 )
 from qonduit_server.store.pauses import Paused
@@ -80,6 +81,7 @@ def do_everything(db: Database) -> None:
     queue.release(db, "me", {(other.id, 1): None}, "lost")
     catalogue.queue_depth(db, 1)
     catalogue.queue_depths(db)
+    queue_totals.totals(db)
     moment = 'created_at < "2020-01-01T00:00:00Z"'
     equals = (
         "state = QUEUED",

@@ -7,6 +7,7 @@ While the queue has no jobs for the tasks that the executor wants, a standing cl
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from qonduit.execution.v1.task_pb2 import Task
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
 from qonduit_server.execution.executor import Executor
+from qonduit_server.observer import Observer
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
@@ -66,6 +68,7 @@ class Claimer:
         on_late_claim: called after the jobs of a claim whose response was lost are submitted: their cancellations may
             have been missed.
         log: a logger that is bound to the server's name.
+        observer: receives each claim.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Claimer:
         limits: TaskLimits,
         on_late_claim: Callable[[], None],
         log: Any,
+        observer: Observer,
     ) -> None:
         self._db = db
         self._executor = executor
@@ -88,6 +92,7 @@ class Claimer:
         self._limits = limits
         self._on_late_claim = on_late_claim
         self._log = log
+        self._observer = observer
         self._claiming = threading.Lock()
         self._wake = threading.Event()
         self._queue_changed = True
@@ -148,9 +153,9 @@ class Claimer:
                     return self._stand(capacity)
                 # The tasks of a standing claim change the capacity.
                 if self._end_standing():
-                    owner = self._running.claiming_owner
+                    owner, began = self._running.claiming_owner, time.perf_counter()
                     tasks = queue.claim(self._db, owner, wanted, self._lease, self._slots)
-                    self._submit_claimed(tasks, owner, wanted)
+                    self._submit_claimed(tasks, owner, wanted, time.perf_counter() - began)
                 return True
             except Unavailable:
                 # The claim may have succeeded with its response lost: renewals by this server must not keep such jobs
@@ -197,10 +202,20 @@ class Claimer:
             self._submit_claimed(tasks, standing.owner, standing.capacity)
         return False
 
-    def _submit_claimed(self, tasks: list[Task], owner: str, wanted: Mapping[str, int]) -> None:
-        """Submit the tasks of a claim, and note the providers without further jobs."""
-        self._submit_unanswered()
+    def _submit_claimed(
+        self, tasks: list[Task], owner: str, wanted: Mapping[str, int], seconds: float | None = None
+    ) -> None:
+        """Submit the tasks of a claim, and note the providers without further jobs.
+
+        Args:
+            tasks: the tasks.
+            owner: the owner of the claim.
+            wanted: the capacity of the claim.
+            seconds: its time; None if it was part of another transaction.
+        """
         got = Counter(task.provider for task in tasks)
+        self._observer.claimed(got, seconds)
+        self._submit_unanswered()
         self._empty.difference_update(wanted)
         self._empty.update(name for name, count in wanted.items() if got[name] < count)
         self._submit(tasks, owner)

@@ -25,6 +25,7 @@ from qonduit_server.execution.dispatcher.recorder import Recorder
 from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
 from qonduit_server.execution.dispatcher.task_failures import after_loss
 from qonduit_server.execution.executor import Executor, Loss, LossKind
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import Notification
 
@@ -55,6 +56,7 @@ class Dispatcher:
         max_result_bytes: the largest result of one program in bytes; 0 means no limit.
         on_fault: called when a thread has ended by a fault: the dispatcher claims no jobs and the server should end.
         clock: a monotonic clock in seconds.
+        observer: receives claims, lost tasks and programs that succeeded.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Dispatcher:
         max_result_bytes: int = 0,
         on_fault: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._db = db
         self._executor = executor
@@ -78,10 +81,11 @@ class Dispatcher:
         self._time_limit_seconds = time_limit_seconds
         self._on_fault = on_fault
         self._clock = clock
+        self._observer = observer
         self._log: Any = _log.bind(owner=owner)  # not at import, when logging is not configured
         self._running = RunningJobs(owner)
         self._inbox = Inbox(db)
-        self._recorder = Recorder(db, executor, self._running, self._inbox, clock)
+        self._recorder = Recorder(db, executor, self._running, self._inbox, clock, observer)
         self._lease_keeper = LeaseKeeper(
             db,
             executor,
@@ -100,6 +104,7 @@ class Dispatcher:
             limits=TaskLimits(time_limit_seconds, memory_limit_bytes, max_result_bytes),
             on_late_claim=self._lease_keeper.cancels_changed,
             log=self._log,
+            observer=observer,
         )
         self._stopping = False
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -167,6 +172,7 @@ class Dispatcher:
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
         """Handle a task that ended without a `finished` event: requeue its job, or record its failure."""
         self._running.ended([(job_id, attempt)])
+        self._observer.task_lost(loss.kind.value)
         self._log.debug("lost", job_id=job_id, attempt=attempt, pid=loss.pid, kind=loss.kind.value, why=loss.message)
         self._inbox.put([after_loss(loss, (job_id, attempt), self._max_attempts, self._time_limit_seconds)])
 

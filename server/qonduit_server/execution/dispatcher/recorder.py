@@ -22,6 +22,7 @@ from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
 from qonduit_server.execution.dispatcher.task_failures import NOT_STORED
 from qonduit_server.execution.executor import Executor
 from qonduit_server.execution.tracebacks import log_traceback
+from qonduit_server.observer import Observer
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 
@@ -47,16 +48,24 @@ class Recorder:
         running: the jobs of this server; events of other jobs are dropped.
         inbox: the items to record.
         clock: a monotonic clock in seconds.
+        observer: receives each program that succeeded.
     """
 
     def __init__(
-        self, db: Database, executor: Executor, running: RunningJobs, inbox: Inbox, clock: Callable[[], float]
+        self,
+        db: Database,
+        executor: Executor,
+        running: RunningJobs,
+        inbox: Inbox,
+        clock: Callable[[], float],
+        observer: Observer,
     ) -> None:
         self._db = db
         self._executor = executor
         self._running = running
         self._inbox = inbox
         self._clock = clock
+        self._observer = observer
         self._throttle = EventThrottle()
         self._partial = PartialResults(db.publish_partial_result)
         #: The events to record, in order.
@@ -124,6 +133,8 @@ class Recorder:
                 return False
             case "points_done":
                 self._partial.accept_points(event)
+            case "program_succeeded":
+                self._observer.program_succeeded(event.program_succeeded.result.meta_data)
             case "finished":
                 self._partial.complete(event)
                 self._inbox.add(weight(event))

@@ -19,4 +19,5 @@ def make_local_executor(options: ExecutorOptions) -> ProcessPool:
         stderr=options.stderr,
         server=options.server,
         environment=options.environment,
+        observer=options.observer,
     )

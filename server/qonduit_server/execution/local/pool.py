@@ -31,6 +31,7 @@ from qonduit_server.execution.local.task_tracker import TaskTracker
 from qonduit_server.execution.local.worker_listing import messages_of, with_memory
 from qonduit_server.execution.local.worker_processes import ForkServer, Key, PendingTask, Worker
 from qonduit_server.execution.stderr_log import Output, StderrLog
+from qonduit_server.observer import UNOBSERVED, Observer
 
 
 class ProcessPool:
@@ -51,6 +52,7 @@ class ProcessPool:
         slow_seconds: the running time after which a task is logged as slow; again each time that doubles.
         environment: the environment of fork servers and workers; default: the one of this process.
         thread_name: the name of the pool's thread.
+        observer: receives the ends of workers.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class ProcessPool:
         slow_seconds: float = 30.0,
         environment: Mapping[str, str] | None = None,
         thread_name: str = "process-pool",
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._server = server
+        self._observer = observer
         self._providers = {
             name: ForkServer(name, [(pythons or {}).get(name, sys.executable), *program])
             for name in dict.fromkeys(providers)
@@ -277,6 +281,7 @@ class ProcessPool:
                 self._delivering.remove(notifications)
 
     def _worker_exited(self, worker: Worker, how: str, now: float) -> None:
+        self._observer.worker_ended(worker.provider.name, worker.end_cause)
         self._tasks.worker_exited(worker, how, now)
 
     def _provider_changed(self) -> None:

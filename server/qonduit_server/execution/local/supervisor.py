@@ -213,7 +213,7 @@ class Supervisor:
             self._selector.add(channel, retired)
             for worker in provider.ready:
                 if not worker.held:
-                    worker.kill()
+                    worker.replace()
         self._launch(provider, now)
 
     def _end_retired(self, provider: ForkServer, retired: ForkServer) -> None:

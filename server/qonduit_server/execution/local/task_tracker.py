@@ -53,7 +53,7 @@ class TaskTracker:
             worker.provider.failed_starts = 0
             self._notifications.more_wanted = True
             if worker.retired and not worker.held:
-                worker.kill()
+                worker.replace()
         if worker.channel.ended:
             self._selector.drop(worker.channel)
             if worker.exit_code is None:  # a worker without a socket cannot report events
@@ -66,7 +66,7 @@ class TaskTracker:
             return False
         if held.task.credential and kind in ("finished", "declined"):
             # No other task runs in a process that knows a credential.
-            worker.kill()
+            worker.replace()
         if kind == "declined":
             if worker.kill_reason is not None and worker.kill_reason[0] == held.key:
                 return False

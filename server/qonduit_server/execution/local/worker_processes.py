@@ -148,6 +148,8 @@ class Worker:
     #: The task for which it is killed, and the reason.
     kill_reason: tuple[Key, LossKind, str] | None = None
     killed: bool = False
+    #: Whether it was killed because it must run no other task: after a credential, or for a new fork server.
+    replaced: bool = False
     #: Whether it has run a task. Workers that die before count as failed starts, which limits the restarts.
     useful: bool = False
     #: The time at which the first task of `held` became the first, or the process started.
@@ -198,6 +200,13 @@ class Worker:
         head = next(iter(self.held.values()), None)
         return head if head is not None and head.need else None
 
+    @property
+    def end_cause(self) -> str:
+        """Why its process ended: the kind of the loss for which it was killed, "replaced", or "died" by itself."""
+        if self.kill_reason is not None:
+            return self.kill_reason[1].value
+        return "replaced" if self.replaced else "died"
+
     def assign(self, tasks: Sequence[PendingTask], now: float) -> None:
         """Send it tasks, after those that it holds."""
         if not self.held:
@@ -247,6 +256,11 @@ class Worker:
             return float("inf")
         head = next(iter(self.held.values()))
         return (head.started_at or self.head_since) + head.slow_after
+
+    def replace(self) -> None:
+        """Kill the process, which holds no task, because it must run no other one."""
+        self.replaced = True
+        self.kill()
 
     def kill(self) -> None:
         """Kill the process, if it exists. A process descriptor is safe against reuse of the process id."""

@@ -172,6 +172,7 @@ def rerun(
     credential: RerunCredential | None = None,
     scope: Scope = frozenset(),
     check: Callable[[str], None] = lambda owner: None,
+    traceparent: str = "",
 ) -> Created:
     """Queue a new job with the programs, device and options of another.
 
@@ -185,6 +186,7 @@ def rerun(
         credential: checks the credential of the new job; by default, it has the stored one of the other job.
         scope: the other owners to whom the other job may belong. Its owner owns the new one.
         check: raises an error if the caller may not create jobs of an owner.
+        traceparent: the context of the trace of the new job.
 
     Raises:
         FailedPrecondition: as `create`, or the job cannot be repeated exactly.
@@ -204,6 +206,7 @@ def rerun(
             # The times of the other job are in the past.
             for field in ("required_provenance", "not_before", "expires_at"):
                 spec.ClearField(field)
+            spec.traceparent = traceparent
             credential.check(executor, source, spec)
             if exact:
                 required = required_provenance(connection, source, device)
