@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Prometheus for tests: it scrapes servers several times a second and evaluates the alerts of the repository."""
+"""A real Prometheus for tests: it scrapes servers each second and evaluates the alerts of the repository."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Prometheus:
         """Return the current values of an expression."""
         return [float(each["value"][1]) for each in self.get("query", query=expression)["result"]]
 
-    def wait_for(self, reached: Callable[[Prometheus], object]) -> None:
-        """Wait until a condition holds."""
+    def wait_for(self, reached: Callable[[Prometheus], object], what: str = "the condition") -> None:
+        """Wait until a condition holds; `what` is its name for the error."""
         deadline = time.monotonic() + _WAIT
         while not reached(self):
-            assert time.monotonic() < deadline, "the condition does not hold"
+            assert time.monotonic() < deadline, f"{what} does not hold"
             time.sleep(0.1)
 
 
@@ -62,7 +62,7 @@ def scraping(folder: Path, targets: Sequence[str]) -> Iterator[Prometheus]:
     """
     find_tools()
     config = {
-        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(DEPLOY / "prometheus" / "alerts.yml")],
         "scrape_configs": [{"job_name": "qonduit", "static_configs": [{"targets": list(targets)}]}],
     }

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -22,7 +21,7 @@ from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_client import Client, JobFailed
 from qonduit_server import cli
 from tests.benchmarks.programs import BELL
-from tests.server_process import Server, free_port, serving
+from tests.server_process import Server, free_port, log_lines, serving
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 DEVICE = "IBM/aer_simulator"
@@ -45,9 +44,8 @@ def of(samples: Samples, name: str, **labels: str) -> float:
 
 
 def url_of(server: Server) -> str:
-    assert server.log is not None
-    lines = map(json.loads, server.log.read_text().splitlines())
-    return str(next(line["url"] for line in lines if line["event"] == "serving metrics"))
+    (line,) = log_lines(server, lambda line: line["event"] == "serving metrics")
+    return str(line["url"])
 
 
 @pytest.fixture(scope="module")

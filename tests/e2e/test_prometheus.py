@@ -87,8 +87,9 @@ def exported(url: str) -> set[str]:
 def work(target: str) -> None:
     """Run jobs that succeed, fail, and lose their worker, so that each metric has a value."""
     with Client(target) as client:
-        for _ in range(3):
-            client.run(BELL, DEVICE, 100).result(timeout=100)
+        # More than workers take at once, so that jobs wait and are claimed later.
+        for job in [client.run(BELL, DEVICE, 100) for _ in range(40)]:
+            job.result(timeout=100)
         with pytest.raises(JobFailed):
             client.run(f"{BELL} wrong q[0];", DEVICE, 100).result(timeout=100)
         gates = " ".join(f"h q[{k % 24}]; rx(0.1) q[{k % 24}];" for k in range(4000))
@@ -129,7 +130,7 @@ def check_expressions(prometheus: Prometheus, names: set[str]) -> None:
     for expression in expected:
         unknown = set(_METRIC.findall(expression)) - names
         assert not unknown, f"{expression}: {unknown}"
-        prometheus.wait_for(lambda it, expression=expression: finite(it.values(expression)))
+        prometheus.wait_for(lambda it, expression=expression: finite(it.values(expression)), expression)
 
 
 def check_alerts(prometheus: Prometheus, pid: int) -> None:

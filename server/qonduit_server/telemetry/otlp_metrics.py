@@ -47,11 +47,13 @@ def converted(registry: CollectorRegistry, resource: Resource, started_at: int) 
 
 
 def _data(family: Family, started_at: int, now: int) -> Sum | Gauge | Histogram | None:
-    if not family.samples:
+    # prometheus_client may add the time of creation of each time series.
+    samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+    if not samples:
         return None
     if family.type == "histogram":
-        return Histogram(list(_histograms(family.samples, started_at, now)), _CUMULATIVE)
-    points = [NumberDataPoint(sample.labels, started_at, now, sample.value) for sample in family.samples]
+        return Histogram(list(_histograms(samples, started_at, now)), _CUMULATIVE)
+    points = [NumberDataPoint(sample.labels, started_at, now, sample.value) for sample in samples]
     return Sum(points, _CUMULATIVE, is_monotonic=True) if family.type == "counter" else Gauge(points)
 
 
