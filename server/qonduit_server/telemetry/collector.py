@@ -41,7 +41,7 @@ class Collector:
     Args:
         endpoint: the URL of the collector; the paths of the signals are appended.
         signals: those to send.
-        metrics: the metrics, which also count what is lost.
+        metrics: the metrics, which also count losses.
         version: of the server.
         server: its id.
         ratio: the share of calls that are traced if their callers do not trace them.

@@ -40,7 +40,7 @@ _Values = Mapping[str, Mapping[tuple[str, ...], float]]
 
 @dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """What is read from the components of a server.
+    """The sources of the state of a server.
 
     Attributes:
         version: of the server.
@@ -63,7 +63,7 @@ class StateCollector(Collector):
     """Collects the state of a server. Thread-safe.
 
     Args:
-        state: what is collected.
+        state: the sources of the state.
         devices: the labels of devices.
         clock: a monotonic clock in seconds.
     """
