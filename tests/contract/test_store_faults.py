@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
 
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.lifecycle import RUNNING, SUCCEEDED
@@ -21,6 +24,7 @@ from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_list, job_rows, queue
 from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.writer import Operation, Transaction
 from tests.postgresql import PostgresqlServer, start_or_skip
 from tests.store_fixture import CALLER, LEASE, claim, description, history, known_device, submit, succeed
 
@@ -190,6 +194,55 @@ connection.execute("BEGIN EXCLUSIVE")
 print("locked", flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.mark.parametrize("statement_follows", [True, False])
+def test_a_transaction_that_postgresql_ended_for_idling_is_retried_or_unavailable(
+    shared: tuple[Database, Database], statement_follows: bool
+) -> None:
+    db, _ = shared
+    known_device(db)
+    ended: list[bool] = []
+
+    def idle_once(transaction: Transaction, arguments: Sequence[str]) -> list[str]:
+        if not ended:
+            _idle_until_ended(transaction.connection)
+            ended.append(True)
+        if statement_follows:
+            _add_provider(transaction, arguments)
+        return list(arguments)
+
+    def break_later(transaction: Transaction, arguments: Sequence[str]) -> list[str]:
+        _add_provider(transaction, arguments)
+        raise KeyError("a fault")
+
+    if statement_follows:
+        assert db.write(Operation(idle_once), "retried") == "retried"
+    else:
+        with pytest.raises(Unavailable):
+            db.write(Operation(idle_once), "not retried")
+        eventually(db)
+    assert ended
+    # The new connection is one for transactions, too.
+    with pytest.raises(KeyError):
+        db.write(Operation(break_later), "rolled back")
+    with db.read() as connection:
+        names = connection.execute(text("SELECT name FROM providers WHERE name LIKE '%r%ed%'")).scalars().all()
+    assert names == (["retried"] if statement_follows else [])
+
+
+def _idle_until_ended(connection: Connection) -> None:
+    """Be idle in a transaction until PostgreSQL ends the session."""
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
+    driver: Any = connection.connection.driver_connection
+    assert select.select([driver.fileno()], [], [], 10)[0]
+
+
+def _add_provider(transaction: Transaction, names: Sequence[str]) -> None:
+    for name in names:
+        transaction.connection.execute(
+            text("INSERT INTO providers (name, with_token) VALUES (:name, false)"), {"name": name}
+        )
 
 
 def test_a_sqlite_file_locked_by_another_process(tmp_path: Path) -> None:

@@ -430,12 +430,18 @@ def _is_race(error: BaseException) -> bool:
     """Return whether an error is a race or a deadlock with another server, so that a retry is likely to succeed."""
     if isinstance(error, IntegrityError):
         return True
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _RACE_CODES
+    return isinstance(error, DBAPIError) and _sqlstate(error) in _RACE_CODES
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    """Return PostgreSQL's code of an error."""
+    return getattr(error.orig, "sqlstate", None)
 
 
 def is_unavailable(error: BaseException) -> bool:
     """Return whether a change failed because the database is unavailable or read-only, so that a retry may succeed."""
-    if getattr(getattr(error, "orig", None), "sqlstate", None) == _READ_ONLY_CODE:
+    # For a session that PostgreSQL ended, the driver's error may be of any class.
+    if isinstance(error, DBAPIError) and (error.connection_invalidated or _sqlstate(error) == _READ_ONLY_CODE):
         return True
     return isinstance(error, Unavailable) or (isinstance(error, UNAVAILABLE_ERRORS) and not _is_race(error))
 
