@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+from typing import Final
 
 import structlog
 
@@ -16,6 +18,8 @@ from qonduit_server.store.notification_bus import Notification, NotificationBus
 
 _log = structlog.get_logger("qonduit.job")
 _PREFIX = len("JOB_STATE_")
+#: The pause before the wait for more transitions, so that those of a busy server wake the thread once for many.
+_PAUSE_SECONDS: Final = 0.01
 
 
 class JobLog:
@@ -55,6 +59,8 @@ class JobLog:
                         self._observe(event.created, JobState.JOB_STATE_UNSPECIFIED)
                     elif kind == "state_change":
                         self._observe(event.state_change.job, event.state_change.from_state)
+            if self._notifications.empty():
+                time.sleep(_PAUSE_SECONDS)
 
     def _observe(self, job: Job, before: JobState) -> None:
         _log_transition(job, _name(before) if before else "")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -14,6 +15,8 @@ from typing import Final
 MAX_BYTES: Final = 4 * 1024**2
 #: Maximum number of bytes per write: the usual capacity of a pipe.
 _WRITE_BYTES: Final = 64 * 1024
+#: The pause before the wait for more lines, so that the lines of a busy server wake the thread once for many.
+_PAUSE_SECONDS: Final = 0.01
 
 
 class LineWriter:
@@ -87,8 +90,12 @@ class LineWriter:
                 self._writing = 0
                 if not self._lines and self._dropped and written:
                     self._queue(self._drop_report())
-                if not self._lines:
+                idle = not self._lines
+                if idle:
                     self._changed.notify_all()
+            if idle:
+                time.sleep(_PAUSE_SECONDS)
+            with self._changed:
                 while not self._lines:
                     self._waiting = True
                     self._changed.wait()
