@@ -16,7 +16,7 @@ from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StartError
 from qonduit_server.observer import UNOBSERVED, Observer
-from qonduit_server.store import migrations
+from qonduit_server.store import migrations, sqlite_driver
 from qonduit_server.store.audit_trail import Act, AuditTrail, acting
 from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
@@ -91,18 +91,19 @@ class SqliteTransactions:
             synchronous = "FULL" if durable else "NORMAL"
             if synchronous != self._synchronous:
                 # SQLite ignores the pragma inside a transaction, so set it first.
-                connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+                sqlite_driver.execute(connection, f"PRAGMA synchronous={synchronous}")
                 self._synchronous = synchronous
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            sqlite_driver.execute(connection, "BEGIN IMMEDIATE")
             transaction = Transaction(connection, "sqlite", self._clock, self._quotas, self._event_cache)
             work(transaction)
-            connection.commit()
+            sqlite_driver.execute(connection, "COMMIT")
+            connection.commit()  # of SQLAlchemy, which began its own if it executed a statement
         except BaseException as error:
             if is_unavailable(error):
                 # The file was replaced, or the disk was full: use a new connection next time.
                 self.close()
             else:
-                connection.rollback()
+                sqlite_driver.rollback(connection)
             raise
         return transaction.notification()
 

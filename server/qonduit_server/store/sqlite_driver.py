@@ -11,7 +11,7 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Select
+from sqlalchemy import Connection, Dialect, Select, TextualSelect
 from sqlalchemy.exc import DBAPIError
 
 
@@ -28,6 +28,14 @@ def execute(connection: Connection, statement: str, *rows: Sequence[Any]) -> sql
         ) from error
 
 
+def rollback(connection: Connection) -> None:
+    """Roll back the transaction that `execute` began, if there is one, and the one of SQLAlchemy."""
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    if driver.in_transaction:
+        execute(connection, "ROLLBACK")
+    connection.rollback()
+
+
 class _Compiled(NamedTuple):
     text: str
     #: The parameters in order, each with the function that converts its value.
@@ -41,7 +49,7 @@ class _Compiled(NamedTuple):
 class Query:
     """A query that is compiled once. On SQLite, the values of rows are those of the driver."""
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[Any] | TextualSelect) -> None:
         self._statement = statement
         self._compiled: _Compiled | None = None
 

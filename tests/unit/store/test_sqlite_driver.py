@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, column, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import open_database
 from qonduit_server.store.schema import providers
-from qonduit_server.store.sqlite_driver import Query, execute
+from qonduit_server.store.sqlite_driver import Query, execute, rollback
 
 _INSERT = "INSERT INTO providers (name, with_token) VALUES (?, ?)"
 
@@ -44,6 +44,23 @@ def test_a_query_has_its_own_parameters_and_those_of_the_call(connection: Connec
     for most in (2, 1):
         values = {"names": ["b", "a", "c"], "token": False, "most": most}
         assert query(connection, values) == [tuple(row) for row in connection.execute(statement, values)]
+
+
+def test_a_query_of_text_returns_rows_with_its_columns(connection: Connection) -> None:
+    execute(connection, _INSERT, ("a", False), ("b", False))
+    query = Query(
+        text("SELECT name, id > 1 FROM providers WHERE name > :after").columns(column("name"), column("late"))
+    )
+    assert [(row.name, row.late) for row in query(connection, {"after": "a"})] == [("b", 1)]
+
+
+def test_a_rollback_ends_a_transaction_that_was_begun_in_either_way(connection: Connection) -> None:
+    execute(connection, "BEGIN IMMEDIATE")
+    execute(connection, _INSERT, ("a", False))
+    connection.execute(text(_INSERT.replace("?, ?", "'b', false")))
+    for _ in range(2):
+        rollback(connection)
+        assert execute(connection, "SELECT name FROM providers").fetchall() == []
 
 
 def test_errors_are_those_of_sqlalchemy(connection: Connection) -> None:

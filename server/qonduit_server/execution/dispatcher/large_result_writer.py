@@ -72,7 +72,8 @@ class LargeResultWriter:
                     continue
                 self._held[key_of(item)] += 1
                 self._items.append(item)
-            self._changed.notify()
+            if self._items:
+                self._changed.notify()
         return passing
 
     def holds(self) -> bool:

@@ -18,12 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import ColumnElement, Connection, column, text
 
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import sqlite_driver
 from qonduit_server.store.database import Database
 from qonduit_server.store.lane_accounts import LEAST_SECONDS, Lane, Owed, Running
+from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The estimated seconds of a job of a lane of which none has ended.
@@ -41,6 +42,9 @@ _NEXT: Final = (
     f"SELECT caller FROM jobs WHERE state = {int(QUEUED)} AND not_before = 0 AND caller {{}} "
     f"AND provider_id = {_PROVIDER} ORDER BY caller LIMIT 1"
 )
+_LANE_COLUMNS: Final[list[ColumnElement[Any]]] = [
+    column(name) for name in ("id", "owner", "place", "weight", "virtual_time", "mean_seconds", "floor")
+]
 _LANES: Final = (
     f"WITH RECURSIVE owners (owner, place) AS (SELECT ({_NEXT.format('{} :after')}), 1 UNION ALL "
     f"SELECT ({_NEXT.format('> owners.owner')}), place + 1 FROM owners WHERE owner IS NOT NULL AND place < :most) "
@@ -49,8 +53,8 @@ _LANES: Final = (
     "FROM providers p CROSS JOIN owners o LEFT JOIN lanes ON lanes.provider_id = p.id AND lanes.owner = o.owner "
     "WHERE p.name = :provider AND o.owner IS NOT NULL"
 )
-_FIRST_LANES: Final = text(_LANES.format(">="))
-_NEXT_LANES: Final = text(_LANES.format(">"))
+_FIRST_LANES: Final = Query(text(_LANES.format(">=")).columns(*_LANE_COLUMNS))
+_NEXT_LANES: Final = Query(text(_LANES.format(">")).columns(*_LANE_COLUMNS))
 
 _COLUMNS: Final = ("provider_id", "owner", "owed", "floor", "ceiling", "charge", "start", "observed", "remains")
 _TYPES: Final = ("bigint", "text", *["float8"] * 7)
@@ -171,7 +175,7 @@ class FairShare:
         self._known: set[Lane] = set()
         self._changes: dict[Lane, _Change] = {}
 
-    def add(self, rows: Sequence[Row[Any]]) -> list[LaneShare]:
+    def add(self, rows: Sequence[Any]) -> list[LaneShare]:
         """Add lanes from rows of `windows`. No lane stays further behind the lowest one than `MOST_DEBT`."""
         shares = [self._share(row) for row in rows]
         if not shares:
@@ -184,7 +188,7 @@ class FairShare:
                 self._changes[share.lane].ceiling = most
         return shares
 
-    def _share(self, row: Row[Any]) -> LaneShare:
+    def _share(self, row: Any) -> LaneShare:
         lane = Lane(row.id, row.owner)
         if row.virtual_time is not None:
             self._known.add(lane)
@@ -241,7 +245,7 @@ class FairShare:
         return self._owed.get(lane, Owed()).plus(Owed(change.charge))
 
 
-def windows(connection: Connection, provider: str, after: str = "") -> Iterator[Sequence[Row[Any]]]:
+def windows(connection: Connection, provider: str, after: str = "") -> Iterator[Sequence[Any]]:
     """Yield the lanes of a provider that have jobs to claim, at most `MAX_LANES` at once, each once.
 
     Args:
@@ -250,8 +254,8 @@ def windows(connection: Connection, provider: str, after: str = "") -> Iterator[
         after: the owner after which to begin; then those before it follow.
     """
     seen: set[str] = set()
-    for statement, start in ((_NEXT_LANES, after), (_FIRST_LANES, "")) if after else ((_FIRST_LANES, ""),):
-        rows = _window(connection, statement, provider, start)
+    for query, start in ((_NEXT_LANES, after), (_FIRST_LANES, "")) if after else ((_FIRST_LANES, ""),):
+        rows = _window(connection, query, provider, start)
         while fresh := [row for row in rows if row.owner not in seen]:
             yield fresh
             seen.update(row.owner for row in fresh)
@@ -260,16 +264,16 @@ def windows(connection: Connection, provider: str, after: str = "") -> Iterator[
             rows = _window(connection, _NEXT_LANES, provider, last_owner(rows))
 
 
-def last_owner(rows: Sequence[Row[Any]]) -> str:
+def last_owner(rows: Sequence[Any]) -> str:
     """Return the last owner in the order of the database, which may differ from that of Python."""
     return str(max(rows, key=lambda row: int(row.place)).owner)
 
 
-def _window(connection: Connection, statement: TextClause, provider: str, after: str) -> Sequence[Row[Any]]:
-    return connection.execute(statement, {"provider": provider, "after": after, "most": MAX_LANES}).all()
+def _window(connection: Connection, query: Query, provider: str, after: str) -> Sequence[Any]:
+    return query(connection, {"provider": provider, "after": after, "most": MAX_LANES})
 
 
-def share_of(row: Row[Any], owed: Owed, running: Running) -> LaneShare:
+def share_of(row: Any, owed: Owed, running: Running) -> LaneShare:
     """Return a lane from a row of `windows`."""
     weight = row.weight or 1.0
     time = max((row.virtual_time or 0.0) + owed.seconds / weight, row.floor or 0.0)
