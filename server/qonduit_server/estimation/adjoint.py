@@ -8,7 +8,7 @@ circuit, gate by gate, and each angle's derivative is a matrix element of its ge
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from qiskit.circuit import Instruction, ParameterExpression, QuantumCircuit
 from qonduit_server.capabilities import FEATURES
 from qonduit_server.estimation.adjoint_steps import MAX_PERMUTED_QUBITS, FixedGate, Permutation, Rotation, Step
 from qonduit_server.estimation.angles import Angles, NotDifferentiable
+from qonduit_server.estimation.exact_values import variance
 from qonduit_server.estimation.one_qubit_layers import OneQubitGate, OneQubitLayer, fixed_gate
 from qonduit_server.estimation.pauli_action import Vector, apply
 from qonduit_server.estimation.rotation_gates import GENERATORS, expanded, is_rotation, parameters_of
@@ -29,6 +30,22 @@ from qonduit_server.pauli_sums import PauliSum
 _MAX_MATRIX_QUBITS: Final = 3
 #: Memory for the observables' states that go through the circuit together, in bytes; at least one does.
 _MEMORY: Final = 1 << 28
+
+
+class PointGradients(NamedTuple):
+    """The derivatives of observables at a point, with the exact values that they come from.
+
+    Attributes:
+        values: one an observable.
+        derivatives: of shape (observables, parameters).
+        variances: one an observable.
+        state: at the point, without the program's global phase; bit k of an index is qubit k.
+    """
+
+    values: NDArray[np.float64]
+    derivatives: NDArray[np.float64]
+    variances: NDArray[np.float64]
+    state: Vector
 
 
 class AdjointCircuit:
@@ -72,18 +89,8 @@ class AdjointCircuit:
         self._end_permutation()
         self._angles = Angles(self._expressions, names)
 
-    def state(self, point: Sequence[float]) -> Vector:
-        """Return the final state at a point, without the program's global phase; bit k of an index is qubit k.
-
-        Raises:
-            ProgramError: an angle has no finite real value at the point.
-        """
-        return self._forward(self._angles.values(point))
-
-    def gradients(
-        self, point: Sequence[float], observables: Sequence[PauliSum], state: Vector | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the values (one an observable) and their derivatives (observables x parameters) at a point.
+    def gradients(self, point: Sequence[float], observables: Sequence[PauliSum]) -> PointGradients:
+        """Return the derivatives, values and variances at a point.
 
         The memory is that of five states, and of one more for each further observable while they take less than
         256 MiB together.
@@ -91,22 +98,23 @@ class AdjointCircuit:
         Args:
             point: the parameters' values, in the order of the names.
             observables: on at most the circuit's qubits.
-            state: that of `state` at the point, if it is known already.
 
         Raises:
             ProgramError: an angle has no finite real value at the point.
         """
         angles = self._angles.values(point)
-        final = self._forward(angles) if state is None else state
-        values = np.zeros(len(observables))
+        final = self._forward(angles)
+        values, variances = np.zeros(len(observables)), np.zeros(len(observables))
         derivatives: NDArray[np.float64] = np.zeros((len(observables), len(self._expressions)))
         together = max(1, _MEMORY // final.nbytes)
         for first in range(0, len(observables), together):
             own = slice(first, first + together)
             states: Vector = np.stack([final, *(apply(each, final) for each in observables[own])])
-            values[own] = [np.vdot(final, each).real for each in states[1:]]
+            for place, applied in enumerate(states[1:], first):
+                values[place] = value = float(np.vdot(final, applied).real)
+                variances[place] = variance(final, applied, value)
             self._backward(angles, states, derivatives[own])
-        return values, self._angles.chain(point, derivatives)
+        return PointGradients(values, self._angles.chain(point, derivatives), variances, final)
 
     def _forward(self, angles: NDArray[np.float64]) -> Vector:
         states: Vector = np.zeros((1, 1 << self.num_qubits), dtype=np.complex128)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,25 @@ def expectation(state: Vector, observables: Sequence[PauliSum]) -> tuple[NDArray
     parts = parts_of(state)
     for place, observable in enumerate(observables):
         applied = apply_to_parts(observable, parts)
-        values[place] = np.vdot(parts, applied)
-        # The norm of (O - value) |state>: without the cancellation of <O^2> - <O>^2, and never negative.
-        for first in range(0, parts.shape[1], _BLOCK):
-            rest = applied[:, first : first + _BLOCK] - values[place] * parts[:, first : first + _BLOCK]
-            variances[place] += np.vdot(rest, rest)
+        values[place] = value = float(np.vdot(parts, applied))
+        variances[place] = variance(parts, applied, value)
     return values, variances
+
+
+def variance(state: NDArray[Any], applied: NDArray[Any], value: float) -> float:
+    """Return the variance of an observable of some value: the norm of (O - value) |state>.
+
+    So it has no cancellation as <O^2> - <O>^2 has, and is never negative.
+
+    Args:
+        state: a normalized state, or its parts.
+        applied: the observable applied to it, in the same form.
+    """
+    found = 0.0
+    for first in range(0, state.shape[-1], _BLOCK):
+        rest = applied[..., first : first + _BLOCK] - value * state[..., first : first + _BLOCK]
+        found += float(np.vdot(rest, rest).real)
+    return found
 
 
 def from_distribution(probabilities: Mapping[int, float], group: Group, num_observables: int) -> GroupMoments:

@@ -18,6 +18,8 @@ from qonduit_server.pauli_sums import PauliSum
 
 Vector: TypeAlias = NDArray[np.complex128]
 Parts: TypeAlias = NDArray[np.float64]
+#: Of the amplitudes of a block: one of each, or one of all.
+Factors: TypeAlias = NDArray[np.float64] | float
 
 _BLOCK_BITS: Final = 14
 #: With more products of one x mask, a Walsh-Hadamard transform of a block is faster than a product of matrices.
@@ -103,7 +105,7 @@ class _Diagonal:
             for chosen, sign in ((power % 2 == 0, 1.0), (power % 2 == 1, -1.0))
         ]
 
-    def at(self, first: int) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    def at(self, first: int) -> tuple[Factors | None, Factors | None]:
         """Return the real and the imaginary parts of the block that begins at an index; None means zeros."""
         real, imaginary = self._parts
         return real and real.at(first), imaginary and imaginary.at(first)
@@ -115,14 +117,17 @@ class _Signs:
     def __init__(self, weights: NDArray[np.float64], z: NDArray[np.int64], block: int) -> None:
         self._weights, self._high, self._low = weights, z - z % block, z % block
         self._block = block
-        if len(weights) <= _TRANSFORM:
+        self._constant = None if z.any() else float(weights.sum())
+        if len(weights) <= _TRANSFORM and self._constant is None:
             # The signs of a block are products of those of the halves of its bits.
             side = 1 << (block.bit_length() - 1) // 2
             self._columns = signs(np.arange(side)[None, :] & self._low[:, None])
             self._rows = signs((np.arange(block // side) * side)[:, None] & self._low[None, :])
 
-    def at(self, first: int) -> NDArray[np.float64]:
+    def at(self, first: int) -> Factors:
         """Return the sums for the block that begins at an index."""
+        if self._constant is not None:
+            return self._constant
         weights = self._weights * signs(self._high & first)
         if len(weights) == 1:
             return np.asarray((self._rows * weights * self._columns).reshape(-1))

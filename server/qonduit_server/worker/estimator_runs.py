@@ -12,7 +12,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit_server.worker.circuit_outcomes import SEED_MASK
 from qonduit_server.worker.circuit_runs import seed_of_points
 from qonduit_server.worker.estimator_results import EstimateTable, check_estimates, encode_estimates, encode_terms
-from qonduit_server.worker.observable_evaluation import Evaluation
+from qonduit_server.worker.observable_evaluation import Evaluation, ExactValues
 from qonduit_server.worker.observed_program import ObservedProgram
 from qonduit_server.worker.preparation import Preparation
 from qonduit_server.worker.prepared_programs import PREPARING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qonduit_server.estimation.adjoint import PointGradients
 
 #: Estimates so far are emitted at most this often, in seconds.
 _EMIT_SECONDS: Final = 0.25
@@ -86,7 +87,6 @@ class _EstimatorRun:
         self._seed = None if self._options.exact else seed_of_points(program.spec.seed, program.index)
         self._emitted = time.monotonic()
         self._first = 0
-        self._state: NDArray[np.complex128] | None = None
         stop_at = program.spec.stop_when.standard_error
         self._evaluation = Evaluation(
             program.circuits,
@@ -96,13 +96,13 @@ class _EstimatorRun:
             self._table,
             stop_at,
             self._emit_late,
-            self._adjoint_states if self._shares_states else None,
+            self._adjoint_values if self._shares_states else None,
         )
 
     def run(self) -> ProgramSucceeded:
         """Return the outcome of the program."""
         began = time.monotonic()
-        gradients = self._gradients() if self._options.gradient else None
+        gradients = self._gradients() if self._options.gradient and not self._shares_states else None
         for point in self._evaluation.run():
             if gradients is not None and self._table.gradients is not None:
                 self._table.gradients[point] = gradients(point)
@@ -149,16 +149,19 @@ class _EstimatorRun:
         single = self._program.spec.simulation.floating_point == "single"
         return self._options.gradient and self._options.exact and self._program.circuits.state and not single
 
-    def _adjoint_states(self, points: Sequence[int]) -> Iterator[NDArray[np.complex128]]:
-        """Yield the state at each point; the gradient at the point uses it too, before the next one."""
+    def _adjoint_values(self, points: Sequence[int]) -> Iterator[ExactValues]:
+        """Yield the exact values at each point, and store the gradients that are computed with them."""
+        assert self._table.gradients is not None
         for point in points:
-            self._state = self._program.adjoint.state(self._program.sweep.values[point].tolist())
-            yield self._state
+            found = self._adjoint_at(point)
+            self._table.gradients[point] = found.derivatives
+            yield ExactValues(found.state, found.values, found.variances)
 
     def _adjoint(self, point: int) -> NDArray[np.float64]:
-        values = self._program.sweep.values[point].tolist()
-        _, gradients = self._program.adjoint.gradients(values, self._program.sums, self._state)
-        return gradients
+        return self._adjoint_at(point).derivatives
+
+    def _adjoint_at(self, point: int) -> PointGradients:
+        return self._program.adjoint.gradients(self._program.sweep.values[point].tolist(), self._program.sums)
 
     def _shifted(self, point: int) -> NDArray[np.float64]:
         """Return gradients by parameter shift: the values at further points."""

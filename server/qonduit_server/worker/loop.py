@@ -209,12 +209,15 @@ class Outbox:
                 self._server.sendall(framing.pack(WorkerReply(events=TaskEventBatch(events=events))))
 
     def _flush_late(self) -> None:
+        """Flush events that the main thread has not sent. During a sequence of tasks, no event wakes this thread."""
+        last = 0.0
         try:
             while True:
                 with self._filled:
-                    while not self._events:
+                    while not self._events and self._last == last:
                         self._filled.wait()
-                    age = time.monotonic() - self._oldest
+                    last = self._last
+                    age = time.monotonic() - self._oldest if self._events else 0.0
                 if age < _BATCH_SECONDS:
                     time.sleep(_BATCH_SECONDS - age)
                 else:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,14 @@ _CIRCUITS: Final = 64
 DEFAULT_LEVEL: Final = 0.95
 
 
+class ExactValues(NamedTuple):
+    """The state at a point, with the values and the variances of the observables."""
+
+    state: NDArray[np.complex128]
+    values: NDArray[np.float64]
+    variances: NDArray[np.float64]
+
+
 class Evaluation:
     """The evaluation of observables at all points of circuits.
 
@@ -38,7 +46,7 @@ class Evaluation:
         table: is filled in.
         stop_at: the standard error at which a point ends before all its shots ran; 0 for none.
         looked: called with a point whose estimates are preliminary.
-        states: yields the exact states at points, if they are not to come from the device.
+        exact_values: yields those at points, if they are not to come from the device.
 
     Attributes:
         meta_data: about the first run.
@@ -54,9 +62,9 @@ class Evaluation:
         table: EstimateTable,
         stop_at: float = 0.0,
         looked: Callable[[int], object] = lambda _: None,
-        states: Callable[[Sequence[int]], Iterator[NDArray[np.complex128]]] | None = None,
+        exact_values: Callable[[Sequence[int]], Iterator[ExactValues]] | None = None,
     ) -> None:
-        self._states = states or circuits.statevectors
+        self._exact_values = exact_values or self._of_device
         self._stop_at = stop_at
         self._looked = looked
         self._circuits = circuits
@@ -98,12 +106,16 @@ class Evaluation:
             yield from points
             return
         self.meta_data = {"method": "statevector"}
-        for point, state in zip(points, self._states(points), strict=True):
-            table.values[point], table.variances[point] = expectation(state, circuits.sums)
-            table.lower[point] = table.upper[point] = table.values[point]
+        for point, found in zip(points, self._exact_values(points), strict=True):
+            table.values[point], table.variances[point] = found.values, found.variances
+            table.lower[point] = table.upper[point] = found.values
             if table.terms is not None:
-                table.terms[point] = np.concatenate(term_values(state, circuits.sums))
+                table.terms[point] = np.concatenate(term_values(found.state, circuits.sums))
             yield point
+
+    def _of_device(self, points: Sequence[int]) -> Iterator[ExactValues]:
+        for state in self._circuits.statevectors(points):
+            yield ExactValues(state, *expectation(state, self._circuits.sums))
 
     def _evaluate_groups(self, points: range) -> None:
         """Fill in the rows of points, one group after another, so that the circuits of a group stand together."""

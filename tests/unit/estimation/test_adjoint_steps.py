@@ -52,13 +52,11 @@ def test_states_and_gradients_of_combined_gates_are_those_of_qiskit(qubits: int,
     point = random.uniform(-3, 3, len(names))
     own = AdjointCircuit(circuit, names)
 
-    found = own.state(point.tolist())
-    expected = state_of(circuit, point)
-    assert abs(np.vdot(found, expected)) == pytest.approx(1, abs=1e-10)  # the global phase is dropped
-
     sums = [parse(f"X0*Y{qubits - 1} + 0.5*Z{qubits // 2}"), parse("Y0 - 2*Z1")]
-    values, gradients = own.gradients(point.tolist(), sums)
-    np.testing.assert_allclose(values, expectation(expected, sums)[0], rtol=0, atol=1e-10)
+    values, gradients, variances, state = own.gradients(point.tolist(), sums)
+    expected = state_of(circuit, point)
+    assert abs(np.vdot(state, expected)) == pytest.approx(1, abs=1e-10)  # the global phase is dropped
+    np.testing.assert_allclose([values, variances], expectation(expected, sums), rtol=0, atol=1e-10)
     direction = random.uniform(-1, 1, len(names))
     step = 1e-5
     plus, minus = (expectation(state_of(circuit, point + sign * step * direction), sums)[0] for sign in (1, -1))

@@ -123,7 +123,7 @@ GATES: list[Callable[[QuantumCircuit], object]] = [
 def test_gradients_are_those_of_finite_differences(place: int) -> None:
     circuit = scrambled(3, GATES[place])
     sums = [random_sum(3, 20, 1), parse("Z0*Z1 - 2*X2 + 1"), parse("3")]
-    values, gradients = AdjointCircuit(circuit, NAMES).gradients(POINT, sums)
+    values, gradients, *_ = AdjointCircuit(circuit, NAMES).gradients(POINT, sums)
     np.testing.assert_allclose(values, values_at(circuit, NAMES, POINT, sums), atol=1e-12)
     np.testing.assert_allclose(gradients @ DIRECTION, finite_difference(circuit, POINT, sums), atol=2e-8)
     value, shift = shifted(circuit, NAMES, POINT, sums)
@@ -167,7 +167,7 @@ def test_array_elements_are_parameters_of_their_names() -> None:
     circuit.rx(vector[2], 0)
     circuit.rx(2 * vector[0], 0)
     names = ["t[0]", "t[1]", "t[2]", "unused"]
-    values, gradients = AdjointCircuit(circuit, names).gradients([0.1, 5.0, 0.3, 9.0], [parse("Z0")])
+    values, gradients, *_ = AdjointCircuit(circuit, names).gradients([0.1, 5.0, 0.3, 9.0], [parse("Z0")])
     np.testing.assert_allclose(values, [np.cos(0.5)])
     np.testing.assert_allclose(gradients, [[-2 * np.sin(0.5), 0, -np.sin(0.5), 0]], atol=1e-14)
 
