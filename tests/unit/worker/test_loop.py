@@ -129,6 +129,14 @@ def test_a_running_task_is_reported_while_it_runs(server: Server) -> None:
     assert server.next_event() == (1, "finished")
 
 
+def test_each_task_is_reported_while_it_runs_and_others_wait(server: Server) -> None:
+    server.send(*(slow(job_id) for job_id in range(1, 6)))
+    for job_id in range(1, 6):
+        assert [server.next_event(), server.next_event()] == [(job_id, "started"), (job_id, "program_started")]
+        server.gate.release()
+        assert server.next_event() == (job_id, "finished")
+
+
 @pytest.mark.parametrize("server", [4], indirect=True)
 def test_waiting_tasks_may_be_run_together(server: Server) -> None:
     server.send(slow(1))
