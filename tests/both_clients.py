@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from qonduit_client import Client, aio
 from qonduit_client.aio.stored_credentials import StoredCredentials
+from qonduit_client.aio.stored_projects import StoredProjects
 
 _END: Final = object()
 _WAIT: Final = 100.0
@@ -29,7 +30,7 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._it, name)
-        if isinstance(value, StoredCredentials):
+        if isinstance(value, StoredCredentials | StoredProjects):
             return Blocking(value, self._loop)
         if not inspect.ismethod(value):
             return value

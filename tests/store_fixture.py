@@ -67,10 +67,11 @@ def description(
     )
 
 
-def deployment(programs: int = 1, name: str | None = None) -> Deployment:
+def deployment(programs: int = 1, name: str | None = None, project: str = "") -> Deployment:
     """Make a deployment of Bell programs."""
     return Deployment(
         name=name,
+        project=project,
         programs=[
             QuantumProgram(quantum_circuit=BELL, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
             for _ in range(programs)

@@ -325,6 +325,7 @@ def _serve(
         reflection=settings.reflection == "on",
         public_reflection=settings.public_reflection == "on",
         public_health=settings.public_health == "on",
+        everyone_creates_projects=settings.project_creation == "everyone",
         features=tuple(f"python-source:{each}" for each in settings.enable_python_source),
         languages=Languages(sandbox=PythonSource(sources(settings))).describe(),
         translate=translator.translate,
@@ -359,12 +360,8 @@ def _retention(settings: Settings, database: Database) -> Retention:
 
     from qonduit_server.store.admin.retention import Retention
 
-    return Retention(
-        database,
-        settings.retention_days,
-        structlog.get_logger("qonduit.retention").info,
-        keep_audit_days=settings.audit_retention_days,
-    )
+    log = structlog.get_logger("qonduit.retention").info
+    return Retention(database, settings.retention_days, log, keep_audit_days=settings.audit_retention_days)
 
 
 def _log_start(app: App, owner: str, store: str, descriptions: Sequence[ProviderDescription], workers: int) -> None:

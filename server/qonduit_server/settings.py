@@ -229,6 +229,9 @@ class Settings:
     max_caller_preparation_seconds: float = _setting(
         120.0, "Worker seconds that these calls of a caller may use per minute; 0: no limit.", least=0, reload="yes"
     )
+    project_creation: Literal["everyone", "admin"] = _setting(
+        "everyone", "Who may create projects: every caller, or only admins."
+    )
     default_quotas: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}),
         "Quotas of owners without their own: NAME=NUMBER,NAME=NUMBER, as queued_jobs=1000,open_streams=100.",

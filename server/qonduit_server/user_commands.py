@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Only print how many objects OWNER has.")
 @settings_options("database", "audit", "credential_key_file")
 def adopt(owner: str, target: str, dry_run: bool, configuration: Configuration) -> None:
-    """Hand all jobs, deployments and credentials of OWNER to another name, while servers run.
+    """Hand all jobs, deployments, credentials and memberships of OWNER to another name, while servers run.
 
     OWNER is "anonymous" for those of a server without authentication. Run the command again if it was interrupted.
 

@@ -137,7 +137,7 @@ def test_shared_programs_are_exported_once_and_deleted_with_their_owner(db: Data
     (line,) = (tmp_path / "out" / "deployments.jsonl").read_text().splitlines()
     assert [program["id"] for program in json.loads(line)["programs"]] == programs_of(jobs[0])
     assert user_data.delete(db, "anna") == 0
-    assert user_data.remains(db, "anna") == {"jobs": 0, "deployments": 0, "audit_entries": 0}
+    assert user_data.remains(db, "anna") == {"jobs": 0, "deployments": 0, "memberships": 0, "audit_entries": 0}
     new = create(db, deployment(), "anna")
     assert new.deployment_id not in (jobs[0].deployment_id, kept.deployment_id)
     assert [[program.text for program in task.programs] for task in claim(db)] == [[BELL]] * 2

@@ -17,10 +17,10 @@ from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit_client.cli.as_json import as_line
 from qonduit_server.encryption.key_ring import Key, KeyRing
 from qonduit_server.encryption.sealing import Sealer
-from qonduit_server.errors import InvalidArgument, NotFound, StartError
+from qonduit_server.errors import InvalidArgument, NotFound, ResourceExhausted, StartError
 from qonduit_server.lifecycle import CANCELLED, QUEUED, RUNNING
 from qonduit_server.store import audit_list, credentials, deployment_list, deployments, projects
-from qonduit_server.store.admin import adoption, user_data, user_export
+from qonduit_server.store.admin import adoption, membership_adoption, user_data, user_export
 from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_list, job_rows, queue
@@ -72,7 +72,12 @@ def texts(db: Database) -> Iterator[tuple[str, str]]:
 def test_an_adoption_hands_over_jobs_in_every_state_with_deployments_and_labels(db: Database) -> None:
     jobs = work_of(db, LEAVER, "text")
     with acting(COMMAND):
-        assert adoption.adopt(db, LEAVER, "ben").handed == {"jobs": 3, "deployments": 4, "credentials": 0}
+        assert adoption.adopt(db, LEAVER, "ben").handed == {
+            "jobs": 3,
+            "deployments": 4,
+            "credentials": 0,
+            "memberships": 0,
+        }
     assert states(db, LEAVER) == []
     assert len(states(db, "ben")) == 3
     assert {QUEUED, RUNNING} <= set(states(db, "ben"))
@@ -109,9 +114,9 @@ def test_an_interrupted_adoption_continues(db: Database, monkeypatch: pytest.Mon
     # The first transaction of jobs, then the command dies.
     kind = adoption._KINDS[1]
     db.write(adoption._ADOPT, adoption._Batch(kind, LEAVER, "ben", adoption._some(db, kind, LEAVER, ()), db.sealer))
-    assert adoption.owned(db, LEAVER) == {"deployments": 5, "jobs": 3, "credentials": 0}
-    assert adoption.adopt(db, LEAVER, "ben").handed == {"deployments": 5, "jobs": 3, "credentials": 0}
-    assert adoption.owned(db, "ben") == {"deployments": 5, "jobs": 5, "credentials": 0}
+    assert adoption.owned(db, LEAVER) == {"deployments": 5, "jobs": 3, "credentials": 0, "memberships": 0}
+    assert adoption.adopt(db, LEAVER, "ben").handed == {"deployments": 5, "jobs": 3, "credentials": 0, "memberships": 0}
+    assert adoption.owned(db, "ben") == {"deployments": 5, "jobs": 5, "credentials": 0, "memberships": 0}
 
 
 def test_an_adopted_job_loses_a_request_id_that_the_new_owner_has_used(db: Database) -> None:
@@ -128,6 +133,45 @@ def test_an_adoption_by_the_same_name_is_refused(db: Database) -> None:
     for name in ("", LEAVER):
         with pytest.raises(InvalidArgument, match="the new owner must be another one"):
             adoption.adopt(db, LEAVER, name)
+
+
+def roles(db: Database, user: str) -> dict[str, int]:
+    return projects.roles_of(db, user)
+
+
+def test_an_adoption_hands_over_memberships_with_the_higher_role(db: Database) -> None:
+    known_device(db)
+    member = [
+        ProjectMember(user=user, role=role) for user, role in ((LEAVER, projects.VIEWER), ("ben", projects.MEMBER))
+    ]
+    projects.create(db, LEAVER, Project(name="own"))
+    for name in ("a-both", "b-other"):
+        projects.create(db, "carl", Project(name=name))
+        projects.set_member(db, "carl", name, member[0])
+    projects.set_member(db, "carl", "a-both", member[1])
+    in_project = submit(db, caller=LEAVER, project="own")
+    with acting(COMMAND):
+        assert adoption.adopt(db, LEAVER, "ben").handed["memberships"] == 3
+    assert roles(db, LEAVER) == {}
+    assert roles(db, "ben") == {"a-both": projects.MEMBER, "b-other": projects.VIEWER, "own": projects.OWNER}
+    objects = {entry.object for entry in audit_list.list_page(db, 100, filter='method = "qonduit test"').items}
+    assert objects >= {"projects/a-both", "projects/b-other", "projects/own"}
+    assert job_rows.get(db, "projects/own", in_project.id).executed_by == LEAVER
+
+
+def test_an_adoption_leaves_memberships_that_exceed_the_limit_of_the_new_owner(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership_adoption, "MAX_PROJECTS", 2)
+    for user, name in ((LEAVER, "a"), (LEAVER, "b"), ("ben", "c")):
+        projects.create(db, user, Project(name=name))
+    submit(db, caller=LEAVER)
+    with pytest.raises(ResourceExhausted, match="ben is in 32 projects, the maximum"):
+        adoption.adopt(db, LEAVER, "ben")
+    assert set(roles(db, LEAVER)) == {"a", "b"}
+    assert adoption.owned(db, LEAVER)["jobs"] == 0
+    projects.delete(db, "ben", "c")
+    assert adoption.adopt(db, LEAVER, "ben").handed["memberships"] == 2
 
 
 @pytest.mark.parametrize("owners", [(LEAVER, "projects/lab"), ("projects/lab", "ben")])
@@ -254,7 +298,13 @@ def test_nothing_of_a_deleted_user_remains_in_any_table(db: Database) -> None:
     assert not [table for table, value in texts(db) if PLANTED in value]
     assert len(states(db, "ben")) == 2
     assert [table for table, value in texts(db) if "text_of_ben" in value]
-    assert user_data.remains(db, LEAVER) == {"jobs": 0, "deployments": 0, "credentials": 0, "audit_entries": 1}
+    assert user_data.remains(db, LEAVER) == {
+        "jobs": 0,
+        "deployments": 0,
+        "credentials": 0,
+        "memberships": 0,
+        "audit_entries": 1,
+    }
 
 
 def test_the_files_of_sqlite_contain_nothing_of_a_deleted_user_after_a_rewrite(tmp_path: Path) -> None:

@@ -3,22 +3,30 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from qonduit.execution.v1.task_pb2 import Task
 from qonduit.v1.project_pb2 import Project, ProjectMember
 from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit.v1.usage_service_pb2 import UsageGrouping
 from qonduit_server.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied, QuotaExceeded
 from qonduit_server.store import deployment_list, deployments, projects
-from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import bulk_changes, job_list, job_rows
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue_positions
 from qonduit_server.store.memberships import MembershipCache
 from qonduit_server.store.ownership import owner_of
+from qonduit_server.store.schema import jobs
 from qonduit_server.store.users import quota_rows, usage_rows
 from tests.contract.test_store_filters import walk
-from tests.store_fixture import claim, known_device, submit, succeed
+from tests.postgresql import PostgresqlServer
+from tests.store_fixture import claim, deployment, known_device, submit, succeed
 
 LAB = "projects/lab"
 
@@ -84,6 +92,79 @@ def test_a_request_id_is_unique_per_user_also_in_a_project(db: Database) -> None
     first = submit_to_lab(db, "anna", request_id=request)
     assert submit_to_lab(db, "ben", request_id=request) != first
     assert submit_to_lab(db, "anna", request_id=request) == first
+
+
+def test_two_servers_create_one_job_for_one_request_id(postgresql: PostgresqlServer, postgresql_template: str) -> None:
+    """The user repeats a request id for a job of its own, of a project, and of another one, at the same time."""
+    name = postgresql.new_database(postgresql_template)
+    servers = [open_database(postgresql.url(name)) for _ in range(3)]
+    known_device(servers[0])
+    for project in ("lab", "group"):
+        projects.create(servers[0], "anna", Project(name=project))
+    start = threading.Barrier(len(servers))
+
+    def create(place: int, kind: str, request: str) -> object:
+        start.wait(60)
+        project = ("", "lab", "group")[place]
+        try:
+            if kind == "job":
+                return submit(servers[place], caller="anna", project=project, request_id=request, shots=place + 1).id
+            return deployments.create(servers[place], "anna", deployment(name=f"{place}", project=project), request).id
+        except AlreadyExists:
+            return None
+
+    with ThreadPoolExecutor(len(servers)) as pool:
+        for kind in ("job", "deployment") * 20:
+            request = str(uuid.uuid4())
+            made = [pool.submit(create, place, kind, request) for place in range(len(servers))]
+            results = [each.result(60) for each in made]
+            # `submit` has one hash for all requests: the others are answered with the first job.
+            assert len({found for found in results if found is not None}) == 1, results
+    for db in servers:
+        db.close()
+    postgresql.drop_database(name)
+
+
+def users(db: Database, tasks: Sequence[Task]) -> list[str]:
+    """Return who created the jobs of tasks."""
+    return [job_rows.get(db, None, task.job_id).executed_by for task in tasks]
+
+
+def test_many_jobs_of_one_member_do_not_delay_the_first_job_of_another(db: Database) -> None:
+    make_lab(db, ben=projects.MEMBER, carl=projects.MEMBER)
+    known_device(db)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: submit_to_lab(db, "ben"), range(1000)))
+    assert users(db, claim(db, capacity=10)) == ["ben"] * 10
+    first, second = (submit_to_lab(db, user) for user in ("anna", "carl"))
+    third = submit_to_lab(db, "anna")
+    waiting = [first, second, third]
+    places = queue_positions.of_jobs(db, waiting)
+    assert [places[job].position for job in waiting] == [1, 2, 4]
+    claimed = claim(db, capacity=6)
+    assert users(db, claimed) == ["ben", "anna", "carl", "ben", "anna", "ben"]
+    assert {first, second, third} <= {task.job_id for task in claimed}
+    # Without queued jobs, a user has neither credit nor debt.
+    late = submit_to_lab(db, "carl")
+    assert late in {task.job_id for task in claim(db, capacity=2)}
+
+
+def test_members_alternate_by_priority_and_project(db: Database) -> None:
+    make_lab(db, ben=projects.MEMBER)
+    projects.create(db, "anna", Project(name="group"))
+    for _ in range(4):
+        submit_to_lab(db, "ben")
+    urgent = [submit_to_lab(db, "ben", priority=5) for _ in range(2)]
+    other = submit_to_lab(db, "anna", priority=5)
+    usual = submit_to_lab(db, "anna")
+    claimed = [task.job_id for task in claim(db, capacity=5)]
+    assert claimed[:3] == [urgent[0], other, urgent[1]]
+    assert usual in claimed
+    # Jobs of users themselves are claimed by time, and have no turns.
+    own = [submit(db, caller="ben").id for _ in range(3)]
+    with db.read() as connection:
+        turns = connection.execute(select(jobs.c.turn).where(jobs.c.id.in_(own))).scalars().all()
+    assert turns == [0, 0, 0]
 
 
 @pytest.mark.parametrize("filter", ["", "shots = 1000", 'state = "QUEUED"', "shots > 1 AND shots < 2000"])

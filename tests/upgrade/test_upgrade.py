@@ -46,6 +46,7 @@ from tests.upgrade.sample import (
     request_id,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*expression-based index")
 SAMPLES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".sqlite3", ".sql"))
 
 

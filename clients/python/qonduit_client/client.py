@@ -35,6 +35,7 @@ from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.stored_credentials import StoredCredentials
 from qonduit_client.stored_programs import StoredPrograms
+from qonduit_client.stored_projects import StoredProjects
 from qonduit_client.translation import Translation
 from qonduit_client.transport import Transport
 from qonduit_client.usage import UsageCalls
@@ -57,6 +58,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             unreachable.
         connect_timeout: the same, until the server's first response.
         retry: the backoff between attempts.
+        project: owns new jobs and deployments that name no other; by default that of the named server, else none.
 
     Raises:
         ValueError: a token would cross a network in plain text without an explicit `tls=False`; or target, token or CA
@@ -74,13 +76,15 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         timeout: float = 60.0,
         connect_timeout: float = 5.0,
         retry: Retry | None = None,
+        project: str | None = None,
     ) -> None:
-        self._transport = Transport(
-            target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry
-        )
+        options: Any = {"token": token, "tls": tls, "timeout": timeout, "connect_timeout": connect_timeout}
+        self._transport = Transport(target, retry=retry, project=project, **options)
         self._limits: ServerLimits | None = None
         #: Your credentials of providers on the server.
         self.credentials: Final = StoredCredentials(self._transport)
+        #: Your projects.
+        self.projects: Final = StoredProjects(self._transport)
         notebook.show_messages_as_tables()
 
     @classmethod
@@ -140,6 +144,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         labels: Mapping[str, str] | None = None,
         client_data: bytes = b"",
         schedule: Schedule | None = None,
+        project: str | None = None,
     ) -> JobHandle:
         """Queue a job and return immediately. Once this method has returned, the job survives any crash.
 
@@ -169,6 +174,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             client_data: bytes that the server stores with the job for `JobHandle.client_data`, at most 1 MiB.
             schedule: when the job may start: "priority" (-10 to 10, among your own jobs), "not_before" and "expires_at"
                 (times with a zone).
+            project: the project that owns the job; by default that of the client, "" for a job of your own.
 
         Raises:
             ProgramUnreadable: the language cannot be detected.
@@ -193,6 +199,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             client_data=client_data,
             schedule=schedule,
             credential=credential,
+            project=project,
             request_id=request_id,
         )
         return self._submitted(request)
@@ -216,6 +223,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         labels: Mapping[str, str] | None = None,
         schedule: Schedule | None = None,
         credential: JobCredential = "",
+        project: str | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -244,6 +252,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             labels=labels,
             schedule=schedule,
             credential=credential,
+            project=project,
             validate_only=True,
         )
         return self._transport.call(request)

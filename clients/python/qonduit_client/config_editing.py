@@ -84,6 +84,8 @@ def _section(server: NamedServer) -> str:
         values["tls"] = server.tls if isinstance(server.tls, bool) else str(server.tls)
     if server.token_file is not None:
         values["token_file"] = str(server.token_file)
+    if server.project:
+        values["project"] = server.project
     text = _table(f"servers.{server.name}", values)
     if server.oidc is not None:
         oidc = server.oidc

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import grpc
 
 from qonduit_client.addresses import is_local, with_port
 from qonduit_client.errors import ClientClosed, QonduitError, ServerUnavailable, TimedOut
 from qonduit_client.named_servers import NamedServer, config_path, is_name, resolve
+from qonduit_client.requests import Request
 from qonduit_client.retry import UNTRUSTED, Retry
 from qonduit_client.status import error_of
 from qonduit_client.token_file import TokenFile
@@ -58,6 +59,7 @@ class Endpoint:
         timeout: seconds per call, including retries; also the maximum time to resume a stream.
         connect_timeout: the same, until the server's first response.
         retry: the backoff between attempts.
+        project: the owner of new jobs and deployments that name none; by default that of the named server.
 
     Raises:
         ValueError: target or token is invalid, or the token would cross a network in plain text.
@@ -74,9 +76,11 @@ class Endpoint:
         timeout: float = 60.0,
         connect_timeout: float = 5.0,
         retry: Retry | None = None,
+        project: str | None = None,
     ) -> None:
         found = resolve(target)
         self.server = found if isinstance(found, NamedServer) else None
+        self._project = project if project is not None else self.server.project if self.server else ""
         self._unnamed = found if isinstance(found, str) and is_name(found) else ""
         self.target = with_port(found) if isinstance(found, str) else found.target
         self.retry = retry or Retry()
@@ -105,6 +109,12 @@ class Endpoint:
         self.options = list(_OPTIONS)
         if local:
             self.options.append(("grpc.enable_http_proxy", 0))  # local connections do not use a proxy
+
+    def message_of(self, request: Request[Any]) -> Any:
+        """Return the message to send. A job or deployment to create has the project of the client by default."""
+        if request.created is not None:
+            request.created.project = self._project
+        return request.message
 
     @property
     def max_outage(self) -> float:

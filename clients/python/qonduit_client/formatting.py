@@ -11,6 +11,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import JobEvent, LogLevel
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import DeviceChoice, QueuePlace, QueueReason
+from qonduit.v1.project_pb2 import ProjectRole
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.states import state_name
 
@@ -147,3 +148,9 @@ def language_name(language: int) -> str:
     if language not in AssemblerLanguage.values():
         return f"LANGUAGE_{language}"
     return AssemblerLanguage.Name(language).removeprefix("ASSEMBLER_LANGUAGE_")
+
+
+def role_name(role: int) -> str:
+    """Return the short name of a role in a project; empty for none."""
+    known = role in ProjectRole.values()
+    return ProjectRole.Name(role).removeprefix("PROJECT_ROLE_").lower() if role and known else str(role or "")

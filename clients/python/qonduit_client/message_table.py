@@ -12,7 +12,15 @@ from google.protobuf.message import Message
 
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.system_service_pb2 import WorkerState
-from qonduit_client.formatting import available_text, failure_text, language_name, local_time, plural, seconds_between
+from qonduit_client.formatting import (
+    available_text,
+    failure_text,
+    language_name,
+    local_time,
+    plural,
+    role_name,
+    seconds_between,
+)
 from qonduit_client.states import TERMINAL, state_name
 from qonduit_client.text_table import table_of
 
@@ -97,6 +105,7 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("created", lambda each, _: local_time(each.created_at)),
         _Column("took", _seconds, right=True),
         _Column("name", lambda each, _: each.name),
+        _Column("project", lambda each, _: each.project, detail=True),
         _Column("programs", lambda each, _: str(len(each.program_runs)), detail=True),
         _Column("seed", lambda each, _: str(each.seed) if each.HasField("seed") else "", detail=True),
         _Column("why this device", lambda each, _: each.device_choice.reason, detail=True),
@@ -114,6 +123,7 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("deployed", lambda each, _: local_time(each.deployed_at)),
         _Column("by", lambda each, _: each.deployed_by),
         _Column("name", lambda each, _: each.name),
+        _Column("project", lambda each, _: each.project, detail=True),
     ),
     "Pause": (
         _Column("paused", lambda each, _: each.subject),
@@ -164,6 +174,18 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("created", lambda each, _: local_time(each.created_at)),
         _Column("replaced", lambda each, _: local_time(each.updated_at)),
     ),
+    "Project": (
+        _Column("project", lambda each, _: each.name),
+        _Column("role", lambda each, _: role_name(each.role)),
+        _Column("created", lambda each, _: local_time(each.created_at)),
+        _Column("by", lambda each, _: each.created_by),
+        _Column("description", lambda each, _: each.description),
+    ),
+    "ProjectMember": (
+        _Column("user", lambda each, _: each.user),
+        _Column("role", lambda each, _: role_name(each.role)),
+        _Column("added", lambda each, _: local_time(each.added_at)),
+    ),
     "Worker": (
         _Column("provider", lambda each, _: each.provider),
         _Column("pid", lambda each, _: str(each.pid), right=True),
@@ -207,7 +229,7 @@ def table_html(kind: str, messages: Sequence[Any], providers: ProviderNames, fur
 
 def nouns(kind: str) -> str:
     """Return the name of several messages of a type."""
-    return "audit entries" if kind == "AuditEntry" else f"{kind.lower()}s"
+    return {"AuditEntry": "audit entries", "ProjectMember": "members"}.get(kind, f"{kind.lower()}s")
 
 
 def message_text(message: Message) -> str:

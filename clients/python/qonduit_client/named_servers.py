@@ -34,7 +34,9 @@ MOST_BYTES: Final = 1024 * 1024
 #: The scope of a login: an ID token for the name of the user, and a refresh token.
 DEFAULT_SCOPE: Final = "openid offline_access"
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
-_KEYS: Final = ("target", "tls", "token_file", "oidc")
+PROJECT_RULE: Final = "the name of a project is a lower-case letter and up to 62 lower-case letters, digits and '-'"
+_PROJECT: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_KEYS: Final = ("target", "tls", "token_file", "project", "oidc")
 _OIDC_KEYS: Final = ("issuer", "client_id", "scope", "audience")
 
 _Value = TypeVar("_Value")
@@ -67,6 +69,7 @@ class NamedServer:
         tls: whether the connection is encrypted; a path is a CA bundle; None: QONDUIT_TLS.
         token_file: a file with the token; it is read for each call.
         oidc: how to log in, instead of a token file.
+        project: the owner of new jobs and deployments; empty: the user.
         config: the configuration file.
     """
 
@@ -75,6 +78,7 @@ class NamedServer:
     tls: bool | Path | None = None
     token_file: Path | None = None
     oidc: OidcClient | None = None
+    project: str = ""
     config: Path = field(default=Path(), compare=False)
 
 
@@ -208,6 +212,11 @@ def is_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text)) and not is_loopback(text.lower())
 
 
+def is_project_name(text: str) -> bool:
+    """Return whether a text can be the name of a project."""
+    return bool(_PROJECT.fullmatch(text))
+
+
 def _read(path: Path) -> str:
     with path.open("rb") as opened:
         about = os.fstat(opened.fileno())
@@ -246,12 +255,16 @@ def _server(reader: _Reader, name: str, table: Mapping[str, Any]) -> NamedServer
     token_file = reader.value(where, table, "token_file", str, None)
     if token_file is not None and "oidc" in table:
         raise reader.error((*where, "token_file"), "excludes [oidc]: remove one of them")
+    project = reader.value(where, table, "project", str, "")
+    if project and not is_project_name(project):
+        raise reader.error((*where, "project"), f"{PROJECT_RULE}, got {project!r:.100}")
     return NamedServer(
         name,
         target,
         tls,
         None if token_file is None else reader.file((*where, "token_file"), token_file),
         _oidc(reader, (*where, "oidc"), table["oidc"]) if "oidc" in table else None,
+        project,
         reader.path,
     )
 

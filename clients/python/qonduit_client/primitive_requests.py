@@ -41,6 +41,7 @@ class JobOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
     client_data: bytes
     schedule: Schedule | None
+    project: str | None
     validate_only: bool
 
 

@@ -61,7 +61,7 @@ class Primitives:
             qubits: the qubits of the SDK's observables in the order of the program's qubits. By default those of the
                 program, if it is a circuit of the same SDK, else their numbers.
             options: `seed`, `name`, `language`, `request_id`, `deployment_id`, `inputs`, `simulation`, `noise_model`,
-                `stop_when`, `labels`, `client_data` and `schedule`, as in `run`.
+                `stop_when`, `labels`, `client_data`, `schedule`, `credential` and `project`, as in `run`.
 
         Raises:
             ValueError, TypeError: an observable or another argument is invalid.
@@ -184,7 +184,7 @@ class Primitives:
             # The caller's id may be that of a job that `submit_estimate` or `submit_sample` created.
             return self._submitted(request)
         job = JobHandle(self._transport, 0, request_id=request.message.request_id)
-        with closing(self._transport.resumed(RunStream(self._transport, request.message, timeout))) as events:
+        with closing(self._transport.resumed(RunStream(self._transport, request, timeout))) as events:
             for event in events:
                 job.receive(event)
         return job

@@ -48,12 +48,14 @@ class Request(Generic[Response]):
         message: the request message.
         response: the type of the response.
         safe: whether it may be retried: reads, and writes with a request id. Other requests are sent once.
+        created: the job or deployment of the message that belongs to the project of the client, as no other is named.
     """
 
     method: str
     message: Any
     response: type[Response]
     safe: bool = True
+    created: Any = None
 
 
 class Pages(Generic[Item]):
@@ -137,6 +139,7 @@ def submit(
     client_data: bytes = b"",
     schedule: Schedule | None = None,
     credential: JobCredential = "",
+    project: str | None = None,
     request_id: str | None = None,
     validate_only: bool = False,
 ) -> Request[jobs_rpc.CreateJobResponse]:
@@ -161,6 +164,7 @@ def submit(
         stop_when=None if stop_when is None else stop_of(stop_when),
         labels=labels,
         client_data=client_data,
+        project=project or "",
     )
     if schedule is not None:
         set_schedule(job, schedule)
@@ -178,7 +182,8 @@ def submit(
         request.deployment.programs.extend(programs_of(program, language))
     if not validate_only:
         request.request_id = request_id or new_request_id()
-    return Request("JobService/CreateJob", request, jobs_rpc.CreateJobResponse)
+    created = request.job if project is None else None
+    return Request("JobService/CreateJob", request, jobs_rpc.CreateJobResponse, created=created)
 
 
 def rerun(
@@ -371,13 +376,17 @@ def deploy(
     language: str | None,
     request_id: str | None,
     labels: Mapping[str, str] | None = None,
+    project: str | None = None,
 ) -> Request[deployments_rpc.CreateDeploymentResponse]:
     """Store programs, by default with a new request id."""
+    programs = programs_of(program, language)
     request = deployments_rpc.CreateDeploymentRequest(
-        deployment=Deployment(name=name, programs=programs_of(program, language), labels=labels),
+        deployment=Deployment(name=name, programs=programs, labels=labels, project=project or ""),
         request_id=request_id or new_request_id(),
     )
-    return Request("DeploymentService/CreateDeployment", request, deployments_rpc.CreateDeploymentResponse)
+    response = deployments_rpc.CreateDeploymentResponse
+    created = request.deployment if project is None else None
+    return Request("DeploymentService/CreateDeployment", request, response, created=created)
 
 
 def deployment(deployment_id: int) -> Request[deployments_rpc.GetDeploymentResponse]:

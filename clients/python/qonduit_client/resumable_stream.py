@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_service_pb2 import (
-    CreateJobRequest,
+    CreateJobResponse,
     GetJobResponse,
     RunJobRequest,
     RunJobResponse,
@@ -176,11 +176,11 @@ class RunStream(EventStream):
         timeout: seconds until `TimedOut`; the job is created in any case, within the endpoint's timeout.
     """
 
-    def __init__(self, endpoint: Endpoint, request: CreateJobRequest, timeout: float | None) -> None:
+    def __init__(self, endpoint: Endpoint, request: Request[CreateJobResponse], timeout: float | None) -> None:
         super().__init__(endpoint, 0, timeout=timeout)
         self._submitted_by = endpoint.retry.clock() + endpoint.timeout
         # The fields of both requests have the same numbers.
-        self._request = RunJobRequest.FromString(request.SerializeToString())
+        self._request = RunJobRequest.FromString(endpoint.message_of(request).SerializeToString())
         self._request.final_results = self._request.omit_intermediate = True
 
     def next_request(self) -> Request[RunJobResponse]:

@@ -25,9 +25,11 @@ class StoredPrograms:
         request_id: str | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        project: str | None = None,
     ) -> Deployment:
-        """Store programs to run later with `run(deployment_id=...)`."""
-        return self._transport.call(requests.deploy(program, name, language, request_id, labels)).deployment
+        """Store programs to run later with `run(deployment_id=...)`; `project` as in `run`."""
+        request = requests.deploy(program, name, language, request_id, labels, project)
+        return self._transport.call(request).deployment
 
     def deployment(self, deployment_id: int) -> Deployment:
         """Return one deployment, with its programs."""

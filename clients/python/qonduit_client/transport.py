@@ -56,7 +56,7 @@ class Transport(Endpoint):
                         f"/qonduit.v1.{request.method}",
                         request_serializer=_bytes_of,
                         response_deserializer=request.response.FromString,
-                    )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=metadata)
+                    )(self.message_of(request), timeout=max(0.0, deadline - self.retry.clock()), metadata=metadata)
             except (grpc.RpcError, ValueError) as cause:
                 error = self._error(cause)
                 if not (request.safe and may_repeat(error)):
@@ -79,7 +79,7 @@ class Transport(Endpoint):
                     f"/qonduit.v1.{request.method}",
                     request_serializer=_bytes_of,
                     response_deserializer=request.response.FromString,
-                )(request.message, timeout=timeout, metadata=self.metadata())
+                )(self.message_of(request), timeout=timeout, metadata=self.metadata())
                 try:
                     for response in responses:
                         self.mark_reachable()

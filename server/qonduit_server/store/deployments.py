@@ -20,15 +20,7 @@ from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.ownership import (
-    Owned,
-    Scope,
-    original_request,
-    owner_of_project,
-    project_of,
-    stored_request,
-    stored_requests,
-)
+from qonduit_server.store.ownership import Owned, Scope, owner_of_project, project_of
 from qonduit_server.store.schema import deployments, jobs, programs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.users import stored_bytes
@@ -223,9 +215,7 @@ def insert_many(
         transaction.connection,
         [
             (
-                *(key, one.owner, one.name, transaction.now),
-                stored_request(one.request_id, one.owner, one.principal) if one.request_id else None,
-                *(one.fingerprint, one.size, one.is_inline),
+                *(key, one.owner, one.name, transaction.now, one.request_id, one.fingerprint, one.size, one.is_inline),
                 one.principal if one.principal != one.owner else None,
             )
             for key, one in zip(ids, new, strict=True)
@@ -276,13 +266,13 @@ def messages(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Depl
 
 def _create(transaction: Transaction, new: Sequence[NewDeployment]) -> list[Deployment | CallError]:
     connection = transaction.connection
-    requests = [(one.request_id, one.principal) for one in new if one.request_id]
+    requests = [one.request_id for one in new if one.request_id]
     known: dict[tuple[str, str], tuple[int, bytes]] = {}
     if requests:
         for deployment_id, owner, principal, request, fingerprint in connection.execute(
-            _SELECT_REQUESTS, {"requests": stored_requests(requests)}
+            _SELECT_REQUESTS, {"requests": requests}
         ):
-            known[principal or owner, original_request(request, principal)] = (deployment_id, fingerprint)
+            known[principal or owner, request] = (deployment_id, fingerprint)
     deleted = project_rows.missing(connection, (one.owner for one in new))
     # Of equal requests in the same transaction, the first one creates the deployment.
     first: dict[object, NewDeployment] = {}

@@ -7,7 +7,7 @@ call. The user who created an object stands apart, in its column `principal`, un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Select, Table, func
@@ -57,24 +57,6 @@ def owner_of(job: Job) -> str:
 def principal_of(table: Table) -> ColumnElement[str]:
     """Return the expression of the user who created an object, whose column is NULL if this is its owner."""
     return func.coalesce(table.c.principal, table.c.caller)
-
-
-def stored_request(request_id: str, owner: str, principal: str) -> str:
-    """Return the value of the column request_id, which is unique for an owner.
-
-    For a project it contains the principal, because a request id is unique for each user.
-    """
-    return request_id if principal == owner else f"{request_id} {principal}"
-
-
-def stored_requests(requests: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the values of the column request_id under which pairs of a request id and a principal may be stored."""
-    return [value for request, user in requests for value in (request, stored_request(request, "", user))]
-
-
-def original_request(stored: str, principal: str | None) -> str:
-    """Return the request id of a row from its columns request_id and principal."""
-    return stored.removesuffix(f" {principal}") if principal else stored
 
 
 class Owned:

@@ -23,7 +23,8 @@ from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.ownership import is_project, owner_of_project, project_of
 from qonduit_server.store.paging import Cursor, Page
-from qonduit_server.store.schema import deployments, jobs, project_members, projects
+from qonduit_server.store.project_tables import project_members, projects
+from qonduit_server.store.schema import deployments, jobs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -197,6 +198,13 @@ def list_members(
     return Page([_member(row) for row in kept], token)
 
 
+def too_many_projects(user: str) -> ResourceExhausted:
+    """Return the error of a user that cannot be in one more project."""
+    return ResourceExhausted(
+        f"{user} is in {MAX_PROJECTS} projects, the maximum; leave one", subject="max_projects", retry_after=None
+    )
+
+
 def _checked(description: str) -> str:
     return checked_text("project.description", description)
 
@@ -341,9 +349,7 @@ def _write_member(transaction: Transaction, change: _Change) -> None:
 def _check_projects(connection: Connection, user: str) -> None:
     query = select(project_members.c.project).where(project_members.c.member == user)
     if _count(connection, query, MAX_PROJECTS) >= MAX_PROJECTS:
-        raise ResourceExhausted(
-            f"{user} is in {MAX_PROJECTS} projects, the maximum; leave one", subject="max_projects", retry_after=None
-        )
+        raise too_many_projects(user)
 
 
 def _check_owners(connection: Connection, change: _Change) -> None:

@@ -30,15 +30,18 @@ from sqlalchemy import (
 )
 
 from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
-from qonduit_server.store import audit_tables  # noqa: F401 - its tables belong to the schema
+from qonduit_server.store import audit_tables, project_tables  # noqa: F401 - their tables belong to the schema
 from qonduit_server.store.schema_metadata import Id
 from qonduit_server.store.schema_metadata import metadata as metadata
 
 # Literals, not parameters: a database uses a partial index only for exactly the same condition.
 IS_QUEUED: Final = text(f"state = {int(QUEUED)}")
+IN_PROJECT_QUEUE: Final = text(f"state = {int(QUEUED)} AND principal IS NOT NULL")
 IS_LEASED: Final = text(f"state IN ({int(RUNNING)}, {int(CANCELLING)})")
 EXPIRES: Final = text(f"state = {int(QUEUED)} AND expires_at IS NOT NULL")
 IS_ACTIVE: Final = text(f"state IN ({int(QUEUED)}, {int(RUNNING)}, {int(CANCELLING)})")
+#: The user who created an object, for whom a request id is unique.
+CREATED_BY: Final = text("coalesce(principal, caller)")
 
 # What the database states about itself, in one row.
 database_state = Table(
@@ -129,7 +132,7 @@ deployments = Table(
     Index(
         "uq_deployments_request_id",
         "request_id",
-        "caller",
+        CREATED_BY,
         unique=True,
         sqlite_where=text("request_id IS NOT NULL"),
         postgresql_where=text("request_id IS NOT NULL"),
@@ -206,7 +209,7 @@ jobs = Table(
     Column("program_runs", LargeBinary, nullable=False),
     # A JobSpec message; never updated. NULL for jobs created before revision 0003.
     Column("spec", LargeBinary),
-    # The negated priority: jobs of one caller are claimed in ascending order of (rank, id).
+    # The negated priority: jobs of one caller are claimed in ascending order of (rank, turn, id).
     Column("rank", SmallInteger, nullable=False, server_default=text("0")),
     # A queued job is not claimed before this time; 0 if it may be claimed. Above all times, it waits for a paused
     # device (jobs/held_jobs.py).
@@ -217,6 +220,8 @@ jobs = Table(
     Column("memory_bytes", BigInteger, nullable=False, server_default=text("0")),
     # The user who created it; NULL for its owner.
     Column("principal", Text),
+    # Of the user who created it among the users of its project (jobs/project_turns.py); 0 outside of projects.
+    Column("turn", BigInteger, nullable=False, server_default=text("0")),
     # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
     # other conditions are tested row by row (list_scan.py).
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
@@ -244,7 +249,7 @@ jobs = Table(
     Index(
         "uq_jobs_request_id",
         "request_id",
-        "caller",
+        CREATED_BY,
         "method",
         unique=True,
         sqlite_where=text("request_id IS NOT NULL"),
@@ -253,9 +258,16 @@ jobs = Table(
     # The queue of each caller, in the order of claims. Callers with jobs to claim are found by skipping through it.
     Index(
         "ix_jobs_queued",
-        *("provider_id", "not_before", "caller", "rank", "id"),
+        *("provider_id", "not_before", "caller", "rank", "turn", "id"),
         sqlite_where=IS_QUEUED,
         postgresql_where=IS_QUEUED,
+    ),
+    # The last turns of the users of a project.
+    Index(
+        "ix_jobs_turns",
+        *("provider_id", "caller", "principal", "rank", "turn"),
+        sqlite_where=IN_PROJECT_QUEUE,
+        postgresql_where=IN_PROJECT_QUEUE,
     ),
     Index("ix_jobs_expires_at", "expires_at", sqlite_where=EXPIRES, postgresql_where=EXPIRES),
     Index("ix_jobs_leased", "owner", "state", sqlite_where=IS_LEASED, postgresql_where=IS_LEASED),
@@ -276,30 +288,6 @@ job_labels = Table(
     Column("caller", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_job_labels_caller_key_value", "caller", "key", "value", "created_at", "job_id"),
-    sqlite_with_rowid=False,
-)
-
-# Named groups of users, who use the objects of the project.
-projects = Table(
-    "projects",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("description", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("created_by", Text, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-# The members of projects, in the order of their list.
-project_members = Table(
-    "project_members",
-    metadata,
-    Column("project", Text, ForeignKey("projects.name", ondelete="CASCADE"), primary_key=True),
-    Column("member", Text, primary_key=True),
-    Column("role", SmallInteger, nullable=False),
-    Column("added_at", BigInteger, nullable=False),
-    # The projects of a user, in the order of their list.
-    Index("ix_project_members_member_project", "member", "project", unique=True),
     sqlite_with_rowid=False,
 )
 

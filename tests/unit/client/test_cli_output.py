@@ -34,8 +34,8 @@ def rows(done: Result) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("arguments", "head"),
     [
-        (["jobs"], "job_id,state,progress,device,shots,created_at,started_at,finished_at,seconds,deployment_id,failure,name,user,labels,queue"),
-        (["job", "7"], "job_id,state,progress,device,shots,created_at,started_at,finished_at,seconds,deployment_id,failure,name,user,labels,queue"),
+        (["jobs"], "job_id,state,progress,device,shots,created_at,started_at,finished_at,seconds,deployment_id,failure,name,user,labels,queue,project"),
+        (["job", "7"], "job_id,state,progress,device,shots,created_at,started_at,finished_at,seconds,deployment_id,failure,name,user,labels,queue,project"),
         (["devices"], "device,device_id,num_qubits,is_simulator,is_local,max_shots,queue_depth,available,status_message,noise,precision,methods,paused"),
         (["devices", "--languages"], "provider,with_token,languages"),
         (["languages"], "language,form,readable,writable,read_milliseconds,write_milliseconds,python_source,title"),

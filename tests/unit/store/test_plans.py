@@ -108,6 +108,10 @@ def do_everything(db: Database) -> None:
     projects.list_page(db, CALLER, sees_all=True)
     projects.list_members(db, CALLER, "plans")
     projects.delete(db, CALLER, "plans")
+    projects.create(db, CALLER, Project(name="turns"))
+    in_project = submit(db, project="turns", request_id="turn")
+    submit(db, project="turns", request_id="turn")
+    queue_positions.of_job(db, in_project.id)
     for filter in ("owner:*", "owner = x", "owner:* state = QUEUED", "owner:* id = 1", "owner:* shots > 3"):
         for order_by in ("", "id"):
             token = job_list.list_page(db, CALLER, 1, "", filter, order_by, sees_all=True).next_page_token

@@ -23,6 +23,7 @@ from qonduit_client.aio.operations import Operations
 from qonduit_client.aio.primitives import Primitives
 from qonduit_client.aio.stored_credentials import StoredCredentials
 from qonduit_client.aio.stored_programs import StoredPrograms
+from qonduit_client.aio.stored_projects import StoredProjects
 from qonduit_client.aio.transport import Transport
 from qonduit_client.aio.usage import UsageCalls
 from qonduit_client.endpoint import Tls, Token
@@ -57,13 +58,15 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         timeout: float = 60.0,
         connect_timeout: float = 5.0,
         retry: Retry | None = None,
+        project: str | None = None,
     ) -> None:
-        self._transport = Transport(
-            target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry
-        )
+        options: Any = {"token": token, "tls": tls, "timeout": timeout, "connect_timeout": connect_timeout}
+        self._transport = Transport(target, retry=retry, project=project, **options)
         self._limits: ServerLimits | None = None
         #: Your credentials of providers on the server.
         self.credentials: Final = StoredCredentials(self._transport)
+        #: Your projects.
+        self.projects: Final = StoredProjects(self._transport)
         notebook.show_messages_as_tables()
 
     @classmethod
@@ -125,6 +128,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         labels: Mapping[str, str] | None = None,
         client_data: bytes = b"",
         schedule: Schedule | None = None,
+        project: str | None = None,
     ) -> JobHandle:
         """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
         request = requests.submit(
@@ -145,6 +149,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             client_data=client_data,
             schedule=schedule,
             credential=credential,
+            project=project,
             request_id=request_id,
         )
         return await self._submitted(request)
@@ -168,6 +173,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         labels: Mapping[str, str] | None = None,
         schedule: Schedule | None = None,
         credential: JobCredential = "",
+        project: str | None = None,
     ) -> CreateJobResponse:
         """Parse and compile a job for its device, without running or storing anything.
 
@@ -196,6 +202,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             labels=labels,
             schedule=schedule,
             credential=credential,
+            project=project,
             validate_only=True,
         )
         return await self._transport.call(request)

@@ -138,7 +138,7 @@ class Primitives:
         if options.get("request_id") or (timeout is not None and timeout <= 0):
             return await self._submitted(request)
         job = JobHandle(self._transport, 0, request_id=request.message.request_id)
-        stream = RunStream(self._transport, request.message, timeout)
+        stream = RunStream(self._transport, request, timeout)
         async with aclosing(self._transport.resumed(stream)) as events:
             async for event in events:
                 job.receive(event)

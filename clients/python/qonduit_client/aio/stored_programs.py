@@ -25,9 +25,11 @@ class StoredPrograms:
         request_id: str | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        project: str | None = None,
     ) -> Deployment:
         """Store programs to run later with `run(deployment_id=...)`."""
-        return (await self._transport.call(requests.deploy(program, name, language, request_id, labels))).deployment
+        request = requests.deploy(program, name, language, request_id, labels, project)
+        return (await self._transport.call(request)).deployment
 
     async def deployment(self, deployment_id: int) -> Deployment:
         """Return one deployment, with its programs."""

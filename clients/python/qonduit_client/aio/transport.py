@@ -47,7 +47,7 @@ class Transport(Endpoint):
                         f"/qonduit.v1.{request.method}",
                         request_serializer=_bytes_of,
                         response_deserializer=request.response.FromString,
-                    )(request.message, timeout=max(0.0, deadline - self.retry.clock()), metadata=metadata)
+                    )(self.message_of(request), timeout=max(0.0, deadline - self.retry.clock()), metadata=metadata)
             except (grpc.RpcError, grpc.aio.UsageError, ValueError, asyncio.CancelledError) as cause:
                 error = self._error(cause)
                 if not (request.safe and may_repeat(error)):
@@ -67,7 +67,7 @@ class Transport(Endpoint):
                     f"/qonduit.v1.{request.method}",
                     request_serializer=_bytes_of,
                     response_deserializer=request.response.FromString,
-                )(request.message, timeout=timeout, metadata=metadata)
+                )(self.message_of(request), timeout=timeout, metadata=metadata)
                 try:
                     async for response in responses:
                         self.mark_reachable()

@@ -154,6 +154,10 @@ def _deployments(client: Client) -> Iterable[tuple[str, str]]:
     return ((str(each.id), each.name) for each in client.deployments(limit=_NEWEST))
 
 
+def _projects(client: Client) -> Iterable[tuple[str, str]]:
+    return ((each.name, each.description) for each in client.projects.list())
+
+
 _ENDED: Final = ("SUCCEEDED", "FAILED", "CANCELLED")
 devices: Final = _from_server(_devices)
 subjects: Final = _from_server(_subjects)
@@ -162,3 +166,4 @@ all_jobs: Final = _from_server(_jobs(lambda state: True))
 active_jobs: Final = _from_server(_jobs(lambda state: state not in _ENDED))
 ended_jobs: Final = _from_server(_jobs(lambda state: state in _ENDED))
 deployments: Final = _from_server(_deployments)
+projects: Final = _from_server(_projects)

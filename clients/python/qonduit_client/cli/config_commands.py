@@ -13,10 +13,12 @@ from qonduit_client.addresses import is_local
 from qonduit_client.cli.session import servers, session
 from qonduit_client.named_servers import (
     DEFAULT_SCOPE,
+    PROJECT_RULE,
     NamedServer,
     OidcClient,
     config_path,
     is_name,
+    is_project_name,
     read_configuration,
 )
 
@@ -37,6 +39,7 @@ def config() -> None:
 @click.option("--tls/--no-tls", default=None, help="Encrypt the connection. [default: except on this machine]")
 @click.option("--tls-ca", metavar="FILE", type=click.Path(path_type=Path), help="Trust this CA bundle (PEM).")
 @click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="A file that contains the token.")
+@click.option("--project", default="", metavar="NAME", help="The project that owns new jobs and deployments.")
 @click.option("--issuer", metavar="URL", help="The OpenID Connect provider for `qonduit login`.")
 @click.option("--client-id", metavar="ID", help="The id of the client at the provider.")
 @click.option("--scope", metavar="SCOPES", help=f"The requested scopes. [default: {DEFAULT_SCOPE}]")
@@ -49,6 +52,7 @@ def add(
     tls: bool | None,
     tls_ca: Path | None,
     token_file: Path | None,
+    project: str,
     issuer: str | None,
     client_id: str | None,
     scope: str | None,
@@ -73,6 +77,8 @@ def add(
         raise click.UsageError("--client-id, --scope and --audience require --issuer")
     if issuer is not None and client_id is None:
         raise click.UsageError("--issuer requires --client-id")
+    if project and not is_project_name(project):
+        raise click.UsageError(f"{PROJECT_RULE}, got {project!r:.100}")
     if name in read_configuration().servers and not replace:
         raise click.UsageError(f"{name!r} exists in {config_path()}: pass --replace to replace it")
     try:
@@ -85,6 +91,7 @@ def add(
         tls_ca.absolute() if tls_ca is not None else (None if is_local(target) else True) if tls is None else tls,
         None if token_file is None else token_file.absolute(),
         None if not issuer or not client_id else OidcClient(issuer, client_id, scope or DEFAULT_SCOPE, audience or ""),
+        project,
     )
     changed = add_server(server, default=default)
     chosen = " (default)" if changed.default == name else ""
@@ -111,7 +118,10 @@ def list_servers(as_json: bool) -> int:
     wide = max(len(each.target) for each in found.servers.values())
     for each in found.servers.values():
         mark = "*" if each.name == found.default else " "
-        click.echo(f"{mark} {each.name:{width}}  {each.target:{wide}}  {_security(each)}, {_credentials(each)}")
+        project = f", project {each.project}" if each.project else ""
+        click.echo(
+            f"{mark} {each.name:{width}}  {each.target:{wide}}  {_security(each)}, {_credentials(each)}{project}"
+        )
     return 0
 
 
@@ -168,6 +178,7 @@ def _as_json(server: NamedServer) -> dict[str, object]:
         "target": server.target,
         "tls": str(server.tls) if isinstance(server.tls, Path) else server.tls,
         "token_file": None if server.token_file is None else str(server.token_file),
+        "project": server.project or None,
         "oidc": None
         if oidc is None
         else {"issuer": oidc.issuer, "client_id": oidc.client_id, "scope": oidc.scope, "audience": oidc.audience},

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from qonduit_client.cli.completion import projects
 from qonduit_client.cli.times import time_of
 from qonduit_client.job_filters import both, quoted
 
@@ -34,6 +35,14 @@ def filter_options(command: _Command) -> _Command:
                 expose_value=False,
                 callback=_added(_labelled),
                 help="Jobs with this label. Repeatable.",
+            ),
+            click.option(
+                "--project",
+                metavar="NAME",
+                expose_value=False,
+                callback=_added(lambda name: f"project = {quoted(name)}"),
+                help="Jobs of this project.",
+                shell_complete=projects,
             ),
             click.option(
                 "--since",

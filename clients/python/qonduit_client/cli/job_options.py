@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from qonduit_client.cli.completion import deployments, devices, languages, program_files
+from qonduit_client.cli.completion import deployments, devices, languages, program_files, projects
 from qonduit_client.cli.credential_options import credential_options
 from qonduit_client.cli.error_messages import did_you_mean
 from qonduit_client.cli.input_options import input_option, label_option
@@ -27,7 +27,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def job_options(command: _Command) -> _Command:
-    """Add the options: files, device, language, seed, name, deployment, request id and inputs."""
+    """Add the options: files, device, language, seed, name, deployment, request id, project and inputs."""
     for option in reversed(
         (
             click.argument("sources", nargs=-1, metavar="[FILE]...", shell_complete=program_files),
@@ -58,6 +58,7 @@ def job_options(command: _Command) -> _Command:
                 "--request-id", metavar="UUID", help="Idempotency key: the same id and request return the same job."
             ),
             label_option("job"),
+            project_option("job"),
             click.option(
                 "--stop-when",
                 type=float,
@@ -71,6 +72,16 @@ def job_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def project_option(thing: str) -> Callable[[_Command], _Command]:
+    """Return the option for the project of something to create."""
+    return click.option(
+        "--project",
+        metavar="NAME",
+        help=f"The project that owns the {thing}; '' for you alone. [default: that of `qonduit config`, else '']",
+        shell_complete=projects,
+    )
 
 
 def programs_and_name(

@@ -80,11 +80,12 @@ def _add_places(client: Client, found: Sequence[Job]) -> None:
 
 
 def _job_columns(found: Iterable[Job] = ()) -> list[Column]:
-    """Return the columns; those of the table that are the same for all jobs are left out: users, labels and places."""
+    """Return the columns; those of the table that no job needs are left out: users, projects, labels and places."""
     from qonduit_client.formatting import local_time, queue_text, seconds_between
     from qonduit_client.job import state_name
 
     listed = found if isinstance(found, list) else []
+    projects = "PROJECT" if any(job.project for job in listed) else ""
     users = "USER" if len({job.executed_by for job in listed}) > 1 or "owner" in chosen_filter() else ""
     places = "QUEUE" if any(job.HasField("queue") for job in listed) else ""
     labels = "LABELS" if any(_labels_text(job) for job in listed) else ""
@@ -108,6 +109,7 @@ def _job_columns(found: Iterable[Job] = ()) -> list[Column]:
         Column("user", lambda job: job.executed_by, users),
         Column("labels", _labels_text, labels),
         Column("queue", lambda job: queue_text(job.queue) if job.HasField("queue") else "", places),
+        Column("project", lambda job: job.project, projects),
     ]
 
 
@@ -145,6 +147,7 @@ def job(job_id: int) -> int:
     facts = [
         ("job", str(found.id)),
         ("name", found.name),
+        ("project", found.project),
         ("state", f"{state_name(found.state)}, {found.progress:.0%} done"),
         ("device", device_of(found)),
         ("chosen", _choice_text(found)),

@@ -13,6 +13,7 @@ from qonduit_client.cli import completion
 from qonduit_client.cli.device_comparison import show_comparison
 from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.input_options import label_option
+from qonduit_client.cli.job_options import project_option
 from qonduit_client.cli.output import Column, act_on, labels_text, moment, size, write_rows
 from qonduit_client.cli.session import DEPLOYMENT_ID, LIMIT, SHOTS, session, shared_options
 from qonduit_client.cli.simulation_flags import simulation_flags, take_simulation
@@ -203,6 +204,7 @@ def list_deployments(wanted: str, limit: int) -> int:
         Column("deployed_by", lambda each: each.deployed_by, "BY"),
         Column("name", lambda each: each.name, "NAME"),
         Column("labels", lambda each: labels_text(each.labels), "LABELS"),
+        Column("project", lambda each: each.project, "PROJECT"),
     ]
     empty = "no deployments; store one with `qonduit deployments create FILE...`"
     if wanted:
@@ -235,6 +237,7 @@ def list_them(wanted: str, limit: int) -> int:
     "--request-id", metavar="UUID", help="Idempotency key: the same id and request return the same deployment."
 )
 @label_option("deployment")
+@project_option("deployment")
 @shared_options()
 def create(
     sources: Sequence[str],
@@ -242,6 +245,7 @@ def create(
     language: str | None,
     request_id: str | None,
     labels: dict[str, str] | None,
+    project: str | None,
 ) -> int:
     """Store programs to run later with `qonduit run --deployment ID`. - reads from standard input."""
     here = session()
@@ -251,7 +255,7 @@ def create(
         raise click.UsageError(nothing)
     programs = read_sources(sources, why=nothing)
     with here.client() as client:
-        made = client.deploy(programs, name, language, request_id, labels=labels)
+        made = client.deploy(programs, name, language, request_id, labels=labels, project=project)
     if here.output == "table":
         click.echo(f"deployment {made.id}: run it with `qonduit run --deployment {made.id}{here.server_hint()}`")
     else:
@@ -288,7 +292,10 @@ def show(deployment_id: int) -> int:
         write_rows(here, columns, found.programs)
         return OK
     name = f" {found.name!r}" if found.name else ""
-    click.echo(f"deployment {found.id}{name}, of {local_time(found.deployed_at)} by {found.deployed_by or '-'}")
+    project = f" in project {found.project}" if found.project else ""
+    click.echo(
+        f"deployment {found.id}{name}, of {local_time(found.deployed_at)} by {found.deployed_by or '-'}{project}"
+    )
     for index, program in enumerate(found.programs):
         size = len(program.quantum_circuit_binary)
         click.echo(f"\nprogram {index + 1} (id {program.id}), {language_name(program.assembler_language)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand the deployments, jobs and credentials of one owner to another, in small transactions, while servers use them.
+"""Hand the deployments, jobs, credentials and memberships of one user to another, in small transactions, while servers use them.
 
 An interrupted adoption continues when it is started again: objects that were handed over have another owner.
 """
@@ -16,14 +16,18 @@ from sqlalchemy import Column, Connection, Select, Table, bindparam, func, null,
 
 from qonduit_server.encryption.sealing import Sealed, Sealer, Unreadable
 from qonduit_server.errors import InvalidArgument
+from qonduit_server.store.admin import membership_adoption
 from qonduit_server.store.admin.sealed_tables import CREDENTIALS, JOB_CREDENTIALS, SealedTable
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.ownership import is_project
+from qonduit_server.store.project_tables import project_members
 from qonduit_server.store.schema import credentials, deployment_labels, deployments, job_labels, jobs, owner_totals
 from qonduit_server.store.writer import Operation, Transaction
 
+#: The name of memberships in the counts.
+MEMBERSHIPS: Final = "memberships"
 #: The number of objects that one transaction hands over.
 BATCH: Final = 500
 
@@ -95,22 +99,24 @@ class Adoption:
 def owned(db: Database, owner: str) -> dict[str, int]:
     """Return how many objects an owner has, by the name of their table."""
     with db.read() as connection:
+        columns = {**{kind.objects.name: kind.owner for kind in _KINDS}, MEMBERSHIPS: project_members.c.member}
         return {
-            kind.objects.name: int(connection.execute(select(func.count()).where(kind.owner == owner)).scalar_one())
-            for kind in _KINDS
+            name: int(connection.execute(select(func.count()).where(column == owner)).scalar_one())
+            for name, column in columns.items()
         }
 
 
 def adopt(db: Database, source: str, target: str) -> Adoption:
-    """Hand all deployments, jobs and credentials of an owner to another.
+    """Hand all deployments, jobs, credentials and memberships of a user to another.
 
     Jobs keep their state: running ones continue. A request id stays with its job, so a repeated request of the former
     owner creates a new one; if the new owner has used the same id, the job loses it. A credential whose name the new
     owner uses gets a number behind it. Secrets are encrypted again, because their encryption is bound to the owner; an
-    object whose secret cannot be decrypted stays.
+    object whose secret cannot be decrypted stays. Jobs of projects keep the name of the user who created them.
 
     Raises:
         InvalidArgument: the owners are equal, a name is invalid, or an owner is a project.
+        ResourceExhausted: the new owner would be in too many projects. The rest is handed over before.
     """
     checked_text("to", target)
     for name, owner in (("owner", source), ("to", target)):
@@ -129,6 +135,7 @@ def adopt(db: Database, source: str, target: str) -> Adoption:
             left |= handed.left
         done.left += [f"{name}/{number}: {cause}" for number, cause in left.items()]
     db.write(_MOVE_STORED, (source, target))
+    done.handed[MEMBERSHIPS] = membership_adoption.adopt(db, source, target)
     return done
 
 
@@ -211,7 +218,8 @@ def _used(kind: _Kind) -> Any:
     """Return the condition that the new owner has an object of the same request."""
     other = kind.objects.alias()
     same = [other.c[column.name] == column for column in kind.request]
-    return select(other.c.id).where(other.c.caller == bindparam("target"), *same).correlate(kind.objects).exists()
+    of_target = func.coalesce(other.c.principal, other.c.caller) == bindparam("target")
+    return select(other.c.id).where(of_target, *same).correlate(kind.objects).exists()
 
 
 _ADOPT: Final[Operation[_Batch, _Handed]] = Operation(

@@ -16,13 +16,13 @@ from qonduit_server.store.audit_tables import audit_entries
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, large_options
+from qonduit_server.store.project_tables import project_members
 from qonduit_server.store.schema import (
     credentials,
     deployments,
     jobs,
     lanes,
     owner_totals,
-    project_members,
     quotas,
     usage,
 )

@@ -65,7 +65,7 @@ _SELECT_WAITING: Final = Query(
         ~exists().where(_WHOLE.c.device_id == 0, _WHOLE.c.provider_id.in_((0, providers.c.id))),
     )
 )
-_SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.id)
+_SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.turn, jobs.c.id)
 _SELECT_OF_LANE: Final = Query(_SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count")))
 _WANTED: Final = (
     func.unnest(bindparam("owners", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(BigInteger)))

@@ -20,19 +20,12 @@ from qonduit_server.store import deployments, labels, program_lookup, projects, 
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.jobs import job_credentials, large_options
+from qonduit_server.store.jobs import job_credentials, large_options, project_turns
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
+from qonduit_server.store.jobs.project_turns import UserQueue
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
-from qonduit_server.store.ownership import (
-    Scope,
-    contains,
-    original_request,
-    owner_of,
-    project_of,
-    stored_request,
-    stored_requests,
-)
+from qonduit_server.store.ownership import Scope, contains, is_project, owner_of, project_of
 from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.program_lookup import StoredPrograms
 from qonduit_server.store.recent_deployments import StoredDeployment, inline_programs
@@ -109,7 +102,7 @@ _INSERT: Final = BulkInsert(
             "program_runs",
             "spec",
         ),
-        *("rank", "not_before", "expires_at", "principal"),
+        *("rank", "not_before", "expires_at", "turn", "principal"),
     ),
 )
 
@@ -165,12 +158,12 @@ def _key(new: Submission) -> _Key:
 
 
 def _known_requests(transaction: Transaction, submissions: Sequence[Submission]) -> dict[_Key, tuple[int, bytes]]:
-    requests = {(new.request_id, new.caller) for new in submissions if new.request_id is not None}
+    requests = {new.request_id for new in submissions if new.request_id is not None}
     if not requests:
         return {}
-    rows = _SELECT_REQUESTS(transaction.connection, {"requests": stored_requests(requests)})
+    rows = _SELECT_REQUESTS(transaction.connection, {"requests": sorted(requests)})
     return {
-        (principal or owner, method, original_request(request, principal)): (job_id, fingerprint)
+        (principal or owner, method, request): (job_id, fingerprint)
         for job_id, owner, principal, method, request, fingerprint in rows
     }
 
@@ -251,7 +244,8 @@ def _write(
     unit = UnitOfWork(transaction)
     created: list[Job] = []
     rows: list[tuple[Any, ...]] = []
-    for job_id, new in zip(job_ids, accepted, strict=True):
+    turns = project_turns.next_turns(transaction.connection, [_place(new) for new in accepted])
+    for job_id, new, turn in zip(job_ids, accepted, turns, strict=True):
         if new in reused:
             deployment_id, sources = reused[new]
         elif new.deployment is not None:
@@ -291,12 +285,12 @@ def _write(
         created.append(job)
         rows.append(
             (
-                *(job_id, new.owner, new.method),
-                stored_request(new.request_id, new.owner, new.caller) if new.request_id else None,
+                *(job_id, new.owner, new.method, new.request_id),
                 new.fingerprint if new.request_id else None,
                 *(new.device.provider_id, new.device.id, deployment_id, new.name, spec.type, spec.shots),
                 *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), data),
                 *_times(transaction, new),
+                turn,
                 new.caller if new.caller != new.owner else None,
             )
         )
@@ -342,6 +336,13 @@ def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | N
     expires_at = microseconds(spec.expires_at) if spec.HasField("expires_at") else None
     transaction.times |= bool(not_before) or expires_at is not None
     return (-spec.priority, not_before, expires_at)
+
+
+def _place(new: Submission) -> UserQueue | None:
+    """Return the queue of its user in its project; None outside of projects."""
+    if not is_project(new.owner):
+        return None
+    return UserQueue(new.device.provider_id, new.owner, new.caller, -new.packed.spec.priority)
 
 
 def _earlier(transaction: Transaction, ids: Sequence[int]) -> dict[int, Job]:

@@ -16,7 +16,6 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.errors import FailedPrecondition, NotFound, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_terminal
 from qonduit_server.store import catalogue, deployments, labels
-from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.event_log import require_job
@@ -33,7 +32,6 @@ from qonduit_server.store.ownership import (
     owner_of,
     owner_of_project,
     principal_of,
-    stored_requests,
 )
 from qonduit_server.store.recent_deployments import StoredDeployment, content_hash
 from qonduit_server.store.results import buffers
@@ -107,8 +105,7 @@ _GET: Final = Owned(SELECT_JOBS.where(jobs.c.id == bindparam("id")), jobs.c.call
 _GET_REPEATED: Final = SELECT_JOBS.where(
     principal_of(jobs) == bindparam("caller"),
     jobs.c.method == bindparam("method"),
-    among(jobs.c.request_id, "requests"),
-    jobs.c.request_id.is_not(None),
+    jobs.c.request_id == bindparam("request"),
     jobs.c.fingerprint == bindparam("fingerprint"),
 )
 _RERUN: Final = "RerunJob"
@@ -254,10 +251,10 @@ def repeated(
     A job of a project is only returned if the scope contains it: the caller may have left the project.
     """
     request = {"caller": checked_text("caller", caller), "method": method}
-    requests = stored_requests([(checked_text("request_id", request_id), caller)])
+    request["request"] = checked_text("request_id", request_id)
     with db.read() as connection:
         for fingerprint in fingerprints:
-            values = {**request, "requests": requests, "fingerprint": fingerprint}
+            values = {**request, "fingerprint": fingerprint}
             row = connection.execute(_GET_REPEATED, values).first()
             if row is not None:
                 visible = contains(including(scope, caller), row.caller)

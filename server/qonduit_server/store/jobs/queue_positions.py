@@ -32,8 +32,8 @@ MAX_POSITION: Final = 10_000
 MOST_COUNTED: Final = 1000
 _SELECT_JOBS: Final = (
     select(
-        *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.not_before),
-        *(jobs.c.attempt, jobs.c.spec),
+        *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.turn),
+        *(jobs.c.not_before, jobs.c.attempt, jobs.c.spec),
         *(devices.c.available, providers.c.name.label("provider")),
     )
     .join_from(jobs, devices, devices.c.id == jobs.c.device_id)
@@ -49,9 +49,11 @@ _OF_LANE: Final = (
     .limit(MAX_POSITION)
 )
 #: The jobs of a lane in the order of claims.
-IDS_OF_LANE: Final = _OF_LANE.order_by(jobs.c.rank, jobs.c.id)
+IDS_OF_LANE: Final = _OF_LANE.order_by(jobs.c.rank, jobs.c.turn, jobs.c.id)
 _BEFORE: Final = select(func.count()).select_from(
-    _OF_LANE.where(tuple_(jobs.c.rank, jobs.c.id) < tuple_(bindparam("rank"), bindparam("id"))).subquery()
+    _OF_LANE.where(
+        tuple_(jobs.c.rank, jobs.c.turn, jobs.c.id) < tuple_(bindparam("rank"), bindparam("turn"), bindparam("id"))
+    ).subquery()
 )
 #: The running jobs of a provider, of all servers; further ones are assumed to be like these.
 _MOST_RUNNING: Final = 1000
@@ -201,7 +203,7 @@ def _earlier(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, i
     """Return the number of jobs of the same caller before each of its jobs."""
     values = {"provider": rows[0].provider_id, "caller": rows[0].caller}
     if len(rows) == 1:
-        before = {**values, "rank": rows[0].rank, "id": rows[0].id}
+        before = {**values, "rank": rows[0].rank, "turn": rows[0].turn, "id": rows[0].id}
         return {rows[0].id: connection.execute(_BEFORE, before).scalar_one()}
     places = {job_id: place for place, job_id in enumerate(connection.execute(IDS_OF_LANE, values).scalars())}
     return {row.id: places.get(row.id, MAX_POSITION) for row in rows}
