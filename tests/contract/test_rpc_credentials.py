@@ -20,6 +20,7 @@ from qonduit.v1.provider_service_pb2 import ListProvidersRequest
 from qonduit_server.encryption import key_ring
 from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.encryption.sealing import Sealer
+from qonduit_server.errors import FailedPrecondition
 from qonduit_server.rpc.credential_checks import hashed
 from qonduit_server.rpc.server import SERVICES
 from qonduit_server.store import projects
@@ -49,8 +50,11 @@ def provider_id(rpc: RpcFixture) -> int:
     return int(found.id)
 
 
-def store(rpc: RpcFixture, provider_id: int, name: str = "lab", secret: str = SECRET, caller: str = "anna") -> int:
-    request = calls.CreateCredentialRequest(credential=Credential(name=name, provider_id=provider_id), secret=secret)
+def store(
+    rpc: RpcFixture, provider_id: int, name: str = "lab", secret: str = SECRET, caller: str = "anna", project: str = ""
+) -> int:
+    made = Credential(name=name, provider_id=provider_id, project=project)
+    request = calls.CreateCredentialRequest(credential=made, secret=secret)
     made = rpc.credentials.CreateCredential(request, timeout=WAIT, metadata=[(CALLER_KEY, caller)])
     return int(made.credential.id)
 
@@ -105,7 +109,6 @@ def test_no_response_of_the_contract_has_a_field_for_a_secret() -> None:
         ({"name": "a b"}, SECRET, "credential.name"),
         ({"name": "n" * 64}, SECRET, "credential.name"),
         ({"provider_id": 0}, SECRET, "credential.provider_id"),
-        ({"project": "qml"}, SECRET, "credential.project"),
         ({}, "short", "secret"),
         ({}, "", "secret"),
         ({}, "x" * 4097, "secret"),
@@ -281,6 +284,67 @@ def test_a_rerun_of_a_job_of_a_project_uses_no_credential_of_another_member(rpc:
     again = rerun(credential_id=of_ben)
     assert (again.executed_by, again.project, again.credential_id) == ("ben", "lab", of_ben)
     assert sorted(task.credential for task in rpc.claim()) == ["vendor-of-ben", SECRET]
+
+
+@pytest.fixture
+def lab(rpc: RpcFixture) -> str:
+    """Return a project: Anna owns it, Ben is a member, Vera a viewer, Carl is not in it."""
+    projects.create(rpc.db, "anna", Project(name="lab"))
+    for user, role in (("ben", ProjectRole.PROJECT_ROLE_MEMBER), ("vera", ProjectRole.PROJECT_ROLE_VIEWER)):
+        projects.set_member(rpc.db, "anna", "lab", ProjectMember(user=user, role=role))
+    return "lab"
+
+
+def test_members_manage_the_credentials_of_a_project(rpc: RpcFixture, provider_id: int, lab: str) -> None:
+    stored = store(rpc, provider_id, caller="ben", project=lab)
+    own = store(rpc, provider_id, caller="ben")
+    service = rpc.credentials
+    for caller, code in (("vera", "PERMISSION_DENIED"), ("carl", "NOT_FOUND")):
+        assert refused(lambda c=caller: store(rpc, provider_id, "other", caller=c, project=lab))[0] == code
+    assert refused(lambda: store(rpc, provider_id, project=lab))[0] == "ALREADY_EXISTS"
+    assert refused(lambda: store(rpc, provider_id, project="none"))[0] == "NOT_FOUND"
+
+    def asked(method: Any, request: Any, caller: str) -> Any:
+        return method(request, timeout=WAIT, metadata=[(CALLER_KEY, caller)])
+
+    def listed(caller: str, filter: str = "") -> list[int]:
+        answer = asked(service.ListCredentials, calls.ListCredentialsRequest(filter=filter), caller)
+        return [each.id for each in answer.credentials]
+
+    assert listed("ben") == [own, stored]
+    assert listed("ben", "project = lab") == listed("anna") == listed("vera") == [stored]
+    assert listed("ben", "NOT project:*") == [own]
+    assert listed("carl") == []
+    shown = asked(service.GetCredential, calls.GetCredentialRequest(id=stored), "vera").credential
+    assert (shown.project, shown.owner) == ("lab", "projects/lab")
+    update, delete = calls.UpdateCredentialRequest(id=stored, secret=SECRET), calls.DeleteCredentialRequest(id=stored)
+    for method, request in ((service.UpdateCredential, update), (service.DeleteCredential, delete)):
+        for caller, code in (("vera", "PERMISSION_DENIED"), ("carl", "NOT_FOUND")):
+            assert refused(lambda m=method, r=request, c=caller: asked(m, r, c))[0] == code
+    asked(service.UpdateCredential, update, "anna")
+    with pytest.raises(FailedPrecondition, match="still owns 1 credential"):
+        projects.delete(rpc.db, "anna", lab)
+    asked(service.DeleteCredential, delete, "anna")
+    projects.delete(rpc.db, "anna", lab)
+
+
+def test_only_jobs_of_a_project_use_its_credential(rpc: RpcFixture, provider_id: int, lab: str) -> None:
+    stored = store(rpc, provider_id, secret="vendor-of-lab", project=lab)
+
+    def created(caller: str, project: str, credential_id: int) -> Job:
+        request = sampler(credential_id=credential_id)
+        request.job.project = project
+        return rpc.jobs.CreateJob(request, timeout=WAIT, metadata=[(CALLER_KEY, caller)]).job  # type: ignore[no-any-return]
+
+    of_ben = store(rpc, provider_id, secret="vendor-of-ben", caller="ben")
+    job = created("ben", lab, stored)
+    created("ben", lab, of_ben)
+    for caller, project, credential in (("ben", "", stored), ("anna", lab, of_ben), ("carl", "", stored)):
+        code, details = refused(lambda c=caller, p=project, i=credential: created(c, p, i))
+        assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "credential")
+    again = job_calls.RerunJobRequest(id=job.id)
+    assert rpc.jobs.RerunJob(again, timeout=WAIT).job.executed_by == "anna"
+    assert sorted(task.credential for task in rpc.claim()) == ["vendor-of-ben", "vendor-of-lab", "vendor-of-lab"]
 
 
 def test_validate_only_checks_a_credential_and_stores_nothing(rpc: RpcFixture, provider_id: int) -> None:

@@ -357,7 +357,7 @@ def test_an_adoption_encrypts_credentials_again_for_the_new_owner(db: Database, 
     waiting = [submit(db, "anna", credential_id=stored.id), submit(db, "anna", secret=SECRET)]
     with acting(Act("root", "qonduit adopt", "command")):
         done = adoption.adopt(db, "anna", "ben")
-    assert done == adoption.Adoption({"deployments": 1, "jobs": 2, "credentials": 1})
+    assert done == adoption.Adoption({"deployments": 1, "jobs": 2, "credentials": 1, "memberships": 0})
     assert credentials.list_page(db, "anna").items == []
     # Names are unique among the credentials of an owner.
     assert sorted(each.name for each in credentials.list_page(db, "ben").items) == ["lab", "lab-2"]
@@ -373,14 +373,14 @@ def test_what_cannot_be_decrypted_stays_until_an_adoption_has_the_key(db: Databa
     using, own = submit(db, "anna", credential_id=stored.id), submit(db, "anna", secret=SECRET)
     use_keys(db, NEW)
     done = adoption.adopt(db, "anna", "ben")
-    assert done.handed == {"deployments": 1, "jobs": 1, "credentials": 0}
+    assert done.handed == {"deployments": 1, "jobs": 1, "credentials": 0, "memberships": 0}
     cause = "the server does not have the key old (credential_key_file)"
     assert done.left == [f"jobs/{own.id}: {cause}", f"credentials/{stored.id}: {cause}"]
     use_keys(db, NEW, OLD)
     assert [task.job_id for task in claim(db, provider="VENDOR")] == [own.id]
     assert queue_positions.of_job(db, using.id).reason == QueueReason.QUEUE_REASON_CREDENTIAL  # type: ignore[union-attr]
     done = adoption.adopt(db, "anna", "ben")
-    assert done == adoption.Adoption({"deployments": 0, "jobs": 1, "credentials": 1})
+    assert done == adoption.Adoption({"deployments": 0, "jobs": 1, "credentials": 1, "memberships": 0})
     assert {row[0] for row in execute(db, "SELECT key_id FROM credentials")} == {"new"}
     retry_now(db)
     assert [(task.job_id, task.credential) for task in claim(db, provider="VENDOR")] == [(using.id, SECRET)]

@@ -141,6 +141,7 @@ def test_many_jobs_of_one_member_do_not_delay_the_first_job_of_another(db: Datab
     waiting = [first, second, third]
     places = queue_positions.of_jobs(db, waiting)
     assert [places[job].position for job in waiting] == [1, 2, 4]
+    assert {job: queue_positions.of_job(db, job) for job in waiting} == places
     claimed = claim(db, capacity=6)
     assert users(db, claimed) == ["ben", "anna", "carl", "ben", "anna", "ben"]
     assert {first, second, third} <= {task.job_id for task in claimed}

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_a_client_stores_lists_replaces_and_deletes_credentials(client: Any) -> 
     assert client.credentials.get("lab") == client.credentials.get(made.id) == made
     listed = client.credentials.list()
     assert list(listed) == [made]
-    assert str(listed).splitlines()[0].split() == ["id", "name", "provider", "id", "created", "replaced"]
+    assert str(listed).splitlines()[0].split() == ["id", "name", "provider", "id", "created", "replaced", "project"]
     assert SECRET not in str(listed)
     with pytest.raises(AlreadyExists, match="you have a credential lab already"):
         client.credentials.create("lab", "VENDOR", SECRET)
@@ -77,6 +78,24 @@ def test_a_client_runs_jobs_with_a_credential_in_each_form(client: Any) -> None:
     with pytest.raises(TypeError, match="got a bytes") as raised:
         client.run(BELL, device="VENDOR/simulator", credential=SECRET.encode())
     assert SECRET not in str(raised.value)
+
+
+def test_a_credential_of_a_project_runs_its_jobs(client: Any) -> None:
+    project = client.projects.create(f"lab-{uuid.uuid4().hex[:8]}").name
+    shared = client.credentials.create("lab", "VENDOR", SECRET, project=project)
+    assert client.credentials.get("lab") == shared
+    own = client.credentials.create("lab", "VENDOR", SECRET)
+    assert client.credentials.get("lab") == client.credentials.get("lab", project="") == own
+    assert client.credentials.get("lab", project=project) == shared
+    assert list(client.credentials.list(f"project = {project}")) == [shared]
+    with pytest.raises(NotFound, match="credential 'lab' does not exist"):
+        client.credentials.get("lab", project="other")
+    job = client.run(BELL, device="VENDOR/simulator", credential=shared, project=project)
+    assert job.result(timeout=PATIENCE).counts
+    assert client.rerun(job.id).result(timeout=PATIENCE).counts
+    with pytest.raises(NotFound, match="credential"):
+        client.run(BELL, device="VENDOR/simulator", credential=shared)
+    client.credentials.delete(shared)
 
 
 def test_estimators_and_samplers_take_a_credential(client: Any) -> None:
@@ -125,6 +144,15 @@ def test_the_command_line_stores_and_uses_credentials_without_secrets_as_argumen
     assert code == 4
     assert "the server has erased" in errors
     assert call(vendor, "rerun", str(job_id), "--credential", "cli")[0] == 0
+    project = ("--project", f"cli-{uuid.uuid4().hex[:8]}")
+    assert call(vendor, "project", "create", project[1])[0] == 0
+    code, written, _ = call(vendor, "credential", "create", "shared", "--provider", "VENDOR", *project, text=SECRET)
+    assert (code, f"qonduit run {' '.join(project)} --credential shared" in written) == (0, True)
+    assert project[1] in call(vendor, "credential", "list")[1]
+    assert call(vendor, "run", bell, *device, *project, "--credential", "shared")[0] == 0
+    assert call(vendor, "credential", "delete", "shared")[0] == 3
+    assert call(vendor, "credential", "update", "shared", *project, text=SECRET)[0] == 0
+    assert call(vendor, "credential", "delete", "shared", *project)[0] == 0
     assert call(vendor, "credential", "update", "cli", text="not-a-token")[:2] == (
         0,
         "credential cli: secret replaced\n",
@@ -185,6 +213,6 @@ def test_an_operator_hands_over_credentials_with_the_key_of_the_server(vendor: V
     assert "(--credential-key-file)" in done.stderr
     done = qonduit(*adopt, "--credential-key-file", str(vendor.key_file))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "credentials of anonymous to ben" in done.stdout
+    assert "credentials, 0 memberships of anonymous to ben" in done.stdout
     with Client(vendor.server.target) as client:
         assert list(client.credentials.list()) == []

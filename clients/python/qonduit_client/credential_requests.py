@@ -47,9 +47,9 @@ def delete(credential_id: int) -> Request[rpc.DeleteCredentialResponse]:
     return Request("CredentialService/DeleteCredential", request, rpc.DeleteCredentialResponse, safe=False)
 
 
-def the_one(name: str, found: Iterable[Credential]) -> Credential:
-    """Return the credential of a name. Raises NotFound."""
-    for each in found:
-        if each.name == name:
+def the_one(name: str, project: str | None, found: Iterable[Credential]) -> Credential:
+    """Return the credential of a name: of a project, or with None of any owner, the user first. Raises NotFound."""
+    for each in sorted(found, key=lambda each: each.project):
+        if each.name == name and project in (None, each.project):
             return each
     raise missing("credential", name, "client.credentials.list() returns all")

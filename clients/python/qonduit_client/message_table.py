@@ -173,6 +173,7 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("provider id", lambda each, _: str(each.provider_id), right=True),
         _Column("created", lambda each, _: local_time(each.created_at)),
         _Column("replaced", lambda each, _: local_time(each.updated_at)),
+        _Column("project", lambda each, _: each.project),
     ),
     "Project": (
         _Column("project", lambda each, _: each.name),

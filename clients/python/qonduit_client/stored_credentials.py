@@ -11,7 +11,7 @@ from qonduit_client.transport import Transport
 
 
 class StoredCredentials:
-    """Your credentials on the server. No call returns a secret."""
+    """Credentials of you and your projects on the server. No call returns a secret."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -20,13 +20,13 @@ class StoredCredentials:
         """Store a credential, encrypted.
 
         Args:
-            name: letters, digits, "-", "_" and "."; unique among your credentials.
+            name: letters, digits, "-", "_" and "."; unique among those of the owner.
             provider: the provider whose devices use it, by name or as one of `providers()`.
             secret: at least 8 bytes.
-            project: the project whose members may use it; this version has none.
+            project: the project that owns it, whose members use it for its jobs; by default it is yours.
 
         Raises:
-            AlreadyExists: you have a credential of this name.
+            AlreadyExists: you have a credential of this name, or the project has.
             PreconditionFailed: the server has no key to encrypt it.
         """
         if isinstance(provider, Provider):
@@ -36,15 +36,20 @@ class StoredCredentials:
         request = credential_requests.create(name, provider_id, secret, project)
         return self._transport.call(request).credential
 
-    def get(self, credential: str | int) -> Credential:
-        """Return one credential, by its name or id. Raises NotFound."""
+    def get(self, credential: str | int, *, project: str | None = None) -> Credential:
+        """Return one credential, by its id or its name; of several of the name yours. Raises NotFound.
+
+        Args:
+            credential: its name or id.
+            project: of a name, only that of this project; "" for yours.
+        """
         if isinstance(credential, str):
             pages = credential_requests.named(credential)
-            return credential_requests.the_one(credential, self._transport.items(pages))
+            return credential_requests.the_one(credential, project, self._transport.items(pages))
         return self._transport.call(credential_requests.get(credential)).credential
 
     def list(self, filter: str = "") -> Table[Credential]:
-        """Return your credentials, newest first; a filter is, for example, 'provider_id = 4'."""
+        """Return the credentials of you and your projects, newest first; a filter is, for example, 'project = lab'."""
         return Table(self._transport.items(credential_requests.list_all(filter)), "Credential")
 
     def update(self, credential: str | int | Credential, secret: str) -> Credential:

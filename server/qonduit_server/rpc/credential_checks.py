@@ -11,6 +11,7 @@ from qonduit_server.errors import FailedPrecondition, InvalidArgument
 from qonduit_server.store import catalogue, credentials
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.job_rows import RerunCredential
+from qonduit_server.store.ownership import Scope, owner_of
 
 
 def require_token_provider(provider: Provider, field: str) -> None:
@@ -22,13 +23,13 @@ def require_token_provider(provider: Provider, field: str) -> None:
 
 
 def check_credential(
-    db: Database, owner: str, provider: Provider, spec: JobSpec, secret: str, credential_id: int
+    db: Database, owners: Scope, provider: Provider, spec: JobSpec, secret: str, credential_id: int
 ) -> None:
     """Check the credential of a job, and set the fields of its spec that describe it.
 
     Args:
         db: the database.
-        owner: the user who executes the job, to whom the stored credential belongs.
+        owners: the user who executes the job, and its project: the stored credential belongs to one of them.
         provider: of the job's device.
         spec: of the job.
         secret: the credential itself; may be empty.
@@ -36,7 +37,7 @@ def check_credential(
 
     Raises:
         InvalidArgument: the provider takes no credential.
-        NotFound: the owner has no such credential.
+        NotFound: the owners have no such credential.
         FailedPrecondition: the provider requires a credential; or the credential is for another provider, cannot be
             decrypted, or cannot be encrypted.
     """
@@ -53,7 +54,7 @@ def check_credential(
     if secret:
         db.sealer.require_key()
     if credential_id:
-        credentials.check_usable(db, owner, credential_id, provider.id, provider.name)
+        credentials.check_usable(db, owners, credential_id, provider.id, provider.name)
     spec.credential_id = credential_id
     spec.one_time_credential = bool(secret)
 
@@ -81,7 +82,8 @@ def rerun_credential(db: Database, secret: str, credential_id: int) -> RerunCred
                 reason="CREDENTIAL_REQUIRED",
             )
         stored = credential_id or (0 if secret else source.credential_id)
-        check_credential(db, executor, provider, spec, secret, stored)
+        owners = frozenset({executor, owner_of(source)}) if source.project else executor
+        check_credential(db, owners, provider, spec, secret, stored)
 
     named = f" credential {credential_id}" if credential_id else ""
     hashes = [each and f" {each}" for each in hashed(db.sealer, secret)] if secret else [named]

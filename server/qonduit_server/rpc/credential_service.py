@@ -15,11 +15,11 @@ from qonduit.v1.credential_service_pb2 import (
     UpdateCredentialRequest,
     UpdateCredentialResponse,
 )
-from qonduit_server.errors import InvalidArgument
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.credential_checks import require_token_provider
 from qonduit_server.store import catalogue, credentials
 from qonduit_server.store.database import Database
+from qonduit_server.store.ownership import owner_of_project
 
 
 class CredentialService:
@@ -31,14 +31,10 @@ class CredentialService:
     def create_credential(self, request: CreateCredentialRequest, call: CallContext) -> CreateCredentialResponse:
         """Store a credential."""
         new = request.credential
-        if new.project:
-            raise InvalidArgument.of(
-                "credential.project",
-                "credential.project.unsupported",
-                "credential.project: must be empty: this version has no projects, a credential belongs to its user",
-            )
+        owner = owner_of_project(new.project) if new.project else call.principal.name
+        call.check_change(owner)
         require_token_provider(catalogue.provider(self._db, new.provider_id), "credential.provider_id")
-        stored = credentials.create(self._db, call.principal.name, new.name, new.provider_id, request.secret)
+        stored = credentials.create(self._db, owner, new.name, new.provider_id, request.secret)
         return CreateCredentialResponse(credential=stored)
 
     def get_credential(self, request: GetCredentialRequest, call: CallContext) -> GetCredentialResponse:
@@ -46,17 +42,20 @@ class CredentialService:
         return GetCredentialResponse(credential=credentials.get(self._db, call.scope, request.id))
 
     def list_credentials(self, request: ListCredentialsRequest, call: CallContext) -> ListCredentialsResponse:
-        """Return a page of the caller's credentials."""
+        """Return a page of the credentials of the caller and its projects."""
         page = credentials.list_page(
-            self._db, call.principal.name, request.page_size, request.page_token, request.filter
+            *(self._db, call.principal.name, request.page_size, request.page_token, request.filter),
+            owners=call.memberships.readable,
         )
         return ListCredentialsResponse(credentials=page.items, next_page_token=page.next_page_token)
 
     def update_credential(self, request: UpdateCredentialRequest, call: CallContext) -> UpdateCredentialResponse:
         """Replace the secret of a credential."""
+        call.check_change(credentials.get(self._db, call.scope, request.id).owner)
         return UpdateCredentialResponse(credential=credentials.update(self._db, call.scope, request.id, request.secret))
 
     def delete_credential(self, request: DeleteCredentialRequest, call: CallContext) -> DeleteCredentialResponse:
         """Delete a credential."""
+        call.check_change(credentials.get(self._db, call.scope, request.id).owner)
         credentials.delete(self._db, call.scope, request.id)
         return DeleteCredentialResponse()

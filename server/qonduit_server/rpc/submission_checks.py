@@ -104,11 +104,13 @@ def new_job(
     _check_languages(job.programs, provider)
     check_qubits(db, job.programs, _FIELD, requirements, device, name)
     # The last check: the caller may have to store a credential first.
-    check_credential(db, caller.name, provider, spec, request.credential, request.credential_id)
+    project = request.job.project
+    owners = frozenset({caller.name, owner_of_project(project)}) if project else caller.name
+    check_credential(db, owners, provider, spec, request.credential, request.credential_id)
 
     return NewJob(
         caller=caller.name,
-        project=request.job.project,
+        project=project,
         readable=caller.readable,
         spec=spec,
         name=request.job.name if request.job.HasField("name") else None,

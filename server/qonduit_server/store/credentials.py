@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stored credentials of providers: rows with encrypted secrets, each usable by the jobs of its owner alone."""
+"""Stored credentials of providers: rows with encrypted secrets. Each belongs to a user or to a project."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from sqlalchemy import Connection, bindparam, func, select
 from qonduit.v1.credential_pb2 import Credential
 from qonduit_server.encryption.sealing import Binding, Sealed, Sealer, Unreadable
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
+from qonduit_server.store import projects
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.filter_conditions import Field, filter_conditions, number_field, text_field
+from qonduit_server.store.filter_conditions import Field, Prefixed, filter_conditions, number_field, text_field
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.ownership import Owned, Scope
+from qonduit_server.store.ownership import Owned, Scope, owner_of_project, project_of
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.schema import credentials, providers
 from qonduit_server.store.timestamps import set_time
@@ -76,16 +77,17 @@ _FIELDS: Final[Mapping[str, Field]] = {
     "name": text_field(credentials.c.name),
     "provider_id": number_field(credentials.c.provider_id),
     "id": number_field(credentials.c.id),
+    "project": Prefixed(credentials.c.owner, owner_of_project("")),
 }
 
 
 def create(db: Database, owner: str, name: str, provider_id: int, secret: str) -> Credential:
-    """Store a credential.
+    """Store a credential of a user, or of a project as `projects/NAME`.
 
     Raises:
         AlreadyExists: the owner has a credential of this name.
         FailedPrecondition: the server has no key.
-        NotFound: the provider does not exist.
+        NotFound: the provider or the project does not exist.
         ResourceExhausted: the owner has too many credentials.
     """
     db.sealer.require_key()
@@ -102,11 +104,20 @@ def get(db: Database, scope: Scope, credential_id: int) -> Credential:
     raise NotFound("credential", credential_id)
 
 
-def list_page(db: Database, owner: str, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Credential]:
-    """Return a page of the credentials of an owner, newest first. Raises InvalidArgument."""
+def list_page(
+    db: Database,
+    caller: str,
+    page_size: int = 0,
+    page_token: str = "",
+    filter: str = "",
+    *,
+    owners: Collection[str] = frozenset(),
+) -> Page[Credential]:
+    """Return a page of the credentials of a caller and of further owners, newest first. Raises InvalidArgument."""
     conditions = filter_conditions(filter, _FIELDS)
-    cursor = Cursor(("credentials", owner, filter), page_size, page_token)
-    query = select(*_SHOWN).where(credentials.c.owner == checked_text("caller", owner), *conditions)
+    cursor = Cursor(("credentials", caller, filter), page_size, page_token)
+    of_owners = credentials.c.owner.in_(sorted({checked_text("caller", caller), *owners}))
+    query = select(*_SHOWN).where(of_owners, *conditions)
     query = query.order_by(credentials.c.id.desc()).limit(cursor.size + 1)
     if after := cursor.after(int):
         query = query.where(credentials.c.id < after[0])
@@ -127,15 +138,22 @@ def delete(db: Database, scope: Scope, credential_id: int) -> None:
     db.write(_DELETE, _Key(get(db, scope, credential_id).owner, credential_id))
 
 
-def check_usable(db: Database, owner: str, credential_id: int, provider_id: int, provider: str) -> None:
-    """Check that a job of an owner can use a credential for a provider.
+def check_usable(db: Database, owners: Scope, credential_id: int, provider_id: int, provider: str) -> None:
+    """Check that a job can use a credential for a provider.
+
+    Args:
+        db: the database.
+        owners: whose credentials the job can use: the user who executes it, and its project.
+        credential_id: the credential.
+        provider_id: the provider.
+        provider: its name.
 
     Raises:
-        NotFound: the owner has no such credential.
+        NotFound: the owners have no such credential.
         FailedPrecondition: it is for another provider, or the server cannot decrypt it.
     """
     subject = f"credentials/{credential_id}"
-    get(db, owner, credential_id)
+    get(db, owners, credential_id)
     with db.read() as connection:
         found = read_sealed(connection, [credential_id]).get(credential_id)
     if found is None:
@@ -173,6 +191,7 @@ def binding_of(credential_id: int, owner: str, provider: str) -> Binding:
 
 def _message(row: Any) -> Credential:
     credential = Credential(id=row.id, owner=row.owner, name=row.name, provider_id=row.provider_id)
+    credential.project = project_of(row.owner)
     set_time(credential.created_at, row.created_at)
     set_time(credential.updated_at, row.updated_at)
     return credential
@@ -181,16 +200,20 @@ def _message(row: Any) -> Credential:
 def _create(transaction: Transaction, calls: Sequence[_New]) -> list[Credential | CallError]:
     connection = transaction.connection
     ids = iter(new_ids(transaction, (credentials, len(calls)))[0])
+    unknown = projects.missing(connection, (new.owner for new in calls))
     answers: list[Credential | CallError] = []
     for new in calls:
         provider = connection.execute(_PROVIDER, {"id": new.provider_id}).scalar()
-        if provider is None:
+        has = f"project {project} has" if (project := project_of(new.owner)) else "you have"
+        if new.owner in unknown:
+            answers.append(NotFound("project", project))
+        elif provider is None:
             answers.append(NotFound("provider", new.provider_id))
         elif connection.execute(_SAME_NAME, {"caller": new.owner, "name": new.name}).first() is not None:
-            message = f"credential.name: you have a credential {new.name} already; update it, or choose another name"
+            message = f"credential.name: {has} a credential {new.name} already; update it, or choose another name"
             answers.append(AlreadyExists(message, reason="NAME_IN_USE"))
         elif connection.execute(_COUNT, {"caller": new.owner}).scalar_one() >= MAX_CREDENTIALS:
-            message = f"you have {MAX_CREDENTIALS} credentials, and no more are allowed; delete some"
+            message = f"{has} {MAX_CREDENTIALS} credentials, and no more are allowed; delete some"
             answers.append(ResourceExhausted(message, subject="credentials", retry_after=None))
         else:
             credential_id = next(ids)

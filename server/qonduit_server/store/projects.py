@@ -24,7 +24,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.ownership import is_project, owner_of_project, project_of
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.project_tables import project_members, projects
-from qonduit_server.store.schema import deployments, jobs
+from qonduit_server.store.schema import credentials, deployments, jobs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -148,7 +148,7 @@ def delete(db: Database, caller: str, name: str, *, sees_all: bool = False) -> N
     Raises:
         NotFound: the project does not exist for the caller.
         PermissionDenied: the caller is not an owner.
-        FailedPrecondition: the project owns jobs or deployments.
+        FailedPrecondition: the project owns jobs, deployments or credentials.
     """
     db.write(_DELETE, _Change(caller, sees_all, name))
 
@@ -281,6 +281,7 @@ def _delete(transaction: Transaction, change: _Change) -> None:
     left = [
         (_count(connection, select(jobs.c.id).where(jobs.c.caller == owner)), "job"),
         (_count(connection, select(deployments.c.id).where(deployments.c.caller == owner)), "deployment"),
+        (_count(connection, select(credentials.c.id).where(credentials.c.owner == owner)), "credential"),
     ]
     if any(count for count, _ in left):
         owned = " and ".join(_counted(count, noun) for count, noun in left if count)

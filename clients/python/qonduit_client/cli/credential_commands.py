@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qonduit_client.cli.completion import projects
 from qonduit_client.cli.credential_options import read_secret
 from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.output import Column, act_on, moment, write_rows
@@ -23,28 +24,38 @@ _secret_file = click.option(
 )
 
 
+_project = click.option(
+    "--project", default="", metavar="NAME", help="The project that owns it. [default: you]", shell_complete=projects
+)
+
+
 @click.group()
 def credential() -> None:
-    """Store, list, replace and delete your credentials of providers. The server encrypts them and never shows them."""
+    """Store, list, replace and delete credentials of providers, yours and those of projects.
+
+    The server encrypts them and never shows them.
+    """
 
 
 @credential.command()
 @click.argument("name")
 @click.option("--provider", required=True, metavar="NAME", help="The provider whose devices use it.")
 @_secret_file
+@_project
 @shared_options()
-def create(name: str, provider: str, secret_file: str | None) -> int:
+def create(name: str, provider: str, secret_file: str | None, project: str) -> int:
     """Store a credential under NAME, for `qonduit run --credential NAME`."""
     here = session()
     with here.client() as client:
-        made = client.credentials.create(name, provider, read_secret(secret_file))
-    return _written(here, made, f"use it with `qonduit run --credential {made.name}{here.server_hint()}`")
+        made = client.credentials.create(name, provider, read_secret(secret_file), project=project)
+    owner = f" --project {project}" if project else ""
+    return _written(here, made, f"use it with `qonduit run{owner} --credential {made.name}{here.server_hint()}`")
 
 
 @credential.command("list")
 @shared_options()
 def list_credentials() -> int:
-    """List your credentials, newest first, without their secrets."""
+    """List the credentials of you and your projects, newest first, without their secrets."""
     from qonduit_client.formatting import local_time
 
     here = session()
@@ -59,6 +70,7 @@ def list_credentials() -> int:
         Column(
             "updated_at", lambda each: moment(each.updated_at), "REPLACED", lambda each: local_time(each.updated_at)
         ),
+        Column("project", lambda each: each.project, "PROJECT" if any(each.project for each in found) else ""),
     ]
     empty = "no credentials; store one with `qonduit credential create NAME --provider PROVIDER`"
     write_rows(here, columns, found, line=lambda each: each, empty=empty)
@@ -68,25 +80,27 @@ def list_credentials() -> int:
 @credential.command()
 @click.argument("name")
 @_secret_file
+@_project
 @shared_options()
-def update(name: str, secret_file: str | None) -> int:
+def update(name: str, secret_file: str | None, project: str) -> int:
     """Replace the secret of the credential NAME. Jobs that start later use the new one, also those that wait."""
     here = session()
     with here.client() as client:
-        changed = client.credentials.update(name, read_secret(secret_file))
+        changed = client.credentials.update(client.credentials.get(name, project=project), read_secret(secret_file))
     return _written(here, changed, "secret replaced")
 
 
 @credential.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@_project
 @shared_options()
-def delete(names: Sequence[str]) -> int:
+def delete(names: Sequence[str], project: str) -> int:
     """Delete credentials. Queued jobs that need one fail when it is their turn."""
     here = session()
     with here.client() as client:
 
         def act(name: str) -> str:
-            client.credentials.delete(name)
+            client.credentials.delete(client.credentials.get(name, project=project))
             return name
 
         return act_on(

@@ -67,7 +67,7 @@ class CredentialServiceServicer:
     """
 
     def CreateCredential(self, request, context):
-        """Stores a credential. ALREADY_EXISTS if the caller has one of this name.
+        """Stores a credential. ALREADY_EXISTS if the owner has one of this name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,7 +81,7 @@ class CredentialServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCredentials(self, request, context):
-        """Lists the caller's credentials, without their secrets.
+        """Lists the credentials of the caller and its projects, without their secrets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

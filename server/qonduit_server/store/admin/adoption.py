@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand the deployments, jobs, credentials and memberships of one user to another, in small transactions, while servers use them.
+"""Hand all that a user owns, and its memberships, to another user, in small transactions, while servers use them.
 
 An interrupted adoption continues when it is started again: objects that were handed over have another owner.
 """

@@ -17,7 +17,9 @@ from qonduit_server.store.writer import Operation, Transaction
 
 
 def adopt(db: Database, source: str, target: str) -> int:
-    """Make a user a member in place of another; return the number of projects. In a project of both, the higher role stays.
+    """Make a user a member in place of another; return the number of projects.
+
+    In a project of both, the user gets the higher of the two roles.
 
     Raises:
         ResourceExhausted: the new member would be in too many projects.

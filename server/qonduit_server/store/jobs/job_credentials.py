@@ -16,6 +16,7 @@ from qonduit.v1.job_pb2 import Job
 from qonduit_server.encryption.sealing import Binding, Sealed, Sealer, Unreadable
 from qonduit_server.store import credentials
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.schema import job_credentials, jobs
 from qonduit_server.store.writer import Transaction
 
@@ -62,10 +63,12 @@ def read(connection: Connection, sealer: Sealer, found: Collection[Job]) -> dict
     answers: dict[int, str | Failure | Unreadable] = {}
     for job in using:
         sealed = stored[job.credential_id].sealed if job.credential_id in stored else own.get(job.id)
-        # Not the owner and the provider of the credential's row: those of the job, which receives the secret.
+        # Those of the job, which receives the secret, and not those of the credential's row. Its owner is one of two.
         binding = _binding_of(job)
         if job.credential_id:
-            binding = credentials.binding_of(job.credential_id, job.executed_by, binding.provider)
+            found_owner = stored[job.credential_id].binding.owner if job.credential_id in stored else ""
+            owner = found_owner if found_owner in (job.executed_by, owner_of(job)) else job.executed_by
+            binding = credentials.binding_of(job.credential_id, owner, binding.provider)
         if sealed is None:
             answers[job.id] = _deleted(job)
             continue
