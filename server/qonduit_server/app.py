@@ -105,7 +105,11 @@ class App:
 
 
 def start(
-    settings: Settings, on_fault: Callable[[], None] = lambda: None, streams: StandardStreams | None = None
+    settings: Settings,
+    on_fault: Callable[[], None] = lambda: None,
+    streams: StandardStreams | None = None,
+    *,
+    restored: bool = False,
 ) -> App:
     """Start a server; it serves calls when this returns.
 
@@ -113,6 +117,7 @@ def start(
         settings: the operator's settings.
         on_fault: called when a fault stops the dispatcher; the caller should then restart the server.
         streams: the redirected standard streams of this process, if any.
+        restored: the database was restored from a backup, and changes after it are lost.
 
     Raises:
         StartError: a setting, the database or the address cannot be used.
@@ -143,7 +148,7 @@ def start(
         undo.callback(executor.stop, 1)
         _import_the_rest()
         _configure_logs(settings, streams, stderr, monitor)
-        database, lock = _open_store(settings, undo, keys, observer)
+        database, lock = _open_store(settings, undo, keys, observer, restored=restored)
         opened.append(database)
         job_log = _log_jobs(database, undo, monitor)
         descriptions = _sync_catalogue(settings, database, executor)
@@ -197,25 +202,18 @@ def _configure_logs(
 
 
 def _open_store(
-    settings: Settings, undo: ExitStack, keys: KeyRing, observer: Observer
+    settings: Settings, undo: ExitStack, keys: KeyRing, observer: Observer, *, restored: bool
 ) -> tuple[Database, ServerLock | None]:
     """Open the database and lock it if it is SQLite; requeue the jobs that the previous server left running."""
-    from qonduit_server.store import server_lock
-    from qonduit_server.store.database import open_database
-    from qonduit_server.store.jobs import queue
     from qonduit_server.store.quota_registry import read_setting
+    from qonduit_server.store.server_database import open_for_server
 
     quotas = read_setting(settings.default_quotas)
-    lock = server_lock.acquire(settings.database)
-    if lock is not None:
-        undo.callback(lock.close)
-    # Closed before the lock, as `server_lock` requires.
-    database = open_database(settings.database, keys=keys, observer=observer)
-    undo.callback(database.close)
+    url, audited = settings.database, settings.audit != "off"
+    database, lock = open_for_server(
+        url, undo, keys, observer, restored=restored, audited=audited, max_attempts=settings.max_attempts
+    )
     database.quotas.set_default(quotas)
-    if lock is not None:
-        # No other server can be alive: requeue the running jobs of the previous one at once.
-        queue.expire(database, max_attempts=settings.max_attempts, all_owners=True)
     return database, lock
 
 

@@ -38,8 +38,14 @@ def main() -> None:
 
 @main.command()
 @click.option("--check-config", is_flag=True, help="Check all settings, print them with their origins, and exit.")
+@click.option(
+    "--restored",
+    is_flag=True,
+    help="The database was restored from a backup: begin a new log, and send no job to a vendor again. Use it for one "
+    "start. A copy that qonduit backup made needs no option.",
+)
 @settings_options()
-def serve(check_config: bool, configuration: Configuration) -> None:
+def serve(check_config: bool, restored: bool, configuration: Configuration) -> None:
     """Run the server until SIGTERM or SIGINT. The first signal drains, the second one ends at once.
 
     Prints "serving on HOST:PORT" to standard output when the server accepts calls. Logs to standard error. An unread
@@ -57,7 +63,7 @@ def serve(check_config: bool, configuration: Configuration) -> None:
     streams = StandardStreams()
     shutdown = Shutdown(streams, reloads=True)
     with streams:
-        _serve(configuration, shutdown, streams)
+        _serve(configuration, shutdown, streams, restored=restored)
     # All is closed and written. Python would take a moment to free every module.
     os._exit(os.EX_OK)
 
@@ -80,14 +86,14 @@ def _exit_code(findings: Iterable[Finding]) -> int:
     return EXIT_FAILED if any(finding.level == "error" for finding in findings) else 0
 
 
-def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardStreams) -> None:
+def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardStreams, *, restored: bool) -> None:
     import structlog
 
     from qonduit_server import app
     from qonduit_server.errors import StartError
 
     try:
-        running = app.start(configuration.settings, _fault_handler(shutdown), streams)
+        running = app.start(configuration.settings, _fault_handler(shutdown), streams, restored=restored)
     except StartError as error:
         streams.write_error(f"qonduit: {error}")
         sys.exit(EXIT_FAILED)

@@ -68,6 +68,7 @@ class JobHandle(Handle):
         self,
         *,
         after_sequence: int = 0,
+        after_epoch: int = 0,
         timeout: float | None = None,
         heartbeat: float | None = None,
         partial_results: bool = False,
@@ -80,6 +81,7 @@ class JobHandle(Handle):
 
         Args:
             after_sequence: skip the events up to this one.
+            after_epoch: the `log_epoch` of that event; 0 on a server that was never restored from a backup.
             timeout: seconds until `TimedOut`; by default unlimited.
             heartbeat: seconds without an event (0.05 to 3600) after which to yield a heartbeat, an event without a
                 sequence number; by default no heartbeats.
@@ -89,12 +91,14 @@ class JobHandle(Handle):
 
         Raises:
             NotFound: the job does not exist or was deleted.
+            PreconditionFailed: the server was restored from a backup that lacks the last event (`LOG_RESTORED`).
             TimedOut: the job has not ended in time; it continues.
             ServerUnavailable: the server did not come back in time.
             ClientClosed: the client was closed.
         """
         return self._received(
             after_sequence=after_sequence,
+            after_epoch=after_epoch,
             timeout=timeout,
             heartbeat=heartbeat,
             partial_results=partial_results,
@@ -123,7 +127,11 @@ class JobHandle(Handle):
         if left is not None and left <= 0:
             raise late(self.id, timeout)
         for _ in self._received(
-            after_sequence=job.last_sequence, timeout=left, final_results=final_results, omit_intermediate=True
+            after_sequence=job.last_sequence,
+            after_epoch=job.log_epoch,
+            timeout=left,
+            final_results=final_results,
+            omit_intermediate=True,
         ):
             pass
         return self._known if self._known is not None and ended(self._known) else self.job()

@@ -27,6 +27,8 @@ Item = TypeVar("Item")
 #: The events that are not stored and that a stream has because it requested them.
 _REQUESTED: Final = ("partial_result", "queue_change", "final_results")
 
+#: The reason of the error that the log does not contain the last event received.
+_RESTORED: Final = "LOG_RESTORED"
 #: The subject of the error about too many open streams.
 _STREAMS: Final = "max_streams"
 
@@ -89,6 +91,7 @@ class EventStream(ResumableStream[JobEvent]):
         endpoint: the server.
         job_id: the job.
         after_sequence: skip the events up to this one.
+        after_epoch: the `log_epoch` of that event.
         timeout: seconds until `TimedOut`.
         heartbeat: seconds without an event after which to yield a heartbeat.
         partial_results: request and yield results as they are so far.
@@ -103,6 +106,7 @@ class EventStream(ResumableStream[JobEvent]):
         job_id: int,
         *,
         after_sequence: int = 0,
+        after_epoch: int = 0,
         timeout: float | None = None,
         heartbeat: float | None = None,
         partial_results: bool = False,
@@ -113,6 +117,7 @@ class EventStream(ResumableStream[JobEvent]):
         super().__init__(endpoint, None if timeout is None else endpoint.retry.clock() + timeout)
         self._job_id = job_id
         self._last = after_sequence
+        self._epoch = after_epoch
         self._timeout = timeout
         self._heartbeat = heartbeat
         self._partial_results = partial_results
@@ -125,6 +130,7 @@ class EventStream(ResumableStream[JobEvent]):
         request = WatchJobRequest(
             job_id=self._job_id,
             after_sequence=self._last,
+            after_epoch=self._epoch,
             partial_results=self._partial_results,
             queue_updates=self._queue_updates,
             final_results=self._final_results,
@@ -146,15 +152,23 @@ class EventStream(ResumableStream[JobEvent]):
             return None if self._heartbeat is None else event
         if event.sequence <= self._last:
             return None
-        self._last = event.sequence
+        self._last, self._epoch = event.sequence, event.log_epoch
         self._ended = event.state_change.to_state in TERMINAL
         return event
 
     def failed(self, error: QonduitError) -> None:
-        """Record the error that broke the stream; a timeout raises an error about the job."""
+        """Record the error that broke the stream; a timeout raises an error about the job.
+
+        If the server was restored from a backup, a stream that yields all events cannot continue. One that waits for
+        the end of the job starts again.
+        """
         if isinstance(error, TimedOut):
             raise late(self._job_id, self._timeout, error.status)
-        super().failed(error)
+        if error.reason == _RESTORED and self._omit_intermediate and self._last:
+            self._last = self._epoch = 0
+            self._broken = error
+        else:
+            super().failed(error)
 
     def end_check(self) -> Request[GetJobResponse] | None:
         """Return the request that checks whether the job has ended, after an OK without a terminal event."""
@@ -162,7 +176,8 @@ class EventStream(ResumableStream[JobEvent]):
 
     def confirm_end(self, response: GetJobResponse) -> None:
         """Check whether the job has ended with the last received event."""
-        self._ended = response.job.state in TERMINAL and response.job.last_sequence <= self._last
+        job = response.job
+        self._ended = job.state in TERMINAL and job.last_sequence <= self._last and job.log_epoch == self._epoch
 
 
 class RunStream(EventStream):
@@ -177,15 +192,20 @@ class RunStream(EventStream):
     """
 
     def __init__(self, endpoint: Endpoint, request: Request[CreateJobResponse], timeout: float | None) -> None:
-        super().__init__(endpoint, 0, timeout=timeout)
+        super().__init__(endpoint, 0, timeout=timeout, final_results=True, omit_intermediate=True)
         self._submitted_by = endpoint.retry.clock() + endpoint.timeout
         # The fields of both requests have the same numbers.
         self._request = RunJobRequest.FromString(endpoint.message_of(request).SerializeToString())
         self._request.final_results = self._request.omit_intermediate = True
 
     def next_request(self) -> Request[RunJobResponse]:
-        """Return the request that creates the job, or resumes its stream."""
-        self._request.after_sequence = self._last
+        """Return the request that creates the job, or resumes its stream.
+
+        A job that a restore of the server may have lost is watched, so that it is not created again.
+        """
+        if self._job_id and not self._last:
+            return super().next_request()
+        self._request.after_sequence, self._request.after_epoch = self._last, self._epoch
         return Request("JobService/RunJob", self._request, RunJobResponse)
 
     def seconds(self) -> float | None:

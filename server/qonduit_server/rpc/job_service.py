@@ -39,7 +39,7 @@ from qonduit.v1.job_service_pb2 import (
     UpdateJobResponse,
     WatchJobRequest,
 )
-from qonduit_server.errors import CallError
+from qonduit_server.errors import CallError, FailedPrecondition
 from qonduit_server.rpc import automatic_device, submission_checks
 from qonduit_server.rpc.automatic_device import is_automatic
 from qonduit_server.rpc.call_context import CallContext
@@ -52,7 +52,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.submission_checks import UnplacedJob
 from qonduit_server.rpc.watch import Wanted, framed
-from qonduit_server.store import event_log
+from qonduit_server.store import event_log, log_epoch
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, job_updates, queue_positions
 
@@ -190,13 +190,16 @@ class JobService:
         event_log.require_job(self._db, call.scope, request.job_id)
         interval = _seconds(request.heartbeat_interval)
         wants = _wanted(request)
-        self._watching.open(stream, request.job_id, request.after_sequence, interval, wants=wants)
+        self._watching.open(
+            stream, request.job_id, request.after_sequence, interval, epoch=request.after_epoch, wants=wants
+        )
 
     def list_job_events(self, request: ListJobEventsRequest, call: CallContext) -> ListJobEventsResponse:
         """Return a page of a job's stored events."""
         call.job_id = request.job_id
         page = event_log.list_page(
-            self._db, call.scope, request.job_id, request.page_size, request.page_token, request.after_sequence
+            *(self._db, call.scope, request.job_id, request.page_size, request.page_token),
+            *(request.after_sequence, request.after_epoch),
         )
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
 
@@ -242,13 +245,34 @@ class JobService:
     def _watch_created(
         self, request: RunJobRequest, checked: job_rows.NewJob | job_rows.Created, call: CallContext, stream: Stream
     ) -> None:
+        if request.after_sequence > 0:
+            self._require_log(request, call)
         created = self._created(checked, call)
         call.job_id = created.job.id
         # If this call created the job, no client has an event of it: ignore `after_sequence` and send all events.
         after = request.after_sequence if created.deduplicated else 0
         interval = _seconds(request.heartbeat_interval)
         wants = _wanted(request)
-        self._watching.open(stream, created.job.id, after, interval, fresh=not created.deduplicated, wants=wants)
+        self._watching.open(
+            *(stream, created.job.id, after, interval),
+            epoch=request.after_epoch,
+            fresh=not created.deduplicated,
+            wants=wants,
+        )
+
+    def _require_log(self, request: RunJobRequest, call: CallContext) -> None:
+        """Refuse to create a job again that a client has events of, and that a restore of the database has lost."""
+        with self._db.read() as connection:
+            current = log_epoch.read(connection).epoch
+        known = current == request.after_epoch
+        if not known and submission_checks.repeated(self._db, call.memberships, request, "RunJob") is None:
+            raise FailedPrecondition(
+                "the job of this request is not in the database: the server was restored from a backup; repeat the "
+                "request with after_sequence = 0 to create the job again",
+                subject="request_id",
+                kind="LOG_EPOCH",
+                reason="LOG_RESTORED",
+            )
 
     def _admitted(
         self, request: _Request, call: CallContext, method: str

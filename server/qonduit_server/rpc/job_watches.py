@@ -107,6 +107,7 @@ class JobWatches:
         after: int,
         interval: float,
         *,
+        epoch: int = 0,
         fresh: bool = False,
         wants: Wanted = STORED_EVENTS,
     ) -> None:
@@ -115,10 +116,11 @@ class JobWatches:
         Args:
             after: the last sequence that the client has.
             interval: seconds without events before a heartbeat.
+            epoch: the epoch of the event `after`, as the client knows it.
             fresh: whether this call created the job; then `after` is not checked.
             wants: the events that the stream requested.
         """
-        watch = Watch(stream, job_id, after, interval, verify=not fresh, wants=wants)
+        watch = Watch(stream, job_id, after, interval, verify=not fresh, epoch=epoch, wants=wants)
         with self._lock:
             if self._draining:
                 raise draining()
@@ -269,13 +271,12 @@ class JobWatches:
             raise NotFound("job", watch.job_id)
         more = len(found) == EVENTS
         if watch.verify and not (more and found[-1].sequence < watch.skip):
-            watch.verify = False
+            last = next((event for event in found if event.sequence == watch.skip), None)
             # The cache is updated shortly after a commit; the client may have read the committed job before that.
-            known = any(event.sequence == watch.skip for event in found)
-            if not known and not event_log.stale_jobs(self._db, {watch.job_id: watch.skip - 1}):
-                raise InvalidArgument.of(
-                    "after_sequence", "after_sequence.max", f"after_sequence: the job has no event {watch.skip} yet"
-                )
+            if last is None and event_log.stale_jobs(self._db, {watch.job_id: watch.skip - 1}):
+                more = True
+            else:
+                self._verify(watch, last)
         for event in found:
             # Smaller sequences were read for another watch of the same job, which is behind this one.
             if event.sequence > watch.cursor:
@@ -293,6 +294,15 @@ class JobWatches:
             if found:
                 self._observer.events_delivered(time.monotonic() - watch.ready_since)
         self._send_next(watch)
+
+    def _verify(self, watch: Watch, last: StoredEvent | None) -> None:
+        """Check that the client's last event is stored. Raises the errors of a wrong `after_sequence`."""
+        event_log.check_cursor(self._db, watch.job_id, watch.skip, watch.epoch, last)
+        if last is None:
+            raise InvalidArgument.of(
+                "after_sequence", "after_sequence.max", f"after_sequence: the job has no event {watch.skip} yet"
+            )
+        watch.verify = False
 
     def _add(self, watch: Watch, event: StoredEvent) -> None:
         """Add a stored event to a watch, and the events that come before it."""

@@ -50,6 +50,7 @@ class Watch:
         "beat",
         "complete",
         "cursor",
+        "epoch",
         "interval",
         "job_id",
         "last_place",
@@ -67,14 +68,24 @@ class Watch:
     )
 
     def __init__(
-        self, stream: Stream, job_id: int, skip: int, interval: float, *, verify: bool, wants: Wanted = STORED_EVENTS
+        self,
+        stream: Stream,
+        job_id: int,
+        skip: int,
+        interval: float,
+        *,
+        verify: bool,
+        epoch: int = 0,
+        wants: Wanted = STORED_EVENTS,
     ) -> None:
         self.stream = stream
         self.job_id = job_id
         self.interval = interval
         #: Events up to this one are not sent: the client has them.
         self.skip = skip
-        #: Include the client's last event in the first read: it must exist, and may be the job's last.
+        #: The epoch of that event, as the client knows it.
+        self.epoch = epoch
+        #: Include the client's last event in the first read: it must be stored, and may be the job's last.
         self.verify = verify and skip > 0
         self.cursor = skip - 1 if self.verify else 0
         self.pending: deque[bytes] = deque()

@@ -16,7 +16,7 @@ from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StartError
 from qonduit_server.observer import UNOBSERVED, Observer
-from qonduit_server.store import migrations, sqlite_driver
+from qonduit_server.store import log_epoch, migrations, sqlite_driver
 from qonduit_server.store.audit_trail import Act, AuditTrail, acting
 from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
@@ -80,12 +80,14 @@ class SqliteTransactions:
         self._event_cache = event_cache
         self._connection: Connection | None = None
         self._synchronous = ""
+        self._log_epoch: int | None = None
 
     def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
         """Run `work` in a transaction, commit it, and return its notification."""
         if self._connection is None:
             self._connection = connect_to_write(self._engine)
             self._synchronous = ""
+            self._log_epoch = None
         connection = self._connection
         try:
             synchronous = "FULL" if durable else "NORMAL"
@@ -94,10 +96,15 @@ class SqliteTransactions:
                 sqlite_driver.execute(connection, f"PRAGMA synchronous={synchronous}")
                 self._synchronous = synchronous
             sqlite_driver.execute(connection, "BEGIN IMMEDIATE")
-            transaction = Transaction(connection, "sqlite", self._clock, self._quotas, self._event_cache)
+            if self._log_epoch is None:
+                self._log_epoch = log_epoch.join(connection)
+            transaction = Transaction(
+                connection, "sqlite", self._clock, self._quotas, self._event_cache, self._log_epoch
+            )
             work(transaction)
             sqlite_driver.execute(connection, "COMMIT")
             connection.commit()  # of SQLAlchemy, which began its own if it executed a statement
+            self._log_epoch = transaction.log_epoch
         except BaseException as error:
             if is_unavailable(error):
                 # The file was replaced, or the disk was full: use a new connection next time.
@@ -141,6 +148,7 @@ class PostgresqlTransactions:
         self._health = health
         self._event_cache = event_cache
         self._connection: Connection | None = None
+        self._log_epoch: int | None = None
 
     def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
         """Run `work` in a transaction, commit it, and return its notification."""
@@ -166,15 +174,22 @@ class PostgresqlTransactions:
     def _prepare(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
         if self._connection is None:
             self._connection = connect_to_write(self._engine)
+            self._log_epoch = None
         connection = self._connection
         try:
+            if self._log_epoch is None:
+                self._log_epoch = log_epoch.join(connection)
             if not durable:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-            transaction = Transaction(connection, "postgresql", self._clock, self._quotas, self._event_cache)
+            transaction = Transaction(
+                connection, "postgresql", self._clock, self._quotas, self._event_cache, self._log_epoch
+            )
             work(transaction)
             notification = transaction.notification()
             if notification:
                 self._listener.notify(connection, notification)
+            # If the commit fails, the connection is closed, and the next one reads the epoch.
+            self._log_epoch = transaction.log_epoch
         except BaseException as error:
             if is_unavailable(error):
                 # After a failover, a new connection leads to another database server.

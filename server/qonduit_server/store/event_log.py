@@ -10,7 +10,8 @@ from typing import Final
 from sqlalchemy import bindparam, select, text
 
 from qonduit.v1.event_pb2 import JobEvent
-from qonduit_server.errors import NotFound
+from qonduit_server.errors import FailedPrecondition, NotFound
+from qonduit_server.store import log_epoch
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import MAX_ID, is_id
 from qonduit_server.store.database import Database
@@ -52,6 +53,32 @@ def require_job(db: Database, scope: Scope, job_id: int) -> str:
             if (row := _VISIBLE.execute(connection, scope, {"id": job_id}).first()) is not None:
                 return str(row.caller)
     raise NotFound("job", job_id)
+
+
+def check_cursor(db: Database, job_id: int, sequence: int, epoch: int, event: StoredEvent | None) -> None:
+    """Check that a client has read an event from this log, and not from one that a restore of the database ended.
+
+    Args:
+        sequence: the last sequence that the client has.
+        epoch: the epoch of that event, as the client knows it.
+        event: the stored event with the sequence; None if the job has none.
+
+    Raises:
+        FailedPrecondition: the client has an event of another log.
+    """
+    if event is None:
+        with db.read() as connection:
+            stored = log_epoch.read(connection).epoch
+    else:
+        stored = JobEvent.FromString(event.payload).log_epoch
+    if stored != epoch:
+        raise FailedPrecondition(
+            f"event {sequence} of job {job_id} with the log_epoch {epoch} is not in the log: the server was restored "
+            "from a backup, or the request lacks after_epoch; read the events with after_sequence = 0",
+            subject=f"jobs/{job_id}",
+            kind="LOG_EPOCH",
+            reason="LOG_RESTORED",
+        )
 
 
 def read_after(db: Database, job_id: int, after: int, limit: int) -> list[StoredEvent]:
@@ -128,12 +155,22 @@ def stale_jobs(db: Database, cursors: Mapping[int, int]) -> list[int]:
 
 
 def list_page(
-    db: Database, scope: Scope, job_id: int, page_size: int = 0, page_token: str = "", after_sequence: int = 0
+    db: Database,
+    scope: Scope,
+    job_id: int,
+    page_size: int = 0,
+    page_token: str = "",
+    after_sequence: int = 0,
+    after_epoch: int = 0,
 ) -> Page[JobEvent]:
-    """Return a page of a job's events, oldest first. Raises NotFound."""
+    """Return a page of a job's events, oldest first. Raises NotFound, and the error of `check_cursor`."""
     require_job(db, scope, job_id)
     cursor = Cursor(("events", job_id), page_size, page_token)
-    (after,) = cursor.after(int) or (after_sequence,)
-    rows = read_after(db, job_id, after, cursor.size + 1)
-    kept, token = cursor.cut(rows, lambda event: (event.sequence,), lambda event: len(event.payload) + 8)
-    return Page([JobEvent.FromString(event.payload) for event in kept], token)
+    after, epoch = cursor.after(int, int) or (after_sequence, after_epoch)
+    rows = read_after(db, job_id, max(0, after - 1), cursor.size + 2)
+    if after > 0:
+        last = rows.pop(0) if rows and rows[0].sequence == after else None
+        check_cursor(db, job_id, after, epoch, last)
+    page = [JobEvent.FromString(event.payload) for event in rows[: cursor.size + 1]]
+    kept, token = cursor.cut(page, lambda event: (event.sequence, event.log_epoch), lambda event: event.ByteSize() + 8)
+    return Page(kept, token)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from sqlalchemy import Table, TextClause, text
 
 from qonduit_server.store import sqlite_driver
+from qonduit_server.store.schema import metadata
 from qonduit_server.store.writer import Transaction
 
 
@@ -27,7 +28,7 @@ def new_ids(transaction: Transaction, *wanted: tuple[Table, int]) -> list[Sequen
             ids[place].append(number)
         return list(ids)
     # No other connection writes during this transaction; SQLite records the highest inserted id.
-    last = dict(sqlite_driver.execute(transaction.connection, "SELECT name, seq FROM sqlite_sequence"))
+    last = _last_ids(transaction)
     return [range(last.get(table.name, 0) + 1, last.get(table.name, 0) + 1 + count) for table, count in wanted]
 
 
@@ -35,13 +36,34 @@ def reserve_ids(transaction: Transaction, table: Table, count: int) -> Sequence[
     """Reserve ids, ascending, for rows that later transactions may insert."""
     (ids,) = new_ids(transaction, (table, count))
     if ids and transaction.kind != "postgresql":
-        # SQLite records it only when a row is inserted.
-        last = (ids[-1], table.name)
-        connection = transaction.connection
-        noted = sqlite_driver.execute(connection, "UPDATE sqlite_sequence SET seq = ? WHERE name = ?", last)
-        if not noted.rowcount:
-            sqlite_driver.execute(connection, "INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", last)
+        _record_last_id(transaction, table.name, ids[-1])
     return ids
+
+
+def skip_ids(transaction: Transaction, count: int) -> None:
+    """Leave out this many ids of each table, so that no new row gets one of them."""
+    names = [table.name for table in metadata.sorted_tables if table.dialect_options["sqlite"]["autoincrement"]]
+    if transaction.kind == "postgresql":
+        for name in names:
+            sequence = f"{name}_id_seq"
+            query = text(f"SELECT setval('{sequence}', (SELECT last_value FROM {sequence}) + :count)")
+            transaction.connection.execute(query, {"count": count})
+        return
+    last = _last_ids(transaction)
+    for name in names:
+        _record_last_id(transaction, name, last.get(name, 0) + count)
+
+
+def _last_ids(transaction: Transaction) -> dict[str, int]:
+    """Return the highest id of each table in SQLite that has had rows."""
+    return dict(sqlite_driver.execute(transaction.connection, "SELECT name, seq FROM sqlite_sequence"))
+
+
+def _record_last_id(transaction: Transaction, table: str, last_id: int) -> None:
+    """Record the last id of a table in SQLite, which does so itself only when a row is inserted."""
+    connection, last = transaction.connection, (last_id, table)
+    if not sqlite_driver.execute(connection, "UPDATE sqlite_sequence SET seq = ? WHERE name = ?", last).rowcount:
+        sqlite_driver.execute(connection, "INSERT INTO sqlite_sequence (seq, name) VALUES (?, ?)", last)
 
 
 @lru_cache

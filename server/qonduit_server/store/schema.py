@@ -50,6 +50,10 @@ database_state = Table(
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     # The oldest revision whose servers may use this schema (migrations/compatibility.py).
     Column("oldest_server", Text, nullable=False),
+    # The log of the events that are written now (log_epoch.py); 0 until the first restore.
+    Column("log_epoch", BigInteger, nullable=False, server_default=text("0")),
+    # Whether `qonduit backup` made this database, and no server has used it since.
+    Column("is_copy", Boolean, nullable=False, server_default=false()),
 )
 
 providers = Table(
@@ -204,8 +208,8 @@ jobs = Table(
     Column("lease_until", BigInteger),
     # A Failure message.
     Column("failure", LargeBinary),
-    # A Job message with only program_runs, the programs of the job and their outcomes, and celery_id. If the spec is
-    # NULL, also inputs and include_statevector.
+    # A Job message with program_runs (the programs of the job and their outcomes), log_epoch and celery_id. If the spec
+    # is NULL, also with inputs and include_statevector.
     Column("program_runs", LargeBinary, nullable=False),
     # A JobSpec message; never updated. NULL for jobs created before revision 0003.
     Column("spec", LargeBinary),

@@ -79,10 +79,13 @@ class Transaction:
         clock: Callable[[], datetime],
         quotas: QuotaRegistry,
         event_cache: EventCache,
+        log_epoch: int,
     ) -> None:
         self.connection = connection
         self.kind = kind
         self._event_cache = event_cache
+        #: The epoch of new events (store/log_epoch.py).
+        self.log_epoch = log_epoch
         #: Microseconds since 1970.
         self.now = int(clock().timestamp() * 1_000_000)
         self.timestamp = Timestamp(seconds=self.now // 1_000_000, nanos=self.now % 1_000_000 * 1000)

@@ -192,8 +192,9 @@ class Peer(
 ):
     """The scripted server.
 
-    It records requests in `created`, `ran`, `watched`, `cancelled`, `listed` and `translated`, and every call with its
-    authorization in `called`. Watchers that request events that are not stored receive `unstored`.
+    It records requests in `created`, `ran`, `watches` (`watched`: the sequences), `cancelled`, `listed` and
+    `translated`, and every call with its authorization in `called`. Watchers that request events that are not stored
+    receive `unstored`.
     With `brings_results` those that request final results receive them.
     """
 
@@ -205,6 +206,7 @@ class Peer(
     ran: list[calls.RunJobRequest] = field(default_factory=list)
     brings_results: bool = False
     watched: list[int] = field(default_factory=list)
+    watches: list[calls.WatchJobRequest] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     translated: list[TranslateProgramRequest] = field(default_factory=list)
     translation: TranslateProgramResponse = field(default_factory=TranslateProgramResponse)
@@ -267,6 +269,7 @@ class Peer(
         self, request: calls.WatchJobRequest, context: grpc.ServicerContext
     ) -> Iterator[calls.WatchJobResponse]:
         self.watched.append(request.after_sequence)
+        self.watches.append(request)
         yield from self._sent(request, context)
 
     def _sent(

@@ -11,8 +11,18 @@ import pytest
 
 from qonduit.v1.job_pb2 import OptionReference
 from qonduit_client.client import Client
-from qonduit_client.errors import JobCancelled, JobFailed, NotFound, Refused, ServerFault, ServerUnavailable, TimedOut
+from qonduit_client.errors import (
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    PreconditionFailed,
+    Refused,
+    ServerFault,
+    ServerUnavailable,
+    TimedOut,
+)
 from qonduit_client.retry import Retry
+from qonduit_client.states import state_name
 from tests.both_clients import Connect
 from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, counted, history
 
@@ -230,3 +240,32 @@ def test_a_stream_refused_by_the_stream_limit_is_retried(peer: Peer, client: Cli
     full = Refusal(Code.RESOURCE_EXHAUSTED, "too many streams", "LIMIT_EXCEEDED", retry_after=0.001)
     peer.streams.extend([Stream(send=0, refusal=full), Stream(send=3, refusal=full)])
     assert sequences(client) == ALL
+
+
+RESTORED = Refusal(Code.FAILED_PRECONDITION, "restored from a backup", "LOG_RESTORED")
+
+
+def test_a_stream_of_all_events_ends_where_the_server_was_restored(peer: Peer, client: Client) -> None:
+    for event in peer.events:
+        event.log_epoch = 5
+    peer.streams.extend([Stream(send=2, refusal=AWAY), Stream(send=0, refusal=RESTORED)])
+    events = client.job(JOB).events()
+    assert [next(events).sequence, next(events).sequence] == [1, 2]
+    with pytest.raises(PreconditionFailed, match="restored from a backup"):
+        next(events)
+    assert peer.watched == [0, 2]
+    assert [request.after_epoch for request in peer.watches] == [0, 5]
+    # A cursor of the caller's own.
+    assert [event.sequence for event in client.job(JOB).events(after_sequence=4, after_epoch=5)] == [5, 6]
+    assert peer.watches[-1].after_epoch == 5
+
+
+def test_a_wait_starts_again_where_the_server_was_restored(peer: Peer, client: Client) -> None:
+    job = client.run(BELL)
+    peer.streams.extend([Stream(send=2, refusal=AWAY), Stream(send=0, refusal=RESTORED)])
+    assert state_name(job.wait().state) == "SUCCEEDED"
+    assert peer.watched == [1, 3, 0]
+    peer.streams.append(Stream(send=0, refusal=RESTORED))
+    with pytest.raises(PreconditionFailed):
+        # Nothing was received, so a repetition would have the same answer.
+        list(client.job(JOB).events())

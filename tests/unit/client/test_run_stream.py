@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import QuotaFailure
 
 from qonduit.v1.result_pb2 import QuasiDistribution, Register, Result, ResultType
 from qonduit_client.client import Client
-from qonduit_client.errors import JobCancelled, JobFailed, LimitExceeded, ServerUnavailable, TimedOut
+from qonduit_client.errors import JobCancelled, JobFailed, LimitExceeded, NotFound, ServerUnavailable, TimedOut
 from qonduit_client.retry import Retry
 from tests.both_clients import Connect
 from tests.unit.client.peer import AWAY, BELL, CANCELLED, FAILED, JOB, Peer, Refusal, Stream, history
@@ -89,6 +89,21 @@ def test_streams_that_end_with_ok_too_early_are_repeated_or_resumed(peer: Peer, 
     assert client.sample(BELL).quasi_probabilities == HALVES
     assert methods(peer) == ["RunJob", "RunJob", "GetJob", "RunJob", "GetJob", "RunJob"]
     assert len(jobs_asked_for(peer)) == 1
+
+
+def test_a_job_that_a_restore_may_have_lost_is_watched_and_not_created_again(peer: Peer, client: Client) -> None:
+    peer.brings_results = True
+    restored = Refusal(Code.FAILED_PRECONDITION, "restored from a backup", "LOG_RESTORED")
+    peer.streams.extend([Stream(send=2, refusal=RESET), Stream(send=0, refusal=restored)])
+    assert client.sample(BELL).quasi_probabilities == HALVES
+    assert methods(peer) == ["RunJob", "RunJob", "WatchJob"]
+    assert peer.watched == [0]
+    assert peer.watches[0].final_results
+    peer.streams.extend([Stream(send=2, refusal=RESET), Stream(send=0, refusal=restored)])
+    gone = Refusal(Code.NOT_FOUND, "job 7 does not exist", "NOT_FOUND")
+    peer.streams.append(Stream(send=0, refusal=gone))
+    with pytest.raises(NotFound, match="job 7 does not exist"):
+        client.sample(BELL)
 
 
 def test_a_request_id_of_the_caller_belongs_to_create_job(peer: Peer, client: Client) -> None:

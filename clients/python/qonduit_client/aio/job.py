@@ -78,6 +78,7 @@ class JobHandle(Handle):
         self,
         *,
         after_sequence: int = 0,
+        after_epoch: int = 0,
         timeout: float | None = None,
         heartbeat: float | None = None,
         partial_results: bool = False,
@@ -90,6 +91,7 @@ class JobHandle(Handle):
         """
         return self._received(
             after_sequence=after_sequence,
+            after_epoch=after_epoch,
             timeout=timeout,
             heartbeat=heartbeat,
             partial_results=partial_results,
@@ -109,7 +111,11 @@ class JobHandle(Handle):
         if left is not None and left <= 0:
             raise late(self.id, timeout)
         events = self._received(
-            after_sequence=job.last_sequence, timeout=left, final_results=final_results, omit_intermediate=True
+            after_sequence=job.last_sequence,
+            after_epoch=job.log_epoch,
+            timeout=left,
+            final_results=final_results,
+            omit_intermediate=True,
         )
         async with aclosing(events):
             async for _ in events:

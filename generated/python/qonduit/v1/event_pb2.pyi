@@ -98,10 +98,11 @@ class Heartbeat(_message.Message):
     def __init__(self, last_sequence: _Optional[int] = ...) -> None: ...
 
 class JobEvent(_message.Message):
-    __slots__ = ("job_id", "sequence", "event_time", "created", "state_change", "progress", "program_run", "result_ready", "log", "heartbeat", "partial_result", "queue_change", "final_results", "updated")
+    __slots__ = ("job_id", "sequence", "event_time", "log_epoch", "created", "state_change", "progress", "program_run", "result_ready", "log", "heartbeat", "partial_result", "queue_change", "final_results", "updated")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    LOG_EPOCH_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     STATE_CHANGE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +117,7 @@ class JobEvent(_message.Message):
     job_id: int
     sequence: int
     event_time: _timestamp_pb2.Timestamp
+    log_epoch: int
     created: _job_pb2.Job
     state_change: StateChange
     progress: Progress
@@ -127,4 +129,4 @@ class JobEvent(_message.Message):
     queue_change: QueueChange
     final_results: FinalResults
     updated: _job_pb2.Job
-    def __init__(self, job_id: _Optional[int] = ..., sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., program_run: _Optional[_Union[_job_pb2.ProgramRun, _Mapping]] = ..., result_ready: _Optional[_Union[ResultReady, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., partial_result: _Optional[_Union[PartialResult, _Mapping]] = ..., queue_change: _Optional[_Union[QueueChange, _Mapping]] = ..., final_results: _Optional[_Union[FinalResults, _Mapping]] = ..., updated: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[int] = ..., sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., log_epoch: _Optional[int] = ..., created: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., program_run: _Optional[_Union[_job_pb2.ProgramRun, _Mapping]] = ..., result_ready: _Optional[_Union[ResultReady, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., partial_result: _Optional[_Union[PartialResult, _Mapping]] = ..., queue_change: _Optional[_Union[QueueChange, _Mapping]] = ..., final_results: _Optional[_Union[FinalResults, _Mapping]] = ..., updated: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...

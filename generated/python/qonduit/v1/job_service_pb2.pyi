@@ -62,7 +62,7 @@ class CreateJobResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deduplicated: _Optional[bool] = ..., compiled: _Optional[_Iterable[_Union[CompiledProgram, _Mapping]]] = ...) -> None: ...
 
 class RunJobRequest(_message.Message):
-    __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate", "credential_id")
+    __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate", "credential_id", "after_epoch")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class RunJobRequest(_message.Message):
     FINAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
     OMIT_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
     CREDENTIAL_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_EPOCH_FIELD_NUMBER: _ClassVar[int]
     job: _job_pb2.Job
     deployment: _deployment_pb2.Deployment
     device: str
@@ -89,7 +90,8 @@ class RunJobRequest(_message.Message):
     final_results: bool
     omit_intermediate: bool
     credential_id: int
-    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ..., credential_id: _Optional[int] = ...) -> None: ...
+    after_epoch: int
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ..., credential_id: _Optional[int] = ..., after_epoch: _Optional[int] = ...) -> None: ...
 
 class RunJobResponse(_message.Message):
     __slots__ = ("event",)
@@ -228,7 +230,7 @@ class DeleteJobsResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ..., job_ids: _Optional[_Iterable[int]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchJobRequest(_message.Message):
-    __slots__ = ("job_id", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate")
+    __slots__ = ("job_id", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate", "after_epoch")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
@@ -236,6 +238,7 @@ class WatchJobRequest(_message.Message):
     QUEUE_UPDATES_FIELD_NUMBER: _ClassVar[int]
     FINAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
     OMIT_INTERMEDIATE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_EPOCH_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     after_sequence: int
     heartbeat_interval: _duration_pb2.Duration
@@ -243,7 +246,8 @@ class WatchJobRequest(_message.Message):
     queue_updates: bool
     final_results: bool
     omit_intermediate: bool
-    def __init__(self, job_id: _Optional[int] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ...) -> None: ...
+    after_epoch: int
+    def __init__(self, job_id: _Optional[int] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ..., after_epoch: _Optional[int] = ...) -> None: ...
 
 class WatchJobResponse(_message.Message):
     __slots__ = ("event",)
@@ -252,16 +256,18 @@ class WatchJobResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[_event_pb2.JobEvent, _Mapping]] = ...) -> None: ...
 
 class ListJobEventsRequest(_message.Message):
-    __slots__ = ("job_id", "page_size", "page_token", "after_sequence")
+    __slots__ = ("job_id", "page_size", "page_token", "after_sequence", "after_epoch")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_EPOCH_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     page_size: int
     page_token: str
     after_sequence: int
-    def __init__(self, job_id: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., after_sequence: _Optional[int] = ...) -> None: ...
+    after_epoch: int
+    def __init__(self, job_id: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., after_sequence: _Optional[int] = ..., after_epoch: _Optional[int] = ...) -> None: ...
 
 class ListJobEventsResponse(_message.Message):
     __slots__ = ("events", "next_page_token")

@@ -81,10 +81,18 @@ def _copy(source: Path, partial: Path, progress: Callable[[int, int], None]) -> 
             sleep=0.001,
         )
         reading.execute("ROLLBACK")
+        _mark(writing)
         # A single file without a log; the server switches back to the log when it opens the file.
         writing.execute("PRAGMA journal_mode=DELETE")
         if (damage := writing.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(f"the copy is damaged, and probably the database as well: {damage}")
+
+
+def _mark(copy: sqlite3.Connection) -> None:
+    """State in the copy that it is one, so that a server begins a new log in it; older schemas cannot state it."""
+    columns = copy.execute("SELECT name FROM pragma_table_info('database_state')").fetchall()
+    if ("is_copy",) in columns:
+        copy.execute("UPDATE database_state SET is_copy = 1")
 
 
 def _sync(path: Path) -> None:

@@ -33,18 +33,18 @@ def command_database(
         StartError: the database does not exist, or has the schema of another version.
     """
     require_current(url)
-    act = Act(
-        principal=_user(),
-        method=command,
-        authentication="command",
-        peer=object_name(os.uname().nodename),
-    )
     db = open_database(url, keys=keys)
     try:
-        with acting(act if audited else None):
+        with acting(command_act(command) if audited else None):
             yield db
     finally:
         db.close()
+
+
+def command_act(command: str) -> Act:
+    """Return the act under which the audit log records the changes of a command."""
+    peer = object_name(os.uname().nodename)
+    return Act(principal=_user(), method=command, authentication="command", peer=peer)
 
 
 def require_current(url: str) -> None:

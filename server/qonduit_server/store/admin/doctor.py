@@ -91,11 +91,13 @@ def _inspect(connection: Connection, url: URL, *, deep: bool, calls: int, check_
     limited = _Limited(connection, None if deep else check_seconds)
     if is_file:
         yield from limited("the structure of the file", lambda: database_file.inside(connection))
+        schema = compatibility.read(connection)
     else:
         connection.execute(text("SET default_transaction_read_only = on"))
+        # Before the statements of this session have a time limit.
+        schema = compatibility.read(connection)
         yield from limited("the settings", lambda: postgresql_server.settings(connection, calls))
         yield from limited("the clock", lambda: postgresql_server.clock(connection))
-    schema = compatibility.read(connection)
     fit = schema.fit(migrations.HEAD)
     if fit is Fit.EMPTY:
         yield Finding("warning", "the database has no tables yet", "Run `qonduit migrate`, or start a server.")

@@ -274,6 +274,7 @@ def _write(
             deployment_id=deployment_id,
             created_at=transaction.timestamp,
             last_sequence=1,
+            log_epoch=transaction.log_epoch,
             program_runs=[
                 ProgramRun(program_id=program_id, index=index, state=QUEUED, points=new.packed.points_of(index))
                 for index, program_id in enumerate(sources)

@@ -127,7 +127,7 @@ def _apply(unit: UnitOfWork, entry: JobChange, call: _Update) -> JobChange:
     changed = unit.entries[job.id]
     shown = Job()
     shown.CopyFrom(changed.job)
-    shown.last_sequence += 1
+    unit.advance(shown)
     leave_out_large(shown)
     shorten_runs(shown)
     unit.append(changed, updated=shown)

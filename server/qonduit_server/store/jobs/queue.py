@@ -323,7 +323,7 @@ def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[Non
             entry = unit.entries.get(job_id)
             if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
                 _count_lost(unit, entry, seconds)
-                _end_lease(unit, entry, release.cause, counts=release.counts)
+                end_lease(unit, entry, release.cause, counts=release.counts)
     unit.flush()
     return [None] * len(releases)
 
@@ -347,7 +347,7 @@ def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
             unit.set_open_programs(entry, FAILED, job.failure)
             unit.move(entry, FAILED)
         else:
-            _end_lease(unit, entry, _LOST, counts=True)
+            end_lease(unit, entry, _LOST, counts=True)
     unit.flush()
     return [len(expired), *[0] * (len(expiries) - 1)]
 
@@ -358,7 +358,7 @@ def _count_lost(unit: UnitOfWork, entry: JobChange, seconds: float | None = None
     unit.transaction.usage.ran(usage_key(entry.job), seconds=used)
 
 
-def _end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool) -> None:
+def end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool) -> None:
     """End a lease without an outcome. Ended programs keep their outcomes; those of the next attempt are ignored."""
     if entry.job.state == CANCELLING:
         unit.set_open_programs(entry, CANCELLED)

@@ -132,7 +132,7 @@ def server_of(owner: str) -> str:
 
 def program_runs(job: Job, *, has_spec: bool = True) -> bytes:
     """Return the value of the column program_runs; without a spec, it includes inputs and include_statevector."""
-    kept = Job(program_runs=job.program_runs)
+    kept = Job(program_runs=job.program_runs, log_epoch=job.log_epoch)
     if job.HasField("celery_id"):
         kept.celery_id = job.celery_id
     if not has_spec:
@@ -211,12 +211,17 @@ class UnitOfWork:
         """Append an event to a job; `event` is the member of JobEvent to set."""
         job = entry.job
         entry.changed = True
-        job.last_sequence += 1
+        self.advance(job)
         self.queue_event(job, entry.time, is_terminal=False, **event)
 
+    def advance(self, job: Job) -> None:
+        """Give a job the sequence and the epoch of its next event."""
+        job.last_sequence += 1
+        job.log_epoch = self.transaction.log_epoch
+
     def queue_event(self, job: Job, time: Timestamp, *, is_terminal: bool, **event: Any) -> None:
-        """Queue an event with the current sequence of the job."""
-        message = JobEvent(job_id=job.id, sequence=job.last_sequence, event_time=time, **event)
+        """Queue an event with the current sequence and epoch of the job."""
+        message = JobEvent(job_id=job.id, sequence=job.last_sequence, event_time=time, log_epoch=job.log_epoch, **event)
         self._events.append((job.id, job.last_sequence, is_terminal, message.SerializeToString()))
 
     def move(self, entry: JobChange, state: JobState) -> None:
@@ -228,7 +233,7 @@ class UnitOfWork:
         ended = is_terminal(state)
         entry.changed = True
         job.state = state
-        job.last_sequence += 1
+        self.advance(job)
         if ended:
             job.finished_at.CopyFrom(entry.time)
             if job.one_time_credential:
