@@ -18,6 +18,7 @@ from qonduit_server.errors import StartError
 from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.store import log_epoch, migrations, sqlite_driver
 from qonduit_server.store.audit_trail import Act, AuditTrail, acting
+from qonduit_server.store.database_errors import UNAVAILABLE_ERRORS, is_unavailable
 from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.event_cache import EventCache
@@ -26,7 +27,7 @@ from qonduit_server.store.notification_bus import CallerUse, Notification, Notif
 from qonduit_server.store.quota_registry import QuotaRegistry
 from qonduit_server.store.recent_deployments import RecentDeployments
 from qonduit_server.store.wait_history import Waits
-from qonduit_server.store.writer import UNAVAILABLE_ERRORS, FollowUp, Operation, Transaction, Writer, is_unavailable
+from qonduit_server.store.writer import FollowUp, Operation, Transaction, Writer
 
 if TYPE_CHECKING:
     from qonduit_server.store.postgresql_listener import PostgresqlListener

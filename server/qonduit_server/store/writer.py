@@ -23,16 +23,14 @@ from datetime import datetime
 from queue import SimpleQueue
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from google.protobuf.message import Error as MessageError
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from qonduit_server.cost_estimates import RunTime
 from qonduit_server.errors import CallError, Unavailable
 from qonduit_server.observer import Observer
 from qonduit_server.store.audit_trail import Act, AuditTrail, current_act
+from qonduit_server.store.database_errors import FAULTS, is_race, is_unavailable
 from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
 from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
@@ -46,26 +44,8 @@ R = TypeVar("R")
 _MAX_CALLS: Final = 1000
 #: Number of attempts for a call that loses a race with another server (a unique key, a deleted row).
 _RACE_ATTEMPTS: Final = 3
-#: PostgreSQL's codes for a deadlock and for a serialization failure.
-_RACE_CODES: Final = ("40P01", "40001")
-#: PostgreSQL's code for a write that fails because the server (a standby, for example) or the session is read-only.
-_READ_ONLY_CODE: Final = "25006"
 #: Retry interval while the database is unavailable.
 _RETRY_SECONDS: Final = 0.5
-#: Errors of an unavailable database: locked, unreachable, full, or no free connection in time.
-UNAVAILABLE_ERRORS: Final = (OperationalError, InterfaceError, PoolTimeout)
-#: Errors of an operation that cannot succeed. Listed one by one: any other error ends the thread.
-FAULTS: Final = (
-    SQLAlchemyError,
-    MessageError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 _EXPECTED_ERRORS: Final = (CallError, *FAULTS)
 
 
@@ -309,7 +289,7 @@ class Writer:
                     follow_up.future.set_result(None)
             if is_unavailable(error):
                 self._wait_for_database(calls, error)
-            elif len(calls) == 1 and not followed and not _is_race(error):
+            elif len(calls) == 1 and not followed and not is_race(error):
                 _fail(calls, error)
             else:
                 # Without the follow-up, which may be the cause.
@@ -332,7 +312,7 @@ class Writer:
                     if is_unavailable(error):
                         self._wait_for_database(calls[place:], error)
                         return
-                    if attempt + 1 == _RACE_ATTEMPTS or not _is_race(error):
+                    if attempt + 1 == _RACE_ATTEMPTS or not is_race(error):
                         _fail([call], error)
                         break
                 else:
@@ -427,26 +407,6 @@ def _changes(calls: Sequence[_Call]) -> list[tuple[Act, Sequence[str]]]:
             objects = call.operation.objects
             changes.append((call.act, objects(call.argument, call.result) if objects else (call.act.object,)))
     return changes
-
-
-def _is_race(error: BaseException) -> bool:
-    """Return whether an error is a race or a deadlock with another server, so that a retry is likely to succeed."""
-    if isinstance(error, IntegrityError):
-        return True
-    return isinstance(error, DBAPIError) and _sqlstate(error) in _RACE_CODES
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    """Return PostgreSQL's code of an error."""
-    return getattr(error.orig, "sqlstate", None)
-
-
-def is_unavailable(error: BaseException) -> bool:
-    """Return whether a change failed because the database is unavailable or read-only, so that a retry may succeed."""
-    # For a session that PostgreSQL ended, the driver's error may be of any class.
-    if isinstance(error, DBAPIError) and (error.connection_invalidated or _sqlstate(error) == _READ_ONLY_CODE):
-        return True
-    return isinstance(error, Unavailable) or (isinstance(error, UNAVAILABLE_ERRORS) and not _is_race(error))
 
 
 def _fail(calls: list[_Call], error: Exception) -> None:

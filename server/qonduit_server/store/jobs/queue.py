@@ -18,6 +18,7 @@ from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
+from qonduit_server.store.database_errors import FAULTS
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.attempt_times import most_seconds
 from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs, waiting_providers
@@ -29,7 +30,7 @@ from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, providers
 from qonduit_server.store.users.quota_checks import ClaimQuotas
-from qonduit_server.store.writer import FAULTS, Operation, Transaction
+from qonduit_server.store.writer import Operation, Transaction
 
 
 class ClaimResult(NamedTuple):

@@ -13,10 +13,11 @@ from typing import Final
 from qonduit.execution.v1.task_pb2 import FurtherResult, ProgramSucceeded, TaskEvent
 from qonduit_server.errors import StoreFault
 from qonduit_server.store.database import Database
+from qonduit_server.store.database_errors import FAULTS
 from qonduit_server.store.id_allocation import reserve_ids
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import results
-from qonduit_server.store.writer import FAULTS, Operation, Transaction
+from qonduit_server.store.writer import Operation, Transaction
 
 
 def outcome_results(succeeded: ProgramSucceeded) -> Sequence[ProgramSucceeded | FurtherResult]:
