@@ -533,15 +533,24 @@ def test_a_standing_claim_whose_answer_was_lost_is_found_by_its_owner(
             raise Unavailable("the connection broke after the commit")
         return found
 
-    monkeypatch.setattr(StandingClaim, "tasks", losing)
     with dispatching_to_fake(store) as (_, executor, listener):
-        assert stands.acquire(timeout=PATIENCE)
-        job_id = store.create()
+        running = store.create()
         executor.wait(lambda: bool(executor.submitted))
-        assert lost.is_set()
-        assert (executor.submitted[0].job_id, executor.submitted[0].attempt) == (job_id, 1)
-        listener.events([finished(job_id)])
-        store.wait_ended(job_id)
+        # A job that is claimed later: this claim's answer arrives.
+        follow_up = store.create()
+        executor.wait(lambda: len(executor.submitted) == 2)
+        monkeypatch.setattr(StandingClaim, "tasks", losing)
+        while not lost.is_set():
+            assert stands.acquire(timeout=PATIENCE)
+            found = store.create()
+            executor.wait(lambda found=found: found in {task.job_id for task in executor.submitted})
+        # The same owner has the jobs that run already: they are not submitted again.
+        assert {running, follow_up} < {task.job_id for task in executor.submitted}
+        assert len(executor.submitted) == len({task.job_id for task in executor.submitted})
+        assert {task.attempt for task in executor.submitted} == {1}
+        ids = [task.job_id for task in executor.submitted]
+        listener.events([finished(job_id) for job_id in ids])
+        store.wait_ended(*ids)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

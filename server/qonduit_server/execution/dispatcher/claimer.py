@@ -223,9 +223,12 @@ class Claimer:
     def _submit_unanswered(self) -> None:
         """Submit the jobs of claims whose responses were lost, before their leases expire."""
         if self._unanswered:
+            # An owner of a lost response may also have jobs that run. Read before the lookup: a job that is recorded
+            # in between is not leased any more.
+            known = set(self._running.keys())
             with suppress(Unavailable):
                 for owner, tasks in queue.claimed(self._db, list(self._unanswered)).items():
-                    self._submit(tasks, owner)
+                    self._submit([task for task in tasks if (task.job_id, task.attempt) not in known], owner)
                 self._unanswered.clear()
                 self._on_late_claim()
 
