@@ -143,7 +143,7 @@ def test_the_jobs_and_transactions_of_a_store_are_counted(metrics: Metrics, data
     first, second, third = store_fixture.claim(db)
     store_fixture.succeed(db, [first])
     queue.record(db, "me", [store_fixture.failed(second), store_fixture.finished(second)])
-    queue.release(db, "me", [(third.job_id, third.attempt)], "lost")
+    queue.release(db, "me", {(third.job_id, third.attempt): None}, "lost")
     log.close()
     db.close()
     device = "IBM/aer_simulator"
