@@ -18,11 +18,10 @@ import click
 import pytest
 import yaml
 
-from qonduit.v1.system_service_pb2 import WorkerState
 from qonduit_client import Client, JobFailed
 from qonduit_client.cli import commands
 from tests.benchmarks.programs import BELL
-from tests.e2e.test_metrics import DEVICE, GUIDE, url_of
+from tests.e2e.test_metrics import DEVICE, GUIDE, url_of, working
 from tests.prometheus import DEPLOY, Prometheus, find_tools, scraping
 from tests.server_process import serving
 
@@ -94,11 +93,7 @@ def work(target: str) -> None:
             client.run(f"{BELL} wrong q[0];", DEVICE, 100).result(timeout=100)
         gates = " ".join(f"h q[{k % 24}]; rx(0.1) q[{k % 24}];" for k in range(4000))
         job = client.run(f"OPENQASM 3; qubit[24] q; bit[24] c; {gates} c = measure q;", DEVICE, 10)
-        for event in job.events():
-            if event.WhichOneof("event") == "state_change":
-                break
-        (busy,) = (each for each in client.workers() if each.state == WorkerState.WORKER_STATE_BUSY)
-        os.kill(busy.pid, signal.SIGKILL)
+        os.kill(working(client), signal.SIGKILL)
         job.cancel()
         job.wait(timeout=100)
 
