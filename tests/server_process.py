@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real `qonduit serve` for tests and measurements, and the resources of its processes."""
+"""A real `qonduit serve` and `qonduit worker` for tests and measurements, and the resources of their processes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from qonduit_server.setting_options import Configuration, settings_options
 
 #: The server of this environment.
 SERVE: Final = (sys.executable, "-m", "qonduit_server", "serve")
+#: The worker machine of this environment.
+WORK: Final = (sys.executable, "-m", "qonduit_server", "worker")
 #: For a server on a busy machine to log a line.
 _LOG_SECONDS: Final = 60.0
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -39,11 +41,7 @@ class Server:
 
     def family(self) -> list[int]:
         """Return the process ids of the server and its descendants."""
-        parents = _parents()
-        family = [self.process.pid]
-        for pid in family:
-            family += [child for child, parent in parents.items() if parent == pid]
-        return family
+        return family(self.process.pid)
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers: the children of its fork servers."""
@@ -90,6 +88,14 @@ def configuration_of(*arguments: str) -> Configuration:
 
     found = command.main(list(arguments), standalone_mode=False)
     assert isinstance(found, Configuration)
+    return found
+
+
+def family(root: int) -> list[int]:
+    """Return the ids of a process and its descendants."""
+    parents, found = _parents(), [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
     return found
 
 
@@ -164,3 +170,42 @@ def serving(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def working(
+    broker: str,
+    providers: str = "IBM",
+    *,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = WORK,
+    **settings: str,
+) -> Iterator[subprocess.Popen[str]]:
+    """Start `qonduit worker`, by default with one worker process, and end it afterwards.
+
+    Args:
+        broker: the URL of a RabbitMQ.
+        providers: the names of its providers.
+        log: a file for its log (standard error); None discards it.
+        environment: further variables for its processes.
+        command: the command that works; by default that of this environment.
+        settings: further QONDUIT_* settings, by their lower-case names.
+    """
+    variables = {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
+    defaults = {"QONDUIT_BROKER": broker, "QONDUIT_PROVIDERS": providers, "QONDUIT_WORKERS": "1"}
+    with Path(log or os.devnull).open("a") as errors:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | defaults | variables | dict(environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("worker ")
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)

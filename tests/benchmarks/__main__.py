@@ -43,7 +43,21 @@ _SIMULATION_SECONDS = 600
 #: The callers of a load with authentication.
 _CALLERS = 8
 #: Modules that measure jobs of a server of their own, with their kinds of measurement.
-SERVED = (("variational", "vqe"), ("served_jobs", "sweeps"), ("served_jobs", "terms"))
+SERVED = (
+    ("variational", "vqe"),
+    ("served_jobs", "sweeps"),
+    ("served_jobs", "terms"),
+    ("worker_machines", "celery_loads"),
+    ("worker_machines", "celery_faults"),
+)
+#: The factor and the format of a unit.
+_UNITS = {
+    "ms": (1e3, ".1f"),
+    "us": (1e6, ".0f"),
+    "s": (1.0, ".1f"),
+    "jobs/s": (1.0, ".3g"),
+    "terms/s": (1.0, ",.0f"),
+}
 #: Those of `tests.benchmarks.sweeps`, which sets up its process for simulations.
 SWEPT_SDKS = ("qiskit", "cirq", "braket", "fake_manila", "fake_torino")
 
@@ -257,7 +271,7 @@ def swept(sdk: str, rounds: int) -> list[Row]:
 
 
 def served(module: str, kind: str, rounds: int) -> list[Row]:
-    """Measure jobs end to end against SDKs in the process of the client: see `variational` and `served_jobs`."""
+    """Measure jobs end to end against a reference, if there is one: see the modules of `SERVED`."""
     _rest()
     process = _python(f"tests.benchmarks.{module}", kind, rounds)
     out, _ = process.communicate(timeout=600)
@@ -265,8 +279,11 @@ def served(module: str, kind: str, rounds: int) -> list[Row]:
         raise RuntimeError(f"{process.args} ended with {process.returncode}")
     rows = []
     for line in map(json.loads, out.splitlines()):
-        factor, form = {"ms": (1e3, ".1f"), "us": (1e6, ".0f"), "terms/s": (1.0, ",.0f")}[line["unit"]]
-        ours, theirs = ([seconds * factor for seconds in line[key]] for key in ("ours", "theirs"))
+        factor, form = _UNITS[line["unit"]]
+        ours, theirs = ([seconds * factor for seconds in line.get(key, ())] for key in ("ours", "theirs"))
+        if not theirs:
+            rows.append(Row(line["what"], f"{_spread(ours, form)} {line['unit']}", "", "", line["goal"]))
+            continue
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
         mine, other = (f"{_spread(values, form)} {line['unit']}" for values in (ours, theirs))
         rows.append(Row(line["what"], mine, f"{line['reference']}: {other}", _spread(ratios, ".2f"), line["goal"]))

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from qonduit.v1.job_pb2 import JobState
 from qonduit_server.encryption import key_ring
 from tests.e2e.test_credentials import serving_vendor
 from tests.rabbitmq import RabbitmqBroker
-from tests.server_process import Server, serving
+from tests.server_process import Server, serving, working
 from tests.unit.execution.pool_fixture import PATIENCE
 from tests.vendor_provider import PREFIX, install
 
@@ -31,35 +29,6 @@ LONG = (
     + "".join(f"u3(0.1,0.2,{i}) q[{i % 23}];\ncx q[{i % 23}],q[{(i + 7) % 23}];\n" for i in range(200))
     + "measure q -> c;\n"
 )
-
-
-@contextmanager
-def working(
-    broker: RabbitmqBroker,
-    providers: Sequence[str] = ("IBM",),
-    *,
-    log: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    **settings: str,
-) -> Iterator[subprocess.Popen[str]]:
-    """Start `qonduit worker`, and end it afterwards."""
-    variables = {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
-    defaults = {"QONDUIT_BROKER": broker.url(), "QONDUIT_PROVIDERS": ",".join(providers), "QONDUIT_WORKERS": "1"}
-    with Path(log or os.devnull).open("a") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "qonduit_server", "worker"],
-            env=os.environ | defaults | variables | dict(environment or {}),
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("worker ")
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
 
 
 @pytest.fixture
@@ -85,7 +54,7 @@ def test_jobs_run_on_machines_that_come_and_go(
         client = ends.enter_context(qonduit_client.Client(server.target))
         offered = lambda: {name for name, each in client.named_devices().items() if each.available}  # noqa: E731
         assert not offered()
-        with working(rabbitmq) as machine:
+        with working(rabbitmq.url()) as machine:
             _wait(lambda: "IBM/aer_simulator" in offered())
             handles = [client.run(BELL, device="IBM/aer_simulator", shots=100, seed=1) for _ in range(30)]
             counts = [handle.result().counts for handle in handles]
@@ -96,7 +65,7 @@ def test_jobs_run_on_machines_that_come_and_go(
             assert hosts
             assert "" not in hosts
             assert "STIM/stim" not in offered()
-            with working(rabbitmq, providers=("STIM",)):
+            with working(rabbitmq.url(), providers="STIM"):
                 _wait(lambda: "STIM/stim" in offered())
                 assert client.run(BELL, device="STIM/stim", shots=100).result().shots == 100
             _wait(lambda: "STIM/stim" not in offered())
@@ -104,7 +73,7 @@ def test_jobs_run_on_machines_that_come_and_go(
             handle = client.run(LONG, device="IBM/aer_simulator", shots=10)
             _wait(lambda: handle.job().celery_id != "")
             machine.kill()
-            with working(rabbitmq):
+            with working(rabbitmq.url()):
                 handle.result()
                 ended = handle.job()
                 assert ended.state == JobState.JOB_STATE_SUCCEEDED
@@ -116,7 +85,7 @@ def test_a_killed_server_leaves_machines_to_the_next_one(
     rabbitmq: RabbitmqBroker, tmp_path: Path, serve: Callable[[str], object]
 ) -> None:
     database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
-    with working(rabbitmq):
+    with working(rabbitmq.url()):
         with ExitStack() as ends:
             server: Server = ends.enter_context(serve(database))  # type: ignore[arg-type]
             client = ends.enter_context(qonduit_client.Client(server.target))
@@ -145,13 +114,13 @@ def test_a_credential_reaches_a_process_of_a_machine_that_has_the_key(rabbitmq: 
 
     with serving_vendor(tmp_path, executor="celery", broker=rabbitmq.url(), worker_key_file=keys) as vendor:
         log = tmp_path / "machine.jsonl"
-        with working(rabbitmq, ("VENDOR",), log=log, environment=site, worker_key_file=keys, log_level="debug"):
+        with working(rabbitmq.url(), "VENDOR", log=log, environment=site, worker_key_file=keys, log_level="debug"):
             _wait(offered)
             first, second = (vendor.run("chatty", credential=secret) for _ in range(2))
             assert first.state == second.state == JobState.JOB_STATE_SUCCEEDED
             assert vendor.metadata(first)["pid"] != vendor.metadata(second)["pid"]
         _wait(lambda: not offered())
-        with working(rabbitmq, ("VENDOR",), environment=site):
+        with working(rabbitmq.url(), "VENDOR", environment=site):
             _wait(offered)
             failed = vendor.run("simulator", credential=secret)
             assert failed.failure.reason == "CREDENTIAL_MISSING"
