@@ -20,6 +20,7 @@ from qonduit_server.execution.celery.broker_link import tls_options
 from qonduit_server.execution.celery.celery_executor import CeleryExecutor, make_celery_executor
 from qonduit_server.execution.executor import ExecutorOptions, LossKind
 from tests.certificate_authority import CertificateAuthority
+from tests.e2e.test_client import Proxy
 from tests.rabbitmq import RabbitmqBroker, start_or_skip
 from tests.unit.execution.machine_process import RunningMachine
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, RecordingListener, environment, task
@@ -126,6 +127,91 @@ def test_a_broker_that_is_killed_and_restarted_costs_no_task(
         assert set(listener.finished) == {1, 3, 4}
         assert listener.losses[2].kind is LossKind.CANCELLED
         assert sorted(listener.endings) == [1, 2, 3, 4]
+
+
+@pytest.fixture
+def way(rabbitmq: RabbitmqBroker) -> Iterator[Proxy]:
+    """A way to the broker that can be cut."""
+    proxy = Proxy(rabbitmq.address)
+    yield proxy
+    proxy.close()
+
+
+def _over(way: Proxy, rabbitmq: RabbitmqBroker) -> ExecutorOptions:
+    return replace(_options(rabbitmq), broker=rabbitmq.url().replace(rabbitmq.address, way.target))
+
+
+def _block(way: Proxy) -> None:
+    """Cut the way and keep it closed until `forward_to`."""
+    way.forward_to("127.0.0.1:1")
+    way.cut()
+
+
+def test_a_server_that_is_cut_off_the_broker_loses_no_task(
+    rabbitmq: RabbitmqBroker, start: object, way: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines_module, "SILENT_TICKS", 2)
+    monkeypatch.setattr(machines_module, "GONE_TICKS", 2)
+    one, two = Gate(tmp_path, "one"), Gate(tmp_path, "two")
+    start("there")  # type: ignore[operator]
+    with _executor(rabbitmq, _over(way, rabbitmq)) as (executor, listener):
+        executor.submit([task(1, f"wait {one.path}"), task(2, f"wait {two.path}")])
+        listener.wait_begun(1, 2)
+        _block(way)
+        one.open()  # ends while the server is cut off
+        executor.submit([task(3), task(4)])
+        executor.cancel(2, 1)
+        way.forward_to(rabbitmq.address)
+        listener.wait_ended(1, 2, 3, 4)
+        assert set(listener.finished) == {1, 3, 4}
+        assert listener.losses[2].kind is LossKind.CANCELLED
+        assert sorted(listener.endings) == [1, 2, 3, 4]
+
+
+def test_a_machine_whose_connections_break_continues_its_task(
+    rabbitmq: RabbitmqBroker, way: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long the machine takes to connect again.
+    monkeypatch.setattr(machines_module, "GONE_TICKS", int(PATIENCE))
+    monkeypatch.setattr(machines_module, "SILENT_TICKS", int(PATIENCE))
+    gate, machine = Gate(tmp_path), RunningMachine(_over(way, rabbitmq))
+    try:
+        with _executor(rabbitmq) as (executor, listener):
+            executor.submit([task(1, f"wait {gate.path}")])
+            listener.wait_begun(1)
+            way.cut()
+            gate.open()
+            listener.wait_ended(1)
+            executor.submit([task(2)])
+            listener.wait_ended(2)
+            assert set(listener.finished) == {1, 2}
+            assert not listener.losses
+    finally:
+        machine.end()
+
+
+def test_a_machine_that_is_cut_off_the_broker_loses_its_tasks_and_returns_without_them(
+    rabbitmq: RabbitmqBroker, way: Proxy, tmp_path: Path
+) -> None:
+    gate, machine = Gate(tmp_path), RunningMachine(_over(way, rabbitmq), "cut off")
+    try:
+        with _executor(rabbitmq) as (executor, listener):
+            executor.submit([task(1, f"wait {gate.path}")])
+            listener.wait_begun(1)
+            _block(way)
+            listener.wait_ended(1)
+            assert listener.losses[1].kind is LossKind.DIED
+            assert "the worker machine cut off was lost" in listener.losses[1].message
+            assert not executor.capacity()
+            way.forward_to(rabbitmq.address)
+            # Both places are free: the old attempt, which still waits for its gate, was killed.
+            listener.wait(lambda: executor.capacity().get("TEST", 0) == 2)
+            executor.submit([task(1, attempt=2)])
+            listener.wait(lambda: 1 in listener.finished)
+            assert listener.finished[1].attempt == 2
+            assert listener.endings == [1, 1]
+    finally:
+        machine.end()
 
 
 def test_with_tls_the_certificate_of_the_broker_is_verified(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2
 
+from qonduit_client import Client
 from tests.e2e.load import Load, health
 from tests.postgresql import PostgresqlServer, start_or_skip
-from tests.server_process import Server, serving
+from tests.rabbitmq import START_SECONDS, RabbitmqBroker
+from tests.server_process import Server, serving, working
 
 #: Seconds without the database; `make away` uses more.
 AWAY = float(os.environ.get("SECONDS_AWAY", "2.5"))
@@ -90,6 +92,22 @@ def test_postgresql_is_unavailable(own_postgresql: PostgresqlServer, tmp_path: P
         load = go_through(server, log, stop_database, start_database)
         assert watched == [NOT_SERVING]
         # The outage was shorter than the lease: running jobs continue, and none is started again.
+        assert load.attempts() == {1}
+
+
+@pytest.mark.timeout(300)
+def test_postgresql_is_unavailable_to_a_server_with_a_worker_machine(
+    own_postgresql: PostgresqlServer, rabbitmq: RabbitmqBroker, tmp_path: Path
+) -> None:
+    url, log = own_postgresql.url(own_postgresql.new_database()), tmp_path / "log"
+    settings = {"executor": "celery", "broker": rabbitmq.url(), "lease_seconds": str(3 * AWAY + 20)}
+    with working(rabbitmq.url(), preload="IBM", workers="2"), serving(url, log=log, **settings) as server:
+        with Client(server.target) as client:
+            deadline = time.monotonic() + START_SECONDS
+            while "IBM/aer_simulator" not in client.named_devices("available = true"):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        load = go_through(server, log, own_postgresql.stop, own_postgresql.start)
         assert load.attempts() == {1}
 
 

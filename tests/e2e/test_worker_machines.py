@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from qonduit.v1.job_pb2 import JobState
 from qonduit_server.encryption import key_ring
 from tests.e2e.test_credentials import serving_vendor
 from tests.rabbitmq import RabbitmqBroker
-from tests.server_process import Server, serving, working
+from tests.server_process import SERVE, WORK, Server, serving, working
 from tests.unit.execution.pool_fixture import PATIENCE
 from tests.vendor_provider import PREFIX, install
 
@@ -79,6 +79,38 @@ def test_jobs_run_on_machines_that_come_and_go(
                 assert ended.state == JobState.JOB_STATE_SUCCEEDED
                 assert ended.attempt == 2
                 assert ended.celery_id != job.celery_id
+
+
+#: A program of the next release: it sends messages of the next version, and understands those of this one.
+_NEXT = (
+    "from qonduit_server.execution.celery import messages\n"
+    "messages.VERSION += 1\n"
+    "from qonduit_server.cli import main\n"
+    "main()\n"
+)
+
+
+@pytest.mark.parametrize("newer", ["machine", "server"])
+def test_a_machine_and_a_server_of_adjacent_versions_work_together(
+    rabbitmq: RabbitmqBroker, tmp_path: Path, newer: str
+) -> None:
+    def command(part: str, this: Sequence[str]) -> Sequence[str]:
+        return (sys.executable, "-c", _NEXT, this[-1]) if part == newer else this
+
+    database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    settings = {"executor": "celery", "broker": rabbitmq.url(), "providers": "IBM"}
+    with (
+        working(rabbitmq.url(), command=command("machine", WORK)),
+        serving(database, command=command("server", SERVE), **settings) as server,
+        qonduit_client.Client(server.target) as client,
+    ):
+        _wait(lambda: bool(client.named_devices("available = true")))
+        handles = [client.run(BELL, device="IBM/aer_simulator", shots=100) for _ in range(5)]
+        assert [handle.result().shots for handle in handles] == [100] * 5
+        cancelled = client.run(LONG, device="IBM/aer_simulator", shots=10)
+        _wait(lambda: cancelled.job().state == JobState.JOB_STATE_RUNNING)
+        cancelled.cancel()
+        assert cancelled.wait(PATIENCE).state == JobState.JOB_STATE_CANCELLED
 
 
 def test_a_killed_server_leaves_machines_to_the_next_one(
