@@ -19,10 +19,10 @@ missing_tool = $(firstword $(foreach tool,$(TOOLS_$(1)),$(if $(shell command -v 
 include $(LANGUAGES:%=clients/%/client.mk)
 .DEFAULT_GOAL := help
 # The parts of `make check`; .pre-commit-config.yaml runs each for the files that it checks.
-CHECKS := check-style check-types check-imports check-words check-github check-protos check-generated check-docs
+CHECKS := check-style check-types check-imports check-words check-github check-deploy check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters mutants docs clean help
+.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -56,7 +56,7 @@ test: setup  ## run every test, PROCESSES=3 of them at a time
 test-unit: setup  ## run the unit tests alone, PROCESSES=3 of them at a time
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder tests/unit
 
-check: $(CHECKS)  ## style, types, import rules, words, repository files, protos, generated code, documentation site
+check: $(CHECKS)  ## style, types, import rules, words, repository files, deployment files, protos, generated code, documentation site
 
 check-style: setup
 	$(BIN)/ruff check .
@@ -80,6 +80,10 @@ check-github: setup
 	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(SCHEMA) vendor.citation-file-format CITATION.cff
+
+check-deploy: setup
+	$(BIN)/hadolint deploy/Containerfile
+	$(SCHEMA) vendor.compose-spec deploy/compose.yaml
 
 check-protos: setup
 	$(BIN)/buf lint
@@ -139,9 +143,30 @@ clients: setup  ## build the client of every language whose tools are installed
 $(LANGUAGES:%=tools-%): tools-%:
 	@$(if $(call missing_tool,$*),echo "$* needs $(call missing_tool,$*) on this machine" >&2; exit 1,:)
 
+COMPILE := pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock: setup  ## resolve pyproject.toml into requirements.lock
-	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--all-extras --group dev --python-version 3.11 --output-file requirements.lock pyproject.toml
+	$(UV) $(COMPILE) --universal --all-extras --group dev --python-version 3.11 --output-file requirements.lock pyproject.toml
+
+# The versions are those of requirements.lock. The wheels are for this platform.
+WHEELS_PYTHON ?= $(BIN)/python
+wheels: setup  ## collect the server with all its dependencies in build/wheels, for machines without a network
+	@rm -rf build/wheels && mkdir -p build/wheels
+	@$(UV) build --quiet --wheel --out-dir build/wheels
+	@$(UV) $(COMPILE) --extra all --python $(WHEELS_PYTHON) --constraint requirements.lock \
+		--output-file build/wheels/requirements.txt pyproject.toml
+	@$(UV) tool run --quiet --python $(WHEELS_PYTHON) pip download --quiet --require-hashes --only-binary=:all: --no-deps \
+		--dest build/wheels --requirement build/wheels/requirements.txt
+	@cd build/wheels && for wheel in qonduit_quantum-*.whl; do version=$${wheel#*-} && \
+		echo "qonduit-quantum==$${version%%-*} --hash=sha256:$$(sha256sum $$wheel | cut -d' ' -f1)" >>requirements.txt; done
+	@echo "build/wheels: $$(ls build/wheels/*.whl | wc -l) wheels, $$(du -sh build/wheels | cut -f1)"
+
+# A base image without a registry, and the root of a machine with systemd.
+build/deploy/debian.tar:
+	@mkdir -p $(@D)
+	mmdebstrap --quiet --variant=minbase --include=ca-certificates,dbus,python3,python3-venv,systemd-sysv bookworm $@
+
+deploy: wheels build/deploy/debian.tar  ## build the image, and run it and the units of deploy/; needs root and a quarter of an hour
+	$(BIN)/python -m pytest -m "long or not long" tests/deploy
 
 corpus: setup  ## run every program of the corpus on every simulator, and print the matrix
 	$(BIN)/python -m tests.corpus

@@ -91,7 +91,10 @@ def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardSt
 
     from qonduit_server import app
     from qonduit_server.errors import StartError
+    from qonduit_server.process.service_manager import ServiceManager
+    from qonduit_server.shutdown import LEEWAY_SECONDS
 
+    manager = ServiceManager()  # created first: no process inherits its variable
     try:
         running = app.start(configuration.settings, _fault_handler(shutdown), streams, restored=restored)
     except StartError as error:
@@ -102,12 +105,16 @@ def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardSt
         log.warning("deprecated setting", setting=name, use=use)
     shutdown.started(configuration.settings.drain_seconds)
     streams.write_output(f"serving on {running.target}")
+    manager.ready(f"serving on {running.target}")
     while shutdown.wait() == "reload":
+        manager.reloading()
         try:
             running.reload(configuration.reread().settings)
         except StartError as error:
             log.error("configuration not reloaded", why=str(error))
         shutdown.started(running.drain_seconds)
+        manager.ready(f"serving on {running.target}")
+    manager.stopping("draining", running.drain_seconds + LEEWAY_SECONDS)
     running.stop(running.drain_seconds, shutdown.force)
     if shutdown.code:
         streams.write_error("qonduit: the server stopped because of an internal fault; see the log")
@@ -153,11 +160,13 @@ def worker(configuration: Configuration) -> None:
     """
     from qonduit_server import worker_program
     from qonduit_server.errors import StartError
+    from qonduit_server.process.service_manager import ServiceManager
     from qonduit_server.process.standard_streams import StandardStreams
-    from qonduit_server.shutdown import Shutdown
+    from qonduit_server.shutdown import LEEWAY_SECONDS, Shutdown
 
     streams = StandardStreams()
     shutdown = Shutdown(streams)
+    manager = ServiceManager()
     settings = configuration.settings
     with streams:
         try:
@@ -167,7 +176,9 @@ def worker(configuration: Configuration) -> None:
             sys.exit(EXIT_FAILED)
         shutdown.started(settings.drain_seconds)
         streams.write_output(f"worker {machine.id} runs")
+        manager.ready(f"worker {machine.id} runs")
         shutdown.wait()
+        manager.stopping("draining", settings.drain_seconds + LEEWAY_SECONDS)
         machine.stop(settings.drain_seconds, shutdown.force)
         if shutdown.code:
             streams.write_error("qonduit: the worker stopped because it can receive no tasks; see the log")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from qonduit_server.process.cores import usable_cores
 from qonduit_server.process.memory import usable_memory
 
 _LAST_PORT: Final = 65535
@@ -32,10 +33,6 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1
 
 
 def _cache_folder() -> str:
@@ -196,7 +193,7 @@ class Settings:
     broker_ca: str = _setting(
         "", "File of the CAs (PEM) of the broker's certificate; those of the system if empty.", relocate=_in_folder
     )
-    workers: int = _setting(_cores, "Number of tasks that run at once; default: one per core.", least=1)
+    workers: int = _setting(usable_cores, "Number of tasks that run at once; default: one per core.", least=1)
     max_attempts: int = _setting(3, "Maximum number of starts of a job whose worker or server dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time limit of one job.", least=0.001)
     max_read_seconds: float = _setting(20.0, "Time limit for reading one program.", least=0.001)

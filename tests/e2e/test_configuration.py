@@ -114,6 +114,50 @@ def test_a_server_reads_its_file_and_adopts_changes_of_it(tmp_path: Path) -> Non
         assert len(last) == 2
 
 
+def test_a_hangup_during_the_start_is_a_reload_after_it(tmp_path: Path) -> None:
+    """A provider process waits in a pipe until the signal was sent; the server waits for its description."""
+    begun, proceed = tmp_path / "begun", tmp_path / "proceed"
+    os.mkfifo(begun)
+    os.mkfifo(proceed)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho x > {begun}\nread x < {proceed}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    file = tmp_path / "server.toml"
+    file.write_text("max_shots = 100\n")
+    log = tmp_path / "log"
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "manager"))
+    manager.settimeout(100)
+    command = [*SERVE, "--config", str(file), "--listen", "127.0.0.1:0", "--log-format", "json"]
+    command += ["--database", f"sqlite:///{tmp_path / 'q.sqlite3'}", "--providers", "IBM"]
+    command += ["--provider-python", f"IBM={python}"]
+    environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "manager")}
+    with manager, log.open("w") as errors:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert process.stdout is not None
+            begun.read_text()
+            file.write_text("max_shots = 50\n")
+            process.send_signal(signal.SIGHUP)
+            proceed.write_text("x\n")
+            line = process.stdout.readline()
+            assert line.startswith("serving on ")
+            server = Server(line.split()[-1], process, 0, log)
+            (reloaded,) = log_lines(server, lambda line: line["event"] == "configuration reloaded")
+            assert reloaded["changed"] == ["max_shots"]
+            with Client(server.target) as client:
+                assert client.info().limits.max_shots == 50
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(100) == 0
+            process.stdout.close()
+        finally:
+            process.kill()
+            process.wait()
+        # What a service manager receives meanwhile.
+        states = [manager.recv(1000).decode().split("\n")[0] for _ in range(4)]
+    assert states == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+
+
 def test_a_file_with_an_error_changes_nothing(tmp_path: Path) -> None:
     with configured(tmp_path, "max_shots = 100\n") as it, Client(it.server.target) as client:
         line = it.reload("max_shots = 50\nmax_shot = 7\n")

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
-_ROOT: Final = Path("/")
+from qonduit_server.process.control_groups import read_limits
+from qonduit_server.process.cores import usable_cores
+
 #: A parameter of mallopt, and the value set here.
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE_BLOCK: Final = 1024**2
@@ -18,11 +21,11 @@ _PROCESS_BYTES: Final = 512 * 1024**2
 _THREAD_BYTES: Final = (8 + 64) * 1024**2
 
 
-def usable_memory(root: Path = _ROOT) -> int:
+def usable_memory(root: Path | None = None) -> int:
     """Return the machine's memory in bytes, or the limit of the control group (container) if that is lower.
 
     Args:
-        root: the folder that contains `proc` and `sys`.
+        root: the folder that contains `proc` and `sys`; by default that of this machine.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min((machine, *_limits(root)))
@@ -30,7 +33,7 @@ def usable_memory(root: Path = _ROOT) -> int:
 
 def address_space(task_bytes: int) -> int:
     """Return the address space, in bytes, that a process needs to run a task of `task_bytes` memory."""
-    return task_bytes + _PROCESS_BYTES + _THREAD_BYTES * (os.cpu_count() or 1)
+    return task_bytes + _PROCESS_BYTES + _THREAD_BYTES * usable_cores()
 
 
 def format_bytes(size: int) -> str:
@@ -66,29 +69,9 @@ def _c_function(name: str) -> Callable[..., int]:
     return found
 
 
-def _limits(root: Path) -> Iterator[int]:
+def _limits(root: Path | None) -> Iterator[int]:
     """Yield the memory limits of this process's control groups, of version 1 and 2."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return
-    for line in lines:
-        if line.count(":") < 2:
-            continue
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            mounted, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            mounted, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        # The limits of parent groups apply as well. In a container the path may be the host's, which does not exist
-        # there; the mount is then the group of the container.
-        group = PurePosixPath("/", path)
-        for each in (group, *group.parents):
-            try:
-                limit = int((mounted / each.relative_to("/") / name).read_text(encoding="ascii"))
-            except (OSError, ValueError):  # no such file, or "max"
-                continue
-            if limit > 0:
+    for text in read_limits("memory", ("memory.limit_in_bytes", "memory.max"), root):
+        with contextlib.suppress(ValueError):  # "max" is no limit
+            if (limit := int(text)) > 0:
                 yield limit

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import cmath
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -16,6 +15,7 @@ import numpy as np
 from qonduit_server.errors import LimitError, ProviderError, RunError
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.ir.formula import FALSE, bit
+from qonduit_server.process.cores import usable_cores
 from qonduit_server.providers import stabilizer_sampling
 from qonduit_server.providers.aer_calls import (
     calls_of,
@@ -284,7 +284,7 @@ class AerExecution:
         whole, rest = divmod(shots, program.block)
         counts: dict[int, int] = {}
         began = time.perf_counter()
-        done, size = 0, min(len(os.sched_getaffinity(0)), _LARGEST_SLICE)
+        done, size = 0, min(usable_cores(), _LARGEST_SLICE)
         while done * program.block < shots:
             number = min(size, whole - done) or 1
             own = program.block if done < whole else rest
@@ -328,7 +328,7 @@ class AerExecution:
             options["max_parallel_shots"] = 1
         if large:
             options["max_parallel_threads"] = 0
-        elif shots > 1 and len(programs) >= (2 if shot_by_shot else 8) and (cores := len(os.sched_getaffinity(0))) > 1:
+        elif shots > 1 and len(programs) >= (2 if shot_by_shot else 8) and (cores := usable_cores()) > 1:
             options["max_parallel_threads"] = cores
             options["max_parallel_experiments"] = cores
         done = self._backend.run(circuits, **options).result()

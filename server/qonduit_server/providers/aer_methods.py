@@ -7,13 +7,13 @@ a density matrix against trajectories. So the rule is written here, and its choi
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Final
 
 from qonduit.v1.simulation_pb2 import SimulationMethod, SimulationOptions
 from qonduit_server.capabilities import chooses_method
 from qonduit_server.errors import DeviceError, LimitError
+from qonduit_server.process.cores import usable_cores
 from qonduit_server.process.memory import format_bytes
 from qonduit_server.providers.provider import task_memory
 
@@ -110,7 +110,7 @@ def memory_of_shots(method: str, qubits: int, amplitude: int) -> int:
     """Return what the states of shots need that run at once beside the first, in bytes."""
     states = memory_of(method, qubits, amplitude=amplitude)
     # Each core has a state; applying an error takes one more.
-    return 0 if states >= amplitude << LARGE_QUBITS else states * len(os.sched_getaffinity(0))
+    return 0 if states >= amplitude << LARGE_QUBITS else states * usable_cores()
 
 
 def describe_methods(limit: int, offered: frozenset[str] = METHODS) -> list[SimulationMethod]:

@@ -40,14 +40,19 @@ from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.errors import ProviderError
 from qonduit_server.process import framing, parent_death
 from qonduit_server.process.core_dumps import forbid_core_dumps
+from qonduit_server.process.cores import usable_cores
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import SimulatorProvider, limit_task_memory, offer_fake_backends
 from qonduit_server.worker import loop
 from qonduit_server.worker.assembly import RunnerOptions, describe_provider, make_runner
 
-#: Defaults set before the SDK is imported; existing values take precedence. Waiting OpenMP threads would spin on cores
-#: that other workers need, and BLAS threads do not survive a fork.
-_ENVIRONMENT: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+#: Defaults set before the SDK is imported; existing values take precedence. OpenMP does not know the CPU quota of a
+#: container, its waiting threads would spin on cores that other workers need, and BLAS threads do not survive a fork.
+_ENVIRONMENT: Final = {
+    "OMP_NUM_THREADS": str(usable_cores()),
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 #: The kernel kills the process with the highest score, from 0 to 1000: its share of the memory plus this value.
 _OOM_SCORE: Final = 500
 _WORST_OOM_SCORE: Final = 1000
