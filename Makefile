@@ -165,7 +165,7 @@ build/deploy/debian.tar:
 	@mkdir -p $(@D)
 	mmdebstrap --quiet --variant=minbase --include=ca-certificates,dbus,python3,python3-venv,systemd-sysv bookworm $@
 
-deploy: wheels build/deploy/debian.tar  ## build the image, and run it and the units of deploy/; needs root and a quarter of an hour
+deploy: wheels build/deploy/debian.tar  ## build the image, and run it and the units of deploy/; needs root and several minutes
 	$(BIN)/python -m pytest -m "long or not long" tests/deploy
 
 corpus: setup  ## run every program of the corpus on every simulator, and print the matrix

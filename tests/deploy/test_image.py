@@ -25,8 +25,10 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 USER = 10001
 _SECONDS = 300
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
-#: Large enough for several threads.
-LARGE = f'OPENQASM 2.0; include "qelib1.inc"; qreg q[20]; creg c[20]; {"h q; " * 20} measure q -> c;'
+#: A state that is large enough for several threads; the gates are no Clifford gates.
+LARGE = (
+    f'OPENQASM 2.0; include "qelib1.inc"; qreg q[21]; creg c[21]; {"rx(0.3) q; cx q[0],q[1]; " * 20} measure q -> c;'
+)
 #: Prints the number of threads of each worker.
 THREADS = """for process in /proc/[0-9]*; do
   tr '\\0' ' ' < $process/cmdline | grep -q -- '--provider IBM' || continue
@@ -80,7 +82,9 @@ def test_workers_threads_and_memory_follow_the_quotas_of_the_container(container
 def threads_of_a_large_job(containers: Containers, image: str, *quotas: str) -> int:
     """Return the number of threads of the worker that ran a large circuit; they remain after the job."""
     insecure = ("-e", "QONDUIT_ALLOW_INSECURE_REMOTE_ACCESS=on", "-e", "QONDUIT_PROVIDERS=IBM", "--read-only")
-    with containers.running("--network=none", "--tmpfs=/tmp", *DATA, *insecure, *quotas, image) as name:
+    # One process compiles and runs.
+    options = ("--network=none", "--tmpfs=/tmp", "-e", "QONDUIT_WORKERS=1")
+    with containers.running(*options, *DATA, *insecure, *quotas, image) as name:
         wait_until_serving(containers, name)
         submit(containers, name, LARGE, "IBM/aer_simulator")
         text = containers.podman("exec", name, "sh", "-c", THREADS).stdout

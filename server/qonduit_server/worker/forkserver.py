@@ -46,12 +46,13 @@ from qonduit_server.providers.provider import SimulatorProvider, limit_task_memo
 from qonduit_server.worker import loop
 from qonduit_server.worker.assembly import RunnerOptions, describe_provider, make_runner
 
-#: Defaults set before the SDK is imported; existing values take precedence. OpenMP does not know the CPU quota of a
-#: container, its waiting threads would spin on cores that other workers need, and BLAS threads do not survive a fork.
+#: Defaults set before the SDK is imported; existing values take precedence. OpenMP and Rayon do not know the CPU quota
+#: of a container, waiting threads would spin on cores that other workers need, and BLAS threads do not survive a fork.
 _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": str(usable_cores()),
     "OMP_WAIT_POLICY": "PASSIVE",
     "OPENBLAS_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": str(usable_cores()),
 }
 #: The kernel kills the process with the highest score, from 0 to 1000: its share of the memory plus this value.
 _OOM_SCORE: Final = 500
