@@ -25,6 +25,7 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import StoreFault, Unavailable
+from qonduit_server.execution.dispatcher import claimer
 from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
 from qonduit_server.execution.executor import Listener, Loss, LossKind
 from qonduit_server.execution.local.pool import ProcessPool
@@ -549,6 +550,25 @@ def test_a_standing_claim_whose_answer_was_lost_is_found_by_its_owner(
         assert len(executor.submitted) == len({task.job_id for task in executor.submitted})
         assert {task.attempt for task in executor.submitted} == {1}
         ids = [task.job_id for task in executor.submitted]
+        listener.events([finished(job_id) for job_id in ids])
+        store.wait_ended(*ids)
+
+
+def test_a_job_that_is_queued_after_a_standing_claim_was_made_starts(
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unannounced(StandingClaim):
+        """Its answer wakes no claimer: the job that is queued next does."""
+
+        def __init__(self, *options: Any, on_result: Callable[[], None]) -> None:
+            super().__init__(*options, on_result=lambda: None)
+
+    stands = standing(store, monkeypatch)
+    monkeypatch.setattr(claimer, "StandingClaim", Unannounced)
+    with dispatching_to_fake(store) as (_, executor, listener):
+        assert stands.acquire(timeout=PATIENCE)
+        ids = [store.create(), store.create()]
+        executor.wait(lambda: len(executor.submitted) == 2)
         listener.events([finished(job_id) for job_id in ids])
         store.wait_ended(*ids)
 

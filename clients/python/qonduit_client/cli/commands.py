@@ -181,8 +181,9 @@ def _stub(name: str, missing: str) -> click.Command:
         epilog=_not_installed(missing),
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
-    def command() -> None:
-        raise click.ClickException(_not_installed(missing))
+    def command() -> int:
+        click.echo(_not_installed(missing), err=True)
+        return USAGE
 
     return command
 

@@ -381,7 +381,6 @@ def workers() -> int:
         listed = client.workers()
     columns = [
         Column("provider", lambda each: each.provider, "PROVIDER"),
-        Column("host", lambda each: each.host, "HOST" if any(each.host for each in listed) else ""),
         Column("pid", lambda each: each.pid, "PID", right=True),
         Column("state", state, "STATE"),
         Column("job_id", lambda each: each.job_id or None, "JOB", right=True),
@@ -389,6 +388,7 @@ def workers() -> int:
         Column("memory_bytes", lambda each: each.memory_bytes, "MEMORY", lambda each: size(each.memory_bytes)),
         Column("phase", lambda each: each.phase, "PHASE"),
         Column("server", lambda each: each.server),
+        Column("host", lambda each: each.host, "HOST" if any(each.host for each in listed) else ""),
     ]
     empty = "no workers; the server starts them with the first job of a provider"
     write_rows(here, columns, listed, line=lambda each: each, empty=empty)

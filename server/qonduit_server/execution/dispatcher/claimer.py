@@ -140,15 +140,17 @@ class Claimer:
 
     def _claim_once(self) -> bool:
         """Claim and submit; return False if there is no work until the next notification."""
-        if self._queue_changed:
-            self._queue_changed = False
-            self._empty.clear()
-        capacity = self._executor.capacity()
-        wanted = {name: count for name, count in capacity.items() if name not in self._empty}
         with self._claiming:
             if self._running.closed:
                 return False
             try:
+                if self._queue_changed:
+                    # First the answer of a standing claim: it does not know the jobs that were queued after it.
+                    self._end_standing()
+                    self._queue_changed = False
+                    self._empty.clear()
+                capacity = self._executor.capacity()
+                wanted = {name: count for name, count in capacity.items() if name not in self._empty}
                 if not wanted:
                     return self._stand(capacity)
                 # The tasks of a standing claim change the capacity.
