@@ -9,7 +9,8 @@ QonduitError                                   base class; `status`, `reason`, `
 +-- LimitExceeded         RESOURCE_EXHAUSTED   a limit of the server is reached
 +-- Refused               UNAUTHENTICATED, PERMISSION_DENIED
 |   +-- LoginRequired     (client only)        there is no valid login: run `qonduit login NAME`
-+-- ServerUnavailable     UNAVAILABLE          the server is unreachable or unavailable
++-- ServerUnavailable     UNAVAILABLE,         the server is unreachable or unavailable
+|                         CANCELLED            or it ended the call because it stopped
 +-- TimedOut              DEADLINE_EXCEEDED    the timeout expired (also a TimeoutError); the job continues
 +-- ServerFault           all others           an internal error; the server's log contains `request_id`
 +-- ClientClosed          (client only)        the client was closed
@@ -160,5 +161,7 @@ BY_STATUS: Final[dict[str, type[QonduitError]]] = {
     "UNAUTHENTICATED": Refused,
     "PERMISSION_DENIED": Refused,
     "UNAVAILABLE": ServerUnavailable,
+    # A server that stops cancels its calls when the grace ends. Calls that the client cancels do not get here.
+    "CANCELLED": ServerUnavailable,
     "DEADLINE_EXCEEDED": TimedOut,
 }
