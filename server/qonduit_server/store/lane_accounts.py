@@ -44,6 +44,12 @@ class Owed(NamedTuple):
         return Owed(self.seconds + other.seconds, self.ended + other.ended, self.observed + other.observed)
 
 
+def add_owed(total: dict[Lane, Owed], more: Mapping[Lane, Owed]) -> None:
+    """Add what lanes owe to a total."""
+    for lane, each in more.items():
+        total[lane] = total.get(lane, Owed()).plus(each)
+
+
 class Running(NamedTuple):
     """The running jobs of a lane.
 
@@ -96,8 +102,7 @@ class LaneAccounts:
     def add(self, owed: Mapping[Lane, Owed]) -> None:
         """Add what lanes owe, for example because their rows were locked."""
         with self._lock:
-            for lane, each in owed.items():
-                self._owed[lane] = self._owed.get(lane, Owed()).plus(each)
+            add_owed(self._owed, owed)
 
     def started(self, charges: Iterable[Charge]) -> None:
         """Add claimed jobs, which are charged."""
@@ -118,7 +123,7 @@ class LaneAccounts:
                 charge, since = found
                 cost = max(LEAST_SECONDS, now - since if seconds is None else seconds)
                 owed = Owed(cost - charge.seconds, 1, cost)
-                self._owed[charge.lane] = self._owed.get(charge.lane, Owed()).plus(owed)
+                add_owed(self._owed, {charge.lane: owed})
 
     def forget(self, jobs: Iterable[tuple[int, int]]) -> None:
         """Drop jobs that were requeued or belong to another server; their estimates remain charged."""

@@ -26,7 +26,7 @@ from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
 from qonduit_server.store.jobs.task_messages import tasks_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork, usage_key
-from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed
+from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed, add_owed
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, providers
 from qonduit_server.store.users.quota_checks import ClaimQuotas
@@ -118,14 +118,21 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
     """
     accounts = db.lane_accounts
     owed = accounts.take()
-    running, turns = accounts.running(), dict(accounts.turns)
-    wanted = Claim(owner, capacity, microseconds_of(lease), slots, owed, running, turns, db.sealer)
     try:
-        result = db.write(_CLAIM, wanted)
+        result = db.write(_CLAIM, claim_of(db, owner, capacity, lease, slots, owed))
     except BaseException:
         accounts.add(owed)
         raise
     return account_for(accounts, result)
+
+
+def claim_of(
+    db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta, slots: int, owed: Mapping[Lane, Owed]
+) -> Claim:
+    """Return a claim with what lanes owe, and with their running jobs and turns as they are now."""
+    accounts = db.lane_accounts
+    running, turns = accounts.running(), dict(accounts.turns)
+    return Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer)
 
 
 def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
@@ -218,7 +225,7 @@ def release(
 
 def renew(db: Database, owner: str, lease: timedelta) -> None:
     """Renew all leases of an owner, from now."""
-    db.write(_RENEW_ALL, _Renewal(owner, microseconds_of(lease)))
+    db.write(_RENEW_ALL, _Renewal(owner, _microseconds(lease)))
 
 
 def cancelling(db: Database, owner: str) -> list[tuple[int, int]]:
@@ -250,8 +257,7 @@ def attempts_exhausted(reason: str, attempt: int, cause: str) -> Failure:
     )
 
 
-def microseconds_of(duration: timedelta) -> int:
-    """Return a duration in microseconds."""
+def _microseconds(duration: timedelta) -> int:
     return duration // timedelta(microseconds=1)
 
 
@@ -259,8 +265,8 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     """Make claims in a transaction."""
     unit = UnitOfWork(transaction)
     owed: dict[Lane, Owed] = {}
-    for lane, each in (item for wanted in claims for item in wanted.owed.items()):
-        owed[lane] = owed.get(lane, Owed()).plus(each)
+    for wanted in claims:
+        add_owed(owed, wanted.owed)
     share = FairShare(transaction.connection, owed, claims[0].running)
     quotas = ClaimQuotas(transaction)
     claimed = [Claimed([], {}, [], {}) for _ in claims]

@@ -9,9 +9,8 @@ from datetime import timedelta
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit_server.errors import Unavailable
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.claim_selection import Claim
-from qonduit_server.store.jobs.queue import ClaimResult, account_for, microseconds_of, run_claims
-from qonduit_server.store.lane_accounts import Lane, Owed
+from qonduit_server.store.jobs.queue import ClaimResult, account_for, claim_of, run_claims
+from qonduit_server.store.lane_accounts import Lane, Owed, add_owed
 from qonduit_server.store.writer import FollowUp, Transaction
 
 
@@ -77,13 +76,8 @@ class StandingClaim:
         return account_for(accounts, result)
 
     def _run(self, transaction: Transaction) -> ClaimResult:
-        accounts = self._db.lane_accounts
-        for lane, each in accounts.take().items():
-            self._owed[lane] = self._owed.get(lane, Owed()).plus(each)
-        claim = Claim(
-            *(self.owner, self.capacity, microseconds_of(self._lease), self._slots),
-            *(self._owed, accounts.running(), dict(accounts.turns), self._db.sealer),
-        )
+        add_owed(self._owed, self._db.lane_accounts.take())
+        claim = claim_of(self._db, self.owner, self.capacity, self._lease, self._slots, self._owed)
         # The claim itself may find that another one must follow.
         transaction.queue = False
         (result,) = run_claims(transaction, [claim])
