@@ -12,7 +12,7 @@ from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit_server.store.audit_tables import audit_entries as entries
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, filter_terms, number_field, text_field, time_field
-from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, page_of, whole_path
+from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, read_page, whole_path
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.timestamps import set_time
 
@@ -55,10 +55,7 @@ def list_page(
     """
     scan = Scan(_ENTRIES, None, filter_terms(filter, _FIELDS), order_by)
     cursor = Cursor(("audit", filter, order_by), page_size, page_token)
-    after = scan.position(cursor)
-    with db.read() as connection:
-        scanned = scan.read(connection, _COLUMNS, after, cursor.size + 1)
-    return page_of(cursor, scanned, _size, lambda rows: [message(row) for row in rows])
+    return read_page(db, scan, cursor, _COLUMNS, _size, lambda _, rows: [message(row) for row in rows])
 
 
 def since(db: Database, at: int) -> Iterator[AuditEntry]:

@@ -30,8 +30,8 @@ from qonduit_server.store.list_scan import (
     chosen_owners,
     label_path,
     owner_path,
-    page_of,
     present_order,
+    read_page,
     whole_path,
 )
 from qonduit_server.store.ownership import owner_of_project, principal_of
@@ -90,10 +90,7 @@ def list_page(
     chosen = chosen_owners(owners | {checked_text("caller", caller)}, terms, filter, sees_all=sees_all)
     scan = Scan(_DEPLOYMENTS, chosen, terms, order_by)
     cursor = Cursor(("deployments", caller, filter, order_by), page_size, page_token)
-    after = scan.position(cursor)
-    with db.read() as connection:
-        scanned = scan.read(connection, _SELECT_ROWS, after, cursor.size + 1)
-        return page_of(cursor, scanned, _row_size, lambda rows: messages(connection, rows))
+    return read_page(db, scan, cursor, _SELECT_ROWS, _row_size, messages)
 
 
 def _row_size(row: Row) -> int:

@@ -18,6 +18,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Executable, Select, Te
 
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Term, names_field
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 
@@ -303,25 +304,38 @@ class Scan:
         return [column.desc() if self._descending else column.asc() for column in columns]
 
 
-def page_of(
-    cursor: Cursor, scanned: Scanned, size: Callable[[Row], int], messages: Callable[[Sequence[Row]], Sequence[M]]
+def read_page(
+    db: Database,
+    scan: Scan,
+    cursor: Cursor,
+    query: Select[Any],
+    size: Callable[[Row], int],
+    messages: Callable[[Connection, Sequence[Row]], Sequence[M]],
 ) -> Page[M]:
-    """Return a page of the rows that a scan found.
+    """Return a page of the rows of a scan.
 
     Args:
+        db: the database.
+        scan: the scan.
         cursor: of the page.
-        scanned: up to one row more than the page can hold.
+        query: as of `Scan.read`.
         size: returns the estimated size of a row in bytes.
         messages: returns the messages of rows.
+
+    Raises:
+        InvalidArgument: the token of the cursor does not belong to the scan.
     """
 
     def keys(found: Found) -> Keys:
         return (found.position.segment, *found.position.keys)
 
-    kept, token = cursor.cut(scanned.found, keys, lambda found: size(found.row))
-    if not token and scanned.stopped is not None:
-        token = cursor.token(scanned.stopped.segment, *scanned.stopped.keys)
-    made = list(zip(messages([found.row for found in kept]), kept, strict=True))
+    after = scan.position(cursor)
+    with db.read() as connection:
+        found, stopped = scan.read(connection, query, after, cursor.size + 1)
+        kept, token = cursor.cut(found, keys, lambda each: size(each.row))
+        made = list(zip(messages(connection, [each.row for each in kept]), kept, strict=True))
+    if not token and stopped is not None:
+        token = cursor.token(stopped.segment, *stopped.keys)
     exact, earlier_token = cursor.cut(made, lambda pair: keys(pair[1]), lambda pair: sent_bytes(pair[0]))
     return Page([message for message, _ in exact], earlier_token or token)
 

@@ -39,8 +39,8 @@ from qonduit_server.store.list_scan import (
     chosen_owners,
     label_path,
     owner_path,
-    page_of,
     present_order,
+    read_page,
     whole_path,
 )
 from qonduit_server.store.ownership import owner_of_project, principal_of
@@ -125,10 +125,7 @@ def list_page(
     """
     scan = scan_of(db, caller, filter, order_by, owners=owners, sees_all=sees_all)
     cursor = Cursor(("jobs", caller, filter, order_by), page_size, page_token)
-    after = scan.position(cursor)
-    with db.read() as connection:
-        scanned = scan.read(connection, SELECT_JOBS, after, cursor.size + 1)
-    return page_of(cursor, scanned, _size, lambda rows: [_listed(row) for row in rows])
+    return read_page(db, scan, cursor, SELECT_JOBS, _size, lambda _, rows: [_listed(row) for row in rows])
 
 
 def scan_of(
