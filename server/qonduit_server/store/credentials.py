@@ -16,9 +16,9 @@ from qonduit_server.store import projects
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.filter_conditions import Field, Prefixed, filter_conditions, number_field, text_field
+from qonduit_server.store.filter_conditions import Field, filter_conditions, number_field, project_field, text_field
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.ownership import Owned, Scope, owner_of_project, project_of
+from qonduit_server.store.ownership import Owned, Scope, project_of
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.schema import credentials, providers
 from qonduit_server.store.timestamps import set_time
@@ -77,7 +77,7 @@ _FIELDS: Final[Mapping[str, Field]] = {
     "name": text_field(credentials.c.name),
     "provider_id": number_field(credentials.c.provider_id),
     "id": number_field(credentials.c.id),
-    "project": Prefixed(credentials.c.owner, owner_of_project("")),
+    "project": project_field(credentials.c.owner),
 }
 
 

@@ -14,10 +14,10 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.deployments import COLUMNS, messages
 from qonduit_server.store.filter_conditions import (
     Field,
-    Prefixed,
     Words,
     filter_terms,
     number_field,
+    project_field,
     text_field,
     time_field,
 )
@@ -34,7 +34,7 @@ from qonduit_server.store.list_scan import (
     read_page,
     whole_path,
 )
-from qonduit_server.store.ownership import owner_of_project, principal_of
+from qonduit_server.store.ownership import principal_of
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import deployment_labels, deployments
 
@@ -45,7 +45,7 @@ _SELECT_ROWS: Final = select(*COLUMNS, deployments.c.size)
 _FIELDS: Final[Mapping[str, Field]] = {
     "name": text_field(deployments.c.name),
     "owner": text_field(deployments.c.caller),
-    "project": Prefixed(deployments.c.caller, owner_of_project("")),
+    "project": project_field(deployments.c.caller),
     "deployed_by": Words(principal_of(deployments)),
     "label": DEPLOYMENT_LABELS,
     "id": number_field(deployments.c.id),

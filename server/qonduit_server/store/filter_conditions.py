@@ -21,6 +21,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.column_limits import MAX_ID
 from qonduit_server.store.filter_language import All, AnyOf, Comparison, FilterError, Node, Not, Value, parse
+from qonduit_server.store.ownership import owner_of_project
 
 ORDER: Final = ("<", "<=", ">", ">=")
 _EQUALITY: Final = ("=", "!=", ":")
@@ -265,6 +266,11 @@ def boolean_field(column: ColumnElement[Any]) -> Scalar:
 def text_field(column: Column[Any]) -> Words:
     """Return a field of text."""
     return Words(column, column.name)
+
+
+def project_field(owner: Column[Any]) -> Prefixed:
+    """Return a field of the projects that own the rows."""
+    return Prefixed(owner, owner_of_project(""))
 
 
 def filter_terms(text: str, fields: Mapping[str, Field]) -> list[Term]:

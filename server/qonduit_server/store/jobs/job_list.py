@@ -17,13 +17,13 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import (
     Field,
     Named,
-    Prefixed,
     Term,
     Words,
     boolean_field,
     enum_field,
     filter_terms,
     number_field,
+    project_field,
     text_field,
     time_field,
 )
@@ -43,7 +43,7 @@ from qonduit_server.store.list_scan import (
     read_page,
     whole_path,
 )
-from qonduit_server.store.ownership import owner_of_project, principal_of
+from qonduit_server.store.ownership import principal_of
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import IS_ACTIVE, job_labels, jobs
 
@@ -51,7 +51,7 @@ _FIELDS: Final[Mapping[str, Field]] = {
     "state": enum_field(jobs.c.state, JobState),
     "type": enum_field(jobs.c.type, JobType),
     "owner": text_field(jobs.c.caller),
-    "project": Prefixed(jobs.c.caller, owner_of_project("")),
+    "project": project_field(jobs.c.caller),
     "executed_by": Words(principal_of(jobs)),
     "name": text_field(jobs.c.name),
     "label": JOB_LABELS,
