@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select, text
 
 from qonduit.v1.project_pb2 import Project, ProjectMember, ProjectRole
 from qonduit_server.errors import (
@@ -27,6 +27,8 @@ from qonduit_server.store.project_tables import project_members, projects
 from qonduit_server.store.schema import credentials, deployments, jobs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
+
+R = TypeVar("R")
 
 VIEWER: Final = ProjectRole.PROJECT_ROLE_VIEWER
 MEMBER: Final = ProjectRole.PROJECT_ROLE_MEMBER
@@ -64,6 +66,14 @@ _ROLES: Final = (
     .where(project_members.c.member == bindparam("caller"))
     .order_by(project_members.c.project)
     .limit(MAX_PROJECTS)
+)
+_STORE: Final = text(
+    "INSERT INTO projects (name, description, created_at, created_by) "
+    "VALUES (:name, :description, :created_at, :created_by) ON CONFLICT DO NOTHING RETURNING name"
+)
+_STORE_MEMBER: Final = text(
+    "INSERT INTO project_members (project, member, role, added_at) VALUES (:project, :member, :role, :added_at) "
+    "ON CONFLICT (project, member) DO UPDATE SET role = :role"
 )
 
 
@@ -108,8 +118,7 @@ def create(db: Database, caller: str, project: Project) -> Project:
         ResourceExhausted: the caller has too many projects.
     """
     change = _Change(caller, sees_all=False, project=project.name, description=_checked(project.description))
-    created: Project = db.write(_CREATE, change)
-    return created
+    return db.write(_CREATE, change)
 
 
 def get(db: Database, caller: str, name: str, *, sees_all: bool = False) -> Project:
@@ -137,9 +146,7 @@ def list_page(
 
 def update(db: Database, caller: str, project: Project, *, sees_all: bool = False) -> Project:
     """Change the description of a project. Raises NotFound, and PermissionDenied unless the caller is an owner."""
-    change = _Change(caller, sees_all, project.name, description=_checked(project.description))
-    changed: Project = db.write(_UPDATE, change)
-    return changed
+    return db.write(_UPDATE, _Change(caller, sees_all, project.name, description=_checked(project.description)))
 
 
 def delete(db: Database, caller: str, name: str, *, sees_all: bool = False) -> None:
@@ -164,8 +171,7 @@ def set_member(
         FailedPrecondition: the last owner would lose its role.
         ResourceExhausted: the project has too many members, or the user too many projects.
     """
-    stored: ProjectMember = db.write(_SET_MEMBER, _Change(caller, sees_all, project, member.user, member.role))
-    return stored
+    return db.write(_SET_MEMBER, _Change(caller, sees_all, project, member.user, member.role))
 
 
 def remove_member(db: Database, caller: str, project: str, user: str, *, sees_all: bool = False) -> None:
@@ -240,12 +246,12 @@ def _member(row: Any) -> ProjectMember:
     return member
 
 
-def _operation(apply: Any) -> Operation[_Change, Any]:
+def _operation(apply: Callable[[Transaction, _Change], R]) -> Operation[_Change, R]:
     """Return the operation that applies changes one by one, with their projects locked in the order of the names."""
 
-    def run(transaction: Transaction, changes: Sequence[_Change]) -> list[Any]:
+    def run(transaction: Transaction, changes: Sequence[_Change]) -> list[R | CallError]:
         transaction.connection.execute(_LOCK, {"names": sorted({change.project for change in changes})}).all()
-        answers: list[Any] = []
+        answers: list[R | CallError] = []
         for change in changes:
             try:
                 answers.append(apply(transaction, change))
@@ -260,8 +266,7 @@ def _create(transaction: Transaction, change: _Change) -> Project:
     connection = transaction.connection
     _check_projects(connection, change.caller)
     values = {"name": change.project, "description": change.description, "created_by": change.caller}
-    insert = _insert(connection)(projects).values(created_at=transaction.now, **values).on_conflict_do_nothing()
-    if connection.execute(insert.returning(projects.c.name)).first() is None:
+    if connection.execute(_STORE, {**values, "created_at": transaction.now}).first() is None:
         raise AlreadyExists(f"project {change.project} exists; choose another name", reason="PROJECT_EXISTS")
     _write_member(transaction, change._replace(user=change.caller, role=OWNER))
     return _found(connection, change)
@@ -342,9 +347,7 @@ def _member_row(change: _Change) -> sa.Select[Any]:
 
 def _write_member(transaction: Transaction, change: _Change) -> None:
     values = {"project": change.project, "member": checked_text("member.user", change.user), "role": change.role}
-    insert = _insert(transaction.connection)(project_members).values(added_at=transaction.now, **values)
-    keys = [project_members.c.project, project_members.c.member]
-    transaction.connection.execute(insert.on_conflict_do_update(index_elements=keys, set_={"role": change.role}))
+    transaction.connection.execute(_STORE_MEMBER, {**values, "added_at": transaction.now})
 
 
 def _check_projects(connection: Connection, user: str) -> None:
@@ -368,17 +371,6 @@ def _check_owners(connection: Connection, change: _Change) -> None:
 def _count(connection: Connection, query: sa.Select[Any], most: int = _MOST_COUNTED) -> int:
     """Return the number of rows of a query, at most `most`."""
     return int(connection.execute(select(func.count()).select_from(query.limit(most).subquery())).scalar_one())
-
-
-def _insert(connection: Connection) -> Any:
-    """Return the insert of the dialect, for ON CONFLICT."""
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-        return sqlite_insert
-    from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-
-    return postgresql_insert
 
 
 _CREATE: Final = _operation(_create)
