@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from qonduit.v1.project_pb2 import ProjectRole
 from qonduit_server.errors import NotFound, PermissionDenied
 from qonduit_server.store import projects
 from qonduit_server.store.database import Database
@@ -57,10 +56,9 @@ class Memberships:
         role = self._roles.get(project)
         if role is None:
             raise NotFound("project", project)
-        named = ProjectRole.Name(role).removeprefix("PROJECT_ROLE_").lower()
         raise PermissionDenied(
-            f"{self.name} is {named} of project {project}; its jobs and deployments are changed by members "
-            "and owners: ask an owner"
+            f"{self.name} is {projects.role_name(role)} of project {project}; its jobs and deployments are changed by "
+            "members and owners: ask an owner"
         )
 
 
@@ -92,7 +90,7 @@ class MembershipCache:
         changes = self._changes
         found = Memberships(caller, projects.roles_of(self._db, caller))
         with self._lock:
-            # Roles that were read during a change may be outdated: it is returned and not cached.
+            # Roles that were read during a change may be outdated: they are returned and not cached.
             if changes == self._changes:
                 if len(self._known) >= _MAX_USERS:
                     self._known.clear()

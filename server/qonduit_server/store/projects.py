@@ -204,6 +204,11 @@ def list_members(
     return Page([_member(row) for row in kept], token)
 
 
+def role_name(role: int) -> str:
+    """Return the name of a role, for messages."""
+    return ProjectRole.Name(role).removeprefix("PROJECT_ROLE_").lower()
+
+
 def too_many_projects(user: str) -> ResourceExhausted:
     """Return the error of a user that cannot be in one more project."""
     return ResourceExhausted(
@@ -227,9 +232,9 @@ def _owned(connection: Connection, change: _Change) -> Project:
     """Return a project that the caller may change. Raises NotFound and PermissionDenied."""
     project = _found(connection, change)
     if project.role < OWNER and not change.sees_all:
-        role = ProjectRole.Name(project.role).removeprefix("PROJECT_ROLE_").lower()
         raise PermissionDenied(
-            f"only an owner may change project {change.project}, and {change.caller} is {role}: ask an owner"
+            f"only an owner may change project {change.project}, and {change.caller} is {role_name(project.role)}: "
+            "ask an owner"
         )
     return project
 
