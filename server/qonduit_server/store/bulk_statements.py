@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Dialect, Table, Text, bindparam
+from sqlalchemy import BigInteger, ColumnElement, Connection, Dialect, Table, Text, bindparam
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -132,7 +132,7 @@ def _in(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
     return f"{column} IN (SELECT value FROM json_each({values}))"
 
 
-def among(column: Column[Any], name: str) -> ColumnElement[bool]:
+def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Return the condition that a column equals one of the values in the list parameter `name`.
 
     Unlike IN, the statement is the same for any number of values, so it is parsed and planned once.

@@ -21,18 +21,22 @@ from qonduit_server.store.schema import (
     results,
 )
 
-_OF_JOBS: Final = sa.union_all(
-    select(results.c.job_id, results.c.size.label("size")).where(among(results.c.job_id, "ids")),
-    select(results.c.job_id, func.length(buffers.c.data))
-    .join(buffers, buffers.c.result_id == results.c.id)
-    .where(among(results.c.job_id, "ids")),
-    select(job_options.c.job_id, func.length(options.c.data))
-    .join(options, options.c.sha256 == job_options.c.sha256)
-    .where(among(job_options.c.job_id, "ids")),
+#: The bytes of results, buffers and large options, each with the id of its job.
+_OF_JOBS: Final = (
+    select(results.c.job_id, results.c.size.label("size")),
+    select(results.c.job_id, func.length(buffers.c.data).label("size")).join(
+        buffers, buffers.c.result_id == results.c.id
+    ),
+    select(job_options.c.job_id, func.length(options.c.data).label("size")).join(
+        options, options.c.sha256 == job_options.c.sha256
+    ),
+)
+_OF_SOME: Final = sa.union_all(
+    *(query.where(among(query.selected_columns.job_id, "ids")) for query in _OF_JOBS)
 ).subquery("stored")
 _JOBS: Final = (
-    select(jobs.c.caller, func.sum(_OF_JOBS.c.size))
-    .join(_OF_JOBS, _OF_JOBS.c.job_id == jobs.c.id)
+    select(jobs.c.caller, func.sum(_OF_SOME.c.size))
+    .join(_OF_SOME, _OF_SOME.c.job_id == jobs.c.id)
     .group_by(jobs.c.caller)
 )
 _DEPLOYMENTS: Final = (
@@ -41,19 +45,14 @@ _DEPLOYMENTS: Final = (
     .where(among(deployments.c.id, "ids"))
     .group_by(deployments.c.id, deployments.c.caller)
 )
-
-
 _OF_ALL: Final = sa.union_all(
     select(deployments.c.caller.label("owner"), func.length(programs.c.program).label("size")).join_from(
         deployments, programs
     ),
-    select(jobs.c.caller, results.c.size).join_from(jobs, results, results.c.job_id == jobs.c.id),
-    select(jobs.c.caller, func.length(buffers.c.data))
-    .join_from(buffers, results, results.c.id == buffers.c.result_id)
-    .join(jobs, jobs.c.id == results.c.job_id),
-    select(jobs.c.caller, func.length(options.c.data))
-    .join_from(jobs, job_options, job_options.c.job_id == jobs.c.id)
-    .join(options, options.c.sha256 == job_options.c.sha256),
+    *(
+        select(jobs.c.caller, found.c.size).join(found, found.c.job_id == jobs.c.id)
+        for found in (query.subquery() for query in _OF_JOBS)
+    ),
     select(owner_totals.c.owner, -owner_totals.c.stored_bytes),
 ).subquery("all_stored")
 #: The owners whose total differs from the bytes that they store, with the difference. It reads the rows of all jobs.
