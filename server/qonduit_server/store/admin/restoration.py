@@ -76,16 +76,17 @@ def _begin(transaction: Transaction, calls: Sequence[None]) -> list[Restoration 
     remote = set(transaction.connection.execute(_REMOTE).scalars())
     unit = UnitOfWork(transaction)
     found = unit.add_rows(transaction.connection.execute(_SELECT_AFFECTED).all())
-    failed = [entry for entry in found if entry.job.executed_on_id in remote]
+    failed = 0
     for entry in found:
         if entry.job.executed_on_id in remote:
             entry.job.failure.CopyFrom(_SUBMISSION_UNKNOWN)
             unit.set_open_programs(entry, FAILED, entry.job.failure)
             unit.move(entry, FAILED)
+            failed += 1
         else:
             end_lease(unit, entry, _RESTORED, counts=True)
     unit.flush()
-    return [Restoration(epoch, len(found) - len(failed), len(failed))] * len(calls)
+    return [Restoration(epoch, len(found) - failed, failed)] * len(calls)
 
 
 _SUBMISSION_UNKNOWN: Final = Failure(
