@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Select, Table, func
+from sqlalchemy import Column, ColumnElement, Connection, CursorResult, FromClause, Select, func
 
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.store.bulk_statements import among
@@ -54,7 +54,7 @@ def owner_of(job: Job) -> str:
     return owner_of_project(job.project) if job.project else job.executed_by
 
 
-def principal_of(table: Table) -> ColumnElement[str]:
+def principal_of(table: FromClause) -> ColumnElement[str]:
     """Return the expression of the user who created an object, whose column is NULL if this is its owner."""
     return func.coalesce(table.c.principal, table.c.caller)
 

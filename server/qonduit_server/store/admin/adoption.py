@@ -21,7 +21,7 @@ from qonduit_server.store.admin.sealed_tables import CREDENTIALS, JOB_CREDENTIAL
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
-from qonduit_server.store.ownership import is_project
+from qonduit_server.store.ownership import is_project, principal_of
 from qonduit_server.store.project_tables import project_members
 from qonduit_server.store.schema import credentials, deployment_labels, deployments, job_labels, jobs, owner_totals
 from qonduit_server.store.writer import Operation, Transaction
@@ -218,7 +218,7 @@ def _used(kind: _Kind) -> Any:
     """Return the condition that the new owner has an object of the same request."""
     other = kind.objects.alias()
     same = [other.c[column.name] == column for column in kind.request]
-    of_target = func.coalesce(other.c.principal, other.c.caller) == bindparam("target")
+    of_target = principal_of(other) == bindparam("target")
     return select(other.c.id).where(of_target, *same).correlate(kind.objects).exists()
 
 
