@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The epoch of the log: its number, which each restore of the database increases.
 
-A database that is brought back lacks the newest events. Other events get their sequences, so a client continues after
-an event only if the stored event with that sequence has the epoch that the client knows. The epoch is the time at which
-the log began, in microseconds since 1970: two databases that are restored from one backup have different epochs.
+A restored database lacks the newest events. Other events get their sequences, so a client continues after an event only
+if the stored event with that sequence has the epoch that the client knows. The epoch is the time at which the log
+began, in microseconds since 1970: two databases that are restored from one backup have different epochs.
 
 Each session that writes reads the epoch once. On PostgreSQL it holds a shared lock from then on, and a new epoch needs
 this lock for itself. So no event of an old epoch is committed after a new one has begun.

@@ -2,7 +2,7 @@
 """What callers use at each server of a PostgreSQL database, so that a quota can hold over all of them.
 
 A server sends the uses of its callers whose quotas limit them, and receives those of the other servers. Nothing is
-stored: a server that is lost takes its uses with it.
+stored: the uses of a lost server are lost too.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables with encrypted secrets, as the commands see them that encrypt the secrets again."""
+"""The tables with encrypted secrets, for the commands that encrypt the secrets again."""
 
 from __future__ import annotations
 

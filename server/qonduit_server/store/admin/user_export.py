@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export all data of one owner as lines of JSON: its objects, what it used, and what the audit log knows of it."""
+"""Export all data of one owner as lines of JSON: its objects, what it used, and the audit log about it."""
 
 from __future__ import annotations
 
