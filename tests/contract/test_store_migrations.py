@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
@@ -52,20 +53,12 @@ def engine_of(url: str) -> Engine:
     return create_engine(parse_url(url))
 
 
-def run_revisions(url: str, revision: str = "head") -> None:
+def run_revisions(url: str, revision: str = "head", run: Callable[[Config, str], None] = command.upgrade) -> None:
     """Migrate by the revisions, as a database of an older version is upgraded."""
     with engine_of(url).begin() as connection:
         config = migrations.configuration()
         config.attributes["connection"] = connection
-        (command.upgrade if revision == "head" else command.downgrade)(config, revision)
-
-
-def upgrade_to(url: str, revision: str) -> None:
-    """Apply the revisions up to one."""
-    with engine_of(url).begin() as connection:
-        config = migrations.configuration()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        run(config, revision)
 
 
 def described(url: str) -> dict[str, object]:
@@ -142,7 +135,7 @@ def test_a_database_that_was_migrated_works(empty_url: str) -> None:
 
 def test_revisions_can_be_downgraded(empty_url: str) -> None:
     run_revisions(empty_url)
-    run_revisions(empty_url, "base")
+    run_revisions(empty_url, "base", command.downgrade)
     assert set(inspect(engine_of(empty_url)).get_table_names()) <= {"alembic_version", "sqlite_sequence"}
     assert migrations.upgrade(empty_url) == migrations.HEAD
 
@@ -152,7 +145,7 @@ def test_labels_of_existing_jobs_are_copied_from_their_specs(empty_url: str) -> 
     labelled = [submit(db, labels={"a": str(number), "b": ""}).id for number in range(5)]
     submit(db)
     db.close()
-    run_revisions(empty_url, "0005")
+    run_revisions(empty_url, "0005", command.downgrade)
     run_revisions(empty_url)
     db = open_database(empty_url)
     assert [job.id for job in job_list.list_page(db, CALLER, filter="label:b").items] == labelled[::-1]
@@ -164,7 +157,7 @@ def test_the_column_of_specs_is_added_without_rewriting_any_job(empty_url: str) 
     db = open_database(empty_url)
     job = submit(db)
     db.close()
-    run_revisions(empty_url, "0002")
+    run_revisions(empty_url, "0002", command.downgrade)
     engine = engine_of(empty_url)
     with engine.connect() as connection:
         # Columns and rows of a newer schema are removed: an older version could not read them.
@@ -183,7 +176,7 @@ def test_the_column_of_specs_is_added_without_rewriting_any_job(empty_url: str) 
         versions = "SELECT id, xmin FROM jobs ORDER BY id"
         with engine.connect() as connection:
             before = [tuple(row) for row in connection.execute(text(versions))]
-        upgrade_to(empty_url, "0003")
+        run_revisions(empty_url, "0003")
         with engine.connect() as connection:
             assert [tuple(row) for row in connection.execute(text(versions))] == before
     else:
