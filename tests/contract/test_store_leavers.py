@@ -135,10 +135,6 @@ def test_an_adoption_by_the_same_name_is_refused(db: Database) -> None:
             adoption.adopt(db, LEAVER, name)
 
 
-def roles(db: Database, user: str) -> dict[str, int]:
-    return projects.roles_of(db, user)
-
-
 def test_an_adoption_hands_over_memberships_with_the_higher_role(db: Database) -> None:
     known_device(db)
     member = [
@@ -152,8 +148,12 @@ def test_an_adoption_hands_over_memberships_with_the_higher_role(db: Database) -
     in_project = submit(db, caller=LEAVER, project="own")
     with acting(COMMAND):
         assert adoption.adopt(db, LEAVER, "ben").handed["memberships"] == 3
-    assert roles(db, LEAVER) == {}
-    assert roles(db, "ben") == {"a-both": projects.MEMBER, "b-other": projects.VIEWER, "own": projects.OWNER}
+    assert projects.roles_of(db, LEAVER) == {}
+    assert projects.roles_of(db, "ben") == {
+        "a-both": projects.MEMBER,
+        "b-other": projects.VIEWER,
+        "own": projects.OWNER,
+    }
     objects = {entry.object for entry in audit_list.list_page(db, 100, filter='method = "qonduit test"').items}
     assert objects >= {"projects/a-both", "projects/b-other", "projects/own"}
     assert job_rows.get(db, "projects/own", in_project.id).executed_by == LEAVER
@@ -168,7 +168,7 @@ def test_an_adoption_leaves_memberships_that_exceed_the_limit_of_the_new_owner(
     submit(db, caller=LEAVER)
     with pytest.raises(ResourceExhausted, match="ben is in 32 projects, the maximum"):
         adoption.adopt(db, LEAVER, "ben")
-    assert set(roles(db, LEAVER)) == {"a", "b"}
+    assert set(projects.roles_of(db, LEAVER)) == {"a", "b"}
     assert adoption.owned(db, LEAVER)["jobs"] == 0
     projects.delete(db, "ben", "c")
     assert adoption.adopt(db, LEAVER, "ben").handed["memberships"] == 2

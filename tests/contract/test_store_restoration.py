@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -28,6 +29,7 @@ from tests.contract.rpc_fixture import until
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import CALLER, claim, description, history, kinds, submit, succeed
 
+R = TypeVar("R")
 Copy = Callable[[], str]
 
 
@@ -223,28 +225,25 @@ def test_a_server_whose_session_ended_continues_in_the_new_log(
 
 def begun(db: Database) -> int:
     """Begin a log, once the session of the other server has ended."""
-    epochs: list[int] = []
-
-    def attempt() -> bool:
-        with suppress(StartError):
-            epochs.append(restoration.begin_log(db).log_epoch)
-        return bool(epochs)
-
-    until(attempt)
-    return epochs[0]
+    return repeated(lambda: restoration.begin_log(db).log_epoch, StartError)
 
 
 def submitted(db: Database) -> Job:
     """Submit a job at a server that notices only then that its session has ended."""
-    jobs: list[Job] = []
+    return repeated(lambda: submit(db), Unavailable)
+
+
+def repeated(call: Callable[[], R], refusal: type[Exception]) -> R:
+    """Return the result of a call that is repeated until it is not refused."""
+    results: list[R] = []
 
     def attempt() -> bool:
-        with suppress(Unavailable):
-            jobs.append(submit(db))
-        return bool(jobs)
+        with suppress(refusal):
+            results.append(call())
+        return bool(results)
 
     until(attempt)
-    return jobs[0]
+    return results[0]
 
 
 def test_a_copy_begins_its_log_at_its_first_start(tmp_path: Path) -> None:

@@ -139,8 +139,9 @@ def test_a_transaction_is_durable_if_any_of_its_operations_is(file: Database) ->
     assert modes == [normal, full, full, full, normal]
 
 
-def test_all_watchers_reread_after_a_commit_of_unknown_outcome(file: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    transactions: Any = file._writer._transactions
+def break_after_commit(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the connection after the commit of the next transaction, whose outcome is then unknown."""
+    transactions: Any = db._writer._transactions
     run = transactions.run
 
     def commit_and_break(*arguments: Any, **options: Any) -> Notification:
@@ -148,6 +149,10 @@ def test_all_watchers_reread_after_a_commit_of_unknown_outcome(file: Database, m
         run(*arguments, **options)
         raise OperationalError("COMMIT", None, ConnectionResetError("the connection broke"))
 
+    monkeypatch.setattr(transactions, "run", commit_and_break)
+
+
+def test_all_watchers_reread_after_a_commit_of_unknown_outcome(file: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
         transaction.queue = True
         return [None] * len(arguments)
@@ -156,7 +161,7 @@ def test_all_watchers_reread_after_a_commit_of_unknown_outcome(file: Database, m
     file.notifications.subscribe(
         lambda notification: looked.set() if notification.all_jobs and notification.queue else None
     )
-    monkeypatch.setattr(transactions, "run", commit_and_break)
+    break_after_commit(file, monkeypatch)
     with pytest.raises(Unavailable):
         file.write(Operation(change), None)
     assert looked.wait(100)
@@ -246,15 +251,7 @@ def test_calls_are_committed_without_a_follow_up_that_fails(file: Database) -> N
 def test_a_follow_up_of_a_commit_of_unknown_outcome_is_unavailable(
     file: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transactions: Any = file._writer._transactions
-    run = transactions.run
-
-    def commit_and_break(*arguments: Any, **options: Any) -> Notification:
-        monkeypatch.setattr(transactions, "run", run)
-        run(*arguments, **options)
-        raise OperationalError("COMMIT", None, ConnectionResetError("the connection broke"))
-
-    monkeypatch.setattr(transactions, "run", commit_and_break)
+    break_after_commit(file, monkeypatch)
     follow_up = FollowUp(_name_claim)
     file.follow(follow_up)
     with pytest.raises(Unavailable):
