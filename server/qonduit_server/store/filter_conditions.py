@@ -296,15 +296,15 @@ def filter_conditions(text: str, fields: Mapping[str, Field]) -> list[ColumnElem
     return [term.condition for term in filter_terms(text, fields)]
 
 
-def names_field(text: str, field: str) -> bool:
-    """Return whether a valid filter compares a field."""
-    return _names(parse(text), field)
+def names_any(text: str, fields: Collection[str]) -> bool:
+    """Return whether a valid filter compares one of some fields."""
+    return _names(parse(text), fields)
 
 
-def _names(node: Node, field: str) -> bool:
+def _names(node: Node, fields: Collection[str]) -> bool:
     if isinstance(node, Comparison):
-        return node.field == field
-    return any(_names(part, field) for part in ([node.part] if isinstance(node, Not) else node.parts))
+        return node.field in fields
+    return any(_names(part, fields) for part in ([node.part] if isinstance(node, Not) else node.parts))
 
 
 def _conjuncts(node: Node, fields: Mapping[str, Field]) -> Iterable[Term]:

@@ -19,7 +19,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Executable, Select, Te
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
-from qonduit_server.store.filter_conditions import Term, names_field
+from qonduit_server.store.filter_conditions import Term, names_any
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 
 #: After this time a scan for a page ends with the current chunk.
@@ -123,7 +123,7 @@ def chosen_owners(
     A filter that names the owner or the project selects from the rows of all owners if the caller may see them, else
     from those of its owners.
     """
-    if not sees_all or not (names_field(filter, "owner") or names_field(filter, "project")):
+    if not sees_all or not names_any(filter, ("owner", "project")):
         return owners
     return {str(term.value) for term in terms if term.column == "caller" and term.operator == "="} or None
 
