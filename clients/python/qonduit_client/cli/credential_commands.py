@@ -11,7 +11,7 @@ import click
 from qonduit_client.cli.completion import projects
 from qonduit_client.cli.credential_options import read_secret
 from qonduit_client.cli.error_messages import OK
-from qonduit_client.cli.output import Column, act_on, moment, write_rows
+from qonduit_client.cli.output import Column, moment, remove_each, write_rows
 from qonduit_client.cli.session import Session, session, shared_options
 
 if TYPE_CHECKING:
@@ -99,18 +99,10 @@ def delete(names: Sequence[str], project: str) -> int:
     here = session()
     with here.client() as client:
 
-        def act(name: str) -> str:
+        def delete_one(name: str) -> None:
             client.credentials.delete(client.credentials.get(name, project=project))
-            return name
 
-        return act_on(
-            here,
-            names,
-            act,
-            [Column("deleted", lambda each: each)],
-            line=lambda each: {"deleted": each},
-            outcome=lambda each: f"credential {each}: deleted",
-        )
+        return remove_each(here, "deleted", names, delete_one, lambda name: f"credential {name}: deleted")
 
 
 def _written(here: Session, changed: Credential, outcome: str) -> int:

@@ -13,7 +13,7 @@ from qonduit_client.cli.completion import active_jobs, all_jobs, ended_jobs
 from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.filter_options import chosen_filter, filter_options
 from qonduit_client.cli.input_options import label_option
-from qonduit_client.cli.output import Column, act_on, labels_text, moment, write_rows
+from qonduit_client.cli.output import Column, act_on, labels_text, moment, remove_each, write_rows
 from qonduit_client.cli.schedule_options import schedule_options
 from qonduit_client.cli.session import JOB_ID, LIMIT, Session, session, shared_options
 from qonduit_client.job_filters import MatchingJobs, both
@@ -281,19 +281,7 @@ def delete(job_ids: Sequence[int], dry_run: bool) -> int:
         if _is_by_filter(job_ids, dry_run, "delete"):
             changed = client.delete_jobs(chosen_filter(), validate_only=dry_run)
             return _show_changed(here, changed, "deleted", dry_run)
-
-        def act(job_id: int) -> int:
-            client.delete_job(job_id)
-            return job_id
-
-        return act_on(
-            here,
-            job_ids,
-            act,
-            [Column("deleted", lambda job_id: job_id)],
-            line=lambda job_id: {"deleted": job_id},
-            outcome=lambda job_id: f"job {job_id}: deleted",
-        )
+        return remove_each(here, "deleted", job_ids, client.delete_job, lambda job_id: f"job {job_id}: deleted")
 
 
 def _is_by_filter(job_ids: Sequence[int], dry_run: bool, command: str) -> bool:

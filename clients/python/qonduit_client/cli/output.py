@@ -131,7 +131,7 @@ def act_on(
     act: Callable[[Key], Any],
     columns: Sequence[Column],
     *,
-    line: Callable[[Any], Message | Mapping[str, Any]],
+    line: Callable[[Any], Message | Mapping[str, Any]] | None = None,
     outcome: Callable[[Any], str],
 ) -> int:
     """Act on several resources and write the outcomes; an error does not stop the rest.
@@ -141,7 +141,7 @@ def act_on(
         ids: of the resources, or their names.
         act: acts on one and returns its outcome.
         columns: of CSV.
-        line: returns the JSON of an outcome.
+        line: returns the JSON of an outcome; by default, the columns of CSV.
         outcome: returns the line of the table.
 
     Returns:
@@ -162,3 +162,23 @@ def act_on(
     else:
         write_rows(here, columns, done(), line=line)
     return worst(codes)
+
+
+def remove_each(
+    here: Session, word: str, ids: Iterable[Key], remove: Callable[[Key], object], outcome: Callable[[Key], str]
+) -> int:
+    """Remove several resources, as `act_on`; in JSON and CSV, the field `word` contains the id or name of each.
+
+    Args:
+        here: selects the format.
+        word: what happened to a resource, for example "deleted".
+        ids: of the resources, or their names.
+        remove: removes one.
+        outcome: returns the line of the table.
+    """
+
+    def act(each: Key) -> Key:
+        remove(each)
+        return each
+
+    return act_on(here, ids, act, [Column(word, lambda each: each)], outcome=outcome)

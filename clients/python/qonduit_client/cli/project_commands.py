@@ -10,7 +10,7 @@ import click
 
 from qonduit_client.cli.completion import projects
 from qonduit_client.cli.error_messages import OK
-from qonduit_client.cli.output import Column, act_on, moment, write_rows
+from qonduit_client.cli.output import Column, act_on, moment, remove_each, write_rows
 from qonduit_client.cli.session import Session, session, shared_options
 
 if TYPE_CHECKING:
@@ -118,18 +118,10 @@ def remove(name: str, users: Sequence[str]) -> int:
     here = session()
     with here.client() as client:
 
-        def act(user: str) -> str:
+        def remove_one(user: str) -> None:
             client.projects.remove_member(name, user)
-            return user
 
-        return act_on(
-            here,
-            users,
-            act,
-            [Column("removed", lambda user: user)],
-            line=lambda user: {"removed": user},
-            outcome=lambda user: f"{user}: no longer in project {name}",
-        )
+        return remove_each(here, "removed", users, remove_one, lambda user: f"{user}: no longer in project {name}")
 
 
 @project.command()
@@ -139,19 +131,7 @@ def delete(names: Sequence[str]) -> int:
     """Delete projects that own no jobs and no deployments. For owners."""
     here = session()
     with here.client() as client:
-
-        def act(name: str) -> str:
-            client.projects.delete(name)
-            return name
-
-        return act_on(
-            here,
-            names,
-            act,
-            [Column("deleted", lambda name: name)],
-            line=lambda name: {"deleted": name},
-            outcome=lambda name: f"project {name}: deleted",
-        )
+        return remove_each(here, "deleted", names, client.projects.delete, lambda name: f"project {name}: deleted")
 
 
 def _write_projects(here: Session, found: Iterable[Project]) -> int:

@@ -14,7 +14,7 @@ from qonduit_client.cli.device_comparison import show_comparison
 from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.input_options import label_option
 from qonduit_client.cli.job_options import project_option
-from qonduit_client.cli.output import Column, act_on, labels_text, moment, size, write_rows
+from qonduit_client.cli.output import Column, labels_text, moment, remove_each, size, write_rows
 from qonduit_client.cli.session import DEPLOYMENT_ID, LIMIT, SHOTS, session, shared_options
 from qonduit_client.cli.simulation_flags import simulation_flags, take_simulation
 from qonduit_client.cli.sources import or_pipe, read_sources
@@ -317,18 +317,8 @@ def delete(deployment_ids: Sequence[int]) -> int:
     """Delete deployments that no job refers to."""
     here = session()
     with here.client() as client:
-
-        def act(deployment_id: int) -> int:
-            client.delete_deployment(deployment_id)
-            return deployment_id
-
-        return act_on(
-            here,
-            deployment_ids,
-            act,
-            [Column("deleted", lambda each: each)],
-            line=lambda each: {"deleted": each},
-            outcome=lambda each: f"deployment {each}: deleted",
+        return remove_each(
+            here, "deleted", deployment_ids, client.delete_deployment, lambda each: f"deployment {each}: deleted"
         )
 
 
