@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -24,6 +21,7 @@ from qonduit_client.named_servers import NamedServer
 from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.principal import Role
 from tests.both_clients import BOTH_CLIENTS, Connect
+from tests.command_line import qonduit
 from tests.contract.rpc_fixture import BELL, until
 from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
@@ -50,9 +48,8 @@ class Lab(NamedTuple):
         return self.connect(target or self.here, token=self.tokens[name], **options)
 
     def cli(self, name: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "qonduit_client.cli", *arguments]
-        variables = os.environ | {"QONDUIT_SERVER": self.here, "QONDUIT_TOKEN": self.tokens[name], **environment}
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        variables = {"QONDUIT_SERVER": self.here, "QONDUIT_TOKEN": self.tokens[name], **environment}
+        done = qonduit(*arguments, **variables)
         return done.returncode, done.stdout, done.stderr
 
 
