@@ -265,13 +265,21 @@ def test_a_rerun_keeps_a_stored_credential_and_needs_a_new_one_of_its_own(rpc: R
         assert code == "ALREADY_EXISTS"
 
 
-def test_a_rerun_of_a_job_of_a_project_uses_no_credential_of_another_member(rpc: RpcFixture, provider_id: int) -> None:
+@pytest.fixture
+def lab(rpc: RpcFixture) -> str:
+    """Return a project: Anna owns it, Ben is a member, Vera a viewer, Carl is not in it."""
     projects.create(rpc.db, "anna", Project(name="lab"))
-    member = ProjectMember(user="ben", role=ProjectRole.PROJECT_ROLE_MEMBER)
-    projects.set_member(rpc.db, "anna", "lab", member)
+    for user, role in (("ben", ProjectRole.PROJECT_ROLE_MEMBER), ("vera", ProjectRole.PROJECT_ROLE_VIEWER)):
+        projects.set_member(rpc.db, "anna", "lab", ProjectMember(user=user, role=role))
+    return "lab"
+
+
+def test_a_rerun_of_a_job_of_a_project_uses_no_credential_of_another_member(
+    rpc: RpcFixture, provider_id: int, lab: str
+) -> None:
     of_anna, of_ben = store(rpc, provider_id), store(rpc, provider_id, secret="vendor-of-ben", caller="ben")
     request = sampler(credential_id=of_anna)
-    request.job.project = "lab"
+    request.job.project = lab
     job = rpc.jobs.CreateJob(request, timeout=WAIT).job
 
     def rerun(**fields: Any) -> Job:
@@ -282,17 +290,8 @@ def test_a_rerun_of_a_job_of_a_project_uses_no_credential_of_another_member(rpc:
     code, details = refused(rerun)
     assert (code, details["ResourceInfo"].resource_type) == ("NOT_FOUND", "credential")
     again = rerun(credential_id=of_ben)
-    assert (again.executed_by, again.project, again.credential_id) == ("ben", "lab", of_ben)
+    assert (again.executed_by, again.project, again.credential_id) == ("ben", lab, of_ben)
     assert sorted(task.credential for task in rpc.claim()) == ["vendor-of-ben", SECRET]
-
-
-@pytest.fixture
-def lab(rpc: RpcFixture) -> str:
-    """Return a project: Anna owns it, Ben is a member, Vera a viewer, Carl is not in it."""
-    projects.create(rpc.db, "anna", Project(name="lab"))
-    for user, role in (("ben", ProjectRole.PROJECT_ROLE_MEMBER), ("vera", ProjectRole.PROJECT_ROLE_VIEWER)):
-        projects.set_member(rpc.db, "anna", "lab", ProjectMember(user=user, role=role))
-    return "lab"
 
 
 def test_members_manage_the_credentials_of_a_project(rpc: RpcFixture, provider_id: int, lab: str) -> None:
