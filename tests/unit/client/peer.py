@@ -192,9 +192,8 @@ class Peer(
 ):
     """The scripted server.
 
-    It records requests in `created`, `ran`, `watches` (`watched`: the sequences), `cancelled`, `listed` and
-    `translated`, and every call with its authorization in `called`. Watchers that request events that are not stored
-    receive `unstored`.
+    It records requests in `created`, `ran`, `watches`, `cancelled`, `listed` and `translated`, and every call with its
+    authorization in `called`. Watchers that request events that are not stored receive `unstored`.
     With `brings_results` those that request final results receive them.
     """
 
@@ -205,7 +204,6 @@ class Peer(
     created: list[calls.CreateJobRequest] = field(default_factory=list)
     ran: list[calls.RunJobRequest] = field(default_factory=list)
     brings_results: bool = False
-    watched: list[int] = field(default_factory=list)
     watches: list[calls.WatchJobRequest] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     translated: list[TranslateProgramRequest] = field(default_factory=list)
@@ -223,6 +221,11 @@ class Peer(
     listed: list[ListResultsRequest] = field(default_factory=list)
     called: list[tuple[str, object]] = field(default_factory=list)
     target: str = ""
+
+    @property
+    def watched(self) -> list[int]:
+        """The sequences after which watchers continued."""
+        return [request.after_sequence for request in self.watches]
 
     def _maybe_refuse(self, context: grpc.ServicerContext) -> None:
         if self.refusals and (refusal := self.refusals.popleft()) is not None:
@@ -268,7 +271,6 @@ class Peer(
     def WatchJob(
         self, request: calls.WatchJobRequest, context: grpc.ServicerContext
     ) -> Iterator[calls.WatchJobResponse]:
-        self.watched.append(request.after_sequence)
         self.watches.append(request)
         yield from self._sent(request, context)
 

@@ -101,7 +101,7 @@ def test_a_stream_resumes_with_a_new_token(peer: Peer, connect: Connect) -> None
 def test_a_stream_ends_when_its_new_token_is_rejected_too(peer: Peer, connect: Connect) -> None:
     for token, calls in (("fixed", [0]), (lambda: "renewed", [0, 2])):
         peer.streams += [Stream(send=2, refusal=REVOKED), Stream(rejected=True, refusal=REVOKED)]
-        peer.watched.clear()
+        peer.watches.clear()
         with connect(peer.target, token=token, retry=Retry(first=0.001, most=0.005)) as client:
             events = client.job(JOB).events()
             assert [next(events).sequence, next(events).sequence] == [1, 2]
