@@ -82,7 +82,7 @@ def rerun_credential(db: Database, secret: str, credential_id: int) -> RerunCred
                 reason="CREDENTIAL_REQUIRED",
             )
         stored = credential_id or (0 if secret else source.credential_id)
-        owners = frozenset({executor, owner_of(source)}) if source.project else executor
+        owners = frozenset({executor, owner_of(source)})
         check_credential(db, owners, provider, spec, secret, stored)
 
     named = f" credential {credential_id}" if credential_id else ""

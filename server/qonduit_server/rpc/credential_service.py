@@ -19,7 +19,7 @@ from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.credential_checks import require_token_provider
 from qonduit_server.store import catalogue, credentials
 from qonduit_server.store.database import Database
-from qonduit_server.store.ownership import owner_of_project
+from qonduit_server.store.ownership import owner_for
 
 
 class CredentialService:
@@ -31,7 +31,7 @@ class CredentialService:
     def create_credential(self, request: CreateCredentialRequest, call: CallContext) -> CreateCredentialResponse:
         """Store a credential."""
         new = request.credential
-        owner = owner_of_project(new.project) if new.project else call.principal.name
+        owner = owner_for(call.principal.name, new.project)
         call.check_change(owner)
         require_token_provider(catalogue.provider(self._db, new.provider_id), "credential.provider_id")
         stored = credentials.create(self._db, owner, new.name, new.provider_id, request.secret)

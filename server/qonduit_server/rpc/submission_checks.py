@@ -38,7 +38,7 @@ from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.jobs.job_rows import Created, NewJob
 from qonduit_server.store.jobs.job_spec import LARGE, job_of, pack, spec_of
 from qonduit_server.store.memberships import Memberships
-from qonduit_server.store.ownership import owner_of_project
+from qonduit_server.store.ownership import owner_for
 
 _FIELD = "deployment.programs"
 #: The request field and the precondition kind that report a missing feature.
@@ -105,7 +105,7 @@ def new_job(
     check_qubits(db, job.programs, _FIELD, requirements, device, name)
     # The last check: the caller may have to store a credential first.
     project = request.job.project
-    owners = frozenset({caller.name, owner_of_project(project)}) if project else caller.name
+    owners = frozenset({caller.name, owner_for(caller.name, project)})
     check_credential(db, owners, provider, spec, request.credential, request.credential_id)
 
     return NewJob(
@@ -181,8 +181,7 @@ def repeated(
 
 def check_project(caller: Memberships, project: str) -> None:
     """Check that the caller may create objects of a project; empty for its own. Raises NotFound, PermissionDenied."""
-    if project:
-        caller.check_change(owner_of_project(project))
+    caller.check_change(owner_for(caller.name, project))
 
 
 def preview(new: NewJob) -> Job:

@@ -20,7 +20,7 @@ from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.ownership import Owned, Scope, owner_of_project, project_of
+from qonduit_server.store.ownership import Owned, Scope, owner_for, project_of
 from qonduit_server.store.schema import deployments, jobs, programs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.users import stored_bytes
@@ -100,8 +100,7 @@ def create(db: Database, caller: str, deployment: Deployment, request_id: str = 
         AlreadyExists: the request id was used for another deployment.
         NotFound: the project does not exist.
     """
-    project = deployment.project
-    new = prepare(caller, deployment, owner=owner_of_project(project) if project else caller)
+    new = prepare(caller, deployment, owner=owner_for(caller, deployment.project))
     if request_id:
         fingerprint = hashlib.sha256(deployment.SerializeToString(deterministic=True)).digest()
         new = new._replace(request_id=checked_text("request_id", request_id), fingerprint=fingerprint)

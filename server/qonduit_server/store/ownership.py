@@ -27,6 +27,11 @@ def owner_of_project(project: str) -> str:
     return _PROJECT + project
 
 
+def owner_for(user: str, project: str) -> str:
+    """Return the owner of an object that a user creates: its project, or the user if the project is empty."""
+    return owner_of_project(project) if project else user
+
+
 def project_of(owner: str) -> str:
     """Return the project of an owner; empty for a user."""
     return owner.removeprefix(_PROJECT) if owner.startswith(_PROJECT) else ""
@@ -51,7 +56,7 @@ def contains(scope: Scope, owner: str) -> bool:
 
 def owner_of(job: Job) -> str:
     """Return the owner of a job."""
-    return owner_of_project(job.project) if job.project else job.executed_by
+    return owner_for(job.executed_by, job.project)
 
 
 def principal_of(table: FromClause) -> ColumnElement[str]:

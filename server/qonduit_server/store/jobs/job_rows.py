@@ -24,15 +24,7 @@ from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, JobChange, UnitOfWork, job_message
-from qonduit_server.store.ownership import (
-    Owned,
-    Scope,
-    contains,
-    including,
-    owner_of,
-    owner_of_project,
-    principal_of,
-)
+from qonduit_server.store.ownership import Owned, Scope, contains, including, owner_for, owner_of, principal_of
 from qonduit_server.store.recent_deployments import StoredDeployment, content_hash
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
@@ -124,7 +116,7 @@ def create(db: Database, new: NewJob) -> Created:
     if new.deployment is None and not is_id(new.deployment_id):
         raise NotFound("deployment", new.deployment_id)
     labels.checked("job.labels", new.spec.labels)
-    owner = owner_of_project(new.project) if new.project else new.caller
+    owner = owner_for(new.caller, new.project)
     deployment = content = None
     if new.deployment is not None:
         deployment = deployments.prepare(new.caller, new.deployment, owner=owner, is_inline=True)
