@@ -51,11 +51,10 @@ class CredentialService:
 
     def update_credential(self, request: UpdateCredentialRequest, call: CallContext) -> UpdateCredentialResponse:
         """Replace the secret of a credential."""
-        call.check_change(credentials.get(self._db, call.scope, request.id).owner)
-        return UpdateCredentialResponse(credential=credentials.update(self._db, call.scope, request.id, request.secret))
+        changed = credentials.update(self._db, call.scope, request.id, request.secret, call.check_change)
+        return UpdateCredentialResponse(credential=changed)
 
     def delete_credential(self, request: DeleteCredentialRequest, call: CallContext) -> DeleteCredentialResponse:
         """Delete a credential."""
-        call.check_change(credentials.get(self._db, call.scope, request.id).owner)
-        credentials.delete(self._db, call.scope, request.id)
+        credentials.delete(self._db, call.scope, request.id, call.check_change)
         return DeleteCredentialResponse()

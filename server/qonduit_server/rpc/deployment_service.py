@@ -74,6 +74,5 @@ class DeploymentService:
 
     def delete_deployment(self, request: DeleteDeploymentRequest, call: CallContext) -> DeleteDeploymentResponse:
         """Delete a deployment that no job refers to."""
-        call.check_change(deployments.owner(self._db, call.scope, request.id))
-        deployments.delete(self._db, call.scope, request.id)
+        deployments.delete(self._db, call.scope, request.id, call.check_change)
         return DeleteDeploymentResponse()

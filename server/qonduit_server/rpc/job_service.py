@@ -129,14 +129,13 @@ class JobService:
     def cancel_job(self, request: CancelJobRequest, call: CallContext) -> CancelJobResponse:
         """Request the cancellation of a job."""
         call.job_id = request.id
-        call.check_change(event_log.require_job(self._db, call.scope, request.id))
-        return CancelJobResponse(job=job_rows.cancel(self._db, call.scope, request.id))
+        return CancelJobResponse(job=job_rows.cancel(self._db, call.scope, request.id, call.check_change))
 
     def update_job(self, request: UpdateJobRequest, call: CallContext) -> UpdateJobResponse:
         """Change the options of a queued job."""
         call.job_id = request.job.id
-        call.check_change(event_log.require_job(self._db, call.scope, request.job.id))
-        changed = job_updates.change(self._db, call.scope, request.job, list(request.update_mask.paths))
+        paths = list(request.update_mask.paths)
+        changed = job_updates.change(self._db, call.scope, request.job, paths, call.check_change)
         return UpdateJobResponse(job=changed)
 
     def cancel_jobs(self, request: CancelJobsRequest, call: CallContext) -> CancelJobsResponse:
@@ -180,8 +179,7 @@ class JobService:
     def delete_job(self, request: DeleteJobRequest, call: CallContext) -> DeleteJobResponse:
         """Delete a job that has ended."""
         call.job_id = request.id
-        call.check_change(event_log.require_job(self._db, call.scope, request.id))
-        job_rows.delete(self._db, call.scope, request.id)
+        job_rows.delete(self._db, call.scope, request.id, call.check_change)
         return DeleteJobResponse()
 
     def watch_job(self, request: WatchJobRequest, call: CallContext, stream: Stream) -> None:

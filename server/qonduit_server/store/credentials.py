@@ -18,7 +18,7 @@ from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, filter_conditions, number_field, project_field, text_field
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.ownership import Owned, Scope, project_of
+from qonduit_server.store.ownership import CheckChange, Owned, Scope, permit_all, project_of
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.schema import credentials, providers
 from qonduit_server.store.timestamps import set_time
@@ -126,16 +126,25 @@ def list_page(
     return Page(*cursor.cut(found, lambda each: (each.id,), sent_bytes))
 
 
-def update(db: Database, scope: Scope, credential_id: int, secret: str) -> Credential:
-    """Replace the secret of a credential. Raises NotFound, and FailedPrecondition without a key."""
-    db.sealer.require_key()
+def update(db: Database, scope: Scope, credential_id: int, secret: str, check: CheckChange = permit_all) -> Credential:
+    """Replace the secret of a credential.
+
+    Raises:
+        NotFound: the credential does not exist in the scope.
+        FailedPrecondition: the server has no key.
+        CallError: that of `check`.
+    """
     owner = get(db, scope, credential_id).owner
+    check(owner)
+    db.sealer.require_key()
     return db.write(_UPDATE, _Change(db.sealer, owner, credential_id, secret))
 
 
-def delete(db: Database, scope: Scope, credential_id: int) -> None:
-    """Delete a credential. Raises NotFound."""
-    db.write(_DELETE, _Key(get(db, scope, credential_id).owner, credential_id))
+def delete(db: Database, scope: Scope, credential_id: int, check: CheckChange = permit_all) -> None:
+    """Delete a credential. Raises NotFound and as `check`."""
+    owner = get(db, scope, credential_id).owner
+    check(owner)
+    db.write(_DELETE, _Key(owner, credential_id))
 
 
 def check_usable(db: Database, owners: Scope, credential_id: int, provider_id: int, provider: str) -> None:

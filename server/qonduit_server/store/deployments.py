@@ -20,7 +20,7 @@ from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.ownership import Owned, Scope, owner_for, project_of
+from qonduit_server.store.ownership import CheckChange, Owned, Scope, owner_for, permit_all, project_of
 from qonduit_server.store.schema import deployments, jobs, programs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.users import stored_bytes
@@ -155,9 +155,17 @@ def update(db: Database, scope: Scope, deployment: Deployment, paths: Sequence[s
     )
 
 
-def delete(db: Database, scope: Scope, deployment_id: int) -> None:
-    """Delete a deployment. Raises NotFound, and FailedPrecondition if jobs refer to it."""
-    db.write(_DELETE, _DeploymentKey(owner(db, scope, deployment_id), deployment_id))
+def delete(db: Database, scope: Scope, deployment_id: int, check: CheckChange = permit_all) -> None:
+    """Delete a deployment.
+
+    Raises:
+        NotFound: the deployment does not exist in the scope.
+        FailedPrecondition: jobs refer to it.
+        CallError: that of `check`.
+    """
+    caller = owner(db, scope, deployment_id)
+    check(caller)
+    db.write(_DELETE, _DeploymentKey(caller, deployment_id))
 
 
 def owner(db: Database, scope: Scope, deployment_id: int) -> str:

@@ -7,7 +7,7 @@ call. The user who created an object stands apart, in its column `principal`, un
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, FromClause, Select, func
@@ -18,6 +18,8 @@ from qonduit_server.store.column_limits import checked_text
 
 #: One owner, several owners, or None for the objects of all owners.
 Scope: TypeAlias = str | frozenset[str] | None
+#: Raises an error if a caller may not change the objects of an owner, which it can read.
+CheckChange: TypeAlias = Callable[[str], None]
 
 _PROJECT: Final = "projects/"
 
@@ -40,6 +42,10 @@ def project_of(owner: str) -> str:
 def is_project(owner: str) -> bool:
     """Return whether an owner is a project. The name of a user never begins like one."""
     return owner.startswith(_PROJECT)
+
+
+def permit_all(owner: str) -> None:
+    """Permit a change of the objects of any owner."""
 
 
 def including(scope: Scope, owner: str) -> Scope:

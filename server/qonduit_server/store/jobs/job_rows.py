@@ -24,7 +24,17 @@ from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, JobChange, UnitOfWork, job_message
-from qonduit_server.store.ownership import Owned, Scope, contains, including, owner_for, owner_of, principal_of
+from qonduit_server.store.ownership import (
+    CheckChange,
+    Owned,
+    Scope,
+    contains,
+    including,
+    owner_for,
+    owner_of,
+    permit_all,
+    principal_of,
+)
 from qonduit_server.store.recent_deployments import StoredDeployment, content_hash
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
@@ -160,7 +170,7 @@ def rerun(
     exact: bool = False,
     credential: RerunCredential | None = None,
     scope: Scope = frozenset(),
-    check: Callable[[str], None] = lambda owner: None,
+    check: CheckChange = permit_all,
     traceparent: str = "",
 ) -> Created:
     """Queue a new job with the programs, device and options of another.
@@ -264,17 +274,30 @@ def get(db: Database, scope: Scope, job_id: int) -> Job:
     raise NotFound("job", job_id)
 
 
-def cancel(db: Database, scope: Scope, job_id: int) -> Job:
-    """Request the cancel of a job; return it as CANCELLED, CANCELLING, or ended. Raises NotFound."""
-    return db.write(_CANCEL, _JobKey(require_job(db, scope, job_id), job_id))
+def cancel(db: Database, scope: Scope, job_id: int, check: CheckChange = permit_all) -> Job:
+    """Request the cancel of a job; return it as CANCELLED, CANCELLING, or ended. Raises NotFound and as `check`."""
+    return db.write(_CANCEL, _key(db, scope, job_id, check))
 
 
-def delete(db: Database, scope: Scope, job_id: int) -> None:
-    """Delete a job with its events and results. Raises NotFound, and FailedPrecondition unless it has ended."""
-    with_buffers = db.write(_DELETE, _JobKey(require_job(db, scope, job_id), job_id))
+def delete(db: Database, scope: Scope, job_id: int, check: CheckChange = permit_all) -> None:
+    """Delete a job with its events and results.
+
+    Raises:
+        NotFound: the job does not exist in the scope.
+        FailedPrecondition: the job has not ended.
+        CallError: that of `check`.
+    """
+    with_buffers = db.write(_DELETE, _key(db, scope, job_id, check))
     with suppress(Unavailable):  # the job is deleted; retention deletes the orphaned chunks
         for result_id in with_buffers:
             buffers.erase(db, result_id)
+
+
+def _key(db: Database, scope: Scope, job_id: int, check: CheckChange) -> _JobKey:
+    """Return the key of a job to change. Raises NotFound and as `check`."""
+    owner = require_job(db, scope, job_id)
+    check(owner)
+    return _JobKey(owner, job_id)
 
 
 def _cancel(transaction: Transaction, calls: Sequence[_JobKey]) -> list[Job | NotFound]:

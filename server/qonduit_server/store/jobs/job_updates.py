@@ -21,7 +21,7 @@ from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, pack
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
-from qonduit_server.store.ownership import Scope, owner_of
+from qonduit_server.store.ownership import CheckChange, Scope, owner_of, permit_all
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.writer import Operation, Transaction
@@ -45,7 +45,7 @@ class _Update(NamedTuple):
     paths: Collection[str]
 
 
-def change(db: Database, scope: Scope, job: Job, paths: Sequence[str] = ()) -> Job:
+def change(db: Database, scope: Scope, job: Job, paths: Sequence[str] = (), check: CheckChange = permit_all) -> Job:
     """Change a queued job; return it.
 
     Args:
@@ -53,12 +53,15 @@ def change(db: Database, scope: Scope, job: Job, paths: Sequence[str] = ()) -> J
         scope: whose jobs.
         job: the id and the new values.
         paths: the fields to change, of `CHANGEABLE`; empty means those that are set in `job`.
+        check: raises an error if the caller may not change jobs of an owner.
 
     Raises:
         InvalidArgument: a field cannot be changed.
         NotFound: the job does not exist.
         FailedPrecondition: the job does not wait in the queue.
     """
+    owner = require_job(db, scope, job.id)
+    check(owner)
     for index, path in enumerate(paths):
         if path not in CHANGEABLE:
             field = f"update_mask.paths[{index}]"
@@ -67,7 +70,7 @@ def change(db: Database, scope: Scope, job: Job, paths: Sequence[str] = ()) -> J
     checked_text("job.name", job.name)
     labels.checked("job.labels", job.labels)
     changed = paths or [field.name for field, _ in job.ListFields() if field.name in CHANGEABLE]
-    return db.write(_CHANGE, _Update(require_job(db, scope, job.id), job, frozenset(changed)))
+    return db.write(_CHANGE, _Update(owner, job, frozenset(changed)))
 
 
 def _change(transaction: Transaction, calls: Sequence[_Update]) -> list[Job | CallError]:
