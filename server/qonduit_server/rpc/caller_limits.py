@@ -67,7 +67,8 @@ class CallerLimits:
     Args:
         allowance_of: returns the limits of a caller.
         clock: a monotonic clock in seconds.
-        share: sends the use of callers to the other servers, without waiting.
+        share: sends the use of callers to the other servers, without waiting. Called under the lock, so that the latest
+            number is the last that is sent.
     """
 
     def __init__(
@@ -131,15 +132,18 @@ class CallerLimits:
                     subject=quota,
                 )
             self._open[caller, quota] += 1
-        self._share_open(caller, quota)
+            if quota == BUFFERS and most is not None:
+                self._share([self._use(caller)])
 
     def release(self, caller: str, quota: str) -> None:
         """Count a closed stream or buffer."""
+        is_shared = quota == BUFFERS and self._allowance_of(caller).open_buffers is not None
         with self._lock:
             self._open[caller, quota] -= 1
             if not self._open[caller, quota]:
                 del self._open[caller, quota]
-        self._share_open(caller, quota)
+            if is_shared:
+                self._share([self._use(caller)])
 
     def open_of(self, caller: str) -> tuple[int, int]:
         """Return the number of open streams of a caller at this server, and of its open buffers at all servers."""
@@ -177,12 +181,6 @@ class CallerLimits:
                 others.uploaded.append((now, use.uploaded))
             while others.uploaded and others.uploaded[0][0] < now - _MINUTE:
                 others.uploaded.popleft()
-
-    def _share_open(self, caller: str, quota: str) -> None:
-        if quota == BUFFERS and self._allowance_of(caller).open_buffers is not None:
-            # Under the lock, so that the latest number is the last that is sent.
-            with self._lock:
-                self._share([self._use(caller)])
 
     def _use(self, caller: str) -> CallerUse:
         """Return what the other servers must know of a caller. Under the lock."""
