@@ -60,8 +60,9 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         retry: Retry | None = None,
         project: str | None = None,
     ) -> None:
-        options: Any = {"token": token, "tls": tls, "timeout": timeout, "connect_timeout": connect_timeout}
-        self._transport = Transport(target, retry=retry, project=project, **options)
+        self._transport = Transport(
+            target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry, project=project
+        )
         self._limits: ServerLimits | None = None
         #: Your credentials of providers on the server.
         self.credentials: Final = StoredCredentials(self._transport)
