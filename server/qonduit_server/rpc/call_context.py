@@ -60,9 +60,18 @@ class CallContext:
     """Created when a call arrives, passed to its handler, logged when the call ends. Handlers set a known `job_id`."""
 
     __slots__ = (
-        *("_context", "_observer", "_started", "job_id", "memberships", "method", "object", "peer", "principal"),
-        *("request_id", "trace"),
+        "_context",
+        "_observer",
+        "_started",
+        "job_id",
+        "memberships",
+        "method",
+        "object",
+        "peer",
+        "principal",
+        "request_id",
         "scope",
+        "trace",
     )
 
     def __init__(

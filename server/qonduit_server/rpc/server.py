@@ -216,8 +216,7 @@ class RpcServer:
             "qonduit.v1.DeploymentService": DeploymentService(db, limits),
             "qonduit.v1.DeviceService": DeviceService(db, limits, comparison, validator, options.refresh_devices),
             "qonduit.v1.JobService": JobService(
-                *(db, limits, self._watches, self._stopping),
-                *(validator, comparison, self._validation_pool),
+                db, limits, self._watches, self._stopping, validator, comparison, self._validation_pool
             ),
             "qonduit.v1.ProgramService": ProgramService(
                 limits, self._stopping, options.languages, options.translate, budget

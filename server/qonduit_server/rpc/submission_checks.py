@@ -51,7 +51,11 @@ _FIELD_AND_KIND: Final = {
 }
 #: The fields of a spec that requests do not set, beside references.
 _OUTPUT_ONLY: Final = (
-    *("device_choice", "drawn_seed", "required_provenance", "credential_id", "one_time_credential"),
+    "device_choice",
+    "drawn_seed",
+    "required_provenance",
+    "credential_id",
+    "one_time_credential",
     "traceparent",
 )
 #: Upper bound, per program, of the bytes that the store adds to a deployment (ids, times, the caller's name).
