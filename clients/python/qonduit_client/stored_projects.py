@@ -44,7 +44,7 @@ class StoredProjects:
         """Delete a project, as an owner.
 
         Raises:
-            PreconditionFailed: it owns jobs or deployments; the message contains their number.
+            PreconditionFailed: it owns jobs, deployments or credentials; the message contains their number.
         """
         self._transport.call(project_requests.delete(name))
 

@@ -128,7 +128,7 @@ def remove(name: str, users: Sequence[str]) -> int:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=projects)
 @shared_options()
 def delete(names: Sequence[str]) -> int:
-    """Delete projects that own no jobs and no deployments. For owners."""
+    """Delete projects that own nothing. For owners."""
     here = session()
     with here.client() as client:
         return remove_each(here, "deleted", names, client.projects.delete, lambda name: f"project {name}: deleted")
