@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Call every RPC as people of each role, and print who is answered: `python -m tests.contract.access_walk`.
+"""Call every RPC as users of each role, and print the answers: `python -m tests.contract.access_walk`.
 
 The output is the table of docs/access.md; test_rpc_authorization.py compares each of its rows with the calls.
 """

@@ -48,7 +48,7 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "access.md"
 
 @pytest.fixture(scope="module")
 def statements() -> Iterator[list[tuple[str, str]]]:
-    """Return what all databases opened from now on execute: the name of the thread, and the statement."""
+    """Yield the statements of all databases that are opened from now on, each after the name of its thread."""
     seen: list[tuple[str, str]] = []
 
     def trace(connection: Any, _: object) -> None:
@@ -151,7 +151,7 @@ def test_the_object_of_another_user_costs_the_statements_of_a_missing_one(
         return [re.sub(r"[0-9]+", "N", sql) for sql in of_calls]
 
     others, missing = requests_of(method, objects)
-    # The server reads the projects of a caller anew after half a second: not in each of a few calls.
+    # The server reads the projects of a caller again after half a second: not in each of a few calls.
     theirs, none = (min((executed(request) for _ in range(4)), key=len) for request in (others, missing))
     assert theirs == none
     assert theirs or method.endswith(WITHOUT_STATEMENTS)

@@ -48,7 +48,16 @@ def delete(credential_id: int) -> Request[rpc.DeleteCredentialResponse]:
 
 
 def the_one(name: str, project: str | None, found: Iterable[Credential]) -> Credential:
-    """Return the credential of a name: of a project, or with None of any owner, the user first. Raises NotFound."""
+    """Return the credential of a name.
+
+    Args:
+        name: the name.
+        project: the project that owns it; "" for the user, and unset for any owner, of which the user comes first.
+        found: the credentials that a filter by the name selects.
+
+    Raises:
+        NotFound: no credential matches.
+    """
     for each in sorted(found, key=lambda each: each.project):
         if each.name == name and project in (None, each.project):
             return each

@@ -2,8 +2,8 @@
 """The quotas of callers: open streams, open buffers, calls a second, bytes of requests a minute.
 
 Streams and calls occupy memory and threads of a server, and are counted by each server for itself. Buffers and bytes of
-requests also load the database, and are counted over all servers that share it: each server sends the others what its
-callers use, so their counts are behind by the time of a message.
+requests also load the database, and are counted over all servers that share it: each server sends the use of its
+callers to the others, so their counts are late by the time of a message.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Bucket:
     at: float
 
     def fill(self, now: float, rate: float, most: int) -> None:
-        """Add what the time since allows."""
+        """Add the amount that the rate allows for the time since the last call; at most `most`."""
         self.left = min(float(most), self.left + max(0.0, now - self.at) * rate)
         self.at = max(self.at, now)
 
@@ -164,7 +164,7 @@ class CallerLimits:
             self._share([self._use(caller) for caller in limited])
 
     def on_notification(self, notification: Notification) -> None:
-        """Count what a caller uses at another server; called by the store."""
+        """Count the use of a caller at another server; called by the store."""
         use = notification.use
         if use is None:
             return
@@ -183,7 +183,7 @@ class CallerLimits:
                 others.uploaded.popleft()
 
     def _use(self, caller: str) -> CallerUse:
-        """Return what the other servers must know of a caller. Under the lock."""
+        """Return the use of a caller to send to the other servers. Under the lock."""
         return CallerUse(caller, self._open.get((caller, BUFFERS), 0), self._unsent.pop(caller, 0))
 
     def _elsewhere(self, caller: str) -> int:

@@ -99,7 +99,7 @@ _REQUIRED: Final = {Access.OPERATOR: Role.OPERATOR, Access.ADMIN: Role.ADMIN}
 _EVERYONES: Final = {Access.READ: Role.OPERATOR, Access.OPERATE: Role.OPERATOR, Access.CHANGE: Role.ADMIN}
 
 
-#: Those for which the projects of the caller are read.
+#: The accesses that depend on the owner of an object, for which the projects of the caller are read.
 CONCERNS_OWNERS: Final = frozenset({Access.OWN, Access.READ, Access.OPERATE, Access.CHANGE})
 
 

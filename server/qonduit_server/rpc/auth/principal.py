@@ -67,7 +67,7 @@ def reject_none(metadata: Metadata) -> CallError | None:
 
 
 def is_name(name: object) -> bool:
-    """Return whether a principal may have this name: 1 to 128 visible ASCII characters, not as of a project's owner."""
+    """Return whether a principal may have this name: 1 to 128 visible ASCII characters, not the owner of a project."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None and not is_project(name)
 
 
