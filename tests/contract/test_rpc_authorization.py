@@ -43,6 +43,8 @@ from tests.contract.rpc_fixture import WAIT, bell, refused, rpc_fixture
 
 #: The methods that decide without the database whether an object is visible.
 WITHOUT_STATEMENTS: Final = ("/GetQuota", "/ListUsage")
+#: The methods whose requests name an object of a user.
+NAMING: Final = sorted(name for name in METHODS if ACCESS[name] in OF_OBJECTS and names_object(name))
 PAGE: Final = Path(__file__).parents[2] / "docs" / "access.md"
 
 
@@ -90,13 +92,10 @@ def test_every_rpc_of_the_contract_has_an_access() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_an_rpc_is_answered_to_those_of_its_access_and_refused_to_others(
-    served: Served, objects: Objects, method: str
-) -> None:
+def test_an_rpc_is_answered_to_those_of_its_access_and_refused_to_others(served: Served, method: str) -> None:
     access = ACCESS[method]
-    is_named = names_object(method, objects)
     own = access in OF_OBJECTS
-    answered = ANSWERED[Access.ANY_CALLER if own and not is_named else access]
+    answered = ANSWERED[Access.ANY_CALLER if own and not names_object(method) else access]
     codes = walk(served, method)
     for name, code in codes.items():
         if name in answered:
@@ -115,10 +114,8 @@ def test_the_page_of_the_access_has_no_other_rows() -> None:
     assert rows == [method.removeprefix("qonduit.v1.") for method in sorted(METHODS)]
 
 
-@pytest.mark.parametrize("method", sorted(name for name in METHODS if ACCESS[name] in OF_OBJECTS))
+@pytest.mark.parametrize("method", NAMING)
 def test_the_object_of_another_user_looks_like_a_missing_one(served: Served, objects: Objects, method: str) -> None:
-    if not names_object(method, objects):
-        return
     others, missing = requests_of(method, objects)
 
     def refusal(request: Message) -> tuple[str, Any]:
@@ -136,13 +133,10 @@ def test_the_object_of_another_user_looks_like_a_missing_one(served: Served, obj
     assert theirs == none
 
 
-@pytest.mark.parametrize("method", sorted(name for name in METHODS if ACCESS[name] in OF_OBJECTS))
+@pytest.mark.parametrize("method", NAMING)
 def test_the_object_of_another_user_costs_the_statements_of_a_missing_one(
     served: Served, objects: Objects, statements: list[tuple[str, str]], method: str
 ) -> None:
-    if not names_object(method, objects):
-        return
-
     def executed(request: Message) -> list[str]:
         """Return the statements of a call, with N for every number."""
         statements.clear()
