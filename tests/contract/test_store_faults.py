@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
@@ -93,6 +95,20 @@ def test_a_catalogue_that_another_server_changed_is_read_again(shared: tuple[Dat
     catalogue.sync(first, [description(unavailable="broken")])
     assert there.one(catalogue=True)
     assert not catalogue.device_by_name(second, "IBM/aer_simulator").available
+
+
+@pytest.mark.parametrize("channel", ["qonduit", "qonduit_use"])
+@pytest.mark.parametrize("payload", ["", "no JSON", "5", "null", '{"j": 5}', "[1, 2, 3, null, null]"])
+def test_payloads_of_other_programs_are_ignored(
+    postgresql: PostgresqlServer, postgresql_template: str, channel: str, payload: str
+) -> None:
+    url = postgresql.url(postgresql.new_database(postgresql_template))
+    with closing(open_database(url)) as db, closing(open_database(url)) as another:
+        there = RecordingListener(another)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SELECT pg_notify(%s, %s)", (channel, payload))
+        catalogue.sync(db, [description()])
+        assert there.one(catalogue=True)
 
 
 def test_notifications_about_thousands_of_jobs(shared: tuple[Database, Database]) -> None:
@@ -275,6 +291,7 @@ def test_a_sqlite_file_locked_by_another_process(tmp_path: Path) -> None:
 _WRITE_FOR_EVER = """
 import os, sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from qonduit_server.store.database import open_database
 from tests.store_fixture import claim, known_device, submit, succeed
 db = open_database(sys.argv[1])

@@ -185,7 +185,7 @@ class PostgresqlListener:
         while (received := server.notifies()) is not None:
             try:
                 notification = self._read(received.relname.decode(), received.extra.decode())
-            except ValueError:
+            except (ValueError, TypeError):  # of another program
                 continue
             if notification is not None:
                 self._deliver(notification)
