@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.certificate_authority import Pair
 from tests.missing_components import lacking
+from tests.server_process import free_port
 
 #: How long the broker may take to start, and a command to it: a node of Erlang starts for each.
 START_SECONDS = 180.0
@@ -29,13 +30,6 @@ def find_installation() -> Path | None:
     """Return the folder of the newest installation of RabbitMQ, or None."""
     found = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"))
     return found[-1] if found else None
-
-
-def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RabbitmqBroker:

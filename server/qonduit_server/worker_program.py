@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from qonduit_client.distribution import pip_install
 from qonduit_server.errors import StartError
 from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.executor_settings import executor_options
@@ -52,7 +53,7 @@ def start(
         StartError: a setting cannot be used, or Celery is not installed.
     """
     if not find_spec("celery"):
-        raise StartError('Celery is not installed: pip install "qonduit-quantum[celery]"')
+        raise StartError(f"Celery is not installed: {pip_install('celery')}")
     from qonduit_server import logs
     from qonduit_server.execution.celery.machine_program import MachineProgram
 

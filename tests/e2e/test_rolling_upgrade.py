@@ -28,10 +28,9 @@ from tests.both_clients import BOTH_CLIENTS
 from tests.contract.rpc_fixture import BELL
 from tests.e2e.test_release import UNTESTED, git
 from tests.e2e.test_release import tree as tree
-from tests.e2e.test_unread_streams import free_port
 from tests.package_installation import PATIENCE, uv
 from tests.postgresql import PostgresqlServer
-from tests.server_process import Server, serving
+from tests.server_process import Server, free_port, serving
 
 WAIT = 200.0
 NEXT, AFTER_NEXT = (f"{int(migrations.HEAD) + more:04}" for more in (1, 2))

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.system_service_pb2 import Worker
+from qonduit_client.distribution import pip_install
 from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.errors import StartError
 from qonduit_server.execution.stderr_log import StderrLog
@@ -29,6 +30,10 @@ EXECUTORS: Final[Mapping[str, str]] = {
 }
 #: The entry point group of executors from other distributions; the name of an entry is the name of its executor.
 GROUP: Final = "qonduit.executors"
+
+
+#: A job and the number of its attempt.
+Key = tuple[int, int]
 
 
 class LossKind(Enum):
@@ -188,8 +193,7 @@ def make_executor(name: str, options: ExecutorOptions) -> Executor:
         try:
             factory = getattr(import_module(module), attribute)
         except ImportError as error:
-            message = f'the executor {name!r} is not installed ({error}): pip install "qonduit-quantum[{name}]"'
-            raise StartError(message) from error
+            raise StartError(f"the executor {name!r} is not installed ({error}): {pip_install(name)}") from error
         return factory(options)
     entry = _entry_points().get(name)
     if entry is None:

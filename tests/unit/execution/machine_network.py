@@ -15,10 +15,11 @@ from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.encryption.key_ring import Key as SecretKey
 from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.execution.celery.machines import Machines
-from qonduit_server.execution.celery.messages import Key, Outgoing
+from qonduit_server.execution.celery.messages import Outgoing
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
 from qonduit_server.execution.celery.worker_machine import WorkerMachine
-from qonduit_server.execution.executor import Listener, Loss, LossKind
+from qonduit_server.execution.executor import Key, Listener, Loss, LossKind
+from qonduit_server.execution.pending_notifications import PendingNotifications
 
 SERVER = "qonduit.server.s"
 NO_KEYS = KeyRing()
@@ -118,7 +119,8 @@ class Network:
         self.keys = keys
         self.loses, self.repeats = loses, repeats
         self.server = server
-        self.machines = Machines(server, ["TEST"], 60.0, TaskCredentials(keys))
+        self.notifications = PendingNotifications()
+        self.machines = Machines(server, ["TEST"], 60.0, TaskCredentials(keys), self.notifications)
         self.hosts: dict[str, WorkerMachine] = {}
         self.pools: dict[str, FakePool] = {}
         self.events: list[TaskEvent] = []
@@ -165,8 +167,9 @@ class Network:
             self.collect()
 
     def collect(self) -> None:
-        items, self.machines.notifications = self.machines.notifications, []
-        for item in items:
+        taken = self.notifications.take()
+        self.notifications.delivered(taken)
+        for item in taken.items:
             if isinstance(item, tuple):
                 self.ends[item[0]] += 1
                 self.losses[item[0]] = item[1]

@@ -288,7 +288,7 @@ def test_without_a_key_a_task_with_a_credential_fails_at_the_server() -> None:
     executor.submit([_with_credential(1)])
     assert executor.tasks() == {(1, 1)}
     assert not list(executor.outgoing())
-    (failed,) = executor._machines.notifications
+    (failed,) = executor._notifications.items
     assert isinstance(failed, TaskEvent)
     assert failed.finished.failure.reason == "CREDENTIAL_MISSING"
     assert "the operator must set worker_key_file" in failed.finished.failure.message

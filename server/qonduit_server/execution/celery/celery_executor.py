@@ -12,9 +12,8 @@ from typing import Final
 from uuid import uuid4
 
 from qonduit.execution.v1.machine_pb2 import MachineMessage
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
+from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.encryption.key_ring import KeyRing
@@ -22,9 +21,10 @@ from qonduit_server.errors import FailedPrecondition, StartError, Unavailable
 from qonduit_server.execution.celery.broker_link import BrokerLink, own_queue
 from qonduit_server.execution.celery.celery_messages import encode, make_application
 from qonduit_server.execution.celery.machines import Machines
-from qonduit_server.execution.celery.messages import Key, Outgoing
+from qonduit_server.execution.celery.messages import Outgoing
 from qonduit_server.execution.celery.task_credentials import NO_KEY, TaskCredentials
-from qonduit_server.execution.executor import ExecutorOptions, Listener, Loss, LossKind
+from qonduit_server.execution.executor import ExecutorOptions, Key, Listener, Loss, LossKind
+from qonduit_server.execution.pending_notifications import PendingNotifications
 
 #: The time without a request after which a machine cancels the tasks of a server.
 _PATIENCE_SECONDS: Final = 60.0
@@ -67,7 +67,8 @@ class CeleryExecutor:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._credentials = TaskCredentials(keys)
-        self._machines = Machines(queue, self._providers, _PATIENCE_SECONDS, self._credentials)
+        self._notifications = PendingNotifications()
+        self._machines = Machines(queue, self._providers, _PATIENCE_SECONDS, self._credentials, self._notifications)
         self._link = BrokerLink(
             broker,
             own_queue(queue, hellos=True),
@@ -81,8 +82,6 @@ class CeleryExecutor:
         self._listener: Listener | None = None
         self._started = False
         self._stopping = False
-        #: The tasks whose ends are being delivered.
-        self._delivering: set[Key] = set()
         self._deliverer = threading.Thread(target=self._deliver_all, name="celery-deliverer", daemon=True)
         self._describer = threading.Thread(target=self._describe_changes, name="celery-describer", daemon=True)
         self._known: dict[str, ProviderDescription] = {}
@@ -138,7 +137,7 @@ class CeleryExecutor:
         """Begin to run tasks."""
         with self._changed:
             self._listener = listener
-            self._machines.capacity_changed = True
+            self._notifications.capacity_changed = True
             self._changed.notify_all()
 
     def capacity(self) -> Mapping[str, int]:
@@ -152,12 +151,11 @@ class CeleryExecutor:
             offered = []
             for task in tasks:
                 if self._stopping:
-                    loss = Loss(LossKind.STOPPED, "the server stopped")
-                    self._machines.notifications.append(((task.job_id, task.attempt), loss))
+                    self._notifications.lose((task.job_id, task.attempt), Loss(LossKind.STOPPED, "the server stopped"))
                 elif reason := self._unavailable(task.provider):
-                    self._machines.notifications.append(_failed(task, "SDK_UNAVAILABLE", reason))
+                    self._notifications.fail(task, "SDK_UNAVAILABLE", reason)
                 elif task.credential and not self._credentials.enabled:
-                    self._machines.notifications.append(_failed(task, "CREDENTIAL_MISSING", NO_KEY))
+                    self._notifications.fail(task, "CREDENTIAL_MISSING", NO_KEY)
                 else:
                     offered.append(task)
             self._machines.submit(offered)
@@ -167,7 +165,7 @@ class CeleryExecutor:
     def tasks(self) -> set[Key]:
         """Return the tasks that have not ended, or whose ends are not delivered."""
         with self._lock:
-            return self._machines.keys() | self._delivering | _ended(self._machines.notifications)
+            return self._machines.keys() | self._notifications.ended()
 
     def cancel(self, job_id: int, attempt: int) -> None:
         """End a waiting or running task."""
@@ -214,7 +212,7 @@ class CeleryExecutor:
         with self._changed:
             self._machines.receive(MachineMessage.FromString(body))
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._machines.notifications or self._stopping or not self._listener)
+            self._changed.wait_for(lambda: not self._notifications.items or self._stopping or not self._listener)
             due = self._machines.requests_due()
         if due:
             self._link.wake()
@@ -231,21 +229,15 @@ class CeleryExecutor:
         """Deliver notifications until everything is delivered after `stop`."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or (self._listener and self._has_news()))
-                if self._stopping and not self._machines.notifications:
+                self._changed.wait_for(lambda: self._stopping or (self._listener and self._notifications))
+                if self._stopping and not self._notifications.items:
                     return
-                items, self._machines.notifications = self._machines.notifications, []
-                more, self._machines.capacity_changed = self._machines.capacity_changed, False
-                self._delivering = _ended(items)
-                listener = self._listener
+                taken, listener = self._notifications.take(), self._listener
                 self._changed.notify_all()
             if listener is not None:
-                _deliver(items, listener, more=more)
+                taken.deliver(listener)
             with self._changed:
-                self._delivering = set()
-
-    def _has_news(self) -> bool:
-        return bool(self._machines.notifications) or self._machines.capacity_changed
+                self._notifications.delivered(taken)
 
     def _describe_changes(self) -> None:
         """Report changed descriptions until `stop`."""
@@ -306,34 +298,3 @@ def check_broker(url: str) -> None:
         )
     if scheme not in ("amqp", "amqps"):
         raise StartError("the executor celery needs the URL of a RabbitMQ: amqp://USER@HOST/VHOST, or amqps (broker)")
-
-
-def _failed(task: Task, reason: str, message: str) -> TaskEvent:
-    failure = Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason=reason, message=message)
-    return TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=TaskFinished(failure=failure))
-
-
-def _ended(items: Iterable[TaskEvent | tuple[Key, Loss]]) -> set[Key]:
-    return {
-        item[0] if isinstance(item, tuple) else (item.job_id, item.attempt)
-        for item in items
-        if isinstance(item, tuple) or item.HasField("finished")
-    }
-
-
-def _deliver(items: Sequence[TaskEvent | tuple[Key, Loss]], listener: Listener, *, more: bool) -> None:
-    """Deliver notifications in order."""
-    events: list[TaskEvent] = []
-    for item in items:
-        if isinstance(item, TaskEvent):
-            events.append(item)
-            continue
-        if events:
-            listener.events(events)
-            events = []
-        (job_id, attempt), loss = item
-        listener.lost(job_id, attempt, loss)
-    if events:
-        listener.events(events)
-    if more:
-        listener.capacity_changed()

@@ -33,7 +33,6 @@ from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.execution.celery import placement
 from qonduit_server.execution.celery.messages import (
     VERSION,
-    Key,
     Outgoing,
     key_of,
     message_id_of,
@@ -41,7 +40,8 @@ from qonduit_server.execution.celery.messages import (
 )
 from qonduit_server.execution.celery.remote_machine import RemoteMachine, SentTask, merged
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
-from qonduit_server.execution.executor import Loss, LossKind
+from qonduit_server.execution.executor import Key, Loss, LossKind
+from qonduit_server.execution.pending_notifications import PendingNotifications
 
 #: The ticks without a message after which a machine is lost: if it is only silent, and if its queue has gone, too.
 SILENT_TICKS: Final = 12
@@ -68,10 +68,16 @@ class Machines:
         providers: the names of the providers that the server offers.
         patience_seconds: the time without a request after which a machine cancels the tasks of this server.
         credentials: encrypts the credentials of tasks.
+        notifications: receives ends and events for the listener, in order.
     """
 
     def __init__(
-        self, server: str, providers: Iterable[str], patience_seconds: float, credentials: TaskCredentials
+        self,
+        server: str,
+        providers: Iterable[str],
+        patience_seconds: float,
+        credentials: TaskCredentials,
+        notifications: PendingNotifications,
     ) -> None:
         self._server = server
         self._credentials = credentials
@@ -85,11 +91,9 @@ class Machines:
         self._sessions = itertools.count(1)
         #: The number of ticks so far.
         self.now = 0
-        #: Ends and events for the listener, in order.
-        self.notifications: list[TaskEvent | tuple[Key, Loss]] = []
+        self._notifications = notifications
         #: Answers to `describe`, by request.
         self.described: dict[int, ProviderDescribed] = {}
-        self.capacity_changed = False
         #: The providers whose descriptions may have changed.
         self.changed_providers: set[str] = set()
 
@@ -298,7 +302,7 @@ class Machines:
                 self._move(sent, machine)
         if event.HasField("started"):
             event.started.message_id = sent.message_id
-        self.notifications.append(event)
+        self._notifications.event(event)
         if event.HasField("finished"):
             self._forget(key)
 
@@ -318,7 +322,7 @@ class Machines:
             if name in self._backlog and machine.descriptions.get(name) != described.description:
                 machine.descriptions[name] = described.description
                 self.changed_providers.add(name)
-                self.capacity_changed = True
+                self._notifications.capacity_changed = True
                 self._place()
         if described.request:
             answer = self.described.get(described.request)
@@ -338,7 +342,7 @@ class Machines:
         if unknown:
             machine.cancels |= unknown
             machine.due = True
-        self.capacity_changed = True
+        self._notifications.capacity_changed = True
         self._place()
 
     def _tick(self) -> None:
@@ -356,7 +360,7 @@ class Machines:
                 self._lose(sent.key, end)
             elif end is not None:
                 self._forget(sent.key)
-                self.notifications.append(end)
+                self._notifications.event(end)
 
     def _remove(self, machine: RemoteMachine) -> None:
         """Lose a machine with its tasks."""
@@ -369,14 +373,13 @@ class Machines:
 
     def _offers_changed(self, machine: RemoteMachine) -> None:
         self.changed_providers |= set(machine.descriptions)
-        self.capacity_changed = True
+        self._notifications.capacity_changed = True
 
     # Tasks.
 
     def _lose(self, key: Key, loss: Loss) -> None:
         self._forget(key)
-        self.notifications.append((key, loss))
-        self.capacity_changed = True
+        self._notifications.lose(key, loss)
 
     def _forget(self, key: Key) -> None:
         sent = self._tasks.pop(key)

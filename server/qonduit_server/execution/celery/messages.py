@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qonduit.execution.v1.machine_pb2 import MachineMessage, MessagePart, TaskKey
-
-#: A job and its attempt.
-Key = tuple[int, int]
+from qonduit_server.execution.executor import Key
 
 #: The version of the messages that this release sends. It also understands those of the release before.
 VERSION: Final = 1

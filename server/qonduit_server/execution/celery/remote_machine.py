@@ -12,7 +12,8 @@ from qonduit.execution.v1.machine_pb2 import DescribeProvider, MachineRequest
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.system_service_pb2 import Worker
-from qonduit_server.execution.celery.messages import VERSION, Key, Outgoing, keys_of
+from qonduit_server.execution.celery.messages import VERSION, Outgoing, keys_of
+from qonduit_server.execution.executor import Key
 
 
 @dataclass(eq=False)

@@ -9,7 +9,8 @@ from qonduit.execution.v1.machine_pb2 import SealedCredential, TaskMessage
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.encryption.sealing import Binding, Sealed, Sealer, Unreadable
-from qonduit_server.execution.celery.messages import Key, key_of, keys_of
+from qonduit_server.execution.celery.messages import key_of, keys_of
+from qonduit_server.execution.executor import Key
 
 #: Why a task with a credential cannot be sent or run, for its owner.
 NO_KEY: Final = "this server sends no credentials to worker machines: the operator must set worker_key_file"

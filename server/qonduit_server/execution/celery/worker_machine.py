@@ -32,13 +32,13 @@ from qonduit.execution.v1.machine_pb2 import (
     TasksAccepted,
 )
 from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
-from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskEventBatch, TaskFinished
-from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.execution.v1.task_pb2 import TaskEvent, TaskEventBatch
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.errors import CallError, Unavailable
-from qonduit_server.execution.celery.messages import VERSION, Key, Outgoing, in_parts, key_of, keys_of, understood
+from qonduit_server.execution.celery.messages import VERSION, Outgoing, in_parts, key_of, keys_of, understood
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
-from qonduit_server.execution.executor import Executor, Loss, LossKind
+from qonduit_server.execution.executor import Executor, Key, Loss, LossKind
+from qonduit_server.execution.pending_notifications import provider_failure
 
 _log = structlog.get_logger("qonduit.machine")
 
@@ -209,7 +209,8 @@ class WorkerMachine:
             self._pool.submit(readable)
         for task in fresh:
             if why := unreadable.get((task.job_id, task.attempt)):
-                self.events([_failed(task, f"the credential of the job, sent to {self._host}, {why}")])
+                described = f"the credential of the job, sent to {self._host}, {why}"
+                self.events([provider_failure(task, "CREDENTIAL_MISSING", described, retryable=True)])
         self._wake()
 
     # The endpoint of the link.
@@ -396,11 +397,3 @@ class WorkerMachine:
         with self._changed:
             session.add(self._message(session, described=answer))
         self._wake()
-
-
-def _failed(task: Task, message: str) -> TaskEvent:
-    """Return the end of a task whose credential cannot be decrypted here."""
-    failure = Failure(
-        category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="CREDENTIAL_MISSING", message=message, retryable=True
-    )
-    return TaskEvent(job_id=task.job_id, attempt=task.attempt, finished=TaskFinished(failure=failure))

@@ -7,7 +7,8 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from qonduit_server.execution.local.worker_processes import Key, PendingTask
+from qonduit_server.execution.executor import Key
+from qonduit_server.execution.local.worker_processes import PendingTask
 
 #: The memory that a task may take by default, if the budget is large enough: most tasks take no more.
 _DEFAULT_BYTES: Final = 128 * 1024**2

@@ -20,16 +20,16 @@ from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.system_service_pb2 import Worker as WorkerMessage
 from qonduit_server.errors import FailedPrecondition
-from qonduit_server.execution.executor import Listener, LossKind
+from qonduit_server.execution.executor import Key, Listener, Loss, LossKind
 from qonduit_server.execution.local.fresh_description import describe_in_new_process
-from qonduit_server.execution.local.pending_notifications import PendingNotifications
 from qonduit_server.execution.local.scheduler import Scheduler
 from qonduit_server.execution.local.socket_selector import SocketSelector
 from qonduit_server.execution.local.supervisor import Supervisor
 from qonduit_server.execution.local.task_log import TaskLog
 from qonduit_server.execution.local.task_tracker import TaskTracker
 from qonduit_server.execution.local.worker_listing import messages_of, with_memory
-from qonduit_server.execution.local.worker_processes import ForkServer, Key, PendingTask, Worker
+from qonduit_server.execution.local.worker_processes import ForkServer, Worker
+from qonduit_server.execution.pending_notifications import PendingNotifications
 from qonduit_server.execution.stderr_log import Output, StderrLog
 from qonduit_server.observer import UNOBSERVED, Observer
 
@@ -84,8 +84,6 @@ class ProcessPool:
         self._output = Output(stderr, shown=show_errors)
         self._environment = environment
         self._notifications = PendingNotifications()
-        #: The notifications that threads deliver now.
-        self._delivering: list[PendingNotifications] = []
         self._supervisor = Supervisor(
             self._providers,
             self._selector,
@@ -153,7 +151,7 @@ class ProcessPool:
         """Begin to run tasks."""
         with self._lock:
             self._listener = listener
-            self._notifications.more_wanted = True
+            self._notifications.capacity_changed = True
             self._selector.wake()
 
     def capacity(self) -> Mapping[str, int]:
@@ -168,10 +166,10 @@ class ProcessPool:
                 provider = self._providers.get(task.provider)
                 if self._stopping:
                     self._notifications.lose(
-                        PendingTask((task.job_id, task.attempt), task, 0), LossKind.STOPPED, "the server stopped"
+                        (task.job_id, task.attempt), Loss(LossKind.STOPPED, "the server stopped", seconds=0.0)
                     )
                 elif provider is None:
-                    self._notifications.fail(task, "this server does not offer the provider")
+                    self._fail(task, "this server does not offer the provider")
                 else:
                     self._scheduler.add(provider, task)
             now = time.monotonic()
@@ -189,8 +187,7 @@ class ProcessPool:
         """Return the tasks that wait, that workers hold, or whose ends are not delivered."""
         with self._lock:
             held = {key for p in self._providers.values() for worker in p.workers.values() for key in worker.held}
-            ended = (each.ended() for each in (self._notifications, *self._delivering))
-            return held.union(self._scheduler.keys(), *ended)
+            return held.union(self._scheduler.keys(), self._notifications.ended())
 
     def cancel(self, job_id: int, attempt: int) -> None:
         """End a waiting or running task: it is lost as CANCELLED, unless it finishes at the same time."""
@@ -198,7 +195,7 @@ class ProcessPool:
         with self._lock:
             held = self._scheduler.remove(key)
             if held is not None:
-                self._notifications.lose(held, LossKind.CANCELLED, "cancelled before it began")
+                self._notifications.lose(key, held.loss(LossKind.CANCELLED, "cancelled before it began"))
             else:
                 workers = [w for p in self._providers.values() for w in p.ready if key in w.held]
                 for worker in workers:
@@ -270,22 +267,20 @@ class ProcessPool:
     def _deliver(self) -> None:
         """Deliver notifications without the lock, because the listener may call the pool or wait."""
         with self._lock:
-            notifications = self._notifications.take()
-            if self._listener is None:
-                return
-            self._delivering.append(notifications)
+            taken, listener = self._notifications.take(), self._listener
         try:
-            notifications.deliver(self._listener)
+            if listener is not None:
+                taken.deliver(listener)
         finally:
             with self._lock:
-                self._delivering.remove(notifications)
+                self._notifications.delivered(taken)
 
     def _worker_exited(self, worker: Worker, how: str, now: float) -> None:
         self._observer.worker_ended(worker.provider.name, worker.end_cause)
         self._tasks.worker_exited(worker, how, now)
 
     def _provider_changed(self) -> None:
-        self._notifications.more_wanted = True
+        self._notifications.capacity_changed = True
         self._changed.notify_all()
 
     def _check_deadlines(self, now: float) -> None:
@@ -301,13 +296,18 @@ class ProcessPool:
         for provider in self._providers.values():
             if provider.state == "broken" and not provider.outdated:
                 for held in self._scheduler.clear(provider):
-                    self._notifications.fail(held.task, provider.reason)
+                    self._fail(held.task, provider.reason)
             elif provider.state == "idle" and (provider.wanted or self._scheduler.waits_for(provider)):
                 self._supervisor.load(provider)
         for worker in self._scheduler.place(now):
             self._selector.sent(worker.channel)
         for held in self._scheduler.short_of_memory():
-            self._notifications.waits(held)
+            self._notifications.event(held.waits_for_memory())
+
+    def _fail(self, task: Task, why: str) -> None:
+        """Fail a task whose provider is unavailable."""
+        subject = f"The provider {task.provider} is" if task.provider else "Translation is"
+        self._notifications.fail(task, "SDK_UNAVAILABLE", f"{subject} not available on this server: {why}")
 
     def _stop_all(self) -> None:
         """Lose all tasks and close all sockets, which ends the processes."""

@@ -7,12 +7,12 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from qonduit.execution.v1.task_pb2 import Task
+from qonduit_server.execution.executor import Key
 from qonduit_server.execution.local.admission import Admission
 from qonduit_server.execution.local.worker_processes import (
     MAX_AHEAD,
     SLOW_SECONDS,
     ForkServer,
-    Key,
     PendingTask,
     Worker,
 )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qonduit.execution.v1.task_pb2 import TaskEvent
-    from qonduit_server.execution.local.worker_processes import Key, PendingTask, Worker
+    from qonduit_server.execution.executor import Key
+    from qonduit_server.execution.local.worker_processes import PendingTask, Worker
 
 
 class TaskLog:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit.execution.v1.worker_pb2 import WorkerReply
-from qonduit_server.execution.executor import LossKind
-from qonduit_server.execution.local.pending_notifications import PendingNotifications
+from qonduit_server.execution.executor import Key, LossKind
 from qonduit_server.execution.local.scheduler import Scheduler
 from qonduit_server.execution.local.socket_selector import SocketSelector
 from qonduit_server.execution.local.task_log import TaskLog
-from qonduit_server.execution.local.worker_processes import ForkServer, Key, PendingTask, Worker
+from qonduit_server.execution.local.worker_processes import ForkServer, PendingTask, Worker
+from qonduit_server.execution.pending_notifications import PendingNotifications
 
 
 class TaskTracker:
@@ -51,7 +51,7 @@ class TaskTracker:
         if finished:
             worker.finished(finished, now)
             worker.provider.failed_starts = 0
-            self._notifications.more_wanted = True
+            self._notifications.capacity_changed = True
             if worker.retired and not worker.held:
                 worker.replace()
         if worker.channel.ended:
@@ -88,7 +88,7 @@ class TaskTracker:
         for held in back:
             if held.key == key:
                 back.remove(held)
-                self._notifications.lose(held, kind, message, worker.pid)
+                self._notifications.lose(held.key, held.loss(kind, message, worker.pid))
                 break
         else:
             worker.kill_reason = (key, kind, message)
@@ -112,14 +112,15 @@ class TaskTracker:
         back = worker.reclaim()
         lost, others = worker.discard(how)
         for held, kind, message in lost:
-            self._notifications.lose(held, kind, message, worker.pid)
+            self._notifications.lose(held.key, held.loss(kind, message, worker.pid))
         self._scheduler.requeue(worker.provider, back + others)
-        self._notifications.more_wanted = True
+        self._notifications.capacity_changed = True
 
     def stop(self, provider: ForkServer) -> None:
         """Lose all tasks of a provider, because the pool stops."""
         for held in self._scheduler.clear(provider):
-            self._notifications.lose(held, LossKind.STOPPED, "the server stopped")
+            self._notifications.lose(held.key, held.loss(LossKind.STOPPED, "the server stopped"))
         for worker in provider.workers.values():
             for held in worker.held.values():
-                self._notifications.lose(held, LossKind.STOPPED, "the server stopped", worker.pid)
+                loss = held.loss(LossKind.STOPPED, "the server stopped", worker.pid)
+                self._notifications.lose(held.key, loss)

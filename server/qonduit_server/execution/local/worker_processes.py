@@ -14,12 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from qonduit.execution.v1.task_pb2 import Task, TaskBatch
+from qonduit.execution.v1.task_pb2 import Task, TaskBatch, TaskEvent
 from qonduit.execution.v1.worker_pb2 import ProviderDescription, WorkerRequest
+from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
-from qonduit_server.execution.executor import LossKind
+from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.execution.stderr_log import Output, Stderr
 from qonduit_server.process import framing
+from qonduit_server.process.memory import format_bytes
 from qonduit_server.process.parent_death import with_death_signal
 from qonduit_server.process.redaction import Redaction
 
@@ -30,7 +32,6 @@ AHEAD_SECONDS: Final = 0.03
 #: The running time after which the tasks behind a task are reassigned to other workers.
 SLOW_SECONDS: Final = 0.05
 
-Key = tuple[int, int]
 _NOWHERE: Final = Output()
 
 
@@ -70,6 +71,17 @@ class PendingTask:
         self.task.memory_granted_bytes = self.need
         self.task.declined_before = True
         self.size = self.task.ByteSize()
+
+    def loss(self, kind: LossKind, message: str, pid: int = 0) -> Loss:
+        """Return the loss of the task now; `pid` is the process that has it."""
+        ran = time.monotonic() - self.started_at if pid and self.started_at is not None else 0.0
+        return Loss(kind, message, pid, self.spent + ran)
+
+    def waits_for_memory(self) -> TaskEvent:
+        """Return a log line: the task waits for memory."""
+        message = f"the job needs {format_bytes(self.need)} of memory and waits until they are free"
+        log = LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message)
+        return TaskEvent(job_id=self.task.job_id, attempt=self.task.attempt, log=log)
 
 
 class Channel:
