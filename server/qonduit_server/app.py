@@ -7,7 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -96,6 +96,7 @@ class App:
         self._dispatcher.stop()
         self._executor.stop(1)
         self._stderr.stop()
+        _withdraw_offers(self._database)
         self._database.close()
         self._job_log.close()
         self._monitor.stop()
@@ -153,6 +154,7 @@ def start(
         job_log = _log_jobs(database, undo, monitor)
         descriptions = _sync_catalogue(settings, database, executor)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault, observer)
+        database.on_lost = dispatcher.abandon
         translator = _translator(settings, stderr)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
         rpc_server = _serve(settings, database, executor, translator, access, certificates, observer)
@@ -236,8 +238,15 @@ def _sync_catalogue(settings: Settings, database: Database, executor: Executor) 
         structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
     if unknown := unknown_backends(descriptions, settings.fake_backends):
         structlog.get_logger("qonduit.app").warning("unknown backends in fake_backends", backends=unknown)
-    catalogue.sync(database, descriptions)
+    catalogue.sync(database, descriptions, timedelta(seconds=settings.lease_seconds))
     return descriptions
+
+
+def _withdraw_offers(database: Database) -> None:
+    from qonduit_server.store import catalogue
+
+    with suppress(Unavailable):  # the offers expire
+        catalogue.withdraw(database)
 
 
 def _refresh_provider(

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Providers and their devices, as the workers describe them; cached in memory because every submit reads them."""
+"""Providers and their devices, as the workers describe them; cached in memory because every submit reads them.
+
+Servers that share a database may offer different devices: the catalogue contains those of all (server_offers.py). A
+server claims only jobs of devices that it offers itself.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, bindparam, case, exists, func, insert, select, update
@@ -17,7 +23,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
 from qonduit_server.errors import NotFound
-from qonduit_server.store import calibrations, pauses
+from qonduit_server.store import calibrations, pauses, server_offers
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, boolean_field, filter_conditions, number_field, text_field
 from qonduit_server.store.notification_bus import Notification
@@ -26,7 +32,23 @@ from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_langu
 from qonduit_server.store.schema import pauses as pause_rows
 from qonduit_server.store.writer import Operation, Transaction
 
-_NOT_OFFERED: Final = "the server does not offer it now"
+_NOT_OFFERED: Final = "no running server offers it"
+#: How long other servers show the devices of a server that does not renew its offers.
+_LEASE: Final = timedelta(seconds=30)
+
+
+class Claimable(NamedTuple):
+    """The devices whose jobs a server claims, by id.
+
+    Attributes:
+        here: the devices that the server offers.
+        elsewhere: all others that it knows.
+        offered_elsewhere: those of them that are available, at other servers.
+    """
+
+    here: frozenset[int]
+    elsewhere: frozenset[int]
+    offered_elsewhere: frozenset[int]
 
 
 @dataclass
@@ -36,21 +58,43 @@ class _Snapshot:
     providers: dict[int, Provider] = field(default_factory=dict)
     devices: dict[int, Device] = field(default_factory=dict)
     by_name: dict[str, Device] = field(default_factory=dict)
+    claimable: Claimable | None = None
 
 
 class _Cache:
     """Caches a database's providers and devices until a sync, on this or another server, changes them."""
 
     def __init__(self) -> None:
+        #: The name of this server's offers.
+        self.server: Final = uuid.uuid4().hex
+        #: How long these offers are valid without a renewal.
+        self.lease = _LEASE
         self._lock = threading.Lock()
         self._snapshot: _Snapshot | None = None
         self._changes = 0
+        #: What this server offers, by the name of the provider; None before the first sync.
+        self._own: dict[str, ProviderDescription] | None = None
 
     def note(self, notification: Notification) -> None:
         if notification.catalogue:
-            with self._lock:
-                self._changes += 1
-                self._snapshot = None
+            self._forget()
+
+    def offer(self, descriptions: Sequence[ProviderDescription], *, others: bool) -> None:
+        """Replace what this server offers; with `others`, keep its other providers."""
+        new = {each.provider.name: each for each in descriptions}
+        with self._lock:
+            self._own = {**(self._own or {}), **new} if others else new
+        self._forget()
+
+    def own(self) -> list[ProviderDescription]:
+        """Return what this server offers."""
+        with self._lock:
+            return list((self._own or {}).values())
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._changes += 1
+            self._snapshot = None
 
     def get(self, db: Database) -> _Snapshot:
         snapshot = self._snapshot
@@ -59,6 +103,8 @@ class _Cache:
             with db.read() as connection:
                 snapshot = _read(connection)
                 _add_pauses(snapshot, pauses.for_callers(connection))
+            if self._own is not None:
+                snapshot.claimable = _claimable(snapshot, self.own())
             with self._lock:
                 # A snapshot read during a change may be outdated: return it, but do not cache it.
                 if changes == self._changes:
@@ -71,6 +117,10 @@ _caches_lock = threading.Lock()
 
 
 def _cached(db: Database) -> _Snapshot:
+    return _cache_of(db).get(db)
+
+
+def _cache_of(db: Database) -> _Cache:
     cache = _caches.get(db)
     if cache is None:
         with _caches_lock:
@@ -79,19 +129,45 @@ def _cached(db: Database) -> _Snapshot:
                 cache = _Cache()
                 db.notifications.subscribe(cache.note)
                 _caches[db] = cache
-    return cache.get(db)
+    return cache
 
 
-def sync(db: Database, descriptions: Sequence[ProviderDescription]) -> None:
-    """Store the workers' descriptions, by name. Devices without a description become unavailable."""
-    _cached(db)
-    db.write(_SYNC, descriptions)
+def sync(db: Database, descriptions: Sequence[ProviderDescription], lease: timedelta = _LEASE) -> None:
+    """Store the workers' descriptions, by name. Devices that no server describes become unavailable.
+
+    Args:
+        db: the database.
+        descriptions: of all providers of this server.
+        lease: how long other servers show its devices unless `renew` is called.
+    """
+    cache = _cache_of(db)
+    cache.lease = lease
+    cache.offer(descriptions, others=False)
+    db.write(_SYNC, cache)
 
 
 def refresh(db: Database, description: ProviderDescription) -> None:
-    """Store the description of one provider. Its devices without a description become unavailable."""
-    _cached(db)
-    db.write(_REFRESH, description)
+    """Store the description of one provider. Its devices that no server describes become unavailable."""
+    cache = _cache_of(db)
+    cache.offer([description], others=True)
+    db.write(_SYNC, cache)
+
+
+def renew(db: Database) -> None:
+    """Renew what this server offers, and make devices unavailable whose last server is lost."""
+    if db.kind == "postgresql" and (cache := _cache_of(db)).own():
+        db.write(_RENEW, cache)
+
+
+def withdraw(db: Database) -> None:
+    """End what this server offers, because it stops. Other servers show it until it expires."""
+    if db.kind == "postgresql" and (cache := _cache_of(db)).own():
+        db.write(_WITHDRAW, cache.server)
+
+
+def claimable(db: Database) -> Claimable | None:
+    """Return the devices whose jobs this server may claim, from memory; None if it offers none, and may claim all."""
+    return _cached(db).claimable
 
 
 def provider(db: Database, provider_id: int) -> Provider:
@@ -262,42 +338,65 @@ def _device(row: Any) -> Device:
     return found
 
 
-def _sync(transaction: Transaction, calls: Sequence[Sequence[ProviderDescription]]) -> list[None]:
-    # Of calls in the same transaction, the last one is the newest.
+def _claimable(snapshot: _Snapshot, own: Sequence[ProviderDescription]) -> Claimable:
+    names = {f"{each.provider.name}/{device.name}" for each in own if not each.unavailable for device in each.devices}
+    here = frozenset(device.id for name, device in snapshot.by_name.items() if name in names)
+    elsewhere = frozenset(snapshot.devices) - here
+    return Claimable(here, elsewhere, frozenset(each for each in elsewhere if snapshot.devices[each].available))
+
+
+def _sync(transaction: Transaction, calls: Sequence[_Cache]) -> list[None]:
+    # Of calls in the same transaction, each stores the newest offers.
     _store(transaction, calls[-1])
     return [None] * len(calls)
 
 
-def _refresh(transaction: Transaction, calls: Sequence[ProviderDescription]) -> list[None]:
-    newest = {description.provider.name: description for description in calls}
-    _store(transaction, list(newest.values()), only=newest.keys())
+def _renew(transaction: Transaction, calls: Sequence[_Cache]) -> list[None]:
+    cache, connection = calls[-1], transaction.connection
+    if not server_offers.renew(connection, cache.server, cache.lease) or server_offers.any_expired(connection):
+        _store(transaction, cache)
     return [None] * len(calls)
 
 
-def _store(
-    transaction: Transaction, descriptions: Sequence[ProviderDescription], only: Collection[str] | None = None
-) -> None:
-    """Store descriptions; devices of `only` these providers, or else of all, become unavailable without one."""
-    connection = transaction.connection
+def _withdraw(transaction: Transaction, calls: Sequence[str]) -> list[None]:
+    for server in calls:
+        server_offers.withdraw(transaction.connection, server)
+    return [None] * len(calls)
+
+
+def _store(transaction: Transaction, cache: _Cache) -> None:
+    """Store what this server offers, and the catalogue of all; devices that no server offers become unavailable."""
+    connection, own = transaction.connection, cache.own()
+    offers = own
     if transaction.kind == "postgresql":
         # Servers that start at the same time would insert the same names.
         connection.exec_driver_sql("LOCK TABLE providers IN SHARE ROW EXCLUSIVE MODE")
+        server_offers.delete_expired(connection)
+        server_offers.replace(connection, cache.server, cache.lease, own)
+        offers = server_offers.descriptions(connection)
     before = _read(connection)
     known = {found.name: found for found in before.providers.values()}
-    described: dict[int, DeviceCalibration | None] = {}
-    for description in descriptions:
-        new = description.provider
+    stored: dict[str, int] = {}
+    for offer in server_offers.union(offers):
+        new = offer.provider
         provider_id = _sync_provider(transaction, new, known.get(new.name))
-        measured = {entry.device: entry.calibration for entry in description.calibrations}
-        for wanted in description.devices:
-            old = before.by_name.get(f"{new.name}/{wanted.name}")
-            device_id = _sync_device(transaction, provider_id, wanted, description.unavailable, old)
-            described[device_id] = measured.get(wanted.name)
-    calibrations.replace(connection, described)
-    for old in before.devices.values():
-        offered = old.id in described or (only is not None and before.providers[old.provider_id].name not in only)
-        if not offered and (old.available or old.status_message != _NOT_OFFERED):
+        for wanted in offer.devices:
+            name = f"{new.name}/{wanted.name}"
+            stored[name] = _sync_device(transaction, provider_id, wanted, before.by_name.get(name))
+    calibrations.replace(connection, _calibrations(own, stored))
+    for name, old in before.by_name.items():
+        if name not in stored and (old.available or old.status_message != _NOT_OFFERED):
             _change(transaction, devices, old.id, {"available": False, "status_message": _NOT_OFFERED})
+
+
+def _calibrations(own: Sequence[ProviderDescription], ids: Mapping[str, int]) -> dict[int, DeviceCalibration | None]:
+    """Return the calibrations of the devices that this server describes, by their ids."""
+    found: dict[int, DeviceCalibration | None] = {}
+    for description in own:
+        measured = {entry.device: entry.calibration for entry in description.calibrations}
+        for device in description.devices:
+            found[ids[f"{description.provider.name}/{device.name}"]] = measured.get(device.name)
+    return found
 
 
 def _sync_provider(transaction: Transaction, new: Provider, old: Provider | None) -> int:
@@ -323,15 +422,10 @@ def _sync_provider(transaction: Transaction, new: Provider, old: Provider | None
     return provider_id
 
 
-def _sync_device(
-    transaction: Transaction, provider_id: int, wanted: Device, unavailable: str, old: Device | None
-) -> int:
+def _sync_device(transaction: Transaction, provider_id: int, wanted: Device, old: Device | None) -> int:
     new = _copy_device(wanted)
     new.provider_id = provider_id
     new.ClearField("queue_depth")
-    if unavailable:
-        new.available = False
-        new.status_message = unavailable
     if old is not None:
         new.id = old.id
         if new == old:
@@ -360,4 +454,5 @@ def _change(transaction: Transaction, table: Any, row_id: int, values: dict[str,
 
 
 _SYNC: Final = Operation(_sync)
-_REFRESH: Final = Operation(_refresh)
+_RENEW: Final = Operation(_renew, durable=False)
+_WITHDRAW: Final = Operation(_withdraw, durable=False)

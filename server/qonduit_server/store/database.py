@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+import structlog
+from sqlalchemy import Connection, Engine
 
 from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.encryption.sealing import Sealer
@@ -20,20 +20,21 @@ from qonduit_server.store import log_epoch, migrations, sqlite_driver
 from qonduit_server.store.audit_trail import Act, AuditTrail, acting
 from qonduit_server.store.database_errors import UNAVAILABLE_ERRORS, is_unavailable
 from qonduit_server.store.database_health import DatabaseHealth, unavailable
-from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
+from qonduit_server.store.engines import connect_to_write, drop, make_engine, parse_url
 from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.lane_accounts import LaneAccounts
-from qonduit_server.store.notification_bus import CallerUse, Notification, NotificationBus
+from qonduit_server.store.notification_bus import EVERYTHING, CallerUse, Notification, NotificationBus
 from qonduit_server.store.quota_registry import QuotaRegistry
 from qonduit_server.store.recent_deployments import RecentDeployments
 from qonduit_server.store.wait_history import Waits
 from qonduit_server.store.writer import FollowUp, Operation, Transaction, Writer
 
 if TYPE_CHECKING:
-    from qonduit_server.store.postgresql_listener import PostgresqlListener
+    from qonduit_server.store.postgresql_transactions import FollowFailover
     from qonduit_server.store.shared_partials import SharedPartials
     from qonduit_server.store.shared_use import SharedUse
 
+_log: Final[Any] = structlog.get_logger("qonduit.store")
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -126,115 +127,23 @@ class SqliteTransactions:
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        _drop(self._connection)
+        drop(self._connection)
         self._connection = None
-
-
-class PostgresqlTransactions:
-    """Transactions of one of the servers that share a PostgreSQL database."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        clock: Callable[[], datetime],
-        quotas: QuotaRegistry,
-        listener: PostgresqlListener,
-        health: DatabaseHealth,
-        event_cache: EventCache,
-    ) -> None:
-        self._engine = engine
-        self._clock = clock
-        self._quotas = quotas
-        self._listener = listener
-        self._health = health
-        self._event_cache = event_cache
-        self._connection: Connection | None = None
-        self._log_epoch: int | None = None
-
-    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
-        """Run `work` in a transaction, commit it, and return its notification."""
-        # Notifications of other servers may arrive before the notification of this transaction is delivered.
-        self._event_cache.begin()
-        fresh = self._connection is None
-        try:
-            notification = self._prepare(work, durable=durable)
-        except DBAPIError as error:
-            if fresh or not error.connection_invalidated or self._health.unresponsive:
-                raise
-            # The database server restarted. Nothing was committed, so retry on a new connection.
-            notification = self._prepare(work, durable=durable)
-        assert self._connection is not None
-        try:
-            self._connection.commit()
-        except BaseException:
-            self._listener.change_sender()
-            self.close()
-            raise
-        return notification
-
-    def _prepare(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
-        if self._connection is None:
-            self._connection = connect_to_write(self._engine)
-            self._log_epoch = None
-        connection = self._connection
-        try:
-            if self._log_epoch is None:
-                self._log_epoch = log_epoch.join(connection)
-            if not durable:
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-            transaction = Transaction(
-                connection, "postgresql", self._clock, self._quotas, self._event_cache, self._log_epoch
-            )
-            work(transaction)
-            notification = transaction.notification()
-            if notification:
-                self._listener.notify(connection, notification)
-            # If the commit fails, the connection is closed, and the next one reads the epoch.
-            self._log_epoch = transaction.log_epoch
-        except BaseException as error:
-            if is_unavailable(error):
-                # After a failover, a new connection leads to another database server.
-                self.close()
-            else:
-                self._roll_back(connection)
-            raise
-        return notification
-
-    def _roll_back(self, connection: Connection) -> None:
-        try:
-            connection.rollback()
-        except SQLAlchemyError:
-            self.close()
-
-    def attempt(self) -> None:
-        """Check whether the database is writable, without a change."""
-
-        def write(transaction: Transaction) -> None:
-            # A read-only server rejects it, although it reads no row.
-            transaction.connection.execute(_NO_CHANGE)
-
-        self.run(write, durable=True)
-
-    def close(self) -> None:
-        """Close the connection, if there is one."""
-        _drop(self._connection)
-        self._connection = None
-
-
-_NO_CHANGE: Final = text("UPDATE jobs SET id = id WHERE false")
-
-
-def _drop(connection: Connection | None) -> None:
-    """Close a connection without contacting the database, which may be unreachable."""
-    if connection is not None:
-        connection.invalidate()
-        connection.close()
 
 
 class Database:
     """An open database. The calling thread reads; a writer thread commits changes in groups."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], sealer: Sealer, observer: Observer) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        sealer: Sealer,
+        observer: Observer,
+        follow_failover: FollowFailover | None = None,
+    ) -> None:
+        #: Called when a failover of the database has lost changes of this process, which must end.
+        self.on_lost: Callable[[], None] = lambda: None
         #: Encrypts the credentials in the database.
         self.sealer: Final = sealer
         self.kind: Final[Literal["sqlite", "postgresql"]] = (
@@ -266,6 +175,7 @@ class Database:
         else:
             # Imports psycopg, which a server on SQLite does not need.
             from qonduit_server.store.postgresql_listener import PostgresqlListener
+            from qonduit_server.store.postgresql_transactions import PostgresqlTransactions
             from qonduit_server.store.shared_partials import SharedPartials
             from qonduit_server.store.shared_use import SharedUse
 
@@ -273,7 +183,9 @@ class Database:
             receivers = (self._partials, self._use)
             self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health, receivers)
             transactions = PostgresqlTransactions(
-                engine, clock, self.quotas, self._listener, self.health, self.event_cache
+                *(engine, clock, self.quotas, self._listener, self.health, self.event_cache),
+                follow_failover=follow_failover,
+                on_failover=self._on_failover,
             )
             self._writer = Writer(transactions, self.notifications.deliver, self.health, audit, observer)
 
@@ -328,6 +240,11 @@ class Database:
         """Withdraw a follow-up; return False if a transaction makes or made it, so that its future gets a result."""
         return self._writer.withdraw(follow_up)
 
+    def _on_failover(self, lost: bool) -> None:
+        self.notifications.deliver(EVERYTHING)
+        if lost:
+            self.on_lost()
+
     def close(self) -> None:
         """Finish queued writes and close every connection."""
         self._writer.close()
@@ -346,6 +263,7 @@ def open_database(
     clock: Callable[[], datetime] = utc_now,
     keys: KeyRing | None = None,
     observer: Observer = UNOBSERVED,
+    follow_failover: FollowFailover | None = None,
 ) -> Database:
     """Open a database and upgrade its schema.
 
@@ -354,6 +272,7 @@ def open_database(
         clock: returns the current time in UTC.
         keys: encrypt the credentials of providers; without keys, the database stores none.
         observer: receives the size and the time of each transaction.
+        follow_failover: changes the database after a failover of PostgreSQL; without it, writes fail then.
 
     Raises:
         StartError: the database cannot be reached, or has a newer schema.
@@ -364,4 +283,4 @@ def open_database(
     except StartError:
         engine.dispose()
         raise
-    return Database(engine, clock, Sealer(keys or KeyRing()), observer)
+    return Database(engine, clock, Sealer(keys or KeyRing()), observer, follow_failover)

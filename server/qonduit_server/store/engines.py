@@ -53,10 +53,6 @@ def parse_url(url: str) -> URL:
     raise StartError(f"the database URL must be sqlite:///FILE or postgresql://..., got {parsed.drivername!r}")
 
 
-def _no_port(given: object) -> StartError:
-    return StartError(f"the port of the database URL must be a number from 1 to {_LAST_PORT}, got {given}")
-
-
 def make_engine(url: URL) -> Engine:
     """Create the engine. Its connections are in autocommit mode: each statement sees all commits before it."""
     if url.drivername == "sqlite":
@@ -84,6 +80,13 @@ def connect_to_write(engine: Engine) -> Connection:
     if engine.dialect.name == "sqlite":
         return connection
     return connection.execution_options(isolation_level="READ COMMITTED")
+
+
+def drop(connection: Connection | None) -> None:
+    """Close a connection without contacting the database, which may be unreachable."""
+    if connection is not None:
+        connection.invalidate()
+        connection.close()
 
 
 _LIMITS: Final[dict[str, Any]] = {

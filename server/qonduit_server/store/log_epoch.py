@@ -20,7 +20,15 @@ from qonduit_server.store.schema import database_state
 #: The key of the advisory lock of the sessions that write events. An arbitrary number.
 _WRITING: Final = 0x716F6E66
 _LOCK_SHARED: Final = text(f"SELECT pg_advisory_lock_shared({_WRITING})")
+_UNLOCK_SHARED: Final = text(f"SELECT pg_advisory_unlock_shared({_WRITING})")
+_LOCK: Final = text(f"SELECT pg_advisory_xact_lock({_WRITING})")
 _TRY_LOCK: Final = text(f"SELECT pg_try_advisory_xact_lock({_WRITING})")
+# They begin again, and read the new epoch.
+_END_OTHERS: Final = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted "
+    f"AND classid = 0 AND objid = {_WRITING} AND objsubid = 1 AND pid <> pg_backend_pid() "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 _SELECT: Final = select(database_state.c.log_epoch, database_state.c.is_copy)
 
 
@@ -43,6 +51,21 @@ def join(connection: Connection) -> int:
         # The next statement sees an epoch that began while this one waited.
         connection.execute(_LOCK_SHARED)
     return read(connection).epoch
+
+
+def leave(connection: Connection) -> None:
+    """Write no more events in this PostgreSQL session, until it joins again."""
+    connection.execute(_UNLOCK_SHARED)
+
+
+def lock(connection: Connection) -> None:
+    """Wait until no other PostgreSQL session writes, and keep them from writing until the transaction ends.
+
+    Sessions that wrote to a server that has just been promoted, before it got a new epoch, are ended.
+    """
+    if not connection.execute(_TRY_LOCK).scalar():
+        connection.execute(_END_OTHERS)
+        connection.execute(_LOCK)
 
 
 def begin(connection: Connection, now: int) -> int | None:

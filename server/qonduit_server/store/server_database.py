@@ -47,7 +47,7 @@ def open_for_server(
     if lock is not None:
         undo.callback(lock.close)
     # Closed before the lock, as `server_lock` requires.
-    database = open_database(url, keys=keys, observer=observer)
+    database = open_database(url, keys=keys, observer=observer, follow_failover=restoration.follow_failover)
     undo.callback(database.close)
     if restored or restoration.is_copy(database):
         _log.warning("database restored", **restoration.begin_log(database, audited=audited)._asdict())

@@ -161,6 +161,14 @@ class Dispatcher:
             if thread.ident is not None:
                 thread.join(_JOIN_SECONDS)
 
+    def abandon(self) -> None:
+        """Abandon the running jobs after a fault: their leases expire. The server should end."""
+        self._running.abandon()
+        self._claimer.stop()
+        self._lease_keeper.stop()
+        self._inbox.stop_waiting()
+        self._on_fault()
+
     # The executor's listener.
 
     def events(self, events: Sequence[TaskEvent]) -> None:
@@ -202,8 +210,4 @@ class Dispatcher:
             work()
         finally:
             if not self._stopping:
-                self._running.abandon()
-                self._claimer.stop()
-                self._lease_keeper.stop()
-                self._inbox.stop_waiting()
-                self._on_fault()
+                self.abandon()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lease keeper: renews leases, finds lost jobs of servers and of the executor, and forwards cancellations."""
+"""The lease keeper: renews leases and offers, finds lost jobs, and forwards cancellations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from qonduit_server.errors import Unavailable
 from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
 from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
 from qonduit_server.execution.executor import Executor
+from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue, queue_times
 
@@ -98,6 +99,7 @@ class LeaseKeeper:
         for owner in self._running.owners():
             queue.renew(self._db, owner, self._lease)
         queue.expire(self._db, max_attempts=self._max_attempts)
+        catalogue.renew(self._db)
 
     def _find_lost_tasks(self) -> None:
         """Report the tasks that the executor neither has nor has ended: their ends would never arrive."""

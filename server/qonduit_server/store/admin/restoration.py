@@ -23,7 +23,7 @@ from qonduit_server.store.audit_trail import acting
 from qonduit_server.store.database import Database
 from qonduit_server.store.id_allocation import skip_ids
 from qonduit_server.store.jobs.queue import end_lease
-from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.schema import IS_ACTIVE, IS_LEASED, devices, jobs
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -32,11 +32,15 @@ _IDS_A_SECOND: Final = 100_000
 #: The clocks of servers differ by less than this.
 _CLOCK_SECONDS: Final = 3600
 _RESTORED: Final = "the database was restored from a backup"
+_LOST: Final = "the database was restored from a backup, or failed over to a replica"
 _REMOTE: Final = select(devices.c.id).where(devices.c.is_local == false())
 _SELECT_AFFECTED: Final = (
     SELECT_ENTRIES.where(IS_ACTIVE, or_(IS_LEASED, jobs.c.device_id.in_(_REMOTE)))
     .order_by(jobs.c.id)
     .with_for_update(of=jobs)
+)
+_SELECT_REMOTE: Final = (
+    SELECT_ENTRIES.where(IS_ACTIVE, jobs.c.device_id.in_(_REMOTE)).order_by(jobs.c.id).with_for_update(of=jobs)
 )
 _SELECT_NEWEST: Final = select(func.max(jobs.c.created_at))
 
@@ -58,6 +62,28 @@ def begin_log(db: Database, *, audited: bool = True) -> Restoration:
     return restoration
 
 
+def follow_failover(transaction: Transaction, *, new_log: bool, lost: bool) -> int:
+    """Follow a failover of PostgreSQL to another server (store/timeline.py); return the number of jobs that failed.
+
+    The running jobs of servers that live continue; the leases of others expire.
+
+    Args:
+        transaction: of the session that found out.
+        new_log: whether to begin a new log; no other session writes then.
+        lost: whether changes may be lost, so that it is not known what vendors have received.
+    """
+    if new_log:
+        _begin_epoch(transaction)
+    if not lost:
+        return 0
+    unit = UnitOfWork(transaction)
+    found = unit.add_rows(transaction.connection.execute(_SELECT_REMOTE).all())
+    for entry in found:
+        _fail(unit, entry)
+    unit.flush()
+    return len(found)
+
+
 def is_copy(db: Database) -> bool:
     """Return whether `qonduit backup` made the database, and no server has used it since."""
     with db.read() as connection:
@@ -65,23 +91,16 @@ def is_copy(db: Database) -> bool:
 
 
 def _begin(transaction: Transaction, calls: Sequence[None]) -> list[Restoration | None]:
-    before = transaction.log_epoch
-    epoch = log_epoch.begin(transaction.connection, transaction.now)
+    epoch = _begin_epoch(transaction)
     if epoch is None:
         return [None] * len(calls)
-    transaction.log_epoch = epoch
-    newest = max(before, transaction.connection.execute(_SELECT_NEWEST).scalar() or 0)
-    since = max(0, transaction.now - newest) + _CLOCK_SECONDS * 1_000_000
-    skip_ids(transaction, since * _IDS_A_SECOND // 1_000_000)
     remote = set(transaction.connection.execute(_REMOTE).scalars())
     unit = UnitOfWork(transaction)
     found = unit.add_rows(transaction.connection.execute(_SELECT_AFFECTED).all())
     failed = 0
     for entry in found:
         if entry.job.executed_on_id in remote:
-            entry.job.failure.CopyFrom(_SUBMISSION_UNKNOWN)
-            unit.set_open_programs(entry, FAILED, entry.job.failure)
-            unit.move(entry, FAILED)
+            _fail(unit, entry)
             failed += 1
         else:
             end_lease(unit, entry, _RESTORED, counts=True)
@@ -89,10 +108,28 @@ def _begin(transaction: Transaction, calls: Sequence[None]) -> list[Restoration 
     return [Restoration(epoch, len(found) - failed, failed)] * len(calls)
 
 
+def _begin_epoch(transaction: Transaction) -> int | None:
+    """Begin a new epoch, and leave out the ids that may be lost. Return None if other sessions write."""
+    before = transaction.log_epoch
+    epoch = log_epoch.begin(transaction.connection, transaction.now)
+    if epoch is not None:
+        transaction.log_epoch = epoch
+        newest = max(before, transaction.connection.execute(_SELECT_NEWEST).scalar() or 0)
+        since = max(0, transaction.now - newest) + _CLOCK_SECONDS * 1_000_000
+        skip_ids(transaction, since * _IDS_A_SECOND // 1_000_000)
+    return epoch
+
+
+def _fail(unit: UnitOfWork, entry: JobChange) -> None:
+    entry.job.failure.CopyFrom(_SUBMISSION_UNKNOWN)
+    unit.set_open_programs(entry, FAILED, entry.job.failure)
+    unit.move(entry, FAILED)
+
+
 _SUBMISSION_UNKNOWN: Final = Failure(
     category=FailureCategory.FAILURE_CATEGORY_PROVIDER,
     reason="SUBMISSION_UNKNOWN",
-    message=f"{_RESTORED}, and the job may have been sent to the vendor since then. It is not sent again: look for it "
+    message=f"{_LOST}, and the job may have been sent to the vendor since then. It is not sent again: look for it "
     "in the vendor's list of jobs before you create another one.",
 )
 _BEGIN: Final = Operation(_begin)

@@ -8,17 +8,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, Connection, Text, and_, bindparam, exists, func, select, true
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    exists,
+    func,
+    not_,
+    select,
+    true,
+)
 
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.failure_pb2 import Failure
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.lifecycle import FAILED
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.catalogue import Claimable
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, LaneShare, last_owner, order, windows
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
-from qonduit_server.store.schema import IS_QUEUED, jobs, pauses, providers
+from qonduit_server.store.schema import IS_ACTIVE, IS_QUEUED, jobs, pauses, providers
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.users.quota_checks import ClaimQuotas
 
@@ -39,6 +55,8 @@ class Claim(NamedTuple):
     turns: Mapping[str, str]
     #: Decrypts the credentials of jobs.
     sealer: Sealer
+    #: The devices whose jobs may be claimed; None for all.
+    claimable: Claimable | None
 
 
 class Claimed(NamedTuple):
@@ -66,22 +84,50 @@ _SELECT_WAITING: Final = Query(
     )
 )
 _SELECT_NEXT: Final = SELECT_ENTRIES.where(_OF_PROVIDER).order_by(jobs.c.rank, jobs.c.turn, jobs.c.id)
-_SELECT_OF_LANE: Final = Query(_SELECT_NEXT.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count")))
+_NOT_ELSEWHERE: Final = not_(among(jobs.c.device_id, "elsewhere"))
 _WANTED: Final = (
     func.unnest(bindparam("owners", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(BigInteger)))
     .table_valued("owner", "count")
     .render_derived(name="wanted")
 )
-# Two limits: PostgreSQL plans for the constant one, and stops at that of the lane.
-_FIRST: Final = (
-    _SELECT_NEXT.where(jobs.c.caller == _WANTED.c.owner)
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True, of=jobs)
-    .correlate(_WANTED)
-    .subquery("first")
+
+
+class _NextJobs:
+    """The queries of the next jobs of lanes, with a condition.
+
+    Attributes:
+        of_lane: for SQLite.
+        of_lanes: for PostgreSQL.
+    """
+
+    def __init__(self, *conditions: ColumnElement[bool]) -> None:
+        next_jobs: Select[Any] = _SELECT_NEXT.where(*conditions)
+        self.of_lane: Final = Query(next_jobs.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count")))
+        # Two limits: PostgreSQL plans for the constant one, and stops at that of the lane.
+        first = (
+            next_jobs.where(jobs.c.caller == _WANTED.c.owner)
+            .limit(bindparam("most"))
+            .with_for_update(skip_locked=True, of=jobs)
+            .correlate(_WANTED)
+            .subquery("first")
+        )
+        queue = select(*first.c).limit(_WANTED.c.count).lateral("queue")
+        self.of_lanes: Final = select(*queue.c).select_from(_WANTED.join(queue, true()))
+
+
+_NEXT: Final = _NextJobs()
+_NEXT_HERE: Final = _NextJobs(_NOT_ELSEWHERE)
+# The first condition makes databases use the index by device.
+_WAITS: Final = Query(
+    select(jobs.c.id).where(IS_ACTIVE, IS_QUEUED, jobs.c.not_before == 0, among(jobs.c.device_id, "devices")).limit(1)
 )
-_OF_WANTED: Final = select(*_FIRST.c).limit(_WANTED.c.count).lateral("queue")
-_SELECT_OF_LANES: Final = select(*_OF_WANTED.c).select_from(_WANTED.join(_OF_WANTED, true()))
+
+
+def wait_elsewhere(connection: Connection, claimable: Claimable | None) -> bool:
+    """Return whether jobs wait that other servers may claim, and this one may not."""
+    if claimable is None or not claimable.offered_elsewhere:
+        return False
+    return bool(_WAITS(connection, {"devices": claimable.offered_elsewhere}))
 
 
 def waiting_providers(connection: Connection) -> dict[str, set[int]]:
@@ -101,12 +147,15 @@ def claim_jobs(
     found: Claimed,
     paused: AbstractSet[int],
 ) -> None:
-    """Claim jobs of a provider, as many as there are and as quotas allow, but none of the devices that are paused.
+    """Claim jobs of a provider, as many as there are and as quotas allow.
+
+    Jobs of devices that are paused, or that this server does not offer, are left.
 
     A lane whose next job is for a paused device is left until its jobs are moved (held_jobs.py). Jobs that cannot start
     because of their credentials do not count, up to a number: then another claim follows.
     """
     transaction = unit.transaction
+    here = wanted.claimable.here if wanted.claimable is not None else None
     left = wanted.capacity[provider]
     most = left + _MOST_UNREADY
     for rows in windows(transaction.connection, provider, wanted.turns.get(provider, "")):
@@ -116,9 +165,12 @@ def claim_jobs(
             for lane in lanes:
                 lane.room = quotas.room(lane.lane.owner)
             turns = order(lanes, min(left, most), wanted.slots)
-            first = _first_jobs(transaction.connection, provider, turns)
-            chosen = [(lane, row) for lane, row in first if row.device_id not in paused]
-            transaction.times |= len(chosen) < len(first)
+            first = _first_jobs(transaction.connection, provider, turns, wanted.claimable)
+            # A device may be newer than what this server knows; then it knows more at the next claim.
+            known = [(lane, row) for lane, row in first if here is None or row.device_id in here]
+            transaction.queue |= len(known) < len(first)
+            chosen = [(lane, row) for lane, row in known if row.device_id not in paused]
+            transaction.times |= len(chosen) < len(known)
             left -= _start(unit, share, quotas, wanted, provider, found, chosen)
             most -= len(chosen)
             if not most:
@@ -183,17 +235,22 @@ def _with_credentials(
     return ready
 
 
-def _first_jobs(connection: Connection, provider: str, turns: Sequence[LaneShare]) -> list[tuple[LaneShare, Any]]:
+def _first_jobs(
+    connection: Connection, provider: str, turns: Sequence[LaneShare], claimable: Claimable | None
+) -> list[tuple[LaneShare, Any]]:
     """Lock and return the first jobs of lanes, a lane and its next job for each of its turns."""
     counts = Counter(lane.lane.owner for lane in turns)
     queues: dict[str, Iterator[Any]] = {}
+    elsewhere = claimable.elsewhere if claimable is not None else ()
+    queries = _NEXT_HERE if elsewhere else _NEXT
+    values: dict[str, Any] = {"provider": provider, **({"elsewhere": elsewhere} if elsewhere else {})}
     if connection.dialect.name == "sqlite":
         for owner, count in counts.items():
-            queues[owner] = iter(_SELECT_OF_LANE(connection, {"provider": provider, "owner": owner, "count": count}))
+            queues[owner] = iter(queries.of_lane(connection, {**values, "owner": owner, "count": count}))
     else:
-        values = {"provider": provider, "owners": list(counts), "counts": list(counts.values())}
+        values |= {"owners": list(counts), "counts": list(counts.values()), "most": max(counts.values())}
         rows: dict[str, list[Any]] = {owner: [] for owner in counts}
-        for row in connection.execute(_SELECT_OF_LANES, {**values, "most": max(counts.values())}):
+        for row in connection.execute(queries.of_lanes, values):
             rows[row.caller].append(row)
         queues |= {owner: iter(each) for owner, each in rows.items()}
     return [(lane, each) for lane in turns if (each := next(queues[lane.lane.owner], None)) is not None]

@@ -16,12 +16,13 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
+from qonduit_server.store import catalogue
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.database_errors import FAULTS
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.attempt_times import most_seconds
-from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs, waiting_providers
+from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs, wait_elsewhere, waiting_providers
 from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
 from qonduit_server.store.jobs.task_messages import tasks_of
@@ -132,7 +133,8 @@ def claim_of(
     """Return a claim with what lanes owe, and with their running jobs and turns as they are now."""
     accounts = db.lane_accounts
     running, turns = accounts.running(), dict(accounts.turns)
-    return Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer)
+    devices = catalogue.claimable(db)
+    return Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer, devices)
 
 
 def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
@@ -282,10 +284,9 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
     tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
+    more = bool(waiting.keys() - emptied) or wait_elsewhere(transaction.connection, claims[0].claimable)
     return [
-        ClaimResult(
-            leased, found.charges, found.turns, unwritten if place == 0 else {}, more=bool(waiting.keys() - emptied)
-        )
+        ClaimResult(leased, found.charges, found.turns, unwritten if place == 0 else {}, more=more)
         for place, (leased, found) in enumerate(zip(tasks, claimed, strict=True))
     ]
 

@@ -34,7 +34,7 @@ _SELECT_JOBS: Final = (
     select(
         *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.turn),
         *(jobs.c.not_before, jobs.c.attempt, jobs.c.spec),
-        *(devices.c.available, providers.c.name.label("provider")),
+        *(devices.c.available, devices.c.status_message, providers.c.name.label("provider")),
     )
     .join_from(jobs, devices, devices.c.id == jobs.c.device_id)
     .join(providers, providers.c.id == jobs.c.provider_id)
@@ -126,7 +126,8 @@ def places_of(db: Database, connection: Connection, job_ids: Collection[int], no
         if 0 < row.not_before < HELD:
             found[row.id] = Place(QueuePlace(reason=_reason_of_time(row)), row.attempt)
         elif not row.available:
-            found[row.id] = Place(QueuePlace(reason=QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE), row.attempt)
+            reason = QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE
+            found[row.id] = Place(QueuePlace(reason=reason, message=row.status_message), row.attempt)
         elif (paused := catalogue.pause_of(db, row.device_id)) is not None:
             place = QueuePlace(reason=QueueReason.QUEUE_REASON_PAUSED, message=describe(paused))
             found[row.id] = Place(place, row.attempt)

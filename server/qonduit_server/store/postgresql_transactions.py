@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transactions on PostgreSQL, which several servers share, and which another PostgreSQL server may take over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from qonduit_server.errors import FailedPrecondition, Unavailable
+from qonduit_server.store import log_epoch, timeline
+from qonduit_server.store.database_errors import is_unavailable
+from qonduit_server.store.database_health import DatabaseHealth
+from qonduit_server.store.engines import connect_to_write, drop
+from qonduit_server.store.event_cache import EventCache
+from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.postgresql_listener import PostgresqlListener
+from qonduit_server.store.quota_registry import QuotaRegistry
+from qonduit_server.store.timeline import Change, Timeline
+from qonduit_server.store.writer import Transaction
+
+_log: Final[Any] = structlog.get_logger("qonduit.store")
+
+
+_NO_CHANGE: Final = text("UPDATE jobs SET id = id WHERE false")
+
+
+class FollowFailover(Protocol):
+    """Changes the database after a failover; returns the number of jobs that failed."""
+
+    def __call__(self, transaction: Transaction, *, new_log: bool, lost: bool) -> int:
+        """Begin a new log if `new_log`; changes may be lost if `lost`."""
+        ...
+
+
+class PostgresqlTransactions:
+    """Transactions of one of the servers that share a PostgreSQL database.
+
+    Args:
+        engine: the engine of the database.
+        clock: returns the current time in UTC.
+        quotas: the quotas of owners.
+        listener: notifies other servers.
+        health: whether the database is available.
+        event_cache: the events of latest transactions.
+        follow_failover: changes the database after a failover; None if this process must not follow one.
+        on_failover: called after a failover, with whether changes of this process were lost. Then it can no longer
+            write, because its memory contains them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        quotas: QuotaRegistry,
+        listener: PostgresqlListener,
+        health: DatabaseHealth,
+        event_cache: EventCache,
+        follow_failover: FollowFailover | None,
+        on_failover: Callable[[bool], None],
+    ) -> None:
+        self._follow_failover = follow_failover
+        self._on_failover = on_failover
+        #: The server that this one wrote to last, and its own last change.
+        self._timeline: Timeline | None = None
+        self._last_change: Change | None = None
+        self._engine = engine
+        self._clock = clock
+        self._quotas = quotas
+        self._listener = listener
+        self._health = health
+        self._event_cache = event_cache
+        self._connection: Connection | None = None
+        self._log_epoch: int | None = None
+
+    def run(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
+        """Run `work` in a transaction, commit it, and return its notification."""
+        # Notifications of other servers may arrive before the notification of this transaction is delivered.
+        self._event_cache.begin()
+        fresh = self._connection is None
+        try:
+            notification = self._prepare(work, durable=durable)
+        except DBAPIError as error:
+            if fresh or not error.connection_invalidated or self._health.unresponsive:
+                raise
+            # The database server restarted. Nothing was committed, so retry on a new connection.
+            notification = self._prepare(work, durable=durable)
+        assert self._connection is not None
+        try:
+            self._connection.commit()
+        except BaseException:
+            self._listener.change_sender()
+            self.close()
+            raise
+        if notification.events:
+            job_id, stored = next(iter(notification.events.items()))
+            self._last_change = Change(job_id, stored[-1])
+        elif durable:
+            self._last_change = Change(position=self._position(self._connection))
+        return notification
+
+    def _position(self, connection: Connection) -> str:
+        """Return the position of the write-ahead log after a commit; "" if it cannot be read."""
+        try:
+            found = timeline.position(connection)
+            connection.commit()
+        except SQLAlchemyError:
+            self.close()
+            return ""
+        return found
+
+    def _prepare(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
+        if self._connection is None:
+            self._connection = connect_to_write(self._engine)
+            self._log_epoch = None
+        connection = self._connection
+        try:
+            if self._log_epoch is None:
+                self._log_epoch = self._join(connection)
+            # With a synchronous standby, watchers see no event that a failover could lose.
+            if not durable and not (self._timeline and self._timeline.is_synchronous):
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            transaction = self._transaction(connection, self._log_epoch)
+            work(transaction)
+            notification = transaction.notification()
+            if notification:
+                self._listener.notify(connection, notification)
+            # If the commit fails, the connection is closed, and the next one reads the epoch.
+            self._log_epoch = transaction.log_epoch
+        except BaseException as error:
+            if is_unavailable(error):
+                # After a failover, a new connection leads to another database server.
+                self.close()
+            else:
+                self._roll_back(connection)
+            raise
+        return notification
+
+    def _transaction(self, connection: Connection, epoch: int) -> Transaction:
+        return Transaction(connection, "postgresql", self._clock, self._quotas, self._event_cache, epoch)
+
+    def _join(self, connection: Connection) -> int:
+        """Begin to write in a session, after a failover if there was one; return the epoch of its events."""
+        epoch = log_epoch.join(connection)
+        found, known = timeline.read(connection), self._timeline
+        if found.current is None:
+            return epoch  # a standby: the first change fails
+        if found.recorded is None:
+            timeline.record(connection, found.current)
+        elif found.current != found.recorded or (known is not None and known.current != found.current):
+            epoch = self._follow(connection, found)
+        connection.commit()
+        self._timeline = found
+        return epoch
+
+    def _follow(self, connection: Connection, found: Timeline) -> int:
+        """Follow a failover; return the new epoch. Raises Unavailable if changes of this process are lost."""
+        assert found.current is not None
+        if self._follow_failover is None:
+            raise FailedPrecondition(
+                "the database was restored, or failed over to another PostgreSQL server: start a Qonduit server first",
+                subject="database",
+                kind="TIMELINE",
+            )
+        lost = self._last_change is not None and not timeline.contains(connection, self._last_change)
+        log_epoch.leave(connection)
+        connection.commit()
+        # Another server may have followed it meanwhile.
+        log_epoch.lock(connection)
+        new_log = timeline.read(connection).recorded != found.current
+        transaction = self._transaction(connection, log_epoch.read(connection).epoch)
+        uncertain = lost or (new_log and not (self._timeline and self._timeline.is_synchronous))
+        failed = self._follow_failover(transaction, new_log=new_log, lost=uncertain)
+        timeline.record(connection, found.current)
+        if notification := transaction.notification():
+            self._listener.notify(connection, notification)
+        connection.commit()
+        epoch = log_epoch.join(connection)
+        connection.commit()
+        _log.warning(
+            "database failed over", timeline=found.current, log_epoch=epoch, new_log=new_log, lost=lost, failed=failed
+        )
+        self._on_failover(lost)
+        if lost:
+            raise Unavailable("a failover of the database lost changes of this server, which ends")
+        return epoch
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except SQLAlchemyError:
+            self.close()
+
+    def attempt(self) -> None:
+        """Check whether the database is writable, without a change."""
+
+        def write(transaction: Transaction) -> None:
+            # A read-only server rejects it, although it reads no row.
+            transaction.connection.execute(_NO_CHANGE)
+
+        self.run(write, durable=True)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        drop(self._connection)
+        self._connection = None

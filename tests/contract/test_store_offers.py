@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the store: servers of one PostgreSQL that offer different devices, and jobs whose device is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+
+from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
+from qonduit.v1.calibration_pb2 import DeviceCalibration, QubitCalibration
+from qonduit.v1.job_pb2 import QueueReason
+from qonduit_server.store import calibrations, catalogue
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.jobs import queue, queue_positions
+from qonduit_server.store.jobs.standing_claim import StandingClaim
+from qonduit_server.store.notification_bus import Notification
+from tests.contract.rpc_fixture import until
+from tests.postgresql import PostgresqlServer
+from tests.store_fixture import LEASE, claim, description, submit
+
+GONE = timedelta(0)
+
+
+@pytest.fixture
+def servers(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[tuple[Database, Database]]:
+    """Two servers of one database."""
+    name = postgresql.new_database(postgresql_template)
+    with ExitStack() as stack:
+        stack.callback(postgresql.drop_database, name)
+        opened = [open_database(postgresql.url(name)) for _ in range(2)]
+        for db in opened:
+            stack.callback(db.close)
+        yield opened[0], opened[1]
+
+
+def offered(db: Database) -> set[str]:
+    return {name for name, device in catalogue.devices_by_name(db).items() if device.available}
+
+
+def sized(qubits: int, **options: str) -> ProviderDescription:
+    found = description(devices=["one"], **options)
+    found.devices[0].num_qubits = qubits
+    return found
+
+
+def test_the_catalogue_is_the_union_of_running_servers(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    catalogue.sync(here, [description(devices=["one", "two"]), description("AWS", ["sv"])])
+    catalogue.sync(there, [description(devices=["two", "three"]), description("STIM", ["stim"])])
+    both = {"IBM/one", "IBM/two", "IBM/three", "AWS/sv", "STIM/stim"}
+    until(lambda: offered(here) == offered(there) == both)
+    catalogue.refresh(there, description(devices=["three"]))
+    assert offered(there) == both
+    catalogue.refresh(here, description(devices=["one"]))
+    assert offered(here) == both - {"IBM/two"}
+    # A server that stops while another one runs may be about to start again.
+    catalogue.withdraw(there)
+    assert offered(there) == both - {"IBM/two"}
+    catalogue.sync(there, [description(devices=["three"])], GONE)
+    catalogue.renew(here)
+    until(lambda: offered(there) == {"IBM/one", "AWS/sv"})
+    assert catalogue.device_by_name(here, "STIM/stim").status_message == "no running server offers it"
+    # A server that was taken for lost offers its devices again.
+    catalogue.renew(there)
+    catalogue.withdraw(here)
+
+
+def test_a_frozen_server_offers_its_devices_again(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    catalogue.sync(here, [description(devices=["one"])])
+    catalogue.sync(there, [description(devices=["two"])], GONE)
+    catalogue.renew(here)
+    assert offered(here) == {"IBM/one"}
+    catalogue._cache_of(there).lease = LEASE
+    catalogue.renew(there)
+    until(lambda: offered(here) == {"IBM/one", "IBM/two"})
+
+
+def test_a_device_of_several_servers_is_what_each_of_them_can_run(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    catalogue.sync(here, [sized(30)])
+    catalogue.sync(there, [sized(27)])
+    assert catalogue.device_by_name(there, "IBM/one").num_qubits == 27
+    catalogue.sync(here, [sized(30)])
+    assert catalogue.device_by_name(here, "IBM/one").num_qubits == 27
+    catalogue.sync(there, [sized(27, unavailable="install it")])
+    found = catalogue.device_by_name(there, "IBM/one")
+    assert (found.num_qubits, found.available) == (30, True)
+    catalogue.sync(here, [sized(30, unavailable="install it")])
+    assert catalogue.device_by_name(here, "IBM/one").status_message == "install it"
+
+
+def test_calibrations_of_other_servers_are_kept(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    measured = DeviceCalibration(qubits=[QubitCalibration(t1=1e-4)])
+    with_one = description(devices=["one"])
+    with_one.calibrations.append(CalibratedDevice(device="one", calibration=measured))
+    catalogue.sync(here, [with_one])
+    catalogue.sync(there, [description(devices=["two"])])
+    assert calibrations.calibration(there, catalogue.device_by_name(there, "IBM/one").id) == measured
+
+
+def test_a_server_claims_only_jobs_of_its_own_devices(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    catalogue.sync(here, [description(devices=["one"])])
+    catalogue.sync(there, [description(devices=["two"]), description("AWS", ["sv"], unavailable="no SDK")])
+    until(lambda: "IBM/two" in catalogue.devices_by_name(here))
+    two, one = (catalogue.device_by_name(here, name) for name in ("IBM/two", "IBM/one"))
+    # In one lane: those that the other server runs come first, and do not delay the rest.
+    foreign = [submit(here, device=two) for _ in range(3)]
+    own = submit(here, device=one)
+    assert [task.job_id for task in claim(here)] == [own.id]
+    assert {task.job_id for task in claim(there)} == {job.id for job in foreign}
+    # A device that this server does not know yet.
+    catalogue._cache_of(here)._snapshot = catalogue._cached(here)
+    catalogue.refresh(there, description(devices=["two", "three"]))
+    known = catalogue._cache_of(here)
+    new = submit(there, device=catalogue.device_by_name(there, "IBM/three"))
+    assert claim(here) == []
+    until(lambda: "IBM/three" in known.get(here).by_name)
+    assert claim(here) == []
+    assert [task.job_id for task in claim(there)] == [new.id]
+
+
+def test_a_standing_claim_leaves_jobs_to_other_servers_and_notifies_them(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    catalogue.sync(here, [description(devices=["one"])])
+    catalogue.sync(there, [description(devices=["two"])])
+    until(lambda: "IBM/two" in catalogue.devices_by_name(here))
+    heard: list[Notification] = []
+    unsubscribe = there.notifications.subscribe(heard.append)
+    standing = StandingClaim(here, "here", {"IBM": 4}, LEASE, 0, on_result=lambda: None)
+    job = submit(here, device=catalogue.device_by_name(here, "IBM/two"))
+    assert standing.tasks(10.0) == []
+    until(lambda: any(each.queue for each in heard))
+    unsubscribe()
+    assert [task.job_id for task in claim(there)] == [job.id]
+
+
+def test_jobs_of_a_vanished_device_wait_and_delay_no_others(db: Database) -> None:
+    catalogue.sync(db, [description(devices=["one", "two"])])
+    two, one = (catalogue.device_by_name(db, name) for name in ("IBM/two", "IBM/one"))
+    waiting, other = submit(db, device=two), submit(db, device=one)
+    catalogue.refresh(db, description(devices=["one"]))
+    assert [task.job_id for task in queue.claim(db, "me", {"IBM": 5}, LEASE)] == [other.id]
+    place = queue_positions.of_job(db, waiting.id)
+    assert place is not None
+    assert (place.reason, place.message) == (
+        QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE,
+        "no running server offers it",
+    )
+    catalogue.refresh(db, description(devices=["one", "two"]))
+    assert [task.job_id for task in queue.claim(db, "me", {"IBM": 5}, LEASE)] == [waiting.id]
