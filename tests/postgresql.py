@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real PostgreSQL for tests: one server a session, one freshly cloned database a test.
+"""A real PostgreSQL for tests: one server a session, one freshly cloned database a test, and standbys.
 
 Runs `initdb` and `postgres` from the newest installation found, in a temporary folder, on a Unix socket in it.
 PostgreSQL refuses to run as root: root's tests run it as another user.
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -63,10 +64,17 @@ def _unprivileged() -> tuple[int, int] | None:
 
 
 class PostgresqlServer:
-    """A PostgreSQL server that can be stopped and started again; `new_database` clones the template."""
+    """A PostgreSQL server that can be stopped, killed and started again; `new_database` clones the template.
 
-    def __init__(self, binaries: Path) -> None:
+    Args:
+        binaries: the folder of its programs.
+        primary: the server of which it is a standby; None for a server of its own.
+        settings: further settings.
+    """
+
+    def __init__(self, binaries: Path, primary: PostgresqlServer | None = None, **settings: str) -> None:
         self._binaries = binaries
+        self._settings = {"shared_buffers": "32MB", "max_connections": "200", "fsync": "off", **settings}
         self._identity = _unprivileged()
         # Short: a socket's path has at most 107 bytes.
         self._root = Path(tempfile.mkdtemp(prefix="qpg", dir=_folder()))
@@ -75,9 +83,12 @@ class PostgresqlServer:
         self._process: subprocess.Popen[bytes] | None = None
         if self._identity is not None:
             os.chown(self._root, *self._identity)
-        self._run(
-            "initdb", "-D", self._data, "-U", "test", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
-        )
+        if primary is None:
+            options = "-U test --auth=trust --encoding=UTF8 --no-locale --no-sync"
+            self._run("initdb", "-D", self._data, *options.split())
+        else:
+            options = "--write-recovery-conf --checkpoint=fast --no-sync"
+            self._run("pg_basebackup", "-D", self._data, "-d", f"host={primary.host} user=test", *options.split())
         self.start()
 
     def _options(self) -> dict[str, object]:
@@ -109,9 +120,15 @@ class PostgresqlServer:
         if done.returncode:
             raise RuntimeError(f"{name} failed: {done.stderr.decode(errors='replace')}")
 
-    def url(self, database: str = "postgres") -> str:
-        """Return the URL of a database of this server."""
-        return f"postgresql://test@/{database}?host={self._root}"
+    @property
+    def host(self) -> str:
+        """The folder of its socket."""
+        return str(self._root)
+
+    def url(self, database: str = "postgres", *others: PostgresqlServer) -> str:
+        """Return the URL of a database of this server; with standbys, of the one that accepts writes."""
+        hosts = "&".join(f"host={each.host}" for each in (self, *others))
+        return f"postgresql://test@/{database}?{hosts}" + ("&target_session_attrs=read-write" if others else "")
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -121,7 +138,7 @@ class PostgresqlServer:
                     *self._becoming(),
                     str(self._binaries / "postgres"),
                     *("-D", str(self._data), "-k", str(self._root), "-h", ""),
-                    *("-c", "shared_buffers=32MB", "-c", "max_connections=200", "-c", "fsync=off"),
+                    *(part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")),
                 ],
                 stdout=log,
                 stderr=log,
@@ -145,6 +162,19 @@ class PostgresqlServer:
             self._process.wait(100)
             self._process = None
 
+    def kill(self) -> None:
+        """Kill the server and its backends; what it had not written is lost."""
+        assert self._process is not None
+        self.freeze()
+        for pid in (*self._children(), self._process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait(100)
+        self._process = None
+
+    def promote(self) -> None:
+        """Make a standby accept writes, and wait until it does."""
+        self.execute("SELECT pg_promote()")
+
     def freeze(self) -> None:
         """Suspend the server and its backends: connections stay open, and nothing is answered."""
         self._signal(signal.SIGSTOP)
@@ -157,15 +187,20 @@ class PostgresqlServer:
         assert self._process is not None
         # The server first, so that it starts no backend that the signal misses.
         os.kill(self._process.pid, number)
-        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
-            for child in map(int, (thread / "children").read_text().split()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, number)
+        for child in self._children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
 
-    def execute(self, statement: str) -> None:
-        """Run a statement in the maintenance database."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
+    def _children(self) -> list[int]:
+        assert self._process is not None
+        threads = Path(f"/proc/{self._process.pid}/task").iterdir()
+        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run a statement, by default in the maintenance database, and return its rows."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            done = connection.execute(statement.encode())
+            return done.fetchall() if done.description else []
 
     def new_database(self, template: str = "template1") -> str:
         """Clone a template and return the clone's name."""

@@ -68,6 +68,8 @@ class PostgresqlTransactions:
         #: The server that this one wrote to last, and its own last change.
         self._timeline: Timeline | None = None
         self._last_change: Change | None = None
+        #: Whether a failover lost changes of this server.
+        self._lost = False
         self._engine = engine
         self._clock = clock
         self._quotas = quotas
@@ -114,6 +116,7 @@ class PostgresqlTransactions:
         return found
 
     def _prepare(self, work: Callable[[Transaction], None], *, durable: bool) -> Notification:
+        self._refuse_if_lost()
         if self._connection is None:
             self._connection = connect_to_write(self._engine)
             self._log_epoch = None
@@ -184,10 +187,16 @@ class PostgresqlTransactions:
         _log.warning(
             "database failed over", timeline=found.current, log_epoch=epoch, new_log=new_log, lost=lost, failed=failed
         )
-        self._on_failover(lost)
         if lost:
-            raise Unavailable("a failover of the database lost changes of this server, which ends")
+            self._lost = True
+            _log.error("the database lost changes of this server, which ends")
+        self._on_failover(lost)
+        self._refuse_if_lost()
         return epoch
+
+    def _refuse_if_lost(self) -> None:
+        if self._lost:
+            raise Unavailable("a failover of the database lost changes of this server, which ends")
 
     def _roll_back(self, connection: Connection) -> None:
         try:

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PostgreSQL primary dies under load and its standby takes over: servers continue, and a lost tail is detected."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from qonduit.v1.job_pb2 import JobState
+from qonduit_client import Client
+from qonduit_client.errors import NotFound, PreconditionFailed
+from tests.contract.rpc_fixture import BELL, until
+from tests.e2e.load import Load
+from tests.missing_components import lacking
+from tests.postgresql import PostgresqlServer, find_binaries
+from tests.server_process import log_lines, serving
+
+WAIT = 100.0
+#: Seconds of load after the failover; `make failover` uses more.
+SECONDS = float(os.environ.get("SECONDS_AFTER_FAILOVER", "1"))
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[PostgresqlServer, PostgresqlServer]]:
+    """A primary with an empty database `qonduit`, and its standby."""
+    binaries = find_binaries()
+    if binaries is None:
+        lacking("failovers", "PostgreSQL")
+    with ExitStack() as stack:
+        primary = PostgresqlServer(binaries)
+        stack.callback(primary.close)
+        primary.execute("CREATE DATABASE qonduit")
+        standby = PostgresqlServer(binaries, primary)
+        stack.callback(standby.close)
+        yield primary, standby
+
+
+def catch_up(primary: PostgresqlServer, standby: PostgresqlServer) -> None:
+    """Wait until the standby has replayed what the primary has written."""
+    ((position,),) = primary.execute("SELECT pg_current_wal_lsn()")
+    until(lambda: standby.execute(f"SELECT pg_last_wal_replay_lsn() >= '{position}'") == [(True,)])
+
+
+@pytest.mark.timeout(300)
+def test_a_failover_to_a_synchronous_standby_loses_nothing(
+    pair: tuple[PostgresqlServer, PostgresqlServer], tmp_path: Path
+) -> None:
+    primary, standby = pair
+    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.execute("SELECT pg_reload_conf()")
+    url = primary.url("qonduit", standby)
+    # The lease is longer than the outage.
+    with (
+        serving(url, log=tmp_path / "first", providers="IBM", workers="1", lease_seconds="60") as first,
+        serving(url, log=tmp_path / "second", providers="IBM", workers="1", lease_seconds="60") as second,
+        Load(first.target) as load,
+    ):
+        load.wait_until_busy()
+        primary.kill()
+        load.wait_until_refused()
+        standby.promote()
+        load.wait_until_served()
+        load.keep_running(SECONDS)
+        load.__exit__(None, None, None)
+        load.check()
+        print(load.summary())
+        # The claims are on the standby too: no job started again.
+        assert load.attempts() == {1}
+        followed = [
+            line
+            for server in (first, second)
+            for line in log_lines(server, lambda line: line["event"] == "database failed over")
+        ]
+        assert [line["lost"] for line in followed] == [False] * len(followed)
+        assert sum(line["new_log"] for line in followed) == 1
+        assert first.process.poll() is second.process.poll() is None
+
+
+@pytest.mark.timeout(300)
+def test_changes_that_a_failover_loses_are_detected(
+    pair: tuple[PostgresqlServer, PostgresqlServer], tmp_path: Path
+) -> None:
+    primary, standby = pair
+    url = primary.url("qonduit", standby)
+    later = {"not_before": datetime.now(UTC) + timedelta(hours=1)}
+    with ExitStack() as stack:
+        busy = stack.enter_context(serving(url, log=tmp_path / "busy", providers="IBM", workers="1"))
+        idle = stack.enter_context(serving(url, log=tmp_path / "idle", providers="STIM", preload="STIM"))
+        client = stack.enter_context(Client(busy.target))
+        kept = client.run(BELL, shots=10)
+        assert kept.wait(WAIT).state == JobState.JOB_STATE_SUCCEEDED
+        waiting = client.run(BELL, shots=10, schedule=later)
+        catch_up(primary, standby)
+        standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        standby.execute("SELECT pg_reload_conf()")
+        until(lambda: standby.execute("SELECT count(*) FROM pg_stat_wal_receiver") == [(0,)])
+        lost = client.run(BELL, shots=10)
+        assert lost.wait(WAIT).state == JobState.JOB_STATE_SUCCEEDED
+        waiting.update(name="renamed")
+        assert waiting.job().last_sequence == 2
+        primary.kill()
+        standby.promote()
+        # This server's memory contains what is lost; the other one continues.
+        assert busy.process.wait(WAIT) == 1
+        (line,) = [line for line in (tmp_path / "busy").read_text().splitlines() if '"database failed over"' in line]
+        assert json.loads(line)["lost"]
+        (line,) = log_lines(idle, lambda line: line["event"] == "database failed over")
+        assert not line["lost"]
+        assert idle.process.poll() is None
+        other = stack.enter_context(Client(idle.target))
+        with pytest.raises(NotFound):
+            other.job(lost.id).job()
+        assert other.job(kept.id).job().state == JobState.JOB_STATE_SUCCEEDED
+        assert other.job(waiting.id).job().last_sequence == 1
+        with pytest.raises(PreconditionFailed) as refused:
+            next(other.job(waiting.id).events(after_sequence=2))
+        assert refused.value.reason == "LOG_RESTORED"
+        again = stack.enter_context(serving(url, log=tmp_path / "again", providers="IBM", workers="1"))
+        with Client(again.target) as client:
+            new = client.run(BELL, shots=10)
+            assert new.wait(WAIT).state == JobState.JOB_STATE_SUCCEEDED
+            assert new.id > lost.id
+            assert new.job().log_epoch > 0
+            client.job(waiting.id).update(schedule={"not_before": datetime.now(UTC)})
+            assert client.job(waiting.id).wait(WAIT).state == JobState.JOB_STATE_SUCCEEDED
+        # The new log has begun: this start found nothing to follow.
+        assert "database failed over" not in (tmp_path / "again").read_text()
