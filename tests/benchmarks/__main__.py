@@ -15,11 +15,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +24,9 @@ from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.principal import Role
 from tests.benchmarks import load, page
 from tests.benchmarks.adapters import SDKS
+from tests.benchmarks.overheads import PARTS
 from tests.benchmarks.page import CORES, Row
-from tests.otlp_receiver import receiving
-from tests.server_process import Server, log_lines, serving
+from tests.server_process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = 1000
@@ -44,6 +41,7 @@ _SIMULATION_SECONDS = 600
 _CALLERS = 8
 #: Modules that measure jobs of a server of their own, with their kinds of measurement.
 SERVED = (
+    *(("overheads", part) for part in PARTS),
     ("variational", "vqe"),
     ("served_jobs", "sweeps"),
     ("served_jobs", "terms"),
@@ -382,101 +380,31 @@ def callers(folder: Path, rounds: int, seconds: float) -> list[Row]:
     file = folder / "tokens.json"
     tokens = [token_file.create(file, f"caller{number}", Role.USER, None)[0] for number in range(_CALLERS)]
     command = (sys.executable, "-m", "tests.benchmarks.unshared_server", "serve")
-    what = f"tokens, access and fair share of {_CALLERS} callers"
+    rates: list[list[float]] = [[], []]
+    cpus: list[list[float]] = [[], []]
     with (
         serving(f"sqlite:///{folder / 'callers.sqlite3'}", preload="IBM", token_file=str(file)) as all_on,
         serving(f"sqlite:///{folder / 'no-callers.sqlite3'}", preload="IBM", command=command) as all_off,
     ):
-        return paired(all_on, all_off, what, "anonymous, in the order of submission", 0.05, rounds, seconds, tokens)
-
-
-def metrics(folder: Path, rounds: int, seconds: float) -> list[Row]:
-    """Measure the cost of metrics, and of telemetry for a collector: Bell jobs with them and without."""
+        servers: list[tuple[Server, Sequence[str]]] = [(all_on, tokens), (all_off, ())]
+        for number in range(rounds + 1):
+            for place in (0, 1) if number % 2 else (1, 0):
+                server, used = servers[place]
+                found = ours(server, "bell", seconds, streams=32, tokens=used)
+                if number:  # the first round warms up
+                    rates[place].append(len(found["times"]) / found["wall"])
+                    cpus[place].append(found["server_cpu"] / len(found["times"]) * 1e3)
+    what = f"tokens, access and fair share of {_CALLERS} callers"
+    reference = "anonymous, in the order of submission"
     rows = []
-    with ExitStack() as stack:
-        receiver = stack.enter_context(receiving())
-
-        def started(name: str, **settings: str) -> Server:
-            url, log = f"sqlite:///{folder / f'{name}.sqlite3'}", folder / f"{name}.log"
-            return stack.enter_context(serving(url, preload="IBM", log=log, **settings))
-
-        off = started("unmeasured")
-        on = started("measured", metrics_address="127.0.0.1:0")
-        stack.enter_context(_scraped(on))
-        rows += paired(on, off, "metrics, scraped each second", "without", 0.03, rounds, seconds)
-        sent = started("sent", otlp_endpoint=receiver.url)
-        rows += paired(sent, off, "metrics and 5 % of traces to a collector", "without", 0.05, rounds, seconds)
+    for name, values, form, unit, goal in (
+        ("Bell jobs a second", rates, ".0f", "", ">= 0.95"),
+        ("CPU a job", cpus, ".2f", " ms", "<= 1.05"),
+    ):
+        mine, other = (f"{_spread(each, form)}{unit}" for each in values)
+        ratios = [a / b for a, b in zip(*values, strict=True)]
+        rows.append(Row(f"{name} with {what}", mine, f"{reference}: {other}", _spread(ratios, ".2f"), goal))
     return rows
-
-
-@contextlib.contextmanager
-def _scraped(server: Server) -> Iterator[None]:
-    """Scrape the metrics of a server each second, as no Prometheus does more often."""
-    (line,) = log_lines(server, lambda line: line["event"] == "serving metrics")
-    done = threading.Event()
-
-    def scrape() -> None:
-        while not done.wait(1.0):
-            with urllib.request.urlopen(line["url"], timeout=60) as response:
-                response.read()
-
-    thread = threading.Thread(target=scrape)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def paired(
-    on: Server,
-    off: Server,
-    what: str,
-    reference: str,
-    allowed: float,
-    rounds: int,
-    seconds: float,
-    tokens: Sequence[str] = (),
-) -> list[Row]:
-    """Measure Bell jobs on a server with something and on one without it, in turn.
-
-    Args:
-        on: the server with it.
-        off: the server without it.
-        what: its name.
-        reference: the name of the other server.
-        allowed: its cost that is allowed, as a share.
-        rounds: the number of rounds.
-        seconds: of each load.
-        tokens: of the callers of the server with it.
-    """
-    rates: list[list[float]] = [[], []]
-    cpus: list[list[float]] = [[], []]
-    for number in range(rounds + 1):
-        for place, (server, used) in enumerate(((on, tokens), (off, ()))):
-            found = ours(server, "bell", seconds, streams=32, tokens=used)
-            if number:  # the first round warms up
-                rates[place].append(len(found["times"]) / found["wall"])
-                cpus[place].append(found["server_cpu"] / len(found["times"]) * 1e3)
-    rate_ratios = [a / b for a, b in zip(*rates, strict=True)]
-    cpu_ratios = [a / b for a, b in zip(*cpus, strict=True)]
-    return [
-        Row(
-            f"Bell jobs a second with {what}",
-            _spread(rates[0], ".0f"),
-            f"{reference}: {_spread(rates[1], '.0f')}",
-            _spread(rate_ratios, ".2f"),
-            f">= {1 - allowed:.2f}",
-        ),
-        Row(
-            f"CPU a job with {what}",
-            f"{_spread(cpus[0], '.2f')} ms",
-            f"{reference}: {_spread(cpus[1], '.2f')} ms",
-            _spread(cpu_ratios, ".2f"),
-            f"<= {1 + allowed:.2f}",
-        ),
-    ]
 
 
 def queue_waits(kind: str, rounds: int) -> list[Row]:
@@ -545,7 +473,6 @@ def main() -> None:
         for kind in ("shares", "estimates"):
             measure(f"queue {kind}", lambda kind=kind: queue_waits(kind, rounds))
         measure("callers", lambda: callers(folder, rounds, seconds))
-        measure("metrics", lambda: metrics(folder, rounds, seconds))
         measure("start", lambda: start_up(folder, rounds))
         measure("catalogue", lambda: catalogue(folder, rounds))
         with serving(f"sqlite:///{folder / 'bench.sqlite3'}", preload="IBM") as server:

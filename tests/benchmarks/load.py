@@ -9,6 +9,7 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import grpc
 
@@ -32,10 +33,20 @@ def request(texts: list[str], shots: int) -> job_service_pb2.RunJobRequest:
 
 def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float, streams: int) -> dict[str, object]:
     """Run the job repeatedly on concurrent streams; times are seconds from call to terminal event."""
-    payload = message.SerializeToString()
-    times: list[float] = []
-    failures: list[str] = []
     end = time.perf_counter() + seconds
+    return run_until(target, message, lambda: time.perf_counter() >= end, streams, [])
+
+
+def run_until(
+    target: str,
+    message: job_service_pb2.RunJobRequest,
+    ended: Callable[[], bool],
+    streams: int,
+    times: list[float],
+) -> dict[str, object]:
+    """Run the job repeatedly on concurrent streams until the load has ended; add the time of each job to `times`."""
+    payload = message.SerializeToString()
+    failures: list[str] = []
     last_events: list[tuple[int, bytes]] = []
 
     # Streams share the tokens of the environment in turn; without one, calls are anonymous.
@@ -50,7 +61,7 @@ def run_for(target: str, message: job_service_pb2.RunJobRequest, seconds: float,
         # Bytes in, bytes out: the benchmark measures the server, so the client does as little as possible.
         run = channel.unary_stream("/qonduit.v1.JobService/RunJob", lambda b: b, lambda b: b)
         first = True
-        while first or time.perf_counter() < end:
+        while first or not ended():
             first = False
             begun = time.perf_counter()
             last = b""

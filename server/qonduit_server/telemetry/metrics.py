@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from qonduit.v1.failure_pb2 import FailureCategory
@@ -17,6 +17,7 @@ from qonduit_server.lifecycle import FAILED, QUEUED, RUNNING, is_terminal
 from qonduit_server.observer import CallTrace, Metadata, Observer
 from qonduit_server.store.ownership import owner_of
 from qonduit_server.telemetry.bounded_labels import BoundedLabels
+from qonduit_server.telemetry.tallies import Counter, Histogram
 
 if TYPE_CHECKING:
     from qonduit_server.telemetry.traces import Traces
@@ -30,6 +31,9 @@ _JOB_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 
 _BATCH_SIZES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 #: The phases of a program, and the metadata of results that contain their seconds.
 _PHASES: Final = {"parse": "parse_seconds", "compile": "compile_seconds", "run": "run_seconds"}
+
+#: The names of states in labels.
+_STATES: Final = {state: name.removeprefix("JOB_STATE_").lower() for name, state in JobState.items()}
 
 
 class Metrics(Observer):
@@ -50,8 +54,6 @@ class Metrics(Observer):
         self._shows_owners = owners > 0
         ProcessCollector(registry=self.registry)
 
-        # A time series for the creation of each other one would double their number.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._calls = self._counter("calls", "Calls that ended.", "method", "code")
         self._call_errors = self._counter("call_errors", "Calls that ended with an error.", "reason")
         self._call_seconds = self._histogram("call_seconds", "Time of unary calls.", _CALL_SECONDS, "method")
@@ -91,23 +93,28 @@ class Metrics(Observer):
             "telemetry_lost", "Spans, log lines and requests of metrics that the collector did not take.", "signal"
         )
         # Prometheus sees no increase in the first value of a counter, so rare faults begin with 0.
-        self._call_errors.labels(self._reasons.of("INTERNAL"))
+        self._call_errors.add(0, self._reasons.of("INTERNAL"))
 
     def declare_providers(self, names: Iterable[str]) -> None:
         """Begin the counters of providers with 0."""
         for name in names:
-            self._claimed.labels(name)
-            self._worker_ends.labels(name, "died")
+            self._claimed.add(0, name)
+            self._worker_ends.add(0, name, "died")
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:
-        return Counter(f"qonduit_{name}", help, labels, registry=self.registry)
+        counter = Counter(f"qonduit_{name}", help, labels)
+        self.registry.register(counter)
+        return counter
 
     def _histogram(self, name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"qonduit_{name}", help, labels, buckets=buckets, registry=self.registry)
+        histogram = Histogram(f"qonduit_{name}", help, labels, buckets)
+        self.registry.register(histogram)
+        return histogram
 
     def telemetry_lost(self, signal: str) -> Callable[[int], None]:
         """Return the counter of lost items of a signal, which begins with 0."""
-        return self._telemetry_lost.labels(signal).inc
+        self._telemetry_lost.add(0, signal)
+        return lambda number: self._telemetry_lost.add(number, signal)
 
     def call_began(self, method: str, metadata: Metadata) -> CallTrace | None:
         """Begin the trace of a call."""
@@ -127,46 +134,46 @@ class Metrics(Observer):
         """Count a call; the time of a stream is its client's choice and is not observed."""
         if trace is not None and self.traces is not None:
             self.traces.end_call(trace, code, reason, job_id)
-        self._calls.labels(method, code).inc()
+        self._calls.add(1, method, code)
         if reason:
-            self._call_errors.labels(self._reasons.of(reason)).inc()
+            self._call_errors.add(1, self._reasons.of(reason))
         if not streamed:
-            self._call_seconds.labels(method).observe(seconds)
+            self._call_seconds.add(seconds, method)
 
     def events_delivered(self, seconds: float) -> None:
         """Observe the delay of events."""
-        self._event_delay.observe(seconds)
+        self._event_delay.add(seconds)
 
     def committed(self, calls: int, seconds: float) -> None:
         """Observe a transaction."""
-        self._commit_seconds.observe(seconds)
-        self._commit_calls.observe(calls)
+        self._commit_seconds.add(seconds)
+        self._commit_calls.add(calls)
 
     def commit_failed(self) -> None:
         """Count a transaction that was rolled back."""
-        self._failed_commits.inc()
+        self._failed_commits.add(1)
 
     def claimed(self, jobs: Mapping[str, int], seconds: float | None) -> None:
         """Observe a claim."""
         if seconds is not None:
-            self._claim_seconds.observe(seconds)
+            self._claim_seconds.add(seconds)
         for provider, count in jobs.items():
-            self._claimed.labels(provider).inc(count)
+            self._claimed.add(count, provider)
 
     def program_succeeded(self, metadata: Struct) -> None:
         """Observe the phases of a program that succeeded."""
         fields = metadata.fields
         for phase, name in _PHASES.items():
-            if name in fields:
-                self._phase_seconds.labels(phase).observe(fields[name].number_value)
+            if (value := fields.get(name)) is not None:
+                self._phase_seconds.add(value.number_value, phase)
 
     def task_lost(self, kind: str) -> None:
         """Count a task that ended without a report of its worker."""
-        self._lost_tasks.labels(kind).inc()
+        self._lost_tasks.add(1, kind)
 
     def worker_ended(self, provider: str, cause: str) -> None:
         """Count a worker process that ended."""
-        self._worker_ends.labels(provider, cause).inc()
+        self._worker_ends.add(1, provider, cause)
 
     def job_changed(self, job: Job, before: JobState) -> None:
         """Observe a transition of a job that this server committed.
@@ -177,33 +184,35 @@ class Metrics(Observer):
         """
         device = self.devices.of(job.device)
         if job.state == RUNNING:
-            self._started.labels(device).inc()
+            self._started.add(1, device)
             if job.attempt == 1:
-                self._queue_seconds.labels(device).observe(_seconds(job.started_at, _waiting_since(job)))
+                self._queue_seconds.add(_seconds(job.started_at, _waiting_since(job)), device)
         elif job.state == QUEUED:
-            (self._requeued if before else self._submitted).labels(device).inc()
+            (self._requeued if before else self._submitted).add(1, device)
         elif is_terminal(job.state):
             self._job_ended(job, device)
 
     def _job_ended(self, job: Job, device: str) -> None:
-        state = JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+        state = _STATES[job.state]
         seconds = _seconds(job.finished_at, job.started_at) if job.HasField("started_at") else None
-        self._ended.labels(device, state).inc()
+        self._ended.add(1, device, state)
         if job.state == FAILED:
             category = FailureCategory.Name(job.failure.category).removeprefix("FAILURE_CATEGORY_").lower()
-            self._failures.labels(category, self._reasons.of(job.failure.reason)).inc()
+            self._failures.add(1, category, self._reasons.of(job.failure.reason))
         if seconds is not None:
-            self._run_seconds.labels(device).observe(seconds)
+            self._run_seconds.add(seconds, device)
         if self._shows_owners:
             owner = self._owners.of(owner_of(job))
-            self._owner_ended.labels(owner, state).inc()
-            self._owner_seconds.labels(owner).inc(seconds or 0.0)
+            self._owner_ended.add(1, owner, state)
+            self._owner_seconds.add(seconds or 0.0, owner)
 
 
 def _waiting_since(job: Job) -> Timestamp:
     """Return the time from which a job could start: its creation, or its own start time."""
-    return max(job.created_at, job.not_before, key=Timestamp.ToNanoseconds)
+    if job.HasField("not_before") and job.not_before.ToNanoseconds() > job.created_at.ToNanoseconds():
+        return job.not_before
+    return job.created_at
 
 
 def _seconds(until: Timestamp, since: Timestamp) -> float:
-    return max(0, until.ToNanoseconds() - since.ToNanoseconds()) / 1e9
+    return max(0.0, until.seconds - since.seconds + (until.nanos - since.nanos) / 1e9)
