@@ -69,15 +69,18 @@ class PostgresqlServer:
     Args:
         binaries: the folder of its programs.
         primary: the server of which it is a standby; None for a server of its own.
-        settings: further settings.
+        folder: where its files are; by default in memory, if there is room.
+        settings: further settings. By default commits are not durable.
     """
 
-    def __init__(self, binaries: Path, primary: PostgresqlServer | None = None, **settings: str) -> None:
+    def __init__(
+        self, binaries: Path, primary: PostgresqlServer | None = None, folder: str | None = None, **settings: str
+    ) -> None:
         self._binaries = binaries
         self._settings = {"shared_buffers": "32MB", "max_connections": "200", "fsync": "off", **settings}
         self._identity = _unprivileged()
         # Short: a socket's path has at most 107 bytes.
-        self._root = Path(tempfile.mkdtemp(prefix="qpg", dir=_folder()))
+        self._root = Path(tempfile.mkdtemp(prefix="qpg", dir=folder or _folder()))
         self._data = self._root / "data"
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qonduit_server import authentication, monitoring
@@ -159,7 +160,7 @@ def start(
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
         rpc_server = _serve(settings, database, executor, translator, access, certificates, observer)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
-        retention = _retention(settings, database)
+        retention = _retention(settings, database, observer)
         monitor.start(database, executor, dispatcher, rpc_server)
         dispatcher.start()
         retention.start()
@@ -362,13 +363,26 @@ def _reloader(
     return Reloader(settings, database, rpc_server, retention, access, certificates)
 
 
-def _retention(settings: Settings, database: Database) -> Retention:
+def _retention(settings: Settings, database: Database, observer: Observer) -> Retention:
     import structlog
 
     from qonduit_server.store.admin.retention import Retention
 
-    log = structlog.get_logger("qonduit.retention").info
-    return Retention(database, settings.retention_days, log, keep_audit_days=settings.audit_retention_days)
+    archiver = None
+    if settings.retention_archive:
+        from qonduit_client.cli.as_json import as_dict
+        from qonduit_server.store.admin.archive import Archive
+        from qonduit_server.store.admin.archived_objects import Archiver
+
+        archiver = Archiver(database, Archive(Path(settings.retention_archive)), as_dict)
+    return Retention(
+        database,
+        settings.retention_days,
+        structlog.get_logger("qonduit.retention").info,
+        keep_audit_days=settings.audit_retention_days,
+        archiver=archiver,
+        observer=observer,
+    )
 
 
 def _log_start(app: App, owner: str, store: str, descriptions: Sequence[ProviderDescription], workers: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from qonduit_server.archive_commands import archive
 from qonduit_server.audit_commands import audit
 from qonduit_server.key_commands import credential_key
 from qonduit_server.setting_options import Configuration, settings_options
@@ -251,6 +252,7 @@ main.add_command(token)
 main.add_command(audit)
 main.add_command(adopt)
 main.add_command(user)
+main.add_command(archive)
 main.add_command(credential_key)
 
 

@@ -82,6 +82,9 @@ class Observer:
     def worker_ended(self, provider: str, cause: str) -> None:
         """Observe the end of a worker process: "died", the kind of the loss for which it was killed, or "replaced"."""
 
+    def retention_failed(self) -> None:
+        """Observe a sweep of retention that failed: the database or the archive does not take it."""
+
 
 #: Drops every measurement.
 UNOBSERVED: Final = Observer()

@@ -248,6 +248,11 @@ class Settings:
     retention_days: float = _setting(
         0.0, "Days after which ended jobs are deleted; 0 disables this.", least=0, reload="yes"
     )
+    retention_archive: str = _setting(
+        "",
+        "Folder to which retention writes jobs, as JSON lines, before it deletes them; no copy if empty.",
+        relocate=_in_folder,
+    )
 
     audit: Literal["changes", "all", "off"] = _setting(
         "changes", "What the audit log contains: changes, refusals and operators' reads; all calls; or off."

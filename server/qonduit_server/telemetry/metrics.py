@@ -89,6 +89,9 @@ class Metrics(Observer):
         self._lost_tasks = self._counter("lost_tasks", "Tasks that ended without a report of their worker.", "kind")
         self._worker_ends = self._counter("worker_ends", "Worker processes that ended.", "provider", "cause")
 
+        self._failed_sweeps = self._counter(
+            "retention_failures", "Sweeps of retention that the database or the archive did not take."
+        )
         self._telemetry_lost = self._counter(
             "telemetry_lost", "Spans, log lines and requests of metrics that the collector did not take.", "signal"
         )
@@ -174,6 +177,10 @@ class Metrics(Observer):
     def worker_ended(self, provider: str, cause: str) -> None:
         """Count a worker process that ended."""
         self._worker_ends.add(1, provider, cause)
+
+    def retention_failed(self) -> None:
+        """Count a sweep of retention that failed."""
+        self._failed_sweeps.inc()
 
     def job_changed(self, job: Job, before: JobState) -> None:
         """Observe a transition of a job that this server committed.

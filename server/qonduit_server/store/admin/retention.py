@@ -13,34 +13,34 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, exists, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import CallError
-from qonduit_server.store.admin import audit_retention
-from qonduit_server.store.bulk_statements import among
+from qonduit_server.observer import UNOBSERVED, Observer
+from qonduit_server.store.admin import audit_retention, expired_deployments
+from qonduit_server.store.admin.archive import ArchiveFailed
+from qonduit_server.store.admin.archived_objects import Archiver
+from qonduit_server.store.admin.expired_deployments import ERASE_REPLACED, ERASE_UNUSED, Replaced
 from qonduit_server.store.database import Database, utc_now
 from qonduit_server.store.jobs import large_options
-from qonduit_server.store.jobs.deletion import ENDED, ERASE_EXPIRED, MAX_BYTES, MAX_DELETED, EndedJobs, batches
+from qonduit_server.store.jobs.deletion import ENDED, ERASE_EXPIRED, EndedJobs, batches
 from qonduit_server.store.results.buffers import ERASE
 from qonduit_server.store.results.orphaned_chunks import OrphanedChunks
-from qonduit_server.store.schema import deployments, jobs, programs
-from qonduit_server.store.users import stored_bytes
-from qonduit_server.store.writer import Operation, Transaction
+from qonduit_server.store.schema import jobs
+from qonduit_server.store.writer import Operation
 
+A = TypeVar("A")
 R = TypeVar("R")
 
 #: Number of rows per read.
 _PAGE: Final = 500
 #: Minimum pause between two transactions; the pause is at least twice as long as the last transaction.
 _PAUSE_SECONDS: Final = 0.01
-#: A deployment with more jobs keeps its replaced programs: finding the unused ones would take too long.
-_MAX_JOBS_CHECKED: Final = 1000
-#: Retry interval while the database is unavailable.
+#: Retry interval while the database or the archive is unavailable.
 _RETRY_SECONDS: Final = 60.0
 
 _JOBS: Final = (
@@ -49,32 +49,6 @@ _JOBS: Final = (
     .order_by(jobs.c.id)
     .limit(_PAGE)
 )
-_DEPLOYMENTS: Final = (
-    select(deployments.c.id, deployments.c.deployed_at, deployments.c.is_inline, deployments.c.size)
-    .where(deployments.c.id > bindparam("after"))
-    .order_by(deployments.c.id)
-    .limit(_PAGE)
-)
-_UNUSED: Final = (deployments.c.is_inline, ~exists().where(jobs.c.deployment_id == deployments.c.id))
-_SELECT_UNUSED: Final = select(deployments.c.id).where(among(deployments.c.id, "ids"), *_UNUSED)
-_LOCK_DEPLOYMENTS: Final = (
-    select(deployments.c.id).where(among(deployments.c.id, "ids")).with_for_update(skip_locked=True)
-)
-_DELETE_UNUSED: Final = (
-    sa.delete(deployments).where(among(deployments.c.id, "ids"), *_UNUSED).returning(deployments.c.id)
-)
-_REPLACED: Final = (
-    select(programs.c.deployment_id)
-    .distinct()
-    .where(among(programs.c.deployment_id, "ids"), programs.c.is_current.is_(False))
-)
-_RUNS: Final = (
-    select(jobs.c.program_runs).where(jobs.c.deployment_id == bindparam("deployment")).limit(_MAX_JOBS_CHECKED + 1)
-)
-_SELECT_REPLACED: Final = select(programs.c.id).where(
-    programs.c.deployment_id == bindparam("deployment"), programs.c.is_current.is_(False)
-)
-_DELETE_PROGRAMS: Final = sa.delete(programs).where(among(programs.c.id, "ids"))
 
 
 @dataclass
@@ -89,13 +63,15 @@ class SweepCounts:
     #: Large options without a job.
     options: int = 0
     audit_entries: int = 0
+    #: Written to the archive, compressed.
+    archived_bytes: int = 0
 
     def __bool__(self) -> bool:
         """Return whether anything was deleted."""
         return any(vars(self).values())
 
 
-def sweep(db: Database, before: int, stop: threading.Event) -> SweepCounts:
+def sweep(db: Database, before: int, stop: threading.Event, archiver: Archiver | None = None) -> SweepCounts:
     """Delete jobs that ended before a time, then objects that no other job uses.
 
     A job is deleted with its events, results, buffers and request id; an inline deployment is deleted with its last
@@ -104,26 +80,39 @@ def sweep(db: Database, before: int, stop: threading.Event) -> SweepCounts:
     Args:
         before: the time, in microseconds since 1970.
         stop: when set, the sweep ends after the current transaction.
+        archiver: archives objects before they are deleted.
 
     Raises:
         Unavailable: the database does not answer; the next sweep deletes the rest.
+        ArchiveFailed: the archive cannot be written; only objects that it contains are deleted.
     """
     swept = SweepCounts()
+    if archiver is None:
+        _sweep(db, before, stop, None, swept)
+        return swept
+    written = archiver.archive.written_bytes
+    try:
+        _sweep(db, before, stop, archiver, swept)
+    finally:
+        archiver.archive.close_file()
+    swept.archived_bytes = archiver.archive.written_bytes - written
+    return swept
+
+
+def _sweep(db: Database, before: int, stop: threading.Event, archiver: Archiver | None, swept: SweepCounts) -> None:
     throttle = _Throttle(stop)
     for old in _old_jobs(db, before):
-        swept.jobs += len(throttle.run(db, ERASE_EXPIRED, old))
+        swept.jobs += len(throttle.run(db, ERASE_EXPIRED, old, archiver.jobs if archiver else None))
         throttle.erase_chunks(db, old.heavy)
         if stop.is_set():
-            return swept
-    for operation, ids in _old_deployments(db, before):
-        deleted = throttle.run(db, operation, ids)
-        if operation is _ERASE_DEPLOYMENTS:
-            swept.deployments += deleted
+            return
+    for found in expired_deployments.of_before(db, before):
+        if isinstance(found, Replaced):
+            swept.programs += throttle.run(db, ERASE_REPLACED, found, archiver.replaced if archiver else None)
         else:
-            swept.programs += deleted
+            swept.deployments += throttle.run(db, ERASE_UNUSED, found, archiver.unused if archiver else None)
         if stop.is_set():
-            return swept
-    return swept
+            return
 
 
 class Retention:
@@ -138,6 +127,8 @@ class Retention:
         log: called with an event and its fields after each sweep that deleted something or failed.
         interval: seconds between two sweeps.
         clock: returns the current time in UTC.
+        archiver: archives jobs and deployments before they are deleted; None keeps no copy.
+        observer: counts sweeps that failed.
     """
 
     def __init__(
@@ -149,8 +140,12 @@ class Retention:
         keep_audit_days: float = 0,
         interval: float = 3600.0,
         clock: Callable[[], datetime] = utc_now,
+        archiver: Archiver | None = None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._db = db
+        self._archiver = archiver
+        self._observer = observer
         self._log = log
         self._interval = interval
         self._orphans = OrphanedChunks(db)
@@ -189,9 +184,10 @@ class Retention:
             wait = self._interval
             try:
                 swept = self._sweep()
-            except (CallError, SQLAlchemyError) as error:
+            except (CallError, SQLAlchemyError, ArchiveFailed) as error:
                 wait = min(self._interval, _RETRY_SECONDS)
                 if not self._stop.is_set():
+                    self._observer.retention_failed()
                     self._log("retention failed", error=str(error).partition("\n")[0], again_in=wait)
             else:
                 if swept:
@@ -204,13 +200,16 @@ class Retention:
         throttle = _Throttle(self._stop)
         orphans = throttle.erase_chunks(self._db, self._orphans.without_result())
         options = throttle.erase_options(self._db)
+        audit_entries = 0
+        if self._keep_audit_seconds:
+            audit_entries = throttle.erase_audit(self._db, self._before(self._keep_audit_seconds))
         swept = SweepCounts()
         if self._keep_seconds and not self._stop.is_set():
-            swept = sweep(self._db, self._before(self._keep_seconds), self._stop)
-        if self._keep_audit_seconds:
-            swept.audit_entries = throttle.erase_audit(self._db, self._before(self._keep_audit_seconds))
+            # Last, because a full disk of the archive ends it.
+            swept = sweep(self._db, self._before(self._keep_seconds), self._stop, self._archiver)
         swept.orphans = orphans
         swept.options = options
+        swept.audit_entries = audit_entries
         return swept
 
     def _before(self, seconds: float) -> int:
@@ -223,9 +222,16 @@ class _Throttle:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
 
-    def run(self, db: Database, operation: Operation[Any, R], argument: Any) -> R:
-        """Run an operation, pause, and return its result: what it deleted."""
-        return self._paced(lambda: db.write(operation, argument))
+    def run(self, db: Database, operation: Operation[A, R], argument: A, archived: Callable[[A], A] | None = None) -> R:
+        """Run an operation, pause, and return its result: what it deleted.
+
+        Args:
+            db: the store.
+            operation: deletes the argument.
+            argument: what to delete.
+            archived: archives the argument and returns the archived part, which alone is then deleted.
+        """
+        return self._paced(lambda: db.write(operation, archived(argument) if archived else argument))
 
     def erase_audit(self, db: Database, before: int) -> int:
         """Delete the entries of the audit log of before a time; return their number."""
@@ -271,72 +277,3 @@ def _old_jobs(db: Database, before: int) -> Iterator[EndedJobs]:
         if len(rows) < _PAGE or all(row.created_at >= before for row in rows):
             return
         after = rows[-1].id
-
-
-def _old_deployments(db: Database, before: int) -> Iterator[tuple[Operation[Any, int], Any]]:
-    """Yield the operations that delete inline deployments without jobs, and replaced programs."""
-    after = 0
-    while True:
-        with db.read() as connection:
-            rows = connection.execute(_DEPLOYMENTS, {"after": after}).all()
-            old = [row for row in rows if row.deployed_at < before]
-            inline = [row.id for row in old if row.is_inline]
-            unused = set(connection.execute(_SELECT_UNUSED, {"ids": inline}).scalars()) if inline else set()
-            kept = [row.id for row in old if not row.is_inline]
-            replaced = list(connection.execute(_REPLACED, {"ids": kept}).scalars()) if kept else []
-        chosen: list[int] = []
-        size = 0
-        for row in old:
-            if row.id in unused:
-                chosen.append(row.id)
-                size += row.size
-                if len(chosen) >= MAX_DELETED or size >= MAX_BYTES:
-                    yield _ERASE_DEPLOYMENTS, chosen
-                    chosen, size = [], 0
-        if chosen:
-            yield _ERASE_DEPLOYMENTS, chosen
-        for deployment_id in replaced:
-            yield _ERASE_REPLACED, deployment_id
-        # As with jobs, but only inline deployments count: an update makes a deployment younger than its id.
-        if len(rows) < _PAGE or (not old and any(row.is_inline for row in rows)):
-            return
-        after = rows[-1].id
-
-
-def _erase_deployments(transaction: Transaction, calls: Sequence[Sequence[int]]) -> list[int]:
-    answers = []
-    for ids in calls:
-        # Locked first, then checked in a separate statement, which sees jobs created before the lock was acquired.
-        locked = list(transaction.connection.execute(_LOCK_DEPLOYMENTS, {"ids": list(ids)}).scalars())
-        stored = stored_bytes.of_deployments(transaction.connection, locked)
-        deleted = transaction.connection.execute(_DELETE_UNUSED, {"ids": locked}).scalars().all()
-        for deployment_id in deleted:
-            if deployment_id in stored:
-                owner, size = stored[deployment_id]
-                transaction.usage.stored(owner, -size)
-        answers.append(len(deleted))
-    return answers
-
-
-def _erase_replaced(transaction: Transaction, deployment_ids: Sequence[int]) -> list[int]:
-    connection = transaction.connection
-    answers = []
-    for deployment_id in deployment_ids:
-        unused: set[int] = set()
-        if connection.execute(_LOCK_DEPLOYMENTS, {"ids": [deployment_id]}).first() is not None:
-            found = connection.execute(_RUNS, {"deployment": deployment_id}).scalars().all()
-            if len(found) <= _MAX_JOBS_CHECKED:
-                used = {run.program_id for one in found for run in Job.FromString(one).program_runs}
-                unused = set(connection.execute(_SELECT_REPLACED, {"deployment": deployment_id}).scalars()) - used
-        if unused:
-            owner, before = stored_bytes.of_deployments(connection, [deployment_id])[deployment_id]
-            connection.execute(_DELETE_PROGRAMS, {"ids": list(unused)})
-            _, after = stored_bytes.of_deployments(connection, [deployment_id]).get(deployment_id, (owner, 0))
-            transaction.usage.stored(owner, after - before)
-        answers.append(len(unused))
-    return answers
-
-
-# Not durable: after a power failure, the next sweep deletes the rows again.
-_ERASE_DEPLOYMENTS: Final = Operation(_erase_deployments, durable=False)
-_ERASE_REPLACED: Final = Operation(_erase_replaced, durable=False)

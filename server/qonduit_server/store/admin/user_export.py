@@ -3,31 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from google.protobuf.message import Message
 from sqlalchemy import bindparam, select
 
-from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.audit_service_pb2 import AuditEntry
-from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.system_service_pb2 import Share
 from qonduit.v1.usage_service_pb2 import UsageGrouping
 from qonduit_server.errors import StartError
 from qonduit_server.store import audit_list, credentials, projects
 from qonduit_server.store.admin.row_pages import rows_of
+from qonduit_server.store.admin.stored_objects import PAGE, BufferChunk, of_deployment, of_job
 from qonduit_server.store.database import Database
-from qonduit_server.store.deployments import COLUMNS, messages
-from qonduit_server.store.jobs.job_spec import LARGE, whole_specs
-from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
+from qonduit_server.store.deployments import COLUMNS
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS
 from qonduit_server.store.object_owners import owner_of
 from qonduit_server.store.paging import Page
-from qonduit_server.store.results import buffers as chunks
-from qonduit_server.store.schema import deployments, events, jobs, lanes, programs, providers, results
+from qonduit_server.store.schema import deployments, jobs, lanes, providers
 from qonduit_server.store.users import quota_rows, usage_rows
 
 #: The files of an export.
@@ -35,8 +33,8 @@ FILES: Final = (
     *("jobs", "events", "results", "deployments", "credentials", "projects", "usage", "quotas", "shares"),
     "audit_entries",
 )
-#: The number of rows that are read at once.
-_PAGE: Final = 100
+#: The files of the parts of a job.
+_FILE_OF: Final[Mapping[type, str]] = {Job: "jobs", JobEvent: "events", Result: "results"}
 _GROUPING: Final = (
     UsageGrouping.USAGE_GROUPING_OWNER,
     UsageGrouping.USAGE_GROUPING_USER,
@@ -49,28 +47,14 @@ _Write: TypeAlias = Callable[[str, Message], None]
 _JOBS: Final = (
     SELECT_JOBS.where(jobs.c.caller == bindparam("owner"), jobs.c.id > bindparam("after"))
     .order_by(jobs.c.id)
-    .limit(_PAGE)
-)
-_EVENTS: Final = (
-    select(events.c.sequence, events.c.payload)
-    .where(events.c.job_id == bindparam("job"), events.c.sequence > bindparam("after"))
-    .order_by(events.c.sequence)
-    .limit(_PAGE)
-)
-_RESULTS: Final = (
-    select(results.c.id, results.c.result)
-    .where(results.c.job_id == bindparam("job"), results.c.id > bindparam("after"))
-    .order_by(results.c.id)
-    .limit(_PAGE)
+    .limit(PAGE)
 )
 _DEPLOYMENTS: Final = (
     select(*COLUMNS)
     .where(deployments.c.caller == bindparam("owner"), deployments.c.id > bindparam("after"))
     .order_by(deployments.c.id)
-    .limit(_PAGE)
+    .limit(PAGE)
 )
-# With the replaced programs, which jobs ran.
-_PROGRAMS: Final = select(programs.c.id, programs.c.program).where(programs.c.deployment_id == bindparam("id"))
 _LANES: Final = (
     select(lanes.c.provider_id, providers.c.name, lanes.c.weight, lanes.c.mean_seconds)
     .join(providers, providers.c.id == lanes.c.provider_id)
@@ -152,40 +136,15 @@ def _audit_entries(db: Database, owner: str) -> Iterator[AuditEntry]:
 
 
 def _export_jobs(db: Database, owner: str, folder: Path, write: _Write) -> None:
-    for row in rows_of(db, _JOBS, "id", _PAGE, owner=owner):
-        job = job_message(row)
-        with db.read() as connection:
-            (spec,) = whole_specs(connection, [job])
-        for field in LARGE:
-            if job.HasField(f"{field}_reference"):
-                job.ClearField(f"{field}_reference")
-                job.MergeFromString(JobSpec(**{field: getattr(spec, field)}).SerializeToString())
-        write("jobs", job)
-        for event in rows_of(db, _EVENTS, "sequence", _PAGE, job=job.id):
-            write("events", JobEvent.FromString(event.payload))
-        for found in rows_of(db, _RESULTS, "id", _PAGE, job=job.id):
-            result = Result.FromString(found.result)
-            result.id = found.id
-            write("results", result)
-            if result.HasField("buffer"):
-                _export_buffer(db, found.id, folder / str(found.id))
+    for row in rows_of(db, _JOBS, "id", PAGE, owner=owner):
+        for part in of_job(db, row):
+            if isinstance(part, BufferChunk):
+                with (folder / str(part.result_id)).open("ab") as file:
+                    file.write(part.data)
+            else:
+                write(_FILE_OF[type(part)], part)
 
 
 def _export_deployments(db: Database, owner: str, write: _Write) -> None:
-    for row in rows_of(db, _DEPLOYMENTS, "id", _PAGE, owner=owner):
-        with db.read() as connection:
-            (deployment,) = messages(connection, [row])
-            del deployment.programs[:]
-            for program_id, source in connection.execute(_PROGRAMS, {"id": row.id}):
-                program = QuantumProgram.FromString(source)
-                program.id, program.deployment_id = program_id, row.id
-                deployment.programs.append(program)
-        write("deployments", deployment)
-
-
-def _export_buffer(db: Database, result_id: int, path: Path) -> None:
-    with path.open("wb") as file:
-        chunk = 0
-        while (data := chunks.read(db, result_id, chunk)) is not None:
-            file.write(data)
-            chunk += 1
+    for row in rows_of(db, _DEPLOYMENTS, "id", PAGE, owner=owner):
+        write("deployments", of_deployment(db, row))
