@@ -180,7 +180,7 @@ class Metrics(Observer):
 
     def retention_failed(self) -> None:
         """Count a sweep of retention that failed."""
-        self._failed_sweeps.inc()
+        self._failed_sweeps.add(1)
 
     def job_changed(self, job: Job, before: JobState) -> None:
         """Observe a transition of a job that this server committed.

@@ -37,7 +37,7 @@ Record: TypeAlias = Mapping[str, Any]
 
 
 class ArchiveFailed(Exception):
-    """The archive cannot be written. What was to be archived must not be deleted."""
+    """The archive cannot be written. The objects that it lacks must not be deleted."""
 
 
 class Archive:
