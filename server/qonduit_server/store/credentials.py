@@ -18,7 +18,8 @@ from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, filter_conditions, number_field, project_field, text_field
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.ownership import CheckChange, Owned, Scope, permit_all, project_of
+from qonduit_server.store.owned_queries import Owned
+from qonduit_server.store.ownership import CheckChange, Scope, permit_all, project_of
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.schema import credentials, providers
 from qonduit_server.store.timestamps import set_time

@@ -34,7 +34,7 @@ from qonduit_server.store.list_scan import (
     read_page,
     whole_path,
 )
-from qonduit_server.store.ownership import principal_of
+from qonduit_server.store.owned_queries import principal_of
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import deployment_labels, deployments
 

@@ -20,7 +20,8 @@ from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.ownership import CheckChange, Owned, Scope, owner_for, permit_all, project_of
+from qonduit_server.store.owned_queries import Owned
+from qonduit_server.store.ownership import CheckChange, Scope, owner_for, permit_all, project_of
 from qonduit_server.store.schema import deployments, jobs, programs
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.users import stored_bytes

@@ -16,7 +16,8 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import MAX_ID, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import StoredEvent
-from qonduit_server.store.ownership import Owned, Scope
+from qonduit_server.store.owned_queries import Owned
+from qonduit_server.store.ownership import Scope
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import events, jobs
 

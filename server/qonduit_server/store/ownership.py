@@ -7,14 +7,11 @@ call. The user who created an object stands apart, in its column `principal`, un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sqlalchemy import Column, ColumnElement, Connection, CursorResult, FromClause, Select, func
-
-from qonduit.v1.job_pb2 import Job
-from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.column_limits import checked_text
+if TYPE_CHECKING:
+    from qonduit.v1.job_pb2 import Job
 
 #: One owner, several owners, or None for the objects of all owners.
 Scope: TypeAlias = str | frozenset[str] | None
@@ -63,30 +60,3 @@ def contains(scope: Scope, owner: str) -> bool:
 def owner_of(job: Job) -> str:
     """Return the owner of a job."""
     return owner_for(job.executed_by, job.project)
-
-
-def principal_of(table: FromClause) -> ColumnElement[str]:
-    """Return the expression of the user who created an object, whose column is NULL if this is its owner."""
-    return func.coalesce(table.c.principal, table.c.caller)
-
-
-class Owned:
-    """A query of objects in a scope.
-
-    A missing object and one of another owner take the same query and the same time.
-
-    Args:
-        query: the query without an owner.
-        owner: the column with the owner.
-    """
-
-    def __init__(self, query: Select[Any], owner: Column[Any]) -> None:
-        self._of_all = query
-        self._of_some = query.where(among(owner, "owners"))
-
-    def execute(self, connection: Connection, scope: Scope, parameters: Mapping[str, Any]) -> CursorResult[Any]:
-        """Execute the query."""
-        if scope is None:
-            return connection.execute(self._of_all, parameters)
-        owners = [checked_text("owner", owner) for owner in ((scope,) if isinstance(scope, str) else scope)]
-        return connection.execute(self._of_some, {**parameters, "owners": owners})

@@ -88,42 +88,52 @@ def test_help_lists_both_sections() -> None:
     assert "124" in server
 
 
+def loaded_by(code: str, *arguments: str) -> set[str]:
+    """Run code with command-line arguments; return the top-level modules that it has loaded at its end."""
+    hook = "import atexit, sys; atexit.register(lambda: print('LOADED', *{n.split('.')[0] for n in sys.modules}))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", hook + code, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "LOADED" in loaded
+    return loaded
+
+
+QONDUIT = "from qonduit_client.cli.commands import main; main()"
+
+
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
         ("import qonduit_client", {"grpc", "google", "click", "rich", "qonduit"}),
         (
-            "from qonduit_client.cli.commands import main; main()",
+            QONDUIT,
             {"grpc", "google", "rich", "qonduit", "qonduit_server"},
         ),
         ("from qonduit_client import Client", {"click", "rich", "qonduit_server"}),
     ],
 )
 def test_unused_modules_are_not_imported(code: str, absent: set[str]) -> None:
-    hook = "import atexit, sys; atexit.register(lambda: print('LOADED', *{n.split('.')[0] for n in sys.modules}))\n"
-    done = subprocess.run(
-        [sys.executable, "-c", hook + code, "--help"], capture_output=True, text=True, timeout=60, check=True
-    )
-    loaded = set(done.stdout.splitlines()[-1].split())
-    assert "LOADED" in loaded
-    assert not loaded & absent
+    assert not loaded_by(code, "--help") & absent
 
 
 @pytest.mark.parametrize(
     "arguments", [["config", "list"], ["whoami"], ["login", "--help"], ["--server", "a", "config"]]
 )
 def test_commands_that_call_no_server_do_not_import_grpc(arguments: list[str]) -> None:
-    code = "import atexit, sys; atexit.register(lambda: print('LOADED', *{n.split('.')[0] for n in sys.modules}))\n"
-    done = subprocess.run(
-        [sys.executable, "-c", code + "from qonduit_client.cli.commands import main; main()", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    loaded = set(done.stdout.splitlines()[-1].split())
-    assert "LOADED" in loaded
-    assert not loaded & {"grpc", "google", "rich", "qonduit", "qonduit_server"}
+    assert not loaded_by(QONDUIT, *arguments) & {"grpc", "google", "rich", "qonduit", "qonduit_server"}
+
+
+@pytest.mark.parametrize("arguments", [["jobs", "--server", "127.0.0.1:1"], ["devices", "--help"]])
+def test_commands_that_call_a_server_import_nothing_of_it(arguments: list[str]) -> None:
+    assert not loaded_by(QONDUIT, *arguments) & {"sqlalchemy", "psycopg", "alembic", "qonduit_server"}
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "doctor", "migrate", "backup", "token", "audit", "user"])
+def test_the_help_of_a_server_command_imports_neither_databases_nor_grpc(command: str) -> None:
+    loaded = loaded_by(QONDUIT, command, "--help")
+    assert "qonduit_server" in loaded
+    assert not loaded & {"sqlalchemy", "psycopg", "alembic", "grpc", "google"}
 
 
 def test_all_names_can_be_had() -> None:

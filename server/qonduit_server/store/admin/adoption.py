@@ -21,7 +21,8 @@ from qonduit_server.store.admin.sealed_tables import CREDENTIALS, JOB_CREDENTIAL
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
-from qonduit_server.store.ownership import is_project, principal_of
+from qonduit_server.store.owned_queries import principal_of
+from qonduit_server.store.ownership import is_project
 from qonduit_server.store.project_tables import project_members
 from qonduit_server.store.schema import credentials, deployment_labels, deployments, job_labels, jobs, owner_totals
 from qonduit_server.store.writer import Operation, Transaction

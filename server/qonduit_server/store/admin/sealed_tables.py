@@ -12,7 +12,7 @@ from sqlalchemy import Column, Select, Table, select
 from qonduit_server.encryption.sealing import Binding
 from qonduit_server.store import credentials as stored
 from qonduit_server.store.jobs import job_credentials as of_jobs
-from qonduit_server.store.ownership import principal_of
+from qonduit_server.store.owned_queries import principal_of
 from qonduit_server.store.schema import credentials, devices, job_credentials, jobs, providers
 
 

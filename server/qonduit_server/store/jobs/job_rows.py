@@ -24,17 +24,8 @@ from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, JobChange, UnitOfWork, job_message
-from qonduit_server.store.ownership import (
-    CheckChange,
-    Owned,
-    Scope,
-    contains,
-    including,
-    owner_for,
-    owner_of,
-    permit_all,
-    principal_of,
-)
+from qonduit_server.store.owned_queries import Owned, principal_of
+from qonduit_server.store.ownership import CheckChange, Scope, contains, including, owner_for, owner_of, permit_all
 from qonduit_server.store.recent_deployments import StoredDeployment, content_hash
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs

@@ -20,7 +20,8 @@ from qonduit_server.errors import NotFound
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.column_limits import is_id
 from qonduit_server.store.database import Database
-from qonduit_server.store.ownership import Owned, Scope
+from qonduit_server.store.owned_queries import Owned
+from qonduit_server.store.ownership import Scope
 from qonduit_server.store.schema import job_options, jobs, options
 from qonduit_server.store.writer import Operation, Transaction
 

@@ -13,7 +13,8 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.event_log import require_job
-from qonduit_server.store.ownership import Owned, Scope
+from qonduit_server.store.owned_queries import Owned
+from qonduit_server.store.ownership import Scope
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import jobs, results
 
