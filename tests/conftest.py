@@ -14,6 +14,7 @@ from hypothesis import settings
 from qonduit_server.store import migrations
 from qonduit_server.store.database import Database, open_database
 from tests import rabbitmq as rabbitmq_broker
+from tests import slurm as slurm_cluster
 from tests.missing_components import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
 from tests.oidc_provider import oidc  # noqa: F401 - a fixture
 from tests.postgresql import PostgresqlServer, start_or_skip
@@ -46,6 +47,14 @@ def rabbitmq() -> Iterator[rabbitmq_broker.RabbitmqBroker]:
     broker = rabbitmq_broker.start_or_skip()
     yield broker
     broker.close()
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[slurm_cluster.SlurmCluster]:
+    """A running Slurm."""
+    cluster = slurm_cluster.start_or_skip()
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture(scope="session")

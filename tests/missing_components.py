@@ -19,6 +19,7 @@ from _pytest.terminal import TerminalReporter
 BRINGS: Final = {
     "PostgreSQL": "apt-get install postgresql, or any installation whose initdb is on PATH",
     "RabbitMQ": "apt-get install rabbitmq-server",
+    "Slurm": "apt-get install slurmctld slurmd slurm-client munge",
     "grpcurl": "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3, or a release of it on PATH",
     "jq": "apt-get install jq",
     "the C++ tools": "apt-get install cmake g++ protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev",

@@ -81,6 +81,10 @@ class RabbitmqBroker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        # Without one that listens, the broker starts its own, too.
+        deadline = time.monotonic() + START_SECONDS
+        while not self._listens(self._mapper) and time.monotonic() < deadline:
+            time.sleep(0.01)
         self.start()
 
     def start(self) -> None:
@@ -96,7 +100,7 @@ class RabbitmqBroker:
         deadline = time.monotonic() + START_SECONDS
         while True:
             # The broker opens its port when it is ready for connections; any other check starts a node of Erlang.
-            if self._listens():
+            if self._listens(self._port):
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"RabbitMQ did not start: {(self._root / 'output').read_text()[-2000:]}")
@@ -137,12 +141,12 @@ class RabbitmqBroker:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        while self._listens():  # the other processes of the group are still ending
+        while self._listens(self._port):  # the other processes of the group are still ending
             time.sleep(0.01)
 
-    def _listens(self) -> bool:
+    def _listens(self, port: int) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+            return probe.connect_ex(("127.0.0.1", port)) == 0
 
     def close(self) -> None:
         """End the broker and delete its files."""

@@ -127,10 +127,10 @@ class Vendor:
         raise NotImplementedError
 
 
-def install(folder: Path) -> dict[str, str]:
-    """Install the provider as a distribution in a folder; return the variables with which processes find it."""
+def install(folder: Path, name: str = Vendor.name, provider: str = f"{__name__}:Vendor") -> dict[str, str]:
+    """Install a provider as a distribution in a folder; return the variables with which processes find it."""
     metadata = folder / "vendor_provider-1.0.dist-info"
     metadata.mkdir(parents=True)
     metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: vendor-provider\nVersion: 1.0\n")
-    metadata.joinpath("entry_points.txt").write_text("[qonduit.providers]\nVENDOR = tests.vendor_provider:Vendor\n")
+    metadata.joinpath("entry_points.txt").write_text(f"[qonduit.providers]\n{name} = {provider}\n")
     return {"PYTHONPATH": os.pathsep.join((str(folder), str(Path(__file__).resolve().parents[1])))}

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import click
 
@@ -23,9 +23,22 @@ from qonduit_server.token_commands import token
 from qonduit_server.user_commands import adopt, user
 
 if TYPE_CHECKING:
+    from qonduit_server.process.service_manager import ServiceManager
     from qonduit_server.process.standard_streams import StandardStreams
     from qonduit_server.shutdown import Shutdown
     from qonduit_server.store.admin.finding import Finding
+
+
+class _Reloadable(Protocol):
+    """A running server or worker machine."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """The time for running jobs to end."""
+
+    def reload(self, wanted: Settings) -> None:
+        """Adopt changed settings. Raises StartError."""
+
 
 #: The server could not start, or the database has an error.
 EXIT_FAILED = 1
@@ -93,7 +106,6 @@ def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardSt
     from qonduit_server import app
     from qonduit_server.errors import StartError
     from qonduit_server.process.service_manager import ServiceManager
-    from qonduit_server.shutdown import LEEWAY_SECONDS
 
     manager = ServiceManager()  # created first: no process inherits its variable
     try:
@@ -106,20 +118,32 @@ def _serve(configuration: Configuration, shutdown: Shutdown, streams: StandardSt
         log.warning("deprecated setting", setting=name, use=use)
     shutdown.started(configuration.settings.drain_seconds)
     streams.write_output(f"serving on {running.target}")
-    manager.ready(f"serving on {running.target}")
+    _reload_until_stop(running, configuration, shutdown, manager, f"serving on {running.target}")
+    running.stop(running.drain_seconds, shutdown.force)
+    if shutdown.code:
+        streams.write_error("qonduit: the server stopped because of an internal fault; see the log")
+        sys.exit(shutdown.code)
+
+
+def _reload_until_stop(
+    running: _Reloadable, configuration: Configuration, shutdown: Shutdown, manager: ServiceManager, status: str
+) -> None:
+    """Reload the configuration at each SIGHUP until the program should stop, and report both to the manager."""
+    import structlog
+
+    from qonduit_server.errors import StartError
+    from qonduit_server.shutdown import LEEWAY_SECONDS
+
+    manager.ready(status)
     while shutdown.wait() == "reload":
         manager.reloading()
         try:
             running.reload(configuration.reread().settings)
         except StartError as error:
-            log.error("configuration not reloaded", why=str(error))
+            structlog.get_logger("qonduit.settings").error("configuration not reloaded", why=str(error))
         shutdown.started(running.drain_seconds)
-        manager.ready(f"serving on {running.target}")
+        manager.ready(status)
     manager.stopping("draining", running.drain_seconds + LEEWAY_SECONDS)
-    running.stop(running.drain_seconds, shutdown.force)
-    if shutdown.code:
-        streams.write_error("qonduit: the server stopped because of an internal fault; see the log")
-        sys.exit(shutdown.code)
 
 
 def _fault_handler(shutdown: Shutdown) -> Callable[[], None]:
@@ -153,34 +177,53 @@ def _fault_handler(shutdown: Shutdown) -> Callable[[], None]:
     "log_format",
     "log_level",
 )
-def worker(configuration: Configuration) -> None:
-    """Run the tasks of servers whose executor is celery, until SIGTERM, SIGINT or SIGHUP.
+@click.option(
+    "--idle-exit",
+    type=click.IntRange(min=1),
+    envvar="QONDUIT_IDLE_EXIT",
+    show_envvar=True,
+    metavar="SECONDS",
+    help="End after this time without a task; default: never.",
+)
+@click.option(
+    "--end-time",
+    type=click.IntRange(min=0),
+    envvar=["QONDUIT_END_TIME", "SLURM_JOB_END_TIME"],
+    show_envvar=True,
+    metavar="UNIX_TIME",
+    help="End before this time, as an allocation does: drain --drain-seconds and 10 s earlier; default: never.",
+)
+def worker(configuration: Configuration, idle_exit: int | None, end_time: int | None) -> None:
+    """Run the tasks of servers whose executor is celery, until SIGTERM or SIGINT.
 
     Prints "worker ID runs" to standard output when its processes start. The first signal drains: running
     tasks have --drain-seconds to end, the others are handed back to their servers. The second one ends at once.
+
+    SIGHUP reloads broker, drain_seconds and log_level from the configuration file. When the worker's terminal closes,
+    the worker drains instead.
     """
     from qonduit_server import worker_program
     from qonduit_server.errors import StartError
     from qonduit_server.process.service_manager import ServiceManager
     from qonduit_server.process.standard_streams import StandardStreams
-    from qonduit_server.shutdown import LEEWAY_SECONDS, Shutdown
+    from qonduit_server.shutdown import Shutdown
 
     streams = StandardStreams()
-    shutdown = Shutdown(streams)
+    shutdown = Shutdown(streams, reloads=True)
     manager = ServiceManager()
-    settings = configuration.settings
+    lifetime = worker_program.Lifetime(idle_seconds=idle_exit, end_time=end_time)
     with streams:
         try:
-            machine = worker_program.start(settings, _fault_handler(shutdown), streams)
+            machine = worker_program.start(
+                configuration.settings, lifetime, shutdown.request, _fault_handler(shutdown), streams
+            )
         except StartError as error:
             streams.write_error(f"qonduit: {error}")
             sys.exit(EXIT_FAILED)
-        shutdown.started(settings.drain_seconds)
+        shutdown.started(configuration.settings.drain_seconds)
         streams.write_output(f"worker {machine.id} runs")
-        manager.ready(f"worker {machine.id} runs")
-        shutdown.wait()
-        manager.stopping("draining", settings.drain_seconds + LEEWAY_SECONDS)
-        machine.stop(settings.drain_seconds, shutdown.force)
+        _reload_until_stop(machine, configuration, shutdown, manager, f"worker {machine.id} runs")
+        machine.stop(shutdown.force)
         if shutdown.code:
             streams.write_error("qonduit: the worker stopped because it can receive no tasks; see the log")
             sys.exit(shutdown.code)

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -101,6 +101,15 @@ def set_level(log_level: Level) -> None:
     global _level
     _level = _LEVELS[log_level]
     logging.getLogger().setLevel(max(_level, logging.WARNING))
+
+
+def configuration_reloaded(log_level: Level, adopted: Iterable[str], changed: Iterable[str]) -> None:
+    """Log which changed settings were adopted, at every level: an operator waits for this line. Then set the level."""
+    set_level("info")
+    rest = sorted(set(changed).difference(adopted))
+    log = structlog.get_logger("qonduit.settings")
+    (log.warning if rest else log.info)("configuration reloaded", changed=sorted(adopted), needs_restart=rest)
+    set_level(log_level)
 
 
 def _filter_by_level(_logger: WrappedLogger, method: str, line: EventDict) -> EventDict:

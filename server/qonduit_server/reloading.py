@@ -6,20 +6,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import structlog
-
 from qonduit_server import authentication, logs
 from qonduit_server.authentication import CallAuthentication
 from qonduit_server.rpc.auth.certificates import Certificates
 from qonduit_server.rpc.server import RpcServer
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.setting_values import settings_by_name
+from qonduit_server.setting_values import changes, settings_by_name
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.retention import Retention
 from qonduit_server.store.database import Database
 from qonduit_server.store.quota_registry import read_setting
 
-_log = structlog.get_logger("qonduit.settings")
 #: A change of these builds a new object that authenticates: an unchanged one keeps the keys of its issuer.
 _AUTHENTICATION: Final = ("token_file", "tls_client_roles")
 
@@ -50,11 +47,7 @@ class Reloader:
         Raises:
             StartError: a change is invalid, or a file cannot be used; no setting has changed.
         """
-        changed = {
-            name: getattr(wanted, name)
-            for name in settings_by_name()
-            if getattr(wanted, name) != getattr(self.settings, name)
-        }
+        changed = changes(self.settings, wanted)
         adopted = {name: value for name, value in changed.items() if self._is_adoptable(name, value)}
         new = replace(self.settings, **adopted)
         authentication.check(new)
@@ -70,12 +63,7 @@ class Reloader:
         if self.certificates is not None and certificates is not None:
             self.certificates.adopt(certificates)
         self.settings = new
-        rest = sorted(changed.keys() - adopted.keys())
-        # Logged at every level: an operator waits for this line.
-        logs.set_level("info")
-        log = _log.warning if rest else _log.info
-        log("configuration reloaded", changed=sorted(adopted), needs_restart=rest)
-        logs.set_level(new.log_level)
+        logs.configuration_reloaded(new.log_level, adopted, changed)
 
     def _is_adoptable(self, name: str, value: Any) -> bool:
         rule = settings_by_name()[name].metadata.get("reload")

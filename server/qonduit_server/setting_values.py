@@ -28,6 +28,11 @@ def _annotations() -> Mapping[str, Any]:
     return get_type_hints(Settings)
 
 
+def changes(old: Settings, new: Settings) -> dict[str, Any]:
+    """Return the new values of the settings that differ."""
+    return {name: getattr(new, name) for name in settings_by_name() if getattr(new, name) != getattr(old, name)}
+
+
 def choices(setting: Field[Any]) -> tuple[str, ...]:
     """Return the allowed values of a setting; empty if they are not enumerated."""
     annotation = _annotations()[setting.name]

@@ -31,6 +31,7 @@ from tests.missing_components import lacking
 from tests.postgresql import PostgresqlServer, find_binaries
 from tests.rabbitmq import RabbitmqBroker, find_installation
 from tests.server_process import Server, free_port, serving
+from tests.slurm import SlurmCluster, is_installed
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -42,7 +43,9 @@ RUN = {"bash", "python"}
 #: Documents that refer to the files of the server they start, or to its first job.
 OWN_SERVER = {"README.md", "docs/operating.md", "docs/tutorial.md"}
 #: Programs that blocks need and that some machines lack.
-TOOLS = ("grpcurl", "jq", "protoc", "rabbitmqctl")
+TOOLS = ("grpcurl", "jq", "protoc", "rabbitmqctl", "sbatch")
+#: The package of a program, if its name differs.
+PACKAGES = {"rabbitmqctl": "RabbitMQ", "sbatch": "Slurm"}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SERVE = re.compile(r"^\.venv/bin/qonduit serve\b(?P<options>.*)$")
 _WORKER = re.compile(r"^\.venv/bin/qonduit worker\b(?P<options>.*)$")
@@ -87,6 +90,7 @@ class Session:
     real: dict[str, str] = field(default_factory=dict)
     interpreter: subprocess.Popen[str] | None = None
     missing: dict[str, None] = field(default_factory=dict)
+    cluster: SlurmCluster | None = None
 
     @property
     def tools(self) -> Path:
@@ -104,6 +108,7 @@ class Session:
             "NO_COLOR": "1",
             "QONDUIT_CONFIG": str(self.folder / "config.toml"),
             "XDG_STATE_HOME": str(self.folder / "state"),
+            **(self.cluster.environment if self.cluster else {}),
         }
         if "127.0.0.1:50051" in self.real:
             environment["QONDUIT_SERVER"] = self.real["127.0.0.1:50051"]
@@ -191,7 +196,7 @@ class Session:
     def needed(self, text: str) -> list[str]:
         """Return the programs that a block needs and this machine lacks."""
         tools = [tool for tool in TOOLS if re.search(rf"\b{tool}\b", text)]
-        tools = ["RabbitMQ" if tool == "rabbitmqctl" else tool for tool in tools]
+        tools = [PACKAGES.get(tool, tool) for tool in tools]
         return [*tools, "PostgreSQL"] if _SHOWN_DATABASE in text else tools
 
     def _has(self, tool: str) -> bool:
@@ -199,6 +204,8 @@ class Session:
             return bool(self.database)
         if tool == "RabbitMQ":
             return _SHOWN_BROKER in self.real
+        if tool == "Slurm":
+            return self.cluster is not None and _SHOWN_BROKER in self.real
         return shutil.which(tool, path=self._environment()["PATH"]) is not None
 
     def follow(self, language: str, text: str) -> None:
@@ -233,6 +240,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Se
 def session(request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[], Server]) -> Iterator[Session]:
     """A session in an empty folder with the environment."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
     (tmp_path / "build").symlink_to(ROOT / "build")  # files that `make` generates
     database = ""
     if find_binaries() is not None:
@@ -245,6 +253,8 @@ def session(request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[],
         broker: RabbitmqBroker = request.getfixturevalue("rabbitmq")
         session.real[_SHOWN_BROKER] = broker.address
         broker.write_control(session.tools / "rabbitmqctl")
+    if "sbatch" in (ROOT / document).read_text() and is_installed():
+        session.cluster = request.getfixturevalue("slurm")
     yield session
     session.end()
 

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -173,6 +176,56 @@ def test_a_worker_without_a_broker_says_what_to_set() -> None:
     assert (
         done.stderr
         == "qonduit: the executor celery needs the URL of a RabbitMQ: amqp://USER@HOST/VHOST, or amqps (broker)\n"
+    )
+
+
+def test_a_machine_adopts_a_new_password_of_the_broker(
+    rabbitmq: RabbitmqBroker, tmp_path: Path, serve: Callable[[str], object]
+) -> None:
+    name, file, log = f"user{secrets.token_hex(4)}", tmp_path / "worker.toml", tmp_path / "log.jsonl"
+
+    def configure(password: str, more: str = "") -> None:
+        url = rabbitmq.url().replace("guest:guest", f"{name}:{password}")
+        file.write_text(f'broker = "{url}"\nlog_format = "json"\n{more}')
+        file.chmod(0o600)
+
+    rabbitmq.control("add_user", name, "old")
+    rabbitmq.control("set_permissions", name, ".*", ".*", ".*")
+    configure("old")
+    with ExitStack() as ends:
+        server: Server = ends.enter_context(serve(f"sqlite:///{tmp_path / 'q.sqlite3'}"))  # type: ignore[arg-type]
+        client = ends.enter_context(qonduit_client.Client(server.target))
+        machine = ends.enter_context(working("", log=log, environment={"QONDUIT_SERVER_CONFIG": str(file)}))
+        _wait(lambda: bool(client.named_devices("available = true")))
+        rabbitmq.control("change_password", name, "new")
+        configure("new", 'log_level = "debug"\ntranslation_cache_bytes = 0\n')
+        machine.send_signal(signal.SIGHUP)
+        _wait(lambda: "configuration reloaded" in log.read_text())
+        (line,) = [each for each in map(json.loads, log.read_text().splitlines()) if "needs_restart" in each]
+        assert line["changed"] == ["broker", "log_level"]
+        assert line["needs_restart"] == ["translation_cache_bytes"]
+        rabbitmq.control("close_all_connections", "the test closes them")
+        _wait(lambda: log.read_text().count("broker connected again") == 2)
+        assert client.run(BELL, device="IBM/aer_simulator", shots=100).result().shots == 100
+        configure("new", "broker_ca = 7\n")
+        machine.send_signal(signal.SIGHUP)
+        _wait(lambda: "configuration not reloaded" in log.read_text())
+        assert machine.poll() is None
+
+
+def test_a_machine_must_have_the_time_to_end() -> None:
+    done = subprocess.run(
+        [*WORK, "--broker", "amqp://127.0.0.1:1", "--end-time", str(int(time.time()) + 35), "--drain-seconds", "30"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"qonduit: the machine must end in -?\d+ s, and to end takes up to 40 s: set a later --end-time, or shorten "
+        r"drain_seconds\n",
+        done.stderr,
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The number of cores that this process may use: of the machine, or of its container."""
+"""The number of cores that this process may use: of the machine, of its container, or of its job in Slurm."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qonduit_server.process.control_groups import read_limits
+from qonduit_server.process.slurm_allocation import allocated_cores
 
 
 @functools.cache
 def usable_cores(root: Path | None = None) -> int:
-    """Return the number of cores of this process: those of its affinity, or the CPU quota of its control group.
+    """Return the number of cores of this process: of its affinity, its control group, or its job in Slurm.
 
     A quota is rounded up: 1.5 cores are 2 threads. The number is read once.
 
@@ -21,7 +22,7 @@ def usable_cores(root: Path | None = None) -> int:
         root: the folder that contains `proc` and `sys`; by default that of this machine.
     """
     machine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min((machine, *_quotas(root)))
+    return min((machine, *_quotas(root), *allocated_cores()))
 
 
 def _quotas(root: Path | None) -> Iterator[int]:

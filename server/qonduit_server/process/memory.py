@@ -11,6 +11,7 @@ from typing import Final
 
 from qonduit_server.process.control_groups import read_limits
 from qonduit_server.process.cores import usable_cores
+from qonduit_server.process.slurm_allocation import allocated_memory
 
 #: A parameter of mallopt, and the value set here.
 _M_MMAP_THRESHOLD: Final = -3
@@ -22,13 +23,13 @@ _THREAD_BYTES: Final = (8 + 64) * 1024**2
 
 
 def usable_memory(root: Path | None = None) -> int:
-    """Return the machine's memory in bytes, or the limit of the control group (container) if that is lower.
+    """Return the machine's memory in bytes, or the limit of the control group or of the job in Slurm if that is lower.
 
     Args:
         root: the folder that contains `proc` and `sys`; by default that of this machine.
     """
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min((machine, *_limits(root)))
+    return min((machine, *_limits(root), *allocated_memory()))
 
 
 def address_space(task_bytes: int) -> int:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -181,6 +183,42 @@ def test_a_stopping_machine_hands_its_tasks_back() -> None:
     pool = network.add("b")
     network.turn(5)
     assert set(pool.running) == {(2, 1)}
+
+
+def test_a_task_that_a_stopping_machine_has_not_accepted_goes_to_another_one_at_once() -> None:
+    network = Network()
+    network.add("a")
+    network.turn(5)
+    network.loses = lambda: True
+    network.machines.submit([task(1), task(2)])
+    network.turn()
+    network.machines.cancel((2, 1))
+    network.loses = lambda: False
+    network.hosts["a"].stop(0.0, threading.Event())
+    pool = network.add("b")
+    network.turn(3, tick=False)
+    assert network.losses[2, 1].kind is LossKind.CANCELLED
+    network.turn(3, tick=False)
+    assert set(pool.running) == {(1, 1)}
+    assert not pool.running[1, 1].declined_before  # its events are not repetitions
+
+
+def test_an_idle_machine_is_idle_since_its_last_task_ended() -> None:
+    network = Network()
+    pool = network.add("a")
+    machine = network.hosts["a"]
+    network.turn(5)
+    assert machine.wait_idle(0.0, math.inf)
+    assert not machine.wait_idle(math.inf, time.monotonic())
+    network.machines.submit([task(1)])
+    network.turn(2)
+    assert not machine.wait_idle(0.0, time.monotonic())
+    begun = time.monotonic()
+    ended = threading.Timer(0.2, pool.finish, [(1, 1)])
+    ended.start()
+    assert machine.wait_idle(0.1, math.inf)
+    assert time.monotonic() - begun >= 0.3
+    ended.join()
 
 
 def test_two_servers_share_a_machine_and_one_attempt_of_both_runs_once() -> None:

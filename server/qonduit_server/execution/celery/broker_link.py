@@ -90,6 +90,7 @@ class BrokerLink:
         tick_seconds: float = 1.0,
     ) -> None:
         self._url = url
+        self._authorities = authorities
         self._tls = tls_options(url, authorities)
         self._queue = queue
         self._endpoint = endpoint
@@ -116,6 +117,10 @@ class BrokerLink:
     def receiving(self) -> bool:
         """Whether the queue exists and is consumed."""
         return self._receiving.is_set()
+
+    def use_broker(self, url: str) -> None:
+        """Use another URL from the next connection on."""
+        self._url, self._tls = url, tls_options(url, self._authorities)
 
     def stop(self) -> None:
         """Send what the endpoint has to send now, and end both threads."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -52,6 +52,7 @@ class MachineProgram:
     def __init__(self, options: ExecutorOptions, host: str = "", on_fault: Callable[[], None] = lambda: None) -> None:
         check_broker(options.broker)
         self._on_fault = on_fault
+        self._authorities = options.broker_ca
         self._stopping = False
         self.id = str(uuid4())
         requests, tasks = f"qonduit.requests.{self.id}", f"qonduit.tasks.{self.id}"
@@ -83,10 +84,11 @@ class MachineProgram:
         )
         self._thread = threading.Thread(target=self._consume, name="celery-worker", daemon=True)
 
-    def start(self) -> None:
-        """Start the pool and connect in the background."""
+    def start(self, preload: Sequence[str] = ()) -> None:
+        """Start the pool, load the SDKs of these providers (default: all), and connect, all in the background."""
         self._pool.launch()
         self._machine.start(self._link.wake)
+        self._pool.preload(preload or None)
         self._thread.start()
         self._link.start()
 
@@ -96,6 +98,20 @@ class MachineProgram:
         finally:
             if not self._stopping:
                 self._on_fault()
+
+    def use_broker(self, url: str) -> None:
+        """Use another URL of the broker, as with a new password, from the next connection on.
+
+        Raises:
+            StartError: the broker cannot be used.
+        """
+        check_broker(url)
+        self._link.use_broker(url)
+        self._celery.app.conf.update(broker_url=url, broker_use_ssl=tls_options(url, self._authorities))
+
+    def wait_idle(self, seconds: float, deadline: float) -> bool:
+        """Wait until the machine has had no task for `seconds`; return whether it has, or else the deadline passed."""
+        return self._machine.wait_idle(seconds, deadline)
 
     def stop(self, grace: float, force: threading.Event) -> None:
         """Accept no more tasks, wait up to `grace` seconds for running ones, hand back the rest, and end.
@@ -107,6 +123,7 @@ class MachineProgram:
         self._stopping = True
         self._machine.stop(grace, force)
         self._link.stop()
+        self._machine.close()
         # Celery's own `stop` would use the connection of the other thread, and wait for half a minute.
         state.should_stop = 0
         self._thread.join(_JOIN_SECONDS)

@@ -269,8 +269,7 @@ class Machines:
             case "described":
                 self._described(machine, message.described)
             case "stopping":
-                machine.stopping = True
-                self._offers_changed(machine)
+                self._stopping(machine)
             case "part":
                 machine.parts += message.part.data
                 if len(machine.parts) > _MAX_PARTS_BYTES:
@@ -279,6 +278,17 @@ class Machines:
                     whole = MachineMessage.FromString(bytes(machine.parts))
                     machine.parts.clear()
                     self._handle(machine, whole)
+
+    def _stopping(self, machine: RemoteMachine) -> None:
+        """Place the tasks elsewhere that a stopping machine has not accepted: it ignores them."""
+        machine.stopping = True
+        self._offers_changed(machine)
+        for sent in [each for each in machine.tasks.values() if not each.accepted]:
+            if sent.cancelled:
+                self._lose(sent.key, Loss(LossKind.CANCELLED, "cancelled before it began"))
+            else:
+                self._take_back(sent)
+        self._place()
 
     def _event(self, machine: RemoteMachine, event: TaskEvent) -> None:
         key = (event.job_id, event.attempt)
@@ -400,15 +410,19 @@ class Machines:
 
     def _return(self, sent: SentTask) -> None:
         """Send a task that its machine has returned to another one."""
+        sent.task.declined_before = True
+        self._take_back(sent)
+        self._place()
+
+    def _take_back(self, sent: SentTask) -> None:
+        """Let a task that its machine will not run wait for another one."""
         assert sent.machine is not None
         sent.machine.tasks.pop(sent.key)
         sent.refused.add(sent.machine.id)
         sent.machine, sent.message_id = None, ""
         sent.accepted = sent.moving = sent.dropped = False
-        sent.task.declined_before = True
         self._wait(sent)
         self._backlog[sent.task.provider].move_to_end(sent.key, last=False)
-        self._place()
 
     def _place(self) -> None:
         """Send waiting tasks to the machines with the most room."""

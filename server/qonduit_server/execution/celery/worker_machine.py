@@ -105,7 +105,7 @@ class _Session:
 class WorkerMachine:
     """The listener of a pool, and the endpoint of a link.
 
-    Use: create it, `start(wake)`, `ready()`, ..., `stop(grace)`.
+    Use: create it, `start(wake)`, `ready()`, ..., `stop(grace)`, `close()`.
 
     Args:
         id: a new id for this start.
@@ -146,6 +146,8 @@ class WorkerMachine:
         #: Whether the list of workers was requested.
         self._list_due = False
         self._ready = self._stopping = False
+        #: Since when the machine has had no task.
+        self._idle_since = time.monotonic()
         self._wake: Callable[[], None] = lambda: None
         # Describing takes seconds, and cancelling may wait for the pool: neither delays the receipt of messages.
         self._actions = ThreadPoolExecutor(2, thread_name_prefix="machine-action")
@@ -159,7 +161,24 @@ class WorkerMachine:
     def ready(self) -> None:
         """Announce the machine from now on: its queue of tasks exists."""
         self._ready = True
+        self._idle_since = time.monotonic()
         self._wake()
+
+    def wait_idle(self, seconds: float, deadline: float) -> bool:
+        """Wait until the machine has had no task for a time; return whether it has, or else the deadline has passed.
+
+        Args:
+            seconds: the time without a task; infinity waits for the deadline alone.
+            deadline: a time of `time.monotonic`.
+        """
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                busy = any(each.tasks for each in self._sessions.values())
+                idle_at = math.inf if busy else self._idle_since + seconds
+                if now >= min(idle_at, deadline):
+                    return now >= idle_at
+                self._changed.wait(min(idle_at - now, deadline - now, threading.TIMEOUT_MAX))
 
     def stop(self, grace: float, force: threading.Event) -> None:
         """Accept no more tasks, wait up to `grace` seconds for running ones, and hand back the rest.
@@ -180,8 +199,11 @@ class WorkerMachine:
                     break
                 self._changed.wait(min(0.1, max(0.0, deadline - time.monotonic())))
         self._pool.stop(1)
-        self._actions.shutdown(wait=False, cancel_futures=True)
         self._wake()
+
+    def close(self) -> None:
+        """End the threads of the machine, after `stop` and the end of its link."""
+        self._actions.shutdown(wait=False, cancel_futures=True)
 
     # Called by Celery.
 
@@ -266,6 +288,7 @@ class WorkerMachine:
         with self._changed:
             if session is None:
                 session = self._sessions[request.server] = _Session(request.server, request.session)
+                self._idle_since = time.monotonic()
             session.heard_at = time.monotonic()
             session.patience = request.patience.ToNanoseconds() / 1e9 or _MOST_WAIT_SECONDS
             session.acknowledge(request.acknowledged, repeat=request.repeat)
@@ -296,7 +319,7 @@ class WorkerMachine:
                 session.add(self._message(session, events=TaskEventBatch(events=batch)))
                 for event in batch:
                     if event.HasField("finished"):
-                        session.end((event.job_id, event.attempt))
+                        self._end(session, (event.job_id, event.attempt))
                 self._changed.notify_all()
         self._wake()
 
@@ -310,12 +333,12 @@ class WorkerMachine:
             wire = TaskLost(
                 task=TaskKey(job_id=job_id, attempt=attempt),
                 kind=_KINDS[loss.kind],
-                message=loss.message,
+                message=f"the worker machine {self._host} stopped" if loss.kind is LossKind.STOPPED else loss.message,
                 pid=loss.pid,
                 seconds=loss.seconds,
             )
             session.add(self._message(session, lost=wire))
-            session.end(key)
+            self._end(session, key)
             self._changed.notify_all()
         self._wake()
 
@@ -352,6 +375,10 @@ class WorkerMachine:
             worker.host = self._host
         return workers
 
+    def _end(self, session: _Session, key: Key) -> None:
+        session.end(key)
+        self._idle_since = time.monotonic()
+
     def _is_current(self, session: _Session) -> bool:
         return self._sessions.get(session.server) is session
 
@@ -371,6 +398,8 @@ class WorkerMachine:
             if self._is_current(session):
                 del self._sessions[session.server]
             keys = list(session.tasks)
+            if keys:
+                self._idle_since = time.monotonic()
             self._changed.notify_all()
         if keys:
             _log.warning("tasks cancelled", why=why, tasks=len(keys))
