@@ -30,6 +30,7 @@ from qonduit_client.primitives import DEFAULT_DEVICE as DEFAULT_DEVICE
 from qonduit_client.primitives import Primitives
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
+from qonduit_client.required_versions import Versions
 from qonduit_client.retry import Retry
 from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
@@ -145,6 +146,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         labels: Mapping[str, str] | None = None,
         client_data: bytes = b"",
         schedule: Schedule | None = None,
+        versions: Versions | None = None,
+        wait_for_versions: bool = False,
         project: str | None = None,
     ) -> JobHandle:
         """Queue a job and return immediately. Once this method has returned, the job survives any crash.
@@ -175,6 +178,9 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             client_data: bytes that the server stores with the job for `JobHandle.client_data`, at most 1 MiB.
             schedule: when the job may start: "priority" (-10 to 10, among your own jobs), "not_before" and "expires_at"
                 (times with a zone).
+            versions: the versions of packages with which the job runs: "qiskit-aer==0.17.2", several of these, or a
+                mapping as `result.message.provenance.versions`. `providers()` have those of the workers.
+            wait_for_versions: whether the job waits while no worker has these versions. By default it is refused.
             project: the project that owns the job; by default that of the client, "" for a job of your own.
 
         Raises:
@@ -199,6 +205,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             labels=labels,
             client_data=client_data,
             schedule=schedule,
+            versions=versions,
+            wait_for_versions=wait_for_versions,
             credential=credential,
             project=project,
             request_id=request_id,
@@ -223,6 +231,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
         schedule: Schedule | None = None,
+        versions: Versions | None = None,
+        wait_for_versions: bool = False,
         credential: JobCredential = "",
         project: str | None = None,
     ) -> CreateJobResponse:
@@ -252,6 +262,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             stop_when=stop_when,
             labels=labels,
             schedule=schedule,
+            versions=versions,
+            wait_for_versions=wait_for_versions,
             credential=credential,
             project=project,
             validate_only=True,
@@ -294,8 +306,9 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         Args:
             job_id: the other job.
             request_id: makes a retry safe.
-            exact: whether the new job must return the same counts and values: it uses the same seed, and fails with the
-                reason NOT_REPRODUCIBLE if the device, its calibration or the versions differ.
+            exact: whether the new job must return the same counts and values: it uses the same seed, and runs
+                on a worker with the same versions. It is refused with the reason NOT_REPRODUCIBLE if no worker has
+                them, or the device or its calibration differs.
             credential: as in `run`; by default the stored one of the other job.
         """
         request = requests.rerun(job_id, request_id, exact, credential)

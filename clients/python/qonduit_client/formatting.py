@@ -72,6 +72,8 @@ def queue_text(place: QueuePlace) -> str:
     }.get(place.reason, "")
     if place.reason == QueueReason.QUEUE_REASON_PAUSED:
         reason = place.message or "the device is paused"
+    elif place.reason == QueueReason.QUEUE_REASON_VERSIONS:
+        reason = place.message or "no worker has the versions that it requires"
     position = f"{plural(place.position, 'job')} before this one" if place.HasField("position") else ""
     return "; ".join(filter(None, (": ".join(filter(None, (position, reason))), start_text(place))))
 

@@ -18,6 +18,7 @@ from qonduit_client.observables import ObservableLike, QubitOrder, observables_o
 from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
+from qonduit_client.required_versions import Versions
 from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
 
@@ -41,6 +42,8 @@ class JobOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
     client_data: bytes
     schedule: Schedule | None
+    versions: Versions | None
+    wait_for_versions: bool
     project: str | None
     validate_only: bool
 

@@ -32,6 +32,7 @@ from qonduit_client.job_filters import MatchingJobs, with_labels
 from qonduit_client.message_table import device_name
 from qonduit_client.parameter_values import ParameterValues, sets_of
 from qonduit_client.program_messages import Program, enum_name, programs_of
+from qonduit_client.required_versions import Versions, required_versions_of
 from qonduit_client.schedule import Schedule, set_schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop, noise_of, simulation_of, stop_of
 
@@ -138,6 +139,8 @@ def submit(
     labels: Mapping[str, str] | None = None,
     client_data: bytes = b"",
     schedule: Schedule | None = None,
+    versions: Versions | None = None,
+    wait_for_versions: bool = False,
     credential: JobCredential = "",
     project: str | None = None,
     request_id: str | None = None,
@@ -165,6 +168,7 @@ def submit(
         labels=labels,
         client_data=client_data,
         project=project or "",
+        required_versions=required_versions_of(versions, wait=wait_for_versions),
     )
     if schedule is not None:
         set_schedule(job, schedule)

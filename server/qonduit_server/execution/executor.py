@@ -22,6 +22,7 @@ from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.errors import StartError
 from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.observer import UNOBSERVED, Observer
+from qonduit_server.version_requirements import Environment
 
 #: Name -> "module:factory".
 EXECUTORS: Final[Mapping[str, str]] = {
@@ -109,6 +110,12 @@ class Executor(Protocol):
 
     def capacity(self) -> Mapping[str, int]:
         """Return the number of further tasks that the executor wants now, by provider name. Others wait."""
+
+    def environments(self) -> Mapping[str, Sequence[Environment]]:
+        """Return the environments of its workers, by provider name, with the number of tasks that each takes now.
+
+        Jobs that require versions are claimed for them alone. A change is reported as one of the capacity.
+        """
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Run tasks. An attempt of a job must not be submitted again before it has ended.

@@ -15,7 +15,7 @@ from qonduit.v1.device_service_pb2 import CompareDevicesRequest
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
-from qonduit_server import job_type_rules, lifecycle, noise_rules
+from qonduit_server import job_type_rules, lifecycle, noise_rules, version_requirements
 from qonduit_server.capabilities import (
     FLOATING_POINT,
     JOB_TYPE,
@@ -37,6 +37,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.jobs.job_rows import Created, NewJob
 from qonduit_server.store.jobs.job_spec import LARGE, job_of, pack, spec_of
+from qonduit_server.store.jobs.pinned_jobs import check_served
 from qonduit_server.store.memberships import Memberships
 from qonduit_server.store.ownership import owner_for
 
@@ -83,7 +84,7 @@ def new_job(
     Raises:
         InvalidArgument: a limit or a rule is violated.
         NotFound: no such device or deployment.
-        FailedPrecondition: the device is not available, or lacks a feature that the job requires.
+        FailedPrecondition: the device is not available, lacks a feature that the job requires, or has other versions.
     """
     job = unplaced_job(db, caller, request, limits)
     spec = job.spec
@@ -100,6 +101,7 @@ def new_job(
             subject=f"device/{name}",
             kind="DEVICE_UNAVAILABLE",
         )
+    check_served(db, name, spec)
     if device.max_shots:
         _check_shots(spec, "job.shots.device_max", device.max_shots, f"on {name}")
     fingerprints = _fingerprints(db, request, spec)
@@ -331,6 +333,7 @@ def _requested_spec(job: Job) -> JobSpec:
     violations = [
         *struct_limits.violations(spec.inputs, "job.inputs"),
         *noise_rules.broken(spec.noise_model, "job.noise_model"),
+        *version_requirements.broken(spec),
     ]
     if violations:
         raise InvalidArgument(violations)

@@ -92,6 +92,8 @@ class LaneAccounts:
         self._owed: dict[Lane, Owed] = {}
         #: By provider with more lanes than a claim compares: the owner after which the next claim begins.
         self.turns: dict[str, str] = {}
+        #: The providers that had queued jobs with required versions at the last claim.
+        self.pinned: frozenset[str] = frozenset()
 
     def take(self) -> dict[Lane, Owed]:
         """Remove and return everything that lanes owe, to write it."""

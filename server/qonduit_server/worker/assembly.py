@@ -36,8 +36,9 @@ class RunnerOptions:
 
 
 def describe_provider(provider: SimulatorProvider, options: RunnerOptions | None = None) -> ProviderDescription:
-    """Describe a provider, with the languages that this process reads, without importing its SDK."""
+    """Describe a provider, with the languages and versions of this process, without importing its SDK."""
     from qonduit_server.languages.registry import readable
+    from qonduit_server.worker.provenance import versions_of
 
     description = provider.describe()
     if not description.provider.supported_languages:
@@ -45,6 +46,7 @@ def describe_provider(provider: SimulatorProvider, options: RunnerOptions | None
             ProviderAssemblerLanguage(supported_language=language)
             for language in readable((options or RunnerOptions()).python_source)
         )
+    description.versions.update(versions_of(provider, description.devices))
     return description
 
 

@@ -29,6 +29,7 @@ from qonduit_server.worker.provenance import (
     ProviderFacts,
     ResultProvenance,
     check_required,
+    check_versions,
     draw_seed,
 )
 from qonduit_server.worker.reporting import Reporter
@@ -133,6 +134,8 @@ class Preparation:
         check_job(self.device, self.device_name, self.task.spec)
         if self.task.spec.HasField("required_provenance"):
             check_required(self.task.spec.required_provenance, self._facts)
+        if self.task.spec.HasField("required_versions") and self.environment.facts is not None:
+            check_versions(self.task.spec, self.environment.facts.versions)
 
     def authenticate(self) -> None:
         """Pass the credential of the task to the provider, if it takes one. Raises ProviderError."""

@@ -5,20 +5,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provenance_pb2 import Provenance
 from qonduit.v1.result_pb2 import Result
 from qonduit_client.distribution import DISTRIBUTION
 from qonduit_server.errors import DeviceError
 from qonduit_server.providers.provider import SimulatorProvider, distributions_of, installed_version
+from qonduit_server.version_requirements import requirements_of, unmet
 
 #: Every run depends on these: the server reads the program into a circuit of Qiskit's, and NumPy draws.
 _COMMON: Final = (DISTRIBUTION, "numpy", "qiskit")
+
+
+def versions_of(provider: SimulatorProvider, devices: Iterable[Device]) -> dict[str, str]:
+    """Return the versions in this process of all that the results of devices depend on, and of the interpreter."""
+    names = dict.fromkeys([*_COMMON, *(name for each in devices for name in distributions_of(provider, each.name))])
+    versions = {name: version for name in names if (version := installed_version(name))}
+    return {"python": ".".join(map(str, sys.version_info[:3])), **versions}
 
 
 class ProviderFacts:
@@ -33,6 +43,8 @@ class ProviderFacts:
         self._provider = provider
         self._calibrations = {each.device: each.calibration for each in description.calibrations}
         self._common: dict[str, Provenance] = {}
+        #: The environment of this process, as servers know it.
+        self.versions: Final = versions_of(provider, description.devices)
 
     def common(self, device: str) -> Provenance:
         """Return what all results of a device have in common; callers must not change it."""
@@ -83,6 +95,16 @@ def check_required(required: Provenance, own: Provenance) -> None:
         raise DeviceError(
             "NOT_REPRODUCIBLE",
             f"the job cannot be repeated exactly: {'; '.join(found)}. Run it again without `exact`",
+        )
+
+
+def check_versions(spec: JobSpec, versions: Mapping[str, str]) -> None:
+    """Check that this process has the versions that a job requires. Raises DeviceError, reason VERSION_UNAVAILABLE."""
+    if found := list(unmet(requirements_of(JobSpec(required_versions=spec.required_versions)), versions)):
+        raise DeviceError(
+            "VERSION_UNAVAILABLE",
+            f"the versions of the worker changed after the job was sent to it: the job requires {', '.join(found)}",
+            retryable=True,
         )
 
 

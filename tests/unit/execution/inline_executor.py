@@ -12,6 +12,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.execution.executor import ExecutorOptions, Listener, Loss, LossKind
 from qonduit_server.providers import registry
+from qonduit_server.version_requirements import Environment
 from qonduit_server.worker import loop
 from qonduit_server.worker.assembly import describe_provider, make_runner
 
@@ -49,6 +50,9 @@ class InlineExecutor:
 
     def capacity(self) -> Mapping[str, int]:
         return dict.fromkeys(self._options.providers, 1)
+
+    def environments(self) -> Mapping[str, Sequence[Environment]]:
+        return {each.provider.name: [Environment(each.versions)] for each in self.descriptions(0)}
 
     def submit(self, tasks: Sequence[Task]) -> None:
         for task in tasks:

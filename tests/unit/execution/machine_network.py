@@ -32,6 +32,7 @@ class FakePool:
     def __init__(self, slots: int = 4, devices: Sequence[str] = ("stage",)) -> None:
         self.slots = slots
         self.devices = devices
+        self.versions: Mapping[str, str] = {}
         self.running: dict[Key, Task] = {}
         self.submitted: Counter[Key] = Counter()
         self.listener: Listener | None = None
@@ -62,7 +63,7 @@ class FakePool:
 
     def descriptions(self, timeout: float) -> list[ProviderDescription]:
         devices = [Device(name=name, available=True) for name in self.devices]
-        return [ProviderDescription(provider=Provider(name="TEST"), devices=devices)]
+        return [ProviderDescription(provider=Provider(name="TEST"), devices=devices, versions=self.versions)]
 
     def preload(self, providers: Iterable[str] | None = None) -> None:
         pass
@@ -137,8 +138,10 @@ class Network:
         keys: KeyRing | None = None,
         devices: Sequence[str] = ("stage",),
         memory: int = 0,
+        versions: Mapping[str, str] | None = None,
     ) -> FakePool:
         pool = self.pools[name] = FakePool(slots, devices)
+        pool.versions = versions or {}
         host = WorkerMachine(
             name,
             f"host-{name}",

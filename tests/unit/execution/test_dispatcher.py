@@ -22,7 +22,7 @@ from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramNeeds, Task, Tas
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import Job, JobState, JobType
+from qonduit.v1.job_pb2 import Job, JobState, JobType, RequiredVersions
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import StoreFault, Unavailable
 from qonduit_server.execution.dispatcher import claimer
@@ -36,6 +36,7 @@ from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.writer import FollowUp
+from qonduit_server.version_requirements import Environment
 from tests.unit.execution.fake_forkserver import FakeProvider
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, environment
 
@@ -292,6 +293,8 @@ class FakeExecutor:
     cancelled: list[tuple[int, int]] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
     listener: Listener | None = None
+    #: The environments of its workers.
+    versions: Sequence[Mapping[str, str]] = ({"numpy": "2.3.5"},)
     #: Returns the tasks that it has; by default all that were submitted.
     held: Callable[[], set[tuple[int, int]]] | None = None
 
@@ -300,6 +303,9 @@ class FakeExecutor:
 
     def capacity(self) -> Mapping[str, int]:
         return {"TEST": self.room - len(self.submitted)}
+
+    def environments(self) -> Mapping[str, Sequence[Environment]]:
+        return {"TEST": [Environment(versions) for versions in self.versions]}
 
     def submit(self, tasks: Sequence[Task]) -> None:
         with self.changed:
@@ -353,6 +359,22 @@ def test_limits_are_filled_in(store: StoreFixture) -> None:
         store.create()
         executor.wait(lambda: len(executor.submitted) == 1)
     assert executor.submitted[0].memory_limit_bytes == 77
+
+
+def test_a_job_starts_when_a_worker_with_its_versions_comes(store: StoreFixture) -> None:
+    with dispatching_to_fake(store) as (_, executor, listener):
+        waiting = store.create(required_versions=RequiredVersions(requirements=["numpy>=2.4"]))
+        other = store.create()
+        executor.wait(lambda: len(executor.submitted) == 1)
+        assert executor.submitted[0].job_id == other
+        executor.versions = ({"numpy": "2.3.5"}, {"numpy": "2.4.0"})
+        listener.capacity_changed()
+        executor.wait(lambda: len(executor.submitted) == 2)
+        assert executor.submitted[1].job_id == waiting
+        # From now on such jobs start by a standing claim, too.
+        third = store.create(required_versions=RequiredVersions(requirements=["numpy==2.4.*"]))
+        executor.wait(lambda: len(executor.submitted) == 3)
+        assert executor.submitted[2].job_id == third
 
 
 def test_an_unsupported_feature_failure_lists_compatible_devices(store: StoreFixture) -> None:
@@ -560,8 +582,8 @@ def test_a_job_that_is_queued_after_a_standing_claim_was_made_starts(
     class Unannounced(StandingClaim):
         """Its answer wakes no claimer: the job that is queued next does."""
 
-        def __init__(self, *options: Any, on_result: Callable[[], None]) -> None:
-            super().__init__(*options, on_result=lambda: None)
+        def __init__(self, *options: Any, on_result: Callable[[], None], environments: Any) -> None:
+            super().__init__(*options, on_result=lambda: None, environments=environments)
 
     stands = standing(store, monkeypatch)
     monkeypatch.setattr(claimer, "StandingClaim", Unannounced)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which worker machine runs a task: by its device, and by the memory that it needs."""
+"""Which worker machine runs a task: by its device, its versions, and the memory that it needs."""
 
 from __future__ import annotations
 
@@ -44,6 +44,53 @@ def test_a_task_goes_to_a_machine_with_its_device() -> None:
     graphics.finish((1, 1))
     network.turn(3)
     assert set(graphics.running) == {(2, 1), (3, 1)}
+
+
+def _requiring(requirement: str, job_id: int) -> Task:
+    made = task(job_id)
+    made.spec.required_versions.requirements.append(requirement)
+    return made
+
+
+def test_a_task_goes_to_a_machine_with_its_versions() -> None:
+    network = Network()
+    old = network.add("old", slots=2, versions={"numpy": "2.3.5"})
+    new = network.add("new", slots=9, versions={"numpy": "2.4.0"})
+    network.turn(5)
+    offered = network.machines.environments()["TEST"]
+    assert [(each.versions["numpy"], each.room > 0) for each in offered] == [("2.3.5", True), ("2.4.0", True)]
+    network.machines.submit([_requiring("numpy<2.4", i) for i in (1, 2, 3)])
+    network.turn(3)
+    assert set(old.running) == {(1, 1), (2, 1)}
+    assert not new.running
+    first, _ = network.machines.environments()["TEST"]
+    assert (first.versions["numpy"], first.room) == ("2.3.5", 0)
+    network.machines.submit([_requiring("numpy>=2.4", 4), task(5)])
+    network.turn(3)
+    assert set(new.running) == {(4, 1), (5, 1)}
+    old.finish((1, 1))
+    network.turn(3)
+    assert set(old.running) == {(2, 1), (3, 1)}
+
+
+def test_a_task_whose_versions_have_left_returns_to_the_queue() -> None:
+    network = Network()
+    network.add("new", versions={"numpy": "2.4.0"})
+    network.turn(5)
+    network.machines.submit([_requiring("numpy<2.4", 1)])
+    network.turn(placement._MISSING_TICKS + 5)
+    assert network.losses[1, 1].kind is LossKind.STOPPED
+    assert not network.pools["new"].submitted
+
+
+def test_the_environment_of_a_machine_that_has_left_is_not_offered() -> None:
+    network = Network()
+    network.add("old", versions={"numpy": "2.3.5"})
+    network.add("new", versions={"numpy": "2.4.0"})
+    network.turn(5)
+    del network.hosts["old"]
+    network.turn(2)
+    assert [each.versions["numpy"] for each in network.machines.environments()["TEST"]] == ["2.4.0"]
 
 
 def test_a_device_is_offered_while_a_machine_that_has_it_lives() -> None:

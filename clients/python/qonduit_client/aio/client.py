@@ -36,6 +36,7 @@ from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.primitives import DEFAULT_DEVICE
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Request
+from qonduit_client.required_versions import Versions
 from qonduit_client.retry import Retry
 from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
@@ -129,6 +130,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         labels: Mapping[str, str] | None = None,
         client_data: bytes = b"",
         schedule: Schedule | None = None,
+        versions: Versions | None = None,
+        wait_for_versions: bool = False,
         project: str | None = None,
     ) -> JobHandle:
         """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
@@ -149,6 +152,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             labels=labels,
             client_data=client_data,
             schedule=schedule,
+            versions=versions,
+            wait_for_versions=wait_for_versions,
             credential=credential,
             project=project,
             request_id=request_id,
@@ -173,6 +178,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         stop_when: Stop | None = None,
         labels: Mapping[str, str] | None = None,
         schedule: Schedule | None = None,
+        versions: Versions | None = None,
+        wait_for_versions: bool = False,
         credential: JobCredential = "",
         project: str | None = None,
     ) -> CreateJobResponse:
@@ -202,6 +209,8 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
             stop_when=stop_when,
             labels=labels,
             schedule=schedule,
+            versions=versions,
+            wait_for_versions=wait_for_versions,
             credential=credential,
             project=project,
             validate_only=True,

@@ -66,12 +66,39 @@ def job_options(command: _Command) -> _Command:
                 help="End the job early at this standard error: of each observable, or of each outcome's probability.",
             ),
             schedule_options,
+            version_options,
             credential_options,
             input_option,
         )
     ):
         command = option(command)
     return command
+
+
+def version_options(command: _Command) -> _Command:
+    """Add the options for the versions that a job requires; the command receives what `Client.run` takes."""
+    waiting = click.option(
+        "--wait-for-versions",
+        is_flag=True,
+        callback=_with_versions,
+        help="Wait while no worker has the required versions.",
+    )
+    required = click.option(
+        "--require-version",
+        "versions",
+        multiple=True,
+        is_eager=True,
+        metavar="PACKAGE==VERSION",
+        callback=lambda _, __, given: list(given) or None,
+        help="Run on a worker with this version of a package ('numpy>=2,<3': one of these); repeatable.",
+    )
+    return required(waiting(command))
+
+
+def _with_versions(context: click.Context, option: click.Parameter, waits: bool) -> bool:
+    if waits and not context.params.get("versions"):
+        raise click.BadParameter("pass the versions as well: --require-version qiskit-aer==0.17.2", context, option)
+    return waits
 
 
 def project_option(thing: str) -> Callable[[_Command], _Command]:

@@ -158,7 +158,7 @@ def show_checked(here: Session, checked: CreateJobResponse, options: dict[str, A
 @click.command()
 @click.argument("job_id", type=JOB_ID, metavar="JOB", shell_complete=ended_jobs)
 @click.option(
-    "--exact", is_flag=True, help="Return the same counts and values, or fail if the device or versions changed."
+    "--exact", is_flag=True, help="Return the same counts and values, on workers with the same versions, or fail."
 )
 @click.option("--request-id", metavar="UUID", help="Idempotency key: the same id returns the same job.")
 @credential_options

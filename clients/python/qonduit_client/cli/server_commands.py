@@ -366,6 +366,15 @@ def workers() -> int:
     def state(each: Worker) -> str:
         return WorkerState.Name(each.state).removeprefix("WORKER_STATE_").lower()
 
+    def versions(each: Worker) -> str:
+        """Return the versions in which workers of a provider differ."""
+        others = [other.versions for other in listed if other.provider == each.provider]
+        return ", ".join(
+            f"{name} {version}"
+            for name, version in sorted(each.versions.items())
+            if any(other.get(name) != version for other in others)
+        )
+
     here = session()
     with here.client() as client:
         listed = client.workers()
@@ -379,6 +388,7 @@ def workers() -> int:
         Column("phase", lambda each: each.phase, "PHASE"),
         Column("server", lambda each: each.server),
         Column("host", lambda each: each.host, "HOST" if any(each.host for each in listed) else ""),
+        Column("versions", versions, "VERSIONS" if any(map(versions, listed)) else ""),
     ]
     empty = "no workers; the server starts them with the first job of a provider"
     write_rows(here, columns, listed, line=lambda each: each, empty=empty)

@@ -50,6 +50,7 @@ class QueueReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUEUE_REASON_QUOTA: _ClassVar[QueueReason]
     QUEUE_REASON_PAUSED: _ClassVar[QueueReason]
     QUEUE_REASON_CREDENTIAL: _ClassVar[QueueReason]
+    QUEUE_REASON_VERSIONS: _ClassVar[QueueReason]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -72,6 +73,7 @@ QUEUE_REASON_SCHEDULED: QueueReason
 QUEUE_REASON_QUOTA: QueueReason
 QUEUE_REASON_PAUSED: QueueReason
 QUEUE_REASON_CREDENTIAL: QueueReason
+QUEUE_REASON_VERSIONS: QueueReason
 
 class ProgramRun(_message.Message):
     __slots__ = ("program_id", "index", "state", "failure", "result_ids", "points", "points_done")
@@ -147,6 +149,14 @@ class QueuePlace(_message.Message):
     estimated_end_seconds_p90: float
     def __init__(self, position: _Optional[int] = ..., reason: _Optional[_Union[QueueReason, str]] = ..., message: _Optional[str] = ..., estimated_start_seconds_p50: _Optional[float] = ..., estimated_start_seconds_p90: _Optional[float] = ..., estimated_end_seconds_p50: _Optional[float] = ..., estimated_end_seconds_p90: _Optional[float] = ...) -> None: ...
 
+class RequiredVersions(_message.Message):
+    __slots__ = ("requirements", "wait")
+    REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    requirements: _containers.RepeatedScalarFieldContainer[str]
+    wait: bool
+    def __init__(self, requirements: _Optional[_Iterable[str]] = ..., wait: _Optional[bool] = ...) -> None: ...
+
 class DeviceChoice(_message.Message):
     __slots__ = ("requested", "reason", "method", "memory_bytes", "estimated_seconds_p50", "estimated_seconds_p90")
     REQUESTED_FIELD_NUMBER: _ClassVar[int]
@@ -164,7 +174,7 @@ class DeviceChoice(_message.Message):
     def __init__(self, requested: _Optional[str] = ..., reason: _Optional[str] = ..., method: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., estimated_seconds_p50: _Optional[float] = ..., estimated_seconds_p90: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "log_epoch", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "queue", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "credential_id", "project", "client_data_reference", "client_data", "one_time_credential", "traceparent")
+    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "log_epoch", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "queue", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "credential_id", "project", "client_data_reference", "client_data", "one_time_credential", "traceparent", "required_versions")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -223,6 +233,7 @@ class Job(_message.Message):
     CLIENT_DATA_FIELD_NUMBER: _ClassVar[int]
     ONE_TIME_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     executed_by: str
@@ -274,4 +285,5 @@ class Job(_message.Message):
     client_data: bytes
     one_time_credential: bool
     traceparent: str
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., log_epoch: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., queue: _Optional[_Union[QueuePlace, _Mapping]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_id: _Optional[int] = ..., project: _Optional[str] = ..., client_data_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., client_data: _Optional[bytes] = ..., one_time_credential: _Optional[bool] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    required_versions: RequiredVersions
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., log_epoch: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., queue: _Optional[_Union[QueuePlace, _Mapping]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_id: _Optional[int] = ..., project: _Optional[str] = ..., client_data_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., client_data: _Optional[bytes] = ..., one_time_credential: _Optional[bool] = ..., traceparent: _Optional[str] = ..., required_versions: _Optional[_Union[RequiredVersions, _Mapping]] = ...) -> None: ...

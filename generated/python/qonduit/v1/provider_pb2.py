@@ -25,17 +25,23 @@ _sym_db = _symbol_database.Default()
 from qonduit.v1 import pause_pb2 as qonduit_dot_v1_dot_pause__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19qonduit/v1/provider.proto\x12\nqonduit.v1\x1a\x16qonduit/v1/pause.proto\"w\n\x19ProviderAssemblerLanguage\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x13\n\x0bprovider_id\x18\x02 \x01(\x03\x12\x39\n\x12supported_language\x18\x03 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\"\xb2\x01\n\x08Provider\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\nwith_token\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x42\n\x13supported_languages\x18\x04 \x03(\x0b\x32%.qonduit.v1.ProviderAssemblerLanguage\x12 \n\x05pause\x18\x05 \x01(\x0b\x32\x11.qonduit.v1.PauseB\r\n\x0b_with_token*\xc5\x02\n\x11\x41ssemblerLanguage\x12\"\n\x1e\x41SSEMBLER_LANGUAGE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41SSEMBLER_LANGUAGE_QASM2\x10\x01\x12\x1c\n\x18\x41SSEMBLER_LANGUAGE_QASM3\x10\x02\x12\x1d\n\x19\x41SSEMBLER_LANGUAGE_QISKIT\x10\x03\x12\x1d\n\x19\x41SSEMBLER_LANGUAGE_BRAKET\x10\x04\x12\x1b\n\x17\x41SSEMBLER_LANGUAGE_CIRQ\x10\x05\x12\x1b\n\x17\x41SSEMBLER_LANGUAGE_QUIL\x10\x06\x12\x1c\n\x18\x41SSEMBLER_LANGUAGE_QRISP\x10\x07\x12\x1b\n\x17\x41SSEMBLER_LANGUAGE_IONQ\x10\x08\x12\x1d\n\x19\x41SSEMBLER_LANGUAGE_PYTHON\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19qonduit/v1/provider.proto\x12\nqonduit.v1\x1a\x16qonduit/v1/pause.proto\"w\n\x19ProviderAssemblerLanguage\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x13\n\x0bprovider_id\x18\x02 \x01(\x03\x12\x39\n\x12supported_language\x18\x03 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\"w\n\x0b\x45nvironment\x12\x37\n\x08versions\x18\x01 \x03(\x0b\x32%.qonduit.v1.Environment.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe1\x01\n\x08Provider\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\nwith_token\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x42\n\x13supported_languages\x18\x04 \x03(\x0b\x32%.qonduit.v1.ProviderAssemblerLanguage\x12 \n\x05pause\x18\x05 \x01(\x0b\x32\x11.qonduit.v1.Pause\x12-\n\x0c\x65nvironments\x18\x06 \x03(\x0b\x32\x17.qonduit.v1.EnvironmentB\r\n\x0b_with_token*\xc5\x02\n\x11\x41ssemblerLanguage\x12\"\n\x1e\x41SSEMBLER_LANGUAGE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41SSEMBLER_LANGUAGE_QASM2\x10\x01\x12\x1c\n\x18\x41SSEMBLER_LANGUAGE_QASM3\x10\x02\x12\x1d\n\x19\x41SSEMBLER_LANGUAGE_QISKIT\x10\x03\x12\x1d\n\x19\x41SSEMBLER_LANGUAGE_BRAKET\x10\x04\x12\x1b\n\x17\x41SSEMBLER_LANGUAGE_CIRQ\x10\x05\x12\x1b\n\x17\x41SSEMBLER_LANGUAGE_QUIL\x10\x06\x12\x1c\n\x18\x41SSEMBLER_LANGUAGE_QRISP\x10\x07\x12\x1b\n\x17\x41SSEMBLER_LANGUAGE_IONQ\x10\x08\x12\x1d\n\x19\x41SSEMBLER_LANGUAGE_PYTHON\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.v1.provider_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ASSEMBLERLANGUAGE']._serialized_start=368
-  _globals['_ASSEMBLERLANGUAGE']._serialized_end=693
+  _globals['_ENVIRONMENT_VERSIONSENTRY']._loaded_options = None
+  _globals['_ENVIRONMENT_VERSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_ASSEMBLERLANGUAGE']._serialized_start=536
+  _globals['_ASSEMBLERLANGUAGE']._serialized_end=861
   _globals['_PROVIDERASSEMBLERLANGUAGE']._serialized_start=65
   _globals['_PROVIDERASSEMBLERLANGUAGE']._serialized_end=184
-  _globals['_PROVIDER']._serialized_start=187
-  _globals['_PROVIDER']._serialized_end=365
+  _globals['_ENVIRONMENT']._serialized_start=186
+  _globals['_ENVIRONMENT']._serialized_end=305
+  _globals['_ENVIRONMENT_VERSIONSENTRY']._serialized_start=258
+  _globals['_ENVIRONMENT_VERSIONSENTRY']._serialized_end=305
+  _globals['_PROVIDER']._serialized_start=308
+  _globals['_PROVIDER']._serialized_end=533
 # @@protoc_insertion_point(module_scope)

@@ -41,16 +41,31 @@ class ProviderAssemblerLanguage(_message.Message):
     supported_language: AssemblerLanguage
     def __init__(self, id: _Optional[int] = ..., provider_id: _Optional[int] = ..., supported_language: _Optional[_Union[AssemblerLanguage, str]] = ...) -> None: ...
 
+class Environment(_message.Message):
+    __slots__ = ("versions",)
+    class VersionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.ScalarMap[str, str]
+    def __init__(self, versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
 class Provider(_message.Message):
-    __slots__ = ("id", "name", "with_token", "supported_languages", "pause")
+    __slots__ = ("id", "name", "with_token", "supported_languages", "pause", "environments")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WITH_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SUPPORTED_LANGUAGES_FIELD_NUMBER: _ClassVar[int]
     PAUSE_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     with_token: bool
     supported_languages: _containers.RepeatedCompositeFieldContainer[ProviderAssemblerLanguage]
     pause: _pause_pb2.Pause
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., with_token: _Optional[bool] = ..., supported_languages: _Optional[_Iterable[_Union[ProviderAssemblerLanguage, _Mapping]]] = ..., pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ...) -> None: ...
+    environments: _containers.RepeatedCompositeFieldContainer[Environment]
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., with_token: _Optional[bool] = ..., supported_languages: _Optional[_Iterable[_Union[ProviderAssemblerLanguage, _Mapping]]] = ..., pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ..., environments: _Optional[_Iterable[_Union[Environment, _Mapping]]] = ...) -> None: ...

@@ -25,6 +25,7 @@ from qonduit_server.execution.celery.messages import Outgoing
 from qonduit_server.execution.celery.task_credentials import NO_KEY, TaskCredentials
 from qonduit_server.execution.executor import ExecutorOptions, Key, Listener, Loss, LossKind
 from qonduit_server.execution.pending_notifications import PendingNotifications
+from qonduit_server.version_requirements import Environment
 
 #: The time without a request after which a machine cancels the tasks of a server.
 _PATIENCE_SECONDS: Final = 60.0
@@ -144,6 +145,11 @@ class CeleryExecutor:
         """Return the number of further tasks that the machines want now, by provider name."""
         with self._lock:
             return {} if self._stopping else self._machines.capacity()
+
+    def environments(self) -> Mapping[str, Sequence[Environment]]:
+        """Return the environments of the machines, by provider name, with the number of tasks that each takes now."""
+        with self._lock:
+            return {} if self._stopping else self._machines.environments()
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Send tasks to machines; those without a free place wait here."""

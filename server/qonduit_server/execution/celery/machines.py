@@ -42,6 +42,7 @@ from qonduit_server.execution.celery.remote_machine import RemoteMachine, SentTa
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
 from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.execution.pending_notifications import PendingNotifications
+from qonduit_server.version_requirements import Environment, requirements_of
 
 #: The ticks without a message after which a machine is lost: if it is only silent, and if its queue has gone, too.
 SILENT_TICKS: Final = 12
@@ -109,6 +110,10 @@ class Machines:
                 wanted[name] = room
         return wanted
 
+    def environments(self) -> dict[str, list[Environment]]:
+        """Return the environments of the machines that live, by provider."""
+        return {name: placement.environments(name, self._machines.values()) for name in self._providers}
+
     def descriptions(self) -> dict[str, ProviderDescription]:
         """Return the descriptions of all providers that a live machine has described, by name.
 
@@ -137,8 +142,13 @@ class Machines:
         return bool(self._to_send) or any(machine.due for machine in self._machines.values())
 
     def workers(self) -> list[Worker]:
-        """Return the worker processes of all machines."""
-        return [worker for machine in self._machines.values() for worker in machine.workers]
+        """Return the worker processes of all machines, with the versions of their environments."""
+        found = []
+        for machine in self._machines.values():
+            for worker in machine.workers:
+                worker.versions.update(machine.versions(worker.provider))
+                found.append(worker)
+        return found
 
     def keys(self) -> set[Key]:
         """Return the tasks that have not ended."""
@@ -149,7 +159,7 @@ class Machines:
     def submit(self, tasks: Iterable[Task]) -> None:
         """Place tasks on machines; those without a free place wait."""
         for task in tasks:
-            self._wait(SentTask(task))
+            self._wait(SentTask(task, requirements=requirements_of(task.spec)))
         self._place()
 
     def cancel(self, key: Key) -> None:

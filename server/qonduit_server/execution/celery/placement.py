@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.celery.remote_machine import RemoteMachine, SentTask
 from qonduit_server.execution.executor import Loss, LossKind
+from qonduit_server.version_requirements import Environment, matches
 
 #: With this many tasks of a provider that no machine with a free place can take, no more of its tasks are wanted.
 MOST_WAITING: Final = 32
@@ -41,10 +43,26 @@ def takers(sent: SentTask, machines: Iterable[RemoteMachine]) -> Iterator[Remote
     for machine in machines:
         if (
             machine.offers(sent.task.provider, sent.task.device)
+            and has_versions(sent, machine)
             and machine.id not in sent.refused
             and machine.fits(sent.need)
         ):
             yield machine
+
+
+def has_versions(sent: SentTask, machine: RemoteMachine) -> bool:
+    """Return whether a machine has the versions that a task requires."""
+    return not sent.requirements or matches(sent.requirements, machine.versions(sent.task.provider))
+
+
+def environments(provider: str, machines: Iterable[RemoteMachine]) -> list[Environment]:
+    """Return the different environments of a provider on machines, with the number of tasks that each takes now."""
+    rooms: dict[tuple[tuple[str, str], ...], int] = {}
+    for machine in machines:
+        if versions := machine.versions(provider):
+            key = tuple(sorted(versions.items()))
+            rooms[key] = rooms.get(key, 0) + machine.room(provider)
+    return [Environment(dict(key), room) for key, room in sorted(rooms.items())]
 
 
 def choose(sent: SentTask, machines: Iterable[RemoteMachine]) -> RemoteMachine | None:
@@ -71,7 +89,7 @@ def outgrows(sent: SentTask, event: TaskEvent, machine: RemoteMachine, machines:
     """Return whether a program failed because its machine has too little memory, and another one has more."""
     if not event.HasField("program_failed") or event.program_failed.failure.reason not in _TOO_SMALL:
         return False
-    larger = SentTask(sent.task, need=machine.task_memory_bytes + 1, refused=sent.refused)
+    larger = replace(sent, need=machine.task_memory_bytes + 1)
     return machine.task_memory_bytes > 0 and any(takers(larger, machines))
 
 
@@ -89,7 +107,7 @@ def hopeless(sent: SentTask, machines: Collection[RemoteMachine], waited: int) -
         return None
     provider, device = sent.task.provider, sent.task.device
     present = [each for each in machines if provider in each.descriptions]
-    if not present or any(each.offers(provider, device) for each in present):
+    if not present or sent.requirements or any(each.offers(provider, device) for each in present):
         return Loss(LossKind.STOPPED, "no worker machine can take it now")
     if waited < _MISSING_TICKS:
         return None

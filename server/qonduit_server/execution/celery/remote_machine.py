@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.duration_pb2 import Duration
@@ -61,6 +61,13 @@ class RemoteMachine:
             return False
         return any(each.name == device and each.available for each in description.devices)
 
+    def versions(self, provider: str) -> Mapping[str, str]:
+        """Return the versions of packages in the environment of a provider; none if it has no working one."""
+        description = self.descriptions.get(provider)
+        if self.gone or self.stopping or description is None or description.unavailable:
+            return {}
+        return description.versions
+
     def fits(self, need: int) -> bool:
         """Return whether a task with this need of memory can run here."""
         return not self.task_memory_bytes or need <= self.task_memory_bytes
@@ -107,6 +114,8 @@ class SentTask:
     dropped: bool = False
     #: The tick from which on it waits.
     waits_since: int = 0
+    #: The versions that it requires, in canonical form.
+    requirements: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -127,5 +136,8 @@ def merged(first: ProviderDescription, second: ProviderDescription) -> ProviderD
         elif (device.available, device.num_qubits) > (mine.available, mine.num_qubits):
             mine.CopyFrom(device)
     calibrated = {each.device for each in first.calibrations}
+    if first.versions != second.versions:
+        # Which of the two is the first is chance; environments are reported by themselves.
+        merged.ClearField("versions")
     merged.calibrations.extend(each for each in second.calibrations if each.device not in calibrated)
     return merged

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +23,7 @@ from qonduit_server.observer import Observer
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
+from qonduit_server.version_requirements import Environment
 
 #: The retry interval of a claim while the database is unavailable.
 _CLAIM_AGAIN_SECONDS: Final = 0.5
@@ -67,6 +68,7 @@ class Claimer:
         limits: the default limits of tasks.
         on_late_claim: called after the jobs of a claim whose response was lost are submitted: their cancellations may
             have been missed.
+        on_environments: called when the environments of the workers have changed.
         log: a logger that is bound to the server's name.
         observer: receives each claim.
     """
@@ -81,6 +83,7 @@ class Claimer:
         slots: int,
         limits: TaskLimits,
         on_late_claim: Callable[[], None],
+        on_environments: Callable[[], None],
         log: Any,
         observer: Observer,
     ) -> None:
@@ -91,6 +94,7 @@ class Claimer:
         self._slots = slots
         self._limits = limits
         self._on_late_claim = on_late_claim
+        self._on_environments = on_environments
         self._log = log
         self._observer = observer
         self._claiming = threading.Lock()
@@ -102,6 +106,8 @@ class Claimer:
         self._unanswered: deque[str] = deque(maxlen=_UNANSWERED)
         #: The providers without a waiting job at the last claim.
         self._empty: set[str] = set()
+        #: The environments of the workers at the last claim.
+        self._environments: Mapping[str, Sequence[Environment]] = {}
         #: The claim of the jobs that are queued next for these providers.
         self._standing: StandingClaim | None = None
 
@@ -150,13 +156,14 @@ class Claimer:
                     self._queue_changed = False
                     self._empty.clear()
                 capacity = self._executor.capacity()
+                self._compare_environments()
                 wanted = {name: count for name, count in capacity.items() if name not in self._empty}
                 if not wanted:
                     return self._stand(capacity)
                 # The tasks of a standing claim change the capacity.
                 if self._end_standing():
                     owner, began = self._running.claiming_owner, time.perf_counter()
-                    tasks = queue.claim(self._db, owner, wanted, self._lease, self._slots)
+                    tasks = queue.claim(self._db, owner, wanted, self._lease, self._slots, self._environments)
                     self._submit_claimed(tasks, owner, wanted, time.perf_counter() - began)
                 return True
             except Unavailable:
@@ -167,6 +174,17 @@ class Claimer:
         self._stopping.wait(_CLAIM_AGAIN_SECONDS)
         return True
 
+    def _compare_environments(self) -> None:
+        """Read the environments of the workers. If they change, jobs that require versions may start."""
+        before, self._environments = self._environments, self._executor.environments()
+        if self._environments == before:
+            return
+        self._empty -= {
+            name for name in self._db.lane_accounts.pinned if self._environments.get(name) != before.get(name)
+        }
+        if _versions(self._environments) != _versions(before):
+            self._on_environments()
+
     def _stand(self, capacity: Mapping[str, int]) -> bool:
         """Keep a standing claim of these tasks; return whether a former one was made.
 
@@ -174,14 +192,20 @@ class Claimer:
             Unavailable: a former one may have been made with its response lost.
         """
         standing = self._standing
-        if standing is not None and standing.capacity == capacity and not standing.answered:
+        if (
+            standing is not None
+            and (standing.capacity, standing.environments) == (capacity, self._environments)
+            and not standing.answered
+        ):
             return False
         if not self._end_standing():
             return True
         if capacity:
             owner = self._running.claiming_owner
             self._standing = StandingClaim(
-                self._db, owner, capacity, self._lease, self._slots, on_result=self._wake.set
+                *(self._db, owner, capacity, self._lease, self._slots),
+                on_result=self._wake.set,
+                environments=self._environments,
             )
         return False
 
@@ -248,3 +272,7 @@ class Claimer:
         for task in tasks:
             if self._running.cancel_requested((task.job_id, task.attempt)):
                 self._executor.cancel(task.job_id, task.attempt)
+
+
+def _versions(environments: Mapping[str, Sequence[Environment]]) -> dict[str, list[dict[str, str]]]:
+    return {name: [dict(each.versions) for each in found] for name, found in environments.items()}

@@ -32,6 +32,7 @@ from qonduit_server.execution.local.worker_processes import ForkServer, Worker
 from qonduit_server.execution.pending_notifications import PendingNotifications
 from qonduit_server.execution.stderr_log import Output, StderrLog
 from qonduit_server.observer import UNOBSERVED, Observer
+from qonduit_server.version_requirements import Environment
 
 
 class ProcessPool:
@@ -158,6 +159,15 @@ class ProcessPool:
         """Return the number of further tasks that the pool wants now, by provider name."""
         with self._lock:
             return {} if self._stopping else self._scheduler.wanted(time.monotonic())
+
+    def environments(self) -> Mapping[str, Sequence[Environment]]:
+        """Return the environment of each provider that has described itself."""
+        with self._lock:
+            return {
+                name: [Environment(provider.description.versions)]
+                for name, provider in self._providers.items()
+                if provider.description is not None and provider.state != "broken"
+            }
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Run these tasks."""

@@ -36,6 +36,9 @@ def _message_of(worker: Worker, server: str) -> WorkerMessage:
     else:
         message.state = WorkerState.WORKER_STATE_BUSY
         since = head.started_at or since
+    environment = worker.retired or worker.provider
+    if environment.description is not None:
+        message.versions.update(environment.description.versions)
     if head is not None:
         message.job_id = head.key[0]
         message.phase = worker.phase[:_PHASE_CHARACTERS]

@@ -39,22 +39,25 @@ _REMAINS: Final = 0.8
 _PROVIDER: Final = "(SELECT id FROM providers WHERE name = :provider)"
 # The callers with jobs to claim: each step skips to the next caller in the index.
 _NEXT: Final = (
-    f"SELECT caller FROM jobs WHERE state = {int(QUEUED)} AND not_before = 0 AND caller {{}} "
+    f"SELECT caller FROM jobs WHERE state = {int(QUEUED)} AND not_before = {{queue}} AND caller {{condition}} "
     f"AND provider_id = {_PROVIDER} ORDER BY caller LIMIT 1"
 )
 _LANE_COLUMNS: Final[list[ColumnElement[Any]]] = [
     column(name) for name in ("id", "owner", "place", "weight", "virtual_time", "mean_seconds", "floor")
 ]
 _LANES: Final = (
-    f"WITH RECURSIVE owners (owner, place) AS (SELECT ({_NEXT.format('{} :after')}), 1 UNION ALL "
-    f"SELECT ({_NEXT.format('> owners.owner')}), place + 1 FROM owners WHERE owner IS NOT NULL AND place < :most) "
+    f"WITH RECURSIVE owners (owner, place) AS (SELECT ({_NEXT.format(queue='{queue}', condition='{first} :after')}), 1 "
+    f"UNION ALL SELECT ({_NEXT.format(queue='{queue}', condition='> owners.owner')}), place + 1 FROM owners "
+    "WHERE owner IS NOT NULL AND place < :most) "
     "SELECT p.id, o.owner, o.place, lanes.weight, lanes.virtual_time, lanes.mean_seconds, "
     f"(SELECT max(virtual_start) FROM lanes WHERE provider_id = {_PROVIDER}) AS floor "
     "FROM providers p CROSS JOIN owners o LEFT JOIN lanes ON lanes.provider_id = p.id AND lanes.owner = o.owner "
     "WHERE p.name = :provider AND o.owner IS NOT NULL"
 )
-_FIRST_LANES: Final = Query(text(_LANES.format(">=")).columns(*_LANE_COLUMNS))
-_NEXT_LANES: Final = Query(text(_LANES.format(">")).columns(*_LANE_COLUMNS))
+_FIRST_LANES: Final = Query(text(_LANES.format(first=">=", queue=0)).columns(*_LANE_COLUMNS))
+_NEXT_LANES: Final = Query(text(_LANES.format(first=">", queue=0)).columns(*_LANE_COLUMNS))
+_FIRST_PINNED: Final = Query(text(_LANES.format(first=">=", queue=":queue")).columns(*_LANE_COLUMNS))
+_NEXT_PINNED: Final = Query(text(_LANES.format(first=">", queue=":queue")).columns(*_LANE_COLUMNS))
 
 _COLUMNS: Final = ("provider_id", "owner", "owed", "floor", "ceiling", "charge", "start", "observed", "remains")
 _TYPES: Final = ("bigint", "text", *["float8"] * 7)
@@ -245,23 +248,25 @@ class FairShare:
         return self._owed.get(lane, Owed()).plus(Owed(change.charge))
 
 
-def windows(connection: Connection, provider: str, after: str = "") -> Iterator[Sequence[Any]]:
+def windows(connection: Connection, provider: str, after: str = "", queue: int = 0) -> Iterator[Sequence[Any]]:
     """Yield the lanes of a provider that have jobs to claim, at most `MAX_LANES` at once, each once.
 
     Args:
         connection: a connection.
         provider: the name of the provider.
         after: the owner after which to begin; then those before it follow.
+        queue: the queue of jobs that require versions; default: the one of those that require none.
     """
+    first, following = (_FIRST_PINNED, _NEXT_PINNED) if queue else (_FIRST_LANES, _NEXT_LANES)
     seen: set[str] = set()
-    for query, start in ((_NEXT_LANES, after), (_FIRST_LANES, "")) if after else ((_FIRST_LANES, ""),):
-        rows = _window(connection, query, provider, start)
+    for query, start in ((following, after), (first, "")) if after else ((first, ""),):
+        rows = _window(connection, query, provider, start, queue)
         while fresh := [row for row in rows if row.owner not in seen]:
             yield fresh
             seen.update(row.owner for row in fresh)
             if len(rows) < MAX_LANES:
                 break
-            rows = _window(connection, _NEXT_LANES, provider, last_owner(rows))
+            rows = _window(connection, following, provider, last_owner(rows), queue)
 
 
 def last_owner(rows: Sequence[Any]) -> str:
@@ -269,8 +274,9 @@ def last_owner(rows: Sequence[Any]) -> str:
     return str(max(rows, key=lambda row: int(row.place)).owner)
 
 
-def _window(connection: Connection, query: Query, provider: str, after: str) -> Sequence[Any]:
-    return query(connection, {"provider": provider, "after": after, "most": MAX_LANES})
+def _window(connection: Connection, query: Query, provider: str, after: str, queue: int) -> Sequence[Any]:
+    values = {"provider": provider, "after": after, "most": MAX_LANES}
+    return query(connection, {**values, "queue": queue} if queue else values)
 
 
 def share_of(row: Any, owed: Owed, running: Running) -> LaneShare:

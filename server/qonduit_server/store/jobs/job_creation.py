@@ -20,7 +20,7 @@ from qonduit_server.store import deployments, labels, program_lookup, projects, 
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.jobs import job_credentials, large_options, project_turns
+from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, project_turns
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
 from qonduit_server.store.jobs.project_turns import UserQueue
@@ -333,7 +333,9 @@ def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | N
     spec = new.packed.spec
     not_before = microseconds(spec.not_before) if spec.HasField("not_before") else 0
     if not_before <= transaction.now:
-        not_before = HELD + new.device.id if is_paused_itself(new.device, new.device_name) else 0
+        not_before = pinned_jobs.queue_of(spec)
+        if not not_before and is_paused_itself(new.device, new.device_name):
+            not_before = HELD + new.device.id
     expires_at = microseconds(spec.expires_at) if spec.HasField("expires_at") else None
     transaction.times |= bool(not_before) or expires_at is not None
     return (-spec.priority, not_before, expires_at)

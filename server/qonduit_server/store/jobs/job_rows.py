@@ -23,6 +23,7 @@ from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
+from qonduit_server.store.jobs.pinned_jobs import check_served
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, JobChange, UnitOfWork, job_message
 from qonduit_server.store.owned_queries import Owned, principal_of
 from qonduit_server.store.ownership import CheckChange, Scope, contains, including, owner_for, owner_of, permit_all
@@ -202,6 +203,7 @@ def rerun(
                 required = required_provenance(connection, source, device)
                 spec.required_provenance.CopyFrom(required)
                 spec.seed = required.seed
+        check_served(db, source.device, spec)
     except (NotFound, FailedPrecondition):
         created = repeated(db, caller, _RERUN, request_id, fingerprints, scope) if request_id else None
         if created is None:

@@ -20,6 +20,7 @@ from qonduit_server.store.jobs import large_options
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, pack
+from qonduit_server.store.jobs.pinned_jobs import queue_of
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.ownership import CheckChange, Scope, owner_of, permit_all
 from qonduit_server.store.schema import jobs
@@ -112,7 +113,7 @@ def _apply(unit: UnitOfWork, entry: JobChange, call: _Update) -> JobChange:
         large_options.insert(unit.transaction, {job.id: packed.options})
     not_before = microseconds(spec.not_before) if spec.HasField("not_before") else 0
     if not_before <= unit.transaction.now:
-        not_before = row.not_before if row.not_before >= HELD else 0
+        not_before = row.not_before if row.not_before >= HELD else queue_of(spec)
     values = {
         "job": job.id,
         "new_name": name,

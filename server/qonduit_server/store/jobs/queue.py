@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
@@ -22,9 +22,17 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.database_errors import FAULTS
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.attempt_times import most_seconds
-from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs, wait_elsewhere, waiting_providers
+from qonduit_server.store.jobs.claim_selection import (
+    Claim,
+    Claimed,
+    Waiting,
+    claim_jobs,
+    wait_elsewhere,
+    waiting_providers,
+)
 from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
+from qonduit_server.store.jobs.pinned_jobs import queues_for
 from qonduit_server.store.jobs.task_messages import tasks_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork, usage_key
 from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed, add_owed
@@ -32,6 +40,7 @@ from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, providers
 from qonduit_server.store.users.quota_checks import ClaimQuotas
 from qonduit_server.store.writer import Operation, Transaction
+from qonduit_server.version_requirements import Environment
 
 
 class ClaimResult(NamedTuple):
@@ -44,6 +53,8 @@ class ClaimResult(NamedTuple):
     unwritten: Mapping[Lane, Owed]
     #: Whether more jobs may wait to be claimed.
     more: bool = False
+    #: The providers with jobs that require versions.
+    pinned: frozenset[str] = frozenset()
 
 
 class _Lookup(NamedTuple):
@@ -101,7 +112,14 @@ _SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(
 )
 
 
-def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta, slots: int = 0) -> list[Task]:
+def claim(
+    db: Database,
+    owner: str,
+    capacity: Mapping[str, int],
+    lease: timedelta,
+    slots: int = 0,
+    environments: Mapping[str, Sequence[Environment]] | None = None,
+) -> list[Task]:
     """Lease queued jobs in the order of fair share: QUEUED -> RUNNING, attempt + 1, event state_change.
 
     The jobs of one caller are leased by descending priority, then oldest first.
@@ -113,6 +131,8 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
         lease: the duration of the lease unless renewed.
         slots: the number of tasks that run at once, of which each caller gets its part while others wait; 0 means that
             only the used time is shared.
+        environments: the environments of the workers, by provider name: only jobs whose required versions one of them
+            has are leased. Default: they have all versions.
 
     Returns:
         Tasks with their programs and credentials, in that order; the dispatcher sets the limits of memory and time.
@@ -120,7 +140,7 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
     accounts = db.lane_accounts
     owed = accounts.take()
     try:
-        result = db.write(_CLAIM, claim_of(db, owner, capacity, lease, slots, owed))
+        result = db.write(_CLAIM, claim_of(db, owner, capacity, lease, slots, owed, environments))
     except BaseException:
         accounts.add(owed)
         raise
@@ -128,13 +148,19 @@ def claim(db: Database, owner: str, capacity: Mapping[str, int], lease: timedelt
 
 
 def claim_of(
-    db: Database, owner: str, capacity: Mapping[str, int], lease: timedelta, slots: int, owed: Mapping[Lane, Owed]
+    db: Database,
+    owner: str,
+    capacity: Mapping[str, int],
+    lease: timedelta,
+    slots: int,
+    owed: Mapping[Lane, Owed],
+    environments: Mapping[str, Sequence[Environment]] | None,
 ) -> Claim:
     """Return a claim with what lanes owe, and with their running jobs and turns as they are now."""
     accounts = db.lane_accounts
     running, turns = accounts.running(), dict(accounts.turns)
     devices = catalogue.claimable(db)
-    return Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer, devices)
+    return Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer, devices, environments)
 
 
 def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
@@ -142,6 +168,7 @@ def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
     accounts.add(result.unwritten)
     accounts.started(result.charges)
     accounts.turns.update(result.turns)
+    accounts.pinned = result.pinned
     return result.tasks
 
 
@@ -276,19 +303,38 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     emptied: set[str] = set()
     for wanted, found in zip(claims, claimed, strict=True):
         for provider, capacity in wanted.capacity.items():
-            if capacity > 0 and provider in waiting:
+            if capacity > 0 and (own := waiting.get(provider)) is not None:
                 before = len(found.jobs)
-                claim_jobs(unit, share, quotas, wanted, provider, found, waiting[provider])
+                queues = _pinned_queues(transaction.connection, wanted, provider, own)
+                claim_jobs(unit, share, quotas, wanted, provider, found, own.paused, queues)
                 if len(found.jobs) - before < capacity:
                     emptied.add(provider)
     credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
     tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
-    more = bool(waiting.keys() - emptied) or wait_elsewhere(transaction.connection, claims[0].claimable)
+    pinned = frozenset(provider for provider, own in waiting.items() if own.pinned)
+    more = (
+        bool(waiting.keys() - emptied)
+        or wait_elsewhere(transaction.connection, claims[0].claimable)
+        # Another server may have their versions.
+        or (bool(pinned) and transaction.kind == "postgresql")
+    )
     return [
-        ClaimResult(leased, found.charges, found.turns, unwritten if place == 0 else {}, more=more)
+        ClaimResult(
+            leased,
+            found.charges,
+            found.turns,
+            unwritten if place == 0 else {},
+            more=more,
+            pinned=pinned,
+        )
         for place, (leased, found) in enumerate(zip(tasks, claimed, strict=True))
     ]
+
+
+def _pinned_queues(connection: Connection, wanted: Claim, provider: str, waiting: Waiting) -> Mapping[int, float]:
+    """Return the queues of jobs whose required versions a server has, with the number of jobs that it takes."""
+    return queues_for(connection, provider, wanted.environments_of(provider)) if waiting.pinned else {}
 
 
 def _claimed(transaction: Transaction, lookups: Sequence[_Lookup]) -> list[dict[str, list[Task]]]:

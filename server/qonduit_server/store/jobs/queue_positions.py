@@ -19,6 +19,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.fair_share import UNKNOWN_SECONDS, LaneShare, share_of, windows
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_credentials import has_credential
+from qonduit_server.store.jobs.pinned_jobs import PINNED, reason_to_wait
 from qonduit_server.store.lane_accounts import Owed, Running
 from qonduit_server.store.pauses import describe
 from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, lanes, providers
@@ -30,6 +31,7 @@ from qonduit_server.store.wait_history import Ahead
 MAX_POSITION: Final = 10_000
 #: The jobs of other callers are counted up to this number each; a caller with more is assumed to have any number.
 MOST_COUNTED: Final = 1000
+_MESSAGE_CHARACTERS: Final = 2000
 _SELECT_JOBS: Final = (
     select(
         *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.turn),
@@ -50,10 +52,19 @@ _OF_LANE: Final = (
 )
 #: The jobs of a lane in the order of claims.
 IDS_OF_LANE: Final = _OF_LANE.order_by(jobs.c.rank, jobs.c.turn, jobs.c.id)
-_BEFORE: Final = select(func.count()).select_from(
-    _OF_LANE.where(
-        tuple_(jobs.c.rank, jobs.c.turn, jobs.c.id) < tuple_(bindparam("rank"), bindparam("turn"), bindparam("id"))
-    ).subquery()
+_IS_BEFORE: Final = tuple_(jobs.c.rank, jobs.c.turn, jobs.c.id) < tuple_(
+    bindparam("rank"), bindparam("turn"), bindparam("id")
+)
+_BEFORE: Final = select(func.count()).select_from(_OF_LANE.where(_IS_BEFORE).subquery())
+# The jobs with the same required versions, which are claimed in the same order as those without.
+_PINNED_BEFORE: Final = select(func.count()).select_from(
+    select(jobs.c.id)
+    .where(
+        *(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.not_before == bindparam("queue")),
+        *(jobs.c.caller == bindparam("caller"), _IS_BEFORE),
+    )
+    .limit(MAX_POSITION)
+    .subquery()
 )
 #: The running jobs of a provider, of all servers; further ones are assumed to be like these.
 _MOST_RUNNING: Final = 1000
@@ -131,6 +142,11 @@ def places_of(db: Database, connection: Connection, job_ids: Collection[int], no
         elif (paused := catalogue.pause_of(db, row.device_id)) is not None:
             place = QueuePlace(reason=QueueReason.QUEUE_REASON_PAUSED, message=describe(paused))
             found[row.id] = Place(place, row.attempt)
+        elif row.not_before >= PINNED and (
+            missing := reason_to_wait(db, row.provider, JobSpec.FromString(row.spec or b""))
+        ):
+            place = QueuePlace(reason=QueueReason.QUEUE_REASON_VERSIONS, message=missing[:_MESSAGE_CHARACTERS])
+            found[row.id] = Place(place, row.attempt)
         else:
             of_provider[row.provider].append(row)
     for provider, waiting in of_provider.items():
@@ -203,11 +219,18 @@ def _ahead(share: LaneShare, earlier: int, others: float, running: Sequence[floa
 def _earlier(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, int]:
     """Return the number of jobs of the same caller before each of its jobs."""
     values = {"provider": rows[0].provider_id, "caller": rows[0].caller}
-    if len(rows) == 1:
-        before = {**values, "rank": rows[0].rank, "turn": rows[0].turn, "id": rows[0].id}
-        return {rows[0].id: connection.execute(_BEFORE, before).scalar_one()}
-    places = {job_id: place for place, job_id in enumerate(connection.execute(IDS_OF_LANE, values).scalars())}
-    return {row.id: places.get(row.id, MAX_POSITION) for row in rows}
+    pinned = [row for row in rows if row.not_before >= PINNED]
+    single = rows if len(rows) == 1 else pinned
+    found: dict[int, int] = {}
+    for row in single:
+        before = {**values, "rank": row.rank, "turn": row.turn, "id": row.id}
+        found[row.id] = connection.execute(_BEFORE, before).scalar_one()
+        if row in pinned:
+            found[row.id] += connection.execute(_PINNED_BEFORE, {**before, "queue": row.not_before}).scalar_one()
+    if len(found) < len(rows):
+        places = {job_id: place for place, job_id in enumerate(connection.execute(IDS_OF_LANE, values).scalars())}
+        found |= {row.id: places.get(row.id, MAX_POSITION) for row in rows if row.id not in found}
+    return found
 
 
 def _of_others(

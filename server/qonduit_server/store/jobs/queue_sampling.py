@@ -61,7 +61,8 @@ class QueueSampler:
                 self._record(connection)
             chosen = [
                 job_id
-                for provider in waiting_providers(connection)
+                for provider, waiting in waiting_providers(connection).items()
+                if waiting.unpinned
                 for job_id in self._choose(connection, provider)
                 if job_id not in self._observed
             ]

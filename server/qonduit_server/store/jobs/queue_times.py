@@ -9,12 +9,14 @@ from typing import Final
 
 from sqlalchemy import bindparam, select, text, update
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.lifecycle import FAILED, QUEUED
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import held_jobs
 from qonduit_server.store.jobs.held_jobs import HELD
+from qonduit_server.store.jobs.pinned_jobs import queue_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
 from qonduit_server.store.schema import EXPIRES, IS_QUEUED, jobs, providers
 from qonduit_server.store.usage_ledger import DAY
@@ -32,7 +34,7 @@ _NEXT: Final = text(
     f"UNION ALL SELECT (SELECT min(expires_at) FROM jobs WHERE state = {int(QUEUED)} AND expires_at IS NOT NULL)) AS d"
 )
 _SELECT_DUE: Final = (
-    select(jobs.c.id)
+    select(jobs.c.id, jobs.c.spec)
     .where(
         *(IS_QUEUED, jobs.c.provider_id.in_(select(providers.c.id))),
         *(jobs.c.not_before > 0, jobs.c.not_before <= bindparam("now")),
@@ -40,7 +42,7 @@ _SELECT_DUE: Final = (
     .limit(_MOST)
     .with_for_update(skip_locked=True)
 )
-_PROMOTE: Final = update(jobs).where(among(jobs.c.id, "ids")).values(not_before=0)
+_PROMOTE: Final = update(jobs).where(among(jobs.c.id, "ids")).values(not_before=bindparam("queue"))
 _SELECT_EXPIRED: Final = (
     SELECT_ENTRIES.where(EXPIRES, jobs.c.expires_at <= bindparam("now"))
     .order_by(jobs.c.expires_at)
@@ -80,9 +82,11 @@ def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[None]:
         unit.set_open_programs(entry, FAILED, _EXPIRED)
         unit.move(entry, FAILED)
     unit.flush()
-    due = transaction.connection.execute(_SELECT_DUE, now).scalars().all()
-    if due:
-        transaction.connection.execute(_PROMOTE, {"ids": list(due)})
+    due: dict[int, list[int]] = {}
+    for row in transaction.connection.execute(_SELECT_DUE, now):
+        due.setdefault(queue_of(JobSpec.FromString(row.spec or b"")), []).append(row.id)
+    for queue, ids in due.items():
+        transaction.connection.execute(_PROMOTE, {"ids": ids, "queue": queue})
         transaction.queue = True
     held_jobs.move(transaction)
     return [None] * len(calls)

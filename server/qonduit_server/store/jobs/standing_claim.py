@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from qonduit.execution.v1.task_pb2 import Task
@@ -12,6 +12,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.queue import ClaimResult, account_for, claim_of, run_claims
 from qonduit_server.store.lane_accounts import Lane, Owed, add_owed
 from qonduit_server.store.writer import FollowUp, Transaction
+from qonduit_server.version_requirements import Environment
 
 
 class StandingClaim:
@@ -26,6 +27,7 @@ class StandingClaim:
         lease: the duration of the lease.
         slots: the number of tasks that run at once.
         on_result: called when `tasks` has an answer.
+        environments: the environments of the workers, by provider name; None if they have all versions.
     """
 
     def __init__(
@@ -36,9 +38,11 @@ class StandingClaim:
         lease: timedelta,
         slots: int,
         on_result: Callable[[], None],
+        environments: Mapping[str, Sequence[Environment]] | None = None,
     ) -> None:
         self.owner = owner
         self.capacity = capacity
+        self.environments = environments
         self._db = db
         self._lease = lease
         self._slots = slots
@@ -77,7 +81,7 @@ class StandingClaim:
 
     def _run(self, transaction: Transaction) -> ClaimResult:
         add_owed(self._owed, self._db.lane_accounts.take())
-        claim = claim_of(self._db, self.owner, self.capacity, self._lease, self._slots, self._owed)
+        claim = claim_of(self._db, self.owner, self.capacity, self._lease, self._slots, self._owed, self.environments)
         # The claim itself may find that another one must follow.
         transaction.queue = False
         (result,) = run_claims(transaction, [claim])

@@ -19,16 +19,25 @@ class CalibratedDevice(_message.Message):
     def __init__(self, device: _Optional[str] = ..., calibration: _Optional[_Union[_calibration_pb2.DeviceCalibration, _Mapping]] = ...) -> None: ...
 
 class ProviderDescription(_message.Message):
-    __slots__ = ("provider", "devices", "unavailable", "calibrations")
+    __slots__ = ("provider", "devices", "unavailable", "calibrations", "versions")
+    class VersionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
     CALIBRATIONS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
     provider: _provider_pb2.Provider
     devices: _containers.RepeatedCompositeFieldContainer[_device_pb2.Device]
     unavailable: str
     calibrations: _containers.RepeatedCompositeFieldContainer[CalibratedDevice]
-    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, _Mapping]] = ..., devices: _Optional[_Iterable[_Union[_device_pb2.Device, _Mapping]]] = ..., unavailable: _Optional[str] = ..., calibrations: _Optional[_Iterable[_Union[CalibratedDevice, _Mapping]]] = ...) -> None: ...
+    versions: _containers.ScalarMap[str, str]
+    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, _Mapping]] = ..., devices: _Optional[_Iterable[_Union[_device_pb2.Device, _Mapping]]] = ..., unavailable: _Optional[str] = ..., calibrations: _Optional[_Iterable[_Union[CalibratedDevice, _Mapping]]] = ..., versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Preload(_message.Message):
     __slots__ = ()

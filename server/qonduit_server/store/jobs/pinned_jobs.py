@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queued jobs that require versions stand apart in the queue of their provider, one queue for equal requirements.
+
+The `not_before` of such a job is a number above all times and above those of `held_jobs`. It contains the hash of the
+requirements. So a claim finds the queues whose requirements it meets by the index of the queue, and passes over no job
+that it cannot run. A server of a release without required versions never claims them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Connection, bindparam, column, select, text
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit_server.errors import FailedPrecondition
+from qonduit_server.lifecycle import QUEUED
+from qonduit_server.store.database import Database
+from qonduit_server.store.schema import IS_QUEUED, jobs, providers
+from qonduit_server.version_requirements import Environment, listed, matches, requirements_of, unmet
+
+#: Added to the hash of the requirements; above what `held_jobs` adds to a device.
+PINNED: Final = 2**62 + 2**61
+_HASHES: Final = 2**60
+#: The queues of a provider that one claim compares with its environments. It begins at a random one, so that no queue
+#: waits for ever behind others that no worker serves.
+_MOST: Final = 256
+#: The known requirements of queues that are kept in memory.
+_MOST_KNOWN: Final = 4096
+_STEP: Final = (
+    f"SELECT min(not_before) FROM jobs WHERE state = {int(QUEUED)} AND provider_id = :provider AND not_before {{}} "
+)
+_QUEUES: Final = text(
+    f"WITH RECURSIVE queues (queue) AS (SELECT ({_STEP.format('>= :first')}) UNION ALL "
+    f"SELECT ({_STEP.format('> queues.queue')}) FROM queues WHERE queue IS NOT NULL) "
+    f"SELECT queue FROM queues WHERE queue IS NOT NULL LIMIT {_MOST}"
+).columns(column("queue", BigInteger))
+_PROVIDER: Final = select(providers.c.id).where(providers.c.name == bindparam("provider"))
+_SPEC: Final = (
+    select(jobs.c.spec)
+    .where(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.not_before == bindparam("queue"))
+    .limit(1)
+)
+_FIELD: Final = "job.required_versions"
+_known: dict[int, tuple[str, ...]] = {}
+_known_lock: Final = threading.Lock()
+
+
+def queue_of(spec: JobSpec) -> int:
+    """Return the queue of a job, the value of its `not_before`; 0 for a job without required versions."""
+    requirements = requirements_of(spec)
+    return _hash(requirements) if requirements else 0
+
+
+def check_served(db: Database, device: str, spec: JobSpec) -> None:
+    """Refuse a job whose required versions no living worker has, unless it asks to wait.
+
+    Args:
+        db: the database, which knows the environments of workers.
+        device: the device of the job as "PROVIDER/device".
+        spec: the options of the job.
+
+    Raises:
+        FailedPrecondition: reason VERSION_UNAVAILABLE; NOT_REPRODUCIBLE for an exact rerun.
+    """
+    requirements = requirements_of(spec)
+    provider = device.partition("/")[0]
+    environments = db.environments.of(provider)
+    if not requirements or spec.required_versions.wait or any(matches(requirements, each) for each in environments):
+        return
+    if spec.HasField("required_provenance"):
+        if not environments:
+            return  # the job waits for a worker, as others do
+        closest = min((list(unmet(requirements, each)) for each in environments), key=len)
+        raise FailedPrecondition(
+            f"the job cannot be repeated exactly: no worker of {provider} has the versions of its first run; the "
+            f"closest one differs in {', '.join(closest)}. Run it again without `exact`",
+            subject=_FIELD,
+            kind="VERSION",
+            reason="NOT_REPRODUCIBLE",
+        )
+    raise FailedPrecondition(
+        f"{_FIELD}: no worker of {provider} has {', '.join(requirements)}; workers have "
+        f"{listed(requirements, environments)}; set job.required_versions.wait to queue the job until one has them",
+        subject=_FIELD,
+        kind="VERSION",
+        reason="VERSION_UNAVAILABLE",
+    )
+
+
+def reason_to_wait(db: Database, provider: str, spec: JobSpec) -> str:
+    """Return the versions of the workers of a provider if none has those that a job requires; empty if one has."""
+    requirements, environments = requirements_of(spec), db.environments.of(provider)
+    if any(matches(requirements, each) for each in environments):
+        return ""
+    return f"no worker of {provider} has {', '.join(requirements)}; workers have {listed(requirements, environments)}"
+
+
+def queues_for(connection: Connection, provider: str, environments: Sequence[Environment] | None) -> dict[int, float]:
+    """Return the waiting queues of a provider whose requirements environments meet.
+
+    Args:
+        connection: a connection.
+        provider: the name of the provider.
+        environments: those of its workers; None if they meet all requirements.
+
+    Returns:
+        The number of jobs that they take, by queue.
+    """
+    provider_id = connection.execute(_PROVIDER, {"provider": provider}).scalar_one()
+    if environments is None:
+        return dict.fromkeys(_waiting(connection, provider_id), math.inf)
+    found: dict[int, float] = {}
+    for queue in _waiting(connection, provider_id):
+        requirements = _requirements(connection, provider_id, queue)
+        room = sum(each.room for each in environments if requirements and matches(requirements, each.versions))
+        if room:
+            found[queue] = room
+    return found
+
+
+def _waiting(connection: Connection, provider_id: int) -> list[int]:
+    start = PINNED + random.randrange(_HASHES)
+    found = _from(connection, provider_id, start)
+    if len(found) < _MOST:
+        found += [each for each in _from(connection, provider_id, PINNED) if each < start]
+    return found[:_MOST]
+
+
+def _from(connection: Connection, provider_id: int, first: int) -> list[int]:
+    values: Mapping[str, Any] = {"provider": provider_id, "first": first}
+    return list(connection.execute(_QUEUES, values).scalars())
+
+
+def _requirements(connection: Connection, provider_id: int, queue: int) -> tuple[str, ...]:
+    """Return the requirements of the jobs of a queue; none if it has no jobs any more."""
+    if (known := _known.get(queue)) is not None:
+        return known
+    spec = connection.execute(_SPEC, {"provider": provider_id, "queue": queue}).scalar()
+    requirements = requirements_of(JobSpec.FromString(spec or b""))
+    if not requirements or _hash(requirements) != queue:
+        return ()
+    with _known_lock:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[queue] = requirements
+    return requirements
+
+
+def _hash(requirements: Sequence[str]) -> int:
+    return PINNED + int.from_bytes(hashlib.sha256("\n".join(requirements).encode()).digest()[:8]) % _HASHES

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of the store, on every database: jobs that require versions start on workers that have them alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.v1.job_pb2 import Job, QueueReason, RequiredVersions
+from qonduit.v1.provenance_pb2 import Provenance
+from qonduit_server.errors import FailedPrecondition
+from qonduit_server.lifecycle import QUEUED
+from qonduit_server.store import catalogue, pauses
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import job_rows, job_updates, pinned_jobs, queue, queue_positions, queue_times
+from qonduit_server.store.pauses import Paused
+from qonduit_server.version_requirements import Environment
+from tests.contract.test_store_queue_times import after, turn_back
+from tests.store_fixture import CALLER, LEASE, description, submit, succeed
+
+OLD = {"qiskit-aer": "0.17.2", "numpy": "2.3.5"}
+NEW = {"qiskit-aer": "0.18.0", "numpy": "2.3.5"}
+
+
+def pinned(db: Database, *requirements: str, **options: object) -> Job:
+    return submit(db, required_versions=RequiredVersions(requirements=requirements), **options)  # type: ignore[arg-type]
+
+
+def claimed(
+    db: Database, *environments: Mapping[str, str], capacity: int = 100, room: float = math.inf, owner: str = "me"
+) -> list[int]:
+    """Claim for workers with these environments; return the jobs."""
+    offered: Mapping[str, Sequence[Environment]] = {"IBM": [Environment(each, room) for each in environments]}
+    return [task.job_id for task in queue.claim(db, owner, {"IBM": capacity}, LEASE, environments=offered)]
+
+
+def test_a_job_starts_only_where_its_versions_are(db: Database) -> None:
+    old, new, any_numpy = pinned(db, "qiskit-aer==0.17.2"), pinned(db, "qiskit-aer>=0.18"), pinned(db, "numpy>=2")
+    free = submit(db)
+    assert claimed(db, OLD) == [old.id, any_numpy.id, free.id]
+    assert claimed(db, OLD) == []
+    assert job_rows.get(db, CALLER, new.id).state == QUEUED
+    assert claimed(db, OLD, NEW) == [new.id]
+
+
+def test_without_known_environments_every_version_is_there(db: Database) -> None:
+    job = pinned(db, "qiskit-aer==9")
+    assert [task.job_id for task in queue.claim(db, "me", {"IBM": 9}, LEASE)] == [job.id]
+
+
+def test_jobs_of_a_caller_start_in_their_order_with_and_without_versions(db: Database) -> None:
+    made = [pinned(db, "numpy>=2"), submit(db), pinned(db, "qiskit-aer<1"), submit(db), pinned(db, "numpy>=2")]
+    first = pinned(db, "numpy>=2", priority=5)
+    expected = [first.id, *(job.id for job in made)]
+    places = queue_positions.of_jobs(db, expected)
+    db.announce_environments({"IBM": [Environment(OLD)]}, 30)
+    places = queue_positions.of_jobs(db, expected)
+    assert places[first.id].position == 0
+    assert places[made[4].id].position == 4  # those without versions, and those with the same ones
+    found = [job_id for _ in expected for job_id in claimed(db, OLD, capacity=1)]
+    assert found == expected
+
+
+def test_callers_share_workers_whether_their_jobs_require_versions_or_not(db: Database) -> None:
+    for _ in range(4):
+        pinned(db, "numpy>=2", caller="a")
+        submit(db, caller="b")
+    jobs = {job.id: job.executed_by for job in (job_rows.get(db, None, each) for each in claimed(db, OLD, capacity=4))}
+    assert sorted(jobs.values()) == ["a", "a", "b", "b"]
+
+
+def test_a_claim_takes_no_more_jobs_than_the_workers_with_their_versions_take(db: Database) -> None:
+    made = [pinned(db, "qiskit-aer==0.17.2").id for _ in range(3)]
+    free = submit(db).id
+    assert claimed(db, OLD, room=2) == [*made[:2], free]
+    assert claimed(db, OLD, room=0) == []
+    assert claimed(db, OLD, room=2) == made[2:]
+
+
+def test_a_requeued_job_waits_for_its_versions_again(db: Database) -> None:
+    job = pinned(db, "qiskit-aer==0.17.2")
+    assert claimed(db, OLD) == [job.id]
+    queue.release(db, "me", {(job.id, 1): None}, "its worker died", counts=True)
+    assert claimed(db, NEW) == []
+    assert claimed(db, OLD) == [job.id]
+
+
+def test_a_scheduled_job_waits_for_its_versions_when_its_time_has_come(db: Database) -> None:
+    job = pinned(db, "qiskit-aer==0.17.2", not_before=after(3600))
+    assert claimed(db, OLD) == []
+    turn_back(db, "not_before", job.id)
+    assert queue_times.apply_due(db) < 1
+    assert claimed(db, NEW) == []
+    assert claimed(db, OLD) == [job.id]
+
+
+def test_a_job_whose_start_time_is_removed_waits_for_its_versions(db: Database) -> None:
+    job = pinned(db, "qiskit-aer==0.17.2", not_before=after(3600))
+    job_updates.change(db, frozenset({CALLER}), Job(id=job.id), ["not_before"])
+    assert claimed(db, NEW) == []
+    assert claimed(db, OLD) == [job.id]
+
+
+def test_a_paused_device_holds_its_own_jobs_alone(db: Database) -> None:
+    catalogue.sync(db, [description(devices=("aer_simulator", "two"))])
+    one, two = (catalogue.device_by_name(db, f"IBM/{name}") for name in ("aer_simulator", "two"))
+    held, free = pinned(db, "numpy>=2", device=one), pinned(db, "numpy>=2", device=two)
+    pauses.pause(db, Paused(one.provider_id, one.id), "", "olga")
+    assert claimed(db, OLD) == [free.id]
+    pauses.resume(db, Paused(one.provider_id, one.id))
+    assert claimed(db, OLD) == [held.id]
+
+
+def test_a_claim_finds_its_versions_among_more_than_it_compares_at_once(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinned_jobs.random, "randrange", lambda most: most // 2)
+    served = [pinned(db, "numpy>=2").id]
+    for number in range(20):
+        pinned(db, f"numpy=={number}.*", "numpy!=2.*")
+    assert claimed(db, OLD) == served
+
+
+def test_a_job_waits_with_the_versions_that_workers_have(db: Database) -> None:
+    db.announce_environments({"IBM": [Environment(NEW), Environment(OLD, 0)]}, 30)
+    waiting, served = pinned(db, "qiskit-aer==0.16.0"), pinned(db, "qiskit-aer==0.17.2")
+    places = queue_positions.of_jobs(db, [waiting.id, served.id])
+    assert places[waiting.id].reason == QueueReason.QUEUE_REASON_VERSIONS
+    assert "qiskit-aer==0.16.0; workers have qiskit-aer 0.17.2; or qiskit-aer 0.18.0" in places[waiting.id].message
+    assert not places[waiting.id].HasField("position")
+    assert places[served.id].reason == QueueReason.QUEUE_REASON_NO_WORKER
+
+
+def test_versions_that_no_worker_has_are_refused_unless_the_job_waits(db: Database) -> None:
+    db.announce_environments({"IBM": [Environment(OLD)]}, 30)
+    spec = JobSpec(required_versions=RequiredVersions(requirements=["qiskit-aer==0.18.*"]))
+    with pytest.raises(FailedPrecondition, match=r"workers have qiskit-aer 0\.17\.2; set .*wait") as caught:
+        pinned_jobs.check_served(db, "IBM/aer_simulator", spec)
+    assert caught.value.reason == "VERSION_UNAVAILABLE"
+    spec.required_versions.wait = True
+    pinned_jobs.check_served(db, "IBM/aer_simulator", spec)
+    pinned_jobs.check_served(db, "IBM/aer_simulator", JobSpec())
+
+
+def test_an_exact_rerun_is_refused_if_no_worker_has_the_versions_of_the_first_run(db: Database) -> None:
+    spec = JobSpec(required_provenance=Provenance(versions=OLD))
+    pinned_jobs.check_served(db, "IBM/aer_simulator", spec)  # no worker has described itself: it waits
+    db.announce_environments({"IBM": [Environment(NEW)]}, 30)
+    with pytest.raises(FailedPrecondition, match=r"differs in qiskit-aer===0\.17\.2 \(has 0\.18\.0\)") as caught:
+        pinned_jobs.check_served(db, "IBM/aer_simulator", spec)
+    assert caught.value.reason == "NOT_REPRODUCIBLE"
+
+
+def test_an_exact_rerun_runs_where_its_versions_are(db: Database) -> None:
+    job = submit(db, required_provenance=Provenance(versions=OLD))
+    assert claimed(db, NEW) == []
+    (task,) = queue.claim(db, "me", {"IBM": 1}, LEASE, environments={"IBM": [Environment({**OLD, "python": "3.11.7"})]})
+    assert task.job_id == job.id
+    succeed(db, [task])
