@@ -226,7 +226,8 @@ def worker(configuration: Configuration, idle_exit: int | None, end_time: int | 
         machine.stop(shutdown.force)
         if shutdown.code:
             streams.write_error("qonduit: the worker stopped because it can receive no tasks; see the log")
-            sys.exit(shutdown.code)
+    # All is closed and written. Python would wait for threads that describe providers.
+    os._exit(shutdown.code)
 
 
 @main.command()

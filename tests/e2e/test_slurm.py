@@ -118,9 +118,9 @@ def test_a_pilot_runs_jobs_within_its_allocation_and_ends_when_it_is_idle(site: 
     until(lambda: not site.is_offered())
 
 
-def _moves_to_another_pilot(site: Site, end: Callable[[int], Any], **variables: str) -> tuple[Job, int]:
+def _moves_to_another_pilot(site: Site, end: Callable[[int], Any], *options: str, **variables: str) -> tuple[Job, int]:
     """End a pilot while it runs a job; return the job after it has run on another one, and the number of the first."""
-    first = site.start_pilot("--nodelist=one", **variables)
+    first = site.start_pilot("--nodelist=one", *options, **variables)
     handle = site.run_until_it_waits()
     before = site.busy(handle)
     site.start_pilot("--nodelist=two")
@@ -134,7 +134,7 @@ def _moves_to_another_pilot(site: Site, end: Callable[[int], Any], **variables: 
 
 @pytest.mark.long
 def test_a_pilot_hands_its_task_back_before_its_time_limit(site: Site) -> None:
-    ended, pilot = _moves_to_another_pilot(site, lambda _: None, SBATCH_TIMELIMIT="1", QONDUIT_DRAIN_SECONDS="2")
+    ended, pilot = _moves_to_another_pilot(site, lambda _: None, "--time=2", QONDUIT_DRAIN_SECONDS="2")
     assert (ended.state, ended.attempt) == (SUCCEEDED, 1)
     assert site.cluster.wait(pilot, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED"
     assert '"why":"its end time is near"' in site.log(pilot)
