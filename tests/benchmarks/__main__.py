@@ -45,6 +45,8 @@ SERVED = (
     ("variational", "vqe"),
     ("served_jobs", "sweeps"),
     ("served_jobs", "terms"),
+    ("other_servers", "servers_events"),
+    ("other_servers", "servers_cpu"),
     ("worker_machines", "celery_loads"),
     ("worker_machines", "celery_faults"),
 )

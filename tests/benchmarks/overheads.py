@@ -28,8 +28,8 @@ from tests.server_process import Server, log_lines, serving
 _STREAMS: Final = 32
 _SHOTS: Final = 1000
 _WARM_SECONDS: Final = 3.0
-#: The pairs of windows on, off, off, on in a round.
-_REPEATS: Final = 2
+#: The number of windows on, off, off, on in a round, in fours.
+_REPEATS: Final = 4
 
 
 @dataclass(frozen=True)
