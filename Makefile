@@ -22,7 +22,7 @@ include $(LANGUAGES:%=clients/%/client.mk)
 CHECKS := check-style check-types check-imports check-words check-github check-deploy check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample crash away bench watchers soak adapters mutants docs clean help
+.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample crash away failover bench watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -195,6 +195,10 @@ crash: setup  ## kill processes at every step of a job, KILLS=500 times; SEED=..
 AWAY ?= 30
 away: setup  ## make the database of a loaded server unavailable for AWAY=30 seconds, in several ways
 	SECONDS_AWAY=$(AWAY) $(BIN)/python -m pytest -s -m "long or not long" tests/e2e/test_database_away.py
+
+FAILOVER ?= 60
+failover: setup  ## kill the PostgreSQL primary of two servers under load, promote its standby, and load for FAILOVER=60 seconds
+	SECONDS_AFTER_FAILOVER=$(FAILOVER) $(BIN)/python -m pytest -s tests/e2e/test_failover.py
 
 adapters: setup  ## compare every adapter with its SDK's own simulator over the whole corpus
 	$(BIN)/python -m pytest -m "long or not long" tests/adapters

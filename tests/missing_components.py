@@ -18,6 +18,7 @@ from _pytest.terminal import TerminalReporter
 #: How to install each tool.
 BRINGS: Final = {
     "PostgreSQL": "apt-get install postgresql, or any installation whose initdb is on PATH",
+    "PgBouncer": "apt-get install pgbouncer",
     "RabbitMQ": "apt-get install rabbitmq-server",
     "Slurm": "apt-get install slurmctld slurmd slurm-client munge",
     "grpcurl": "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3, or a release of it on PATH",

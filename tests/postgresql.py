@@ -50,7 +50,7 @@ def _version(name: str) -> float:
         return 0.0
 
 
-def _unprivileged() -> tuple[int, int] | None:
+def unprivileged() -> tuple[int, int] | None:
     """Return the user and group to run as, or None for the current user."""
     if os.geteuid() != 0:
         return None
@@ -61,6 +61,20 @@ def _unprivileged() -> tuple[int, int] | None:
             continue
         return user.pw_uid, user.pw_gid
     return 65534, 65534
+
+
+def becoming(identity: tuple[int, int] | None) -> list[str]:
+    """Return the command prefix that runs a command as another user and group; empty for the current user.
+
+    Popen's own options would have to fork, which sometimes hangs in a process with gRPC's threads.
+    """
+    if identity is None:
+        return []
+    become = (
+        "import os, sys; user, group = map(int, sys.argv[1:3]); "
+        "os.setgroups([]); os.setgid(group); os.setuid(user); os.execv(sys.argv[3], sys.argv[3:])"
+    )
+    return [sys.executable, "-I", "-c", become, *map(str, identity)]
 
 
 class PostgresqlServer:
@@ -78,7 +92,7 @@ class PostgresqlServer:
     ) -> None:
         self._binaries = binaries
         self._settings = {"shared_buffers": "32MB", "max_connections": "200", "fsync": "off", **settings}
-        self._identity = _unprivileged()
+        self._identity = unprivileged()
         # Short: a socket's path has at most 107 bytes.
         self._root = Path(tempfile.mkdtemp(prefix="qpg", dir=folder or _folder()))
         self._data = self._root / "data"
@@ -99,19 +113,6 @@ class PostgresqlServer:
             return {"cwd": self._root}
         user, group = self._identity
         return {"cwd": self._root, "user": user, "group": group, "extra_groups": []}
-
-    def _becoming(self) -> list[str]:
-        """Return the command prefix that runs a command as the other user.
-
-        Popen's own options would have to fork, which sometimes hangs in a process with gRPC's threads.
-        """
-        if self._identity is None:
-            return []
-        become = (
-            "import os, sys; user, group = map(int, sys.argv[1:3]); "
-            "os.setgroups([]); os.setgid(group); os.setuid(user); os.execv(sys.argv[3], sys.argv[3:])"
-        )
-        return [sys.executable, "-I", "-c", become, *map(str, self._identity)]
 
     def _run(self, name: str, *arguments: object) -> None:
         done = subprocess.run(
@@ -138,7 +139,7 @@ class PostgresqlServer:
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *self._becoming(),
+                    *becoming(self._identity),
                     str(self._binaries / "postgres"),
                     *("-D", str(self._data), "-k", str(self._root), "-h", ""),
                     *(part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")),

@@ -214,7 +214,14 @@ def _open_store(
     quotas = read_setting(settings.default_quotas)
     url, audited = settings.database, settings.audit != "off"
     database, lock = open_for_server(
-        url, undo, keys, observer, restored=restored, audited=audited, max_attempts=settings.max_attempts
+        url,
+        undo,
+        keys,
+        observer,
+        pooler=settings.database_pooler,
+        restored=restored,
+        audited=audited,
+        max_attempts=settings.max_attempts,
     )
     database.quotas.set_default(quotas)
     return database, lock

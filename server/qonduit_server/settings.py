@@ -101,6 +101,11 @@ class Settings:
         relocate=_database_in_folder,
         redact=_without_password,
     )
+    database_pooler: str = _setting(
+        "",
+        "URL of the same PostgreSQL database through a connection pooler in transaction mode, for reads.",
+        redact=_without_password,
+    )
 
     tls_certificate: str = _setting(
         "",

@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,7 +30,7 @@ import pytest
 import qonduit_client
 from tests.contract.rpc_fixture import until
 from tests.missing_components import lacking
-from tests.postgresql import PostgresqlServer, find_binaries
+from tests.postgresql import PostgresqlServer, becoming, find_binaries, unprivileged
 from tests.rabbitmq import RabbitmqBroker, find_installation
 from tests.server_process import Server, free_port, serving
 from tests.slurm import SlurmCluster, is_installed
@@ -41,11 +43,13 @@ DOCUMENTS = sorted(
 #: Blocks in these languages are run; others (text, proto, json ...) are not.
 RUN = {"bash", "python"}
 #: Documents that refer to the files of the server they start, or to its first job.
-OWN_SERVER = {"README.md", "docs/operating.md", "docs/tutorial.md"}
+OWN_SERVER = {"README.md", "docs/databases.md", "docs/operating.md", "docs/tutorial.md"}
 #: Programs that blocks need and that some machines lack.
 TOOLS = ("grpcurl", "jq", "protoc", "rabbitmqctl", "sbatch")
 #: The package of a program, if its name differs.
 PACKAGES = {"rabbitmqctl": "RabbitMQ", "sbatch": "Slurm"}
+#: Programs of PostgreSQL with which a document starts a server of its own, as an unprivileged user.
+POSTGRESQL = ("initdb", "pg_ctl", "pg_basebackup", "psql", "createdb")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SERVE = re.compile(r"^\.venv/bin/qonduit serve\b(?P<options>.*)$")
 _WORKER = re.compile(r"^\.venv/bin/qonduit worker\b(?P<options>.*)$")
@@ -192,12 +196,16 @@ class Session:
             server.send_signal(signal.SIGTERM)
         for server in self.servers:
             server.wait(timeout=60)
+        for started in self.folder.glob("*/postmaster.pid"):  # after a failure
+            with suppress(ProcessLookupError):
+                os.kill(int(started.read_text().split()[0]), signal.SIGQUIT)
 
     def needed(self, text: str) -> list[str]:
         """Return the programs that a block needs and this machine lacks."""
         tools = [tool for tool in TOOLS if re.search(rf"\b{tool}\b", text)]
         tools = [PACKAGES.get(tool, tool) for tool in tools]
-        return [*tools, "PostgreSQL"] if _SHOWN_DATABASE in text else tools
+        needs_postgresql = _SHOWN_DATABASE in text or "host=$PWD" in text or any(each in text for each in POSTGRESQL)
+        return [*tools, "PostgreSQL"] if needs_postgresql else tools
 
     def _has(self, tool: str) -> bool:
         if tool == "PostgreSQL":
@@ -239,16 +247,28 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Se
 @pytest.fixture
 def session(request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[], Server]) -> Iterator[Session]:
     """A session in an empty folder with the environment."""
-    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
-    (tmp_path / "build").symlink_to(ROOT / "build")  # files that `make` generates
+    document = request.node.callspec.params["document"]
+    folder, binaries = tmp_path, find_binaries()
+    if "initdb" in (ROOT / document).read_text():
+        # Short, for the paths of sockets, and of the user who runs PostgreSQL.
+        folder = Path(tempfile.mkdtemp(prefix="qdoc"))
+        if (identity := unprivileged()) is not None:
+            os.chown(folder, *identity)
+            folder.chmod(0o755)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / "deploy").symlink_to(ROOT / "deploy")
+    (folder / "build").symlink_to(ROOT / "build")  # files that `make` generates
     database = ""
-    if find_binaries() is not None:
+    if binaries is not None:
         postgresql: PostgresqlServer = request.getfixturevalue("postgresql")
         database = postgresql.url(postgresql.new_database())
-    document = request.node.callspec.params["document"]
-    session = Session(tmp_path, database, shared, document in OWN_SERVER)
+    session = Session(folder, database, shared, document in OWN_SERVER)
     session.tools.mkdir()
+    if binaries is not None:
+        for name in POSTGRESQL:
+            command = shlex.join([*becoming(unprivileged()), str(binaries / name)])
+            (session.tools / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+            (session.tools / name).chmod(0o755)
     if "rabbitmqctl" in (ROOT / document).read_text() and find_installation() is not None:
         broker: RabbitmqBroker = request.getfixturevalue("rabbitmq")
         session.real[_SHOWN_BROKER] = broker.address
@@ -257,6 +277,8 @@ def session(request: pytest.FixtureRequest, tmp_path: Path, shared: Callable[[],
         session.cluster = request.getfixturevalue("slurm")
     yield session
     session.end()
+    if folder != tmp_path:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.timeout(600)

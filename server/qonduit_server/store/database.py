@@ -144,6 +144,7 @@ class Database:
         sealer: Sealer,
         observer: Observer,
         follow_failover: FollowFailover | None = None,
+        pooled: Engine | None = None,
     ) -> None:
         #: Called when a failover of the database has lost changes of this process, which must end.
         self.on_lost: Callable[[], None] = lambda: None
@@ -169,7 +170,8 @@ class Database:
         self.health: Final = DatabaseHealth()
         self.notifications.subscribe(self.event_cache.update)
         self.notifications.subscribe(self.quotas.on_notification)
-        self._engine = engine
+        #: The connections for reading, and those of sessions if they are others.
+        self._engine, self._session_engine = pooled or engine, engine
         self._listener = None
         self._partials: SharedPartials | None = None
         self._use: SharedUse | None = None
@@ -186,7 +188,7 @@ class Database:
 
             self._partials, self._use = SharedPartials(), SharedUse()
             receivers = (self._partials, self._use, self.environments)
-            self._listener = PostgresqlListener(engine, self.notifications.deliver, self.health, receivers)
+            self._listener = PostgresqlListener(engine, pooled, self.notifications.deliver, self.health, receivers)
             transactions = PostgresqlTransactions(
                 *(engine, clock, self.quotas, self._listener, self.health, self.event_cache),
                 follow_failover=follow_failover,
@@ -263,6 +265,7 @@ class Database:
         if self._listener is not None:
             self._listener.close()
         self._engine.dispose()
+        self._session_engine.dispose()
 
 
 #: Only its entry in the audit log is written. Not durable: it is about reading, or about a refused call.
@@ -276,6 +279,7 @@ def open_database(
     keys: KeyRing | None = None,
     observer: Observer = UNOBSERVED,
     follow_failover: FollowFailover | None = None,
+    pooler: str = "",
 ) -> Database:
     """Open a database and upgrade its schema.
 
@@ -285,14 +289,26 @@ def open_database(
         keys: encrypt the credentials of providers; without keys, the database stores none.
         observer: receives the size and the time of each transaction.
         follow_failover: changes the database after a failover of PostgreSQL; without it, writes fail then.
+        pooler: postgresql://... of the same database through a connection pooler, for reads; empty without one.
 
     Raises:
-        StartError: the database cannot be reached, or has a newer schema.
+        StartError: the database cannot be reached, has a newer schema, or its connection pooler keeps no sessions.
     """
-    engine = make_engine(parse_url(url))
+    engine, pooled = make_engine(parse_url(url)), None
     try:
-        migrations.bring_up_to_date(engine)
+        if engine.dialect.name == "sqlite":
+            if pooler:
+                raise StartError("database_pooler needs a database on PostgreSQL, got a SQLite file as database")
+            migrations.bring_up_to_date(engine)
+        else:
+            # Imports psycopg, which a server on SQLite does not need.
+            from qonduit_server.store import connection_pooler
+
+            connection_pooler.refuse_shared_sessions(engine)
+            migrations.bring_up_to_date(engine)
+            if pooler:
+                pooled = connection_pooler.engine_of_reads(engine, pooler)
     except StartError:
         engine.dispose()
         raise
-    return Database(engine, clock, Sealer(keys or KeyRing()), observer, follow_failover)
+    return Database(engine, clock, Sealer(keys or KeyRing()), observer, follow_failover, pooled)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -25,12 +26,16 @@ _IDLE_SECONDS: Final = 5.0
 
 
 _LAST_PORT: Final = 65535
+_HOSTS: Final = re.compile(
+    r"(?P<scheme>postgres\w*(?:\+psycopg)?://)(?P<user>[^/?@]*@)?(?P<hosts>[^/?@,]+(?:,[^/?@,]+)+)(?P<path>/[^?]*)?"
+    r"(?:\?(?P<query>.*))?"
+)
 
 
 def parse_url(url: str) -> URL:
     """Return a URL with its driver name. Raises StartError if the URL is invalid or the database is unsupported."""
     try:
-        parsed = make_url(url)
+        parsed = make_url(_with_separate_hosts(url))
     except ArgumentError as error:
         raise StartError(f"the database URL must be sqlite:///FILE or postgresql://... ({error})") from error
     except ValueError as error:  # SQLAlchemy parses the port with int()
@@ -53,8 +58,22 @@ def parse_url(url: str) -> URL:
     raise StartError(f"the database URL must be sqlite:///FILE or postgresql://..., got {parsed.drivername!r}")
 
 
-def make_engine(url: URL) -> Engine:
-    """Create the engine. Its connections are in autocommit mode: each statement sees all commits before it."""
+def _with_separate_hosts(url: str) -> str:
+    """Return a URL with libpq's list of hosts (HOST:PORT,HOST:PORT) in the form that SQLAlchemy reads."""
+    if (found := _HOSTS.fullmatch(url)) is None:
+        return url
+    hosts = "&".join(f"host={each}" for each in found["hosts"].split(","))
+    query = "&".join(filter(None, (hosts, found["query"])))
+    return f"{found['scheme']}{found['user'] or ''}{found['path'] or '/'}?{query}"
+
+
+def make_engine(url: URL, *, pooled: bool = False) -> Engine:
+    """Create the engine. Its connections are in autocommit mode: each statement sees all commits before it.
+
+    Args:
+        url: sqlite:///FILE or postgresql://...
+        pooled: whether the URL leads through a pooler, which keeps no session: then only single statements may use it.
+    """
     if url.drivername == "sqlite":
         return _sqlite(url)
     engine = create_engine(
@@ -62,8 +81,10 @@ def make_engine(url: URL) -> Engine:
         isolation_level="AUTOCOMMIT",
         use_native_hstore=False,
         **_LIMITS,
-        connect_args=_postgresql_arguments(url),
+        connect_args=_postgresql_arguments(url) | ({"prepare_threshold": None} if pooled else {}),
     )
+    if not pooled and "options" not in url.query:
+        event.listen(engine, "connect", _limit_session)
     _try_idle_connections(engine)
     _SOCKETS[engine] = _Sockets(engine)
     return engine
@@ -89,6 +110,11 @@ def drop(connection: Connection | None) -> None:
         connection.close()
 
 
+# A server that is frozen inside a transaction must lose its locks, or no other server could claim its jobs.
+_SESSION_LIMITS: Final = (
+    "SET lock_timeout = '4s'; SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '5s'; "
+    "SET timezone = 'UTC'"
+)
 _LIMITS: Final[dict[str, Any]] = {
     "pool_size": 8,
     "max_overflow": 64,
@@ -106,11 +132,22 @@ def _postgresql_arguments(url: URL) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 5000,
         "application_name": "qonduit",
-        # A server that is frozen inside a transaction must lose its locks, or no other server could claim its jobs.
-        "options": "-c lock_timeout=4s -c statement_timeout=60s -c idle_in_transaction_session_timeout=5s"
-        " -c timezone=UTC",
     }
     return {name: value for name, value in arguments.items() if name not in url.query}
+
+
+def _limit_session(connection: Any, record: object) -> None:
+    """Set the time limits of a session. Poolers refuse them as parameters of the connection."""
+    autocommit, connection.autocommit = connection.autocommit, True
+    connection.execute(_SESSION_LIMITS).close()
+    connection.autocommit = autocommit
+
+
+def connect_apart(engine: Engine) -> Any:
+    """Open a connection of psycopg to PostgreSQL that is not in the pool of the engine."""
+    arguments, options = engine.dialect.create_connect_args(engine.url)
+    own = {"autocommit": True, "connect_timeout": _TIMEOUT_SECONDS, "keepalives_idle": 5}
+    return engine.dialect.loaded_dbapi.connect(*arguments, **{**options, **own})
 
 
 def _create_private(path: str) -> None:

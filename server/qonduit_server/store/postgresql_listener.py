@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import Any, Final
 
 import psycopg
@@ -22,7 +23,7 @@ from sqlalchemy import Connection, Engine, text
 
 from qonduit_server.store import migrations
 from qonduit_server.store.database_health import DatabaseHealth, Part
-from qonduit_server.store.engines import sever
+from qonduit_server.store.engines import connect_apart, sever
 from qonduit_server.store.migrations import compatibility
 from qonduit_server.store.notification_bus import EVERYTHING, Notification
 from qonduit_server.store.server_messages import Receiver
@@ -39,6 +40,7 @@ _FIRST_RECONNECT_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 2.5
 
+_BACKEND: Final = b"SELECT pg_backend_pid()"
 _NOTIFY: Final = text(f"SELECT pg_notify('{_CHANNEL}', :payload)")
 
 
@@ -82,6 +84,10 @@ class Unresponsive(psycopg.OperationalError):
     """The database server accepts connections but does not answer."""
 
 
+class SharedSession(psycopg.OperationalError):
+    """A connection pooler gave the session another connection, so it no longer listens."""
+
+
 class NewerSchema(psycopg.OperationalError):
     """The database needs a newer server. This one cannot use it, and remains without a database."""
 
@@ -91,6 +97,7 @@ class PostgresqlListener:
 
     Args:
         engine: the engine of the database.
+        pooled: the engine of its reads, if they go through a pooler.
         deliver: called with each notification; after a lost connection, with `EVERYTHING`.
         health: records whether the database is available.
         receivers: receive what arrives on their channels.
@@ -99,17 +106,20 @@ class PostgresqlListener:
     def __init__(
         self,
         engine: Engine,
+        pooled: Engine | None,
         deliver: Callable[[Notification], None],
         health: DatabaseHealth,
         receivers: Sequence[Receiver],
     ) -> None:
         self.sender = uuid.uuid4().hex
         self._engine = engine
+        self._pooled = pooled
         self._deliver = deliver
         self._health = health
         self._receivers = {channel: each for each in receivers for channel in each.channels}
         listening = (f"LISTEN {channel}" for channel in (_CHANNEL, *self._receivers))
-        self._begin = "; ".join((compatibility.announcement(migrations.HEAD), *listening)).encode()
+        queries = (_BACKEND.decode(), compatibility.announcement(migrations.HEAD), *listening)
+        self._begin = "; ".join(queries).encode()
         self._closing = threading.Event()
         self._close_read, self._close_write = os.pipe()
         self._listening = threading.Event()
@@ -145,10 +155,14 @@ class PostgresqlListener:
         while not self._closing.is_set():
             connected = False
             try:
-                connection = self._connect()
-                try:
+                with ExitStack() as stack:
+                    connection = stack.enter_context(closing(connect_apart(self._engine)))
+                    pooled = None
+                    if self._pooled is not None:
+                        pooled = stack.enter_context(closing(connect_apart(self._pooled))).pgconn
+                        self._execute(pooled, b"SELECT 1")
                     # An upgrade sees this server from here on; one that it does not support may have come before.
-                    _, *schema = self._execute(connection.pgconn, self._begin)
+                    backend, _, *schema = self._execute(connection.pgconn, self._begin)
                     if refusal := compatibility.Schema(*schema).refusal(migrations.HEAD):
                         raise NewerSchema(refusal)
                     connected = True
@@ -156,30 +170,41 @@ class PostgresqlListener:
                     if missed:
                         self._deliver(EVERYTHING)
                     self._listening.set()
-                    self._listen(connection.pgconn)
-                finally:
-                    connection.close()
+                    self._listen(connection.pgconn, backend, pooled)
             except (psycopg.Error, OSError) as error:
                 missed = True
                 if isinstance(error, Unresponsive) or not connected:
                     self._health.mark_unavailable(Part.DATABASE, error, unresponsive=isinstance(error, Unresponsive))
-                    sever(self._engine)
+                    for engine in self._engines():
+                        sever(engine)
                 # Idle connections are broken as well; discard them all at once.
-                self._engine.dispose()
+                for engine in self._engines():
+                    engine.dispose()
                 self._closing.wait(_RECONNECT_SECONDS if not connected else _FIRST_RECONNECT_SECONDS)
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
-        return psycopg.connect(*arguments, **options, autocommit=True, connect_timeout=2, keepalives_idle=5)
+    def _engines(self) -> list[Engine]:
+        return [self._engine, *([self._pooled] if self._pooled is not None else [])]
 
-    def _listen(self, server: pq.abc.PGconn) -> None:
+    def _listen(self, server: pq.abc.PGconn, backend: str, pooled: pq.abc.PGconn | None) -> None:
+        """Receive notifications.
+
+        Args:
+            server: the session that listens.
+            backend: its backend.
+            pooled: a connection through the pooler that reads use.
+        """
+        next_ping = 0.0
         while not self._closing.is_set():
             ready, _, _ = select.select([server.socket, self._close_read], [], [], _IDLE_SECONDS)
             if not ready:
-                self._execute(server, b"SELECT 1")
+                if self._execute(server, _BACKEND) != [backend]:
+                    raise SharedSession("a connection pooler does not keep the session: set database_pooler")
             elif server.socket in ready:
                 server.consume_input()
             self._deliver_received(server)
+            if pooled is not None and time.monotonic() >= next_ping:
+                self._execute(pooled, b"SELECT 1")
+                next_ping = time.monotonic() + _IDLE_SECONDS
 
     def _deliver_received(self, server: pq.abc.PGconn) -> None:
         while (received := server.notifies()) is not None:

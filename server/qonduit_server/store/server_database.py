@@ -25,6 +25,7 @@ def open_for_server(
     keys: KeyRing,
     observer: Observer = UNOBSERVED,
     *,
+    pooler: str = "",
     restored: bool,
     audited: bool,
     max_attempts: int,
@@ -36,6 +37,7 @@ def open_for_server(
         undo: closes the database, and releases the lock, if the start fails.
         keys: encrypt the credentials of providers.
         observer: observes the database.
+        pooler: the URL of a connection pooler for reads; empty without one.
         restored: whether the operator states that the database was restored; a copy of `qonduit backup` states so.
         audited: whether a new log gets an entry in the audit log.
         max_attempts: the maximum number of starts of a job; 0 means no limit.
@@ -47,7 +49,8 @@ def open_for_server(
     if lock is not None:
         undo.callback(lock.close)
     # Closed before the lock, as `server_lock` requires.
-    database = open_database(url, keys=keys, observer=observer, follow_failover=restoration.follow_failover)
+    follow_failover = restoration.follow_failover
+    database = open_database(url, keys=keys, observer=observer, follow_failover=follow_failover, pooler=pooler)
     undo.callback(database.close)
     if restored or restoration.is_copy(database):
         _log.warning("database restored", **restoration.begin_log(database, audited=audited)._asdict())
