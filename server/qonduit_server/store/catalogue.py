@@ -10,20 +10,20 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, bindparam, case, exists, func, insert, select, update
+from sqlalchemy import bindparam, case, exists, func, insert, select, update
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
-from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
+from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import NotFound
-from qonduit_server.store import calibrations, pauses, server_offers
+from qonduit_server.store import calibrations, catalogue_snapshot, pauses, server_offers
+from qonduit_server.store.catalogue_snapshot import Claimable, Snapshot
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, boolean_field, filter_conditions, number_field, text_field
 from qonduit_server.store.notification_bus import Notification
@@ -37,30 +37,6 @@ _NOT_OFFERED: Final = "no running server offers it"
 _LEASE: Final = timedelta(seconds=30)
 
 
-class Claimable(NamedTuple):
-    """The devices whose jobs a server claims, by id.
-
-    Attributes:
-        here: the devices that the server offers.
-        elsewhere: all others that it knows.
-        offered_elsewhere: those of them that are available, at other servers.
-    """
-
-    here: frozenset[int]
-    elsewhere: frozenset[int]
-    offered_elsewhere: frozenset[int]
-
-
-@dataclass
-class _Snapshot:
-    """All providers and devices, in the order of their ids."""
-
-    providers: dict[int, Provider] = field(default_factory=dict)
-    devices: dict[int, Device] = field(default_factory=dict)
-    by_name: dict[str, Device] = field(default_factory=dict)
-    claimable: Claimable | None = None
-
-
 class _Cache:
     """Caches a database's providers and devices until a sync, on this or another server, changes them."""
 
@@ -70,7 +46,7 @@ class _Cache:
         #: How long these offers are valid without a renewal.
         self.lease = _LEASE
         self._lock = threading.Lock()
-        self._snapshot: _Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._changes = 0
         #: What this server offers, by the name of the provider; None before the first sync.
         self._own: dict[str, ProviderDescription] | None = None
@@ -96,15 +72,15 @@ class _Cache:
             self._changes += 1
             self._snapshot = None
 
-    def get(self, db: Database) -> _Snapshot:
+    def get(self, db: Database) -> Snapshot:
         snapshot = self._snapshot
         if snapshot is None:
             changes = self._changes
             with db.read() as connection:
-                snapshot = _read(connection)
-                _add_pauses(snapshot, pauses.for_callers(connection))
+                snapshot = catalogue_snapshot.read(connection)
+                catalogue_snapshot.add_pauses(snapshot, pauses.for_callers(connection))
             if self._own is not None:
-                snapshot.claimable = _claimable(snapshot, self.own())
+                snapshot.claimable = catalogue_snapshot.claimable(snapshot, self.own())
             with self._lock:
                 # A snapshot read during a change may be outdated: return it, but do not cache it.
                 if changes == self._changes:
@@ -116,7 +92,7 @@ _caches: WeakKeyDictionary[Database, _Cache] = WeakKeyDictionary()
 _caches_lock = threading.Lock()
 
 
-def _cached(db: Database) -> _Snapshot:
+def _cached(db: Database) -> Snapshot:
     return _cache_of(db).get(db)
 
 
@@ -302,49 +278,6 @@ def _copy_device(found: Device) -> Device:
     return copy
 
 
-def _read(connection: Connection) -> _Snapshot:
-    snapshot = _Snapshot()
-    for row in connection.execute(select(providers).order_by(providers.c.id)):
-        snapshot.providers[row.id] = Provider(id=row.id, name=row.name, with_token=row.with_token)
-    for row in connection.execute(select(provider_languages).order_by(provider_languages.c.id)):
-        snapshot.providers[row.provider_id].supported_languages.append(
-            ProviderAssemblerLanguage(id=row.id, provider_id=row.provider_id, supported_language=row.language)
-        )
-    for row in connection.execute(select(devices).order_by(devices.c.id)):
-        found = _device(row)
-        snapshot.devices[found.id] = found
-        snapshot.by_name[f"{snapshot.providers[found.provider_id].name}/{found.name}"] = found
-    return snapshot
-
-
-def _add_pauses(snapshot: _Snapshot, found: Mapping[pauses.Paused, Pause]) -> None:
-    for device in snapshot.devices.values():
-        if (paused := pauses.pause_of(found, device.provider_id, device.id)) is not None:
-            device.pause.CopyFrom(paused)
-    for provider in snapshot.providers.values():
-        if (paused := pauses.pause_of(found, provider.id)) is not None:
-            provider.pause.CopyFrom(paused)
-
-
-def _device(row: Any) -> Device:
-    found = Device.FromString(row.description)
-    found.id = row.id
-    found.provider_id = row.provider_id
-    # Set even if false: JSON output omits fields that were never set.
-    found.available = row.available
-    found.is_simulator = row.is_simulator
-    found.is_local = row.is_local
-    found.status_message = row.status_message
-    return found
-
-
-def _claimable(snapshot: _Snapshot, own: Sequence[ProviderDescription]) -> Claimable:
-    names = {f"{each.provider.name}/{device.name}" for each in own if not each.unavailable for device in each.devices}
-    here = frozenset(device.id for name, device in snapshot.by_name.items() if name in names)
-    elsewhere = frozenset(snapshot.devices) - here
-    return Claimable(here, elsewhere, frozenset(each for each in elsewhere if snapshot.devices[each].available))
-
-
 def _sync(transaction: Transaction, calls: Sequence[_Cache]) -> list[None]:
     # Of calls in the same transaction, each stores the newest offers.
     _store(transaction, calls[-1])
@@ -374,7 +307,7 @@ def _store(transaction: Transaction, cache: _Cache) -> None:
         server_offers.delete_expired(connection)
         server_offers.replace(connection, cache.server, cache.lease, own)
         offers = server_offers.descriptions(connection)
-    before = _read(connection)
+    before = catalogue_snapshot.read(connection)
     known = {found.name: found for found in before.providers.values()}
     stored: dict[str, int] = {}
     for offer in server_offers.union(offers):

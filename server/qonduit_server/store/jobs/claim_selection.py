@@ -30,7 +30,7 @@ from qonduit.v1.failure_pb2 import Failure
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.lifecycle import FAILED
 from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.catalogue import Claimable
+from qonduit_server.store.catalogue_snapshot import Claimable
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, LaneShare, last_owner, order, windows
 from qonduit_server.store.jobs.pinned_jobs import PINNED

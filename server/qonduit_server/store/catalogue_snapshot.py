@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A snapshot of the catalogue: all providers and devices, with their pauses, and the devices of this server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.pause_pb2 import Pause
+from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
+from qonduit_server.store import pauses
+from qonduit_server.store.schema import devices, provider_languages, providers
+
+
+class Claimable(NamedTuple):
+    """The devices whose jobs a server claims, by id.
+
+    Attributes:
+        here: the devices that the server offers.
+        elsewhere: all others that it knows.
+        offered_elsewhere: those of them that are available, at other servers.
+    """
+
+    here: frozenset[int]
+    elsewhere: frozenset[int]
+    offered_elsewhere: frozenset[int]
+
+
+@dataclass
+class Snapshot:
+    """All providers and devices, in the order of their ids."""
+
+    providers: dict[int, Provider] = field(default_factory=dict)
+    devices: dict[int, Device] = field(default_factory=dict)
+    by_name: dict[str, Device] = field(default_factory=dict)
+    claimable: Claimable | None = None
+
+
+def read(connection: Connection) -> Snapshot:
+    """Return the stored providers and devices."""
+    snapshot = Snapshot()
+    for row in connection.execute(select(providers).order_by(providers.c.id)):
+        snapshot.providers[row.id] = Provider(id=row.id, name=row.name, with_token=row.with_token)
+    for row in connection.execute(select(provider_languages).order_by(provider_languages.c.id)):
+        snapshot.providers[row.provider_id].supported_languages.append(
+            ProviderAssemblerLanguage(id=row.id, provider_id=row.provider_id, supported_language=row.language)
+        )
+    for row in connection.execute(select(devices).order_by(devices.c.id)):
+        found = _device(row)
+        snapshot.devices[found.id] = found
+        snapshot.by_name[f"{snapshot.providers[found.provider_id].name}/{found.name}"] = found
+    return snapshot
+
+
+def add_pauses(snapshot: Snapshot, found: Mapping[pauses.Paused, Pause]) -> None:
+    """Add pauses to the devices and providers that they concern."""
+    for device in snapshot.devices.values():
+        if (paused := pauses.pause_of(found, device.provider_id, device.id)) is not None:
+            device.pause.CopyFrom(paused)
+    for provider in snapshot.providers.values():
+        if (paused := pauses.pause_of(found, provider.id)) is not None:
+            provider.pause.CopyFrom(paused)
+
+
+def _device(row: Any) -> Device:
+    found = Device.FromString(row.description)
+    found.id = row.id
+    found.provider_id = row.provider_id
+    # Set even if false: JSON output omits fields that were never set.
+    found.available = row.available
+    found.is_simulator = row.is_simulator
+    found.is_local = row.is_local
+    found.status_message = row.status_message
+    return found
+
+
+def claimable(snapshot: Snapshot, own: Sequence[ProviderDescription]) -> Claimable:
+    """Return the devices whose jobs a server claims that offers these providers, as far as they are available."""
+    names = {f"{each.provider.name}/{device.name}" for each in own if not each.unavailable for device in each.devices}
+    here = frozenset(device.id for name, device in snapshot.by_name.items() if name in names)
+    elsewhere = frozenset(snapshot.devices) - here
+    return Claimable(here, elsewhere, frozenset(each for each in elsewhere if snapshot.devices[each].available))
