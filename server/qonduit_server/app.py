@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,9 @@ from qonduit_server import authentication, monitoring
 from qonduit_server.authentication import CallAuthentication
 from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError, Unavailable
-from qonduit_server.execution.executor import Executor, make_executor
+from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
-from qonduit_server.executor_settings import executor_options, forkserver, sources
+from qonduit_server.executor_settings import executor_options, sources
 from qonduit_server.observer import Observer
 from qonduit_server.process.core_dumps import forbid_core_dumps
 from qonduit_server.settings import Settings
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 DESCRIBE_SECONDS = 20.0
 #: The same for RefreshDevices, whose caller waits; after it, the refresh fails.
 _REFRESH_SECONDS = 5.0
-#: Memory limit of one translation process; the largest programs take a few hundred megabytes.
-_MAX_TRANSLATION_MEMORY_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ def start(
         descriptions = _sync_catalogue(settings, database, executor)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault, observer)
         database.on_lost = dispatcher.abandon
-        translator = _translator(settings, stderr)
+        translator = _translator(options, executor)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
         rpc_server = _serve(settings, database, executor, translator, access, certificates, observer)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
@@ -416,15 +413,8 @@ def _started() -> Iterator[None]:
         ) from error
 
 
-def _translator(settings: Settings, stderr: StderrLog) -> Translator:
+def _translator(options: ExecutorOptions, executor: Executor) -> Translator:
+    from qonduit_server.execution.local.interactive_pools import make_interactive_pools
     from qonduit_server.execution.local.translator import Translator
 
-    # If all providers have separate environments, the translator uses the first of them.
-    elsewhere = None if find_spec("qiskit") else next(iter(settings.provider_python.values()), None)
-    return Translator(
-        python=elsewhere,
-        pythons=settings.provider_python,
-        program=forkserver(settings),
-        memory_limit_bytes=min(settings.max_task_memory_bytes, _MAX_TRANSLATION_MEMORY_BYTES),
-        stderr=stderr,
-    )
+    return Translator(make_interactive_pools(options), executor)

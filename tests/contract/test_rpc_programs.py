@@ -29,6 +29,7 @@ from qonduit.v1.program_service_pb2 import (
 from qonduit.v1.program_service_pb2_grpc import ProgramServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
+from qonduit_server.execution.local.interactive_pools import InteractivePools
 from qonduit_server.execution.local.translator import Translator
 from qonduit_server.rpc import program_service
 from qonduit_server.rpc.server_limits import Limits
@@ -76,8 +77,9 @@ def request(text: str = "emit hello", **fields: Any) -> TranslateProgramRequest:
 
 
 @contextmanager
-def opened(folder: Path, limits: Limits = LIMITS, **options: Any) -> Iterator[Programs]:
-    translator = Translator(program=PROGRAM, environment=environment(), show_errors=True, **options)
+def opened(folder: Path, limits: Limits = LIMITS, workers: int = 2, **options: Any) -> Iterator[Programs]:
+    pools = InteractivePools(workers, program=PROGRAM, environment=environment(), show_errors=True)
+    translator = Translator(pools, **options)
     with rpc_fixture(folder, limits=limits, languages=LANGUAGES, translate=translator.translate) as rpc:
         try:
             yield Programs(rpc, translator)

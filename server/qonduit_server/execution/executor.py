@@ -31,6 +31,8 @@ EXECUTORS: Final[Mapping[str, str]] = {
 }
 #: The entry point group of executors from other distributions; the name of an entry is the name of its executor.
 GROUP: Final = "qonduit.executors"
+#: The reason of the failure of an interactive task that no machine can take.
+NO_WORKER: Final = "NO_WORKER"
 
 
 #: A job and the number of its attempt.
@@ -74,6 +76,20 @@ class Listener(Protocol):
 
     def capacity_changed(self) -> None:
         """Handle a change of `capacity`: the executor may want more tasks."""
+
+
+class InteractiveTasks(Protocol):
+    """Runs interactive tasks: a caller waits for them, and they read programs without running them.
+
+    Each ends as other tasks do. Their job ids are negative, and no two servers use the same. All methods are
+    thread-safe.
+    """
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Run tasks, on places that tasks of jobs do not take."""
+
+    def cancel(self, job_id: int, attempt: int) -> None:
+        """End a waiting or running task. Do nothing if it has ended."""
 
 
 class Executor(Protocol):
@@ -136,6 +152,13 @@ class Executor(Protocol):
     def cancel(self, job_id: int, attempt: int) -> None:
         """End a waiting or running task. Do nothing if it has ended."""
 
+    def interactive(self, listener: Listener) -> InteractiveTasks | None:
+        """Return what runs interactive tasks on other machines; None if all tasks run on this machine.
+
+        Args:
+            listener: receives their events and ends.
+        """
+
     def stop(self, grace: float) -> None:
         """End all tasks with a loss STOPPED, and all processes; those that run after `grace` seconds are killed."""
 
@@ -181,6 +204,11 @@ class ExecutorOptions:
 
 
 ExecutorFactory = Callable[[ExecutorOptions], Executor]
+
+
+def is_interactive(task: Task) -> bool:
+    """Return whether a task reads programs for a waiting caller and runs none."""
+    return bool(task.translate_to) or task.compile_only or task.analyze_only
 
 
 def names() -> tuple[str, ...]:

@@ -65,6 +65,9 @@ class InlineExecutor:
     def cancel(self, job_id: int, attempt: int) -> None:
         self._cancelled.add((job_id, attempt))
 
+    def interactive(self, listener: Listener) -> None:
+        pass
+
     def stop(self, grace: float) -> None:
         self._waiting.put(None)
         if self._thread.ident is not None:

@@ -22,6 +22,7 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.program_service_pb2 import TranslateProgramResponse
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
 from qonduit_server.errors import Unavailable
+from qonduit_server.execution.local.interactive_pools import InteractivePools
 from qonduit_server.execution.local.translator import Translator
 from tests.unit.execution.pool_fixture import PATIENCE, Gate, environment, wait_gone
 
@@ -31,9 +32,13 @@ PROGRAM = ("-m", "tests.unit.execution.fake_translators")
 
 
 @contextmanager
-def translator(*, lacks: str = "", **options: Any) -> Iterator[Translator]:
+def translator(
+    *, lacks: str = "", workers: int = 2, pythons: dict[str, str] | None = None, **options: float
+) -> Iterator[Translator]:
     """Yield a translator whose workers execute the commands in programs; stop it and its processes at the end."""
-    made = Translator(program=PROGRAM, environment=environment(TRANSLATING_LACKS=lacks), show_errors=True, **options)
+    variables = environment(TRANSLATING_LACKS=lacks)
+    pools = InteractivePools(workers, pythons=pythons, program=PROGRAM, environment=variables, show_errors=True)
+    made = Translator(pools, **options)
     try:
         yield made
     finally:

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import uuid4
 
 from qonduit.execution.v1.machine_pb2 import MachineMessage
-from qonduit.execution.v1.task_pb2 import Task
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import Worker
@@ -23,7 +23,15 @@ from qonduit_server.execution.celery.celery_messages import encode, make_applica
 from qonduit_server.execution.celery.machines import Machines
 from qonduit_server.execution.celery.messages import Outgoing
 from qonduit_server.execution.celery.task_credentials import NO_KEY, TaskCredentials
-from qonduit_server.execution.executor import ExecutorOptions, Key, Listener, Loss, LossKind
+from qonduit_server.execution.executor import (
+    ExecutorOptions,
+    InteractiveTasks,
+    Key,
+    Listener,
+    Loss,
+    LossKind,
+    is_interactive,
+)
 from qonduit_server.execution.pending_notifications import PendingNotifications
 from qonduit_server.version_requirements import Environment
 
@@ -81,6 +89,8 @@ class CeleryExecutor:
         self._requests = itertools.count(1)
         self._ticked_at = 0.0
         self._listener: Listener | None = None
+        #: The listener of interactive tasks.
+        self._callers: Listener | None = None
         self._started = False
         self._stopping = False
         self._deliverer = threading.Thread(target=self._deliver_all, name="celery-deliverer", daemon=True)
@@ -158,7 +168,7 @@ class CeleryExecutor:
             for task in tasks:
                 if self._stopping:
                     self._notifications.lose((task.job_id, task.attempt), Loss(LossKind.STOPPED, "the server stopped"))
-                elif reason := self._unavailable(task.provider):
+                elif reason := self._unavailable(task):
                     self._notifications.fail(task, "SDK_UNAVAILABLE", reason)
                 elif task.credential and not self._credentials.enabled:
                     self._notifications.fail(task, "CREDENTIAL_MISSING", NO_KEY)
@@ -179,6 +189,11 @@ class CeleryExecutor:
             self._machines.cancel((job_id, attempt))
             self._changed.notify_all()
         self._link.wake()
+
+    def interactive(self, listener: Listener) -> InteractiveTasks:
+        """Return this executor: `submit` and `cancel` also take interactive tasks."""
+        self._callers = listener
+        return self
 
     def list_workers(self) -> list[Worker]:
         """Return the worker processes of all machines: as they are now, of those that answer within a second."""
@@ -241,7 +256,7 @@ class CeleryExecutor:
                 taken, listener = self._notifications.take(), self._listener
                 self._changed.notify_all()
             if listener is not None:
-                taken.deliver(listener)
+                taken.deliver(_Recipients(listener, self._callers))
             with self._changed:
                 self._notifications.delivered(taken)
 
@@ -264,11 +279,12 @@ class CeleryExecutor:
         described = self._machines.descriptions().get(name)
         return described or ProviderDescription(provider=Provider(name=name), unavailable="no worker machine offers it")
 
-    def _unavailable(self, provider: str) -> str:
-        """Return why tasks of a provider fail at once; empty if they can run or wait."""
+    def _unavailable(self, task: Task) -> str:
+        """Return why a task fails at once; empty if it can run or wait."""
+        provider = task.provider
         described = self._machines.descriptions().get(provider)
         why = described.unavailable if described is not None else ""
-        if provider not in self._providers:
+        if provider not in self._providers and not (is_interactive(task) and not provider):
             why = "this server does not offer the provider"
         return f"The provider {provider} is not available on this server: {why}" if why else ""
 
@@ -304,3 +320,26 @@ def check_broker(url: str) -> None:
         )
     if scheme not in ("amqp", "amqps"):
         raise StartError("the executor celery needs the URL of a RabbitMQ: amqp://USER@HOST/VHOST, or amqps (broker)")
+
+
+class _Recipients:
+    """Delivers to the listener of interactive tasks, whose ids are negative, and to that of all others."""
+
+    def __init__(self, jobs: Listener, callers: Listener | None) -> None:
+        self._jobs = jobs
+        self._callers = callers
+
+    def events(self, events: Sequence[TaskEvent]) -> None:
+        if jobs := [event for event in events if event.job_id >= 0]:
+            self._jobs.events(jobs)
+        if self._callers is not None and len(jobs) < len(events):
+            self._callers.events([event for event in events if event.job_id < 0])
+
+    def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
+        if job_id >= 0:
+            self._jobs.lost(job_id, attempt, loss)
+        elif self._callers is not None:
+            self._callers.lost(job_id, attempt, loss)
+
+    def capacity_changed(self) -> None:
+        self._jobs.capacity_changed()

@@ -21,6 +21,7 @@ from qonduit_server.execution.celery.celery_messages import make_application, re
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
 from qonduit_server.execution.celery.worker_machine import WorkerMachine
 from qonduit_server.execution.executor import ExecutorOptions
+from qonduit_server.execution.local.interactive_pools import NO_PROVIDER, make_interactive_pools
 from qonduit_server.execution.local.local_executor import make_local_executor
 
 #: The threads that take messages of tasks: handing them to the pool takes milliseconds.
@@ -56,11 +57,13 @@ class MachineProgram:
         self._stopping = False
         self.id = str(uuid4())
         requests, tasks = f"qonduit.requests.{self.id}", f"qonduit.tasks.{self.id}"
-        self._pool = make_local_executor(options)
+        self._pool, interactive = make_local_executor(options), make_interactive_pools(options)
         self._machine = WorkerMachine(
             self.id,
             host or socket.gethostname(),
             self._pool,
+            interactive,
+            lanes=(*([NO_PROVIDER] if interactive.has_sdk(NO_PROVIDER) else []), *options.providers),
             request_queue=requests,
             task_queue=tasks,
             task_memory_bytes=options.task_memory_bytes or options.memory_bytes,

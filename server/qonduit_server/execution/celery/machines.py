@@ -34,6 +34,7 @@ from qonduit_server.execution.celery import placement
 from qonduit_server.execution.celery.messages import (
     VERSION,
     Outgoing,
+    interactive_lane,
     key_of,
     message_id_of,
     understood,
@@ -87,7 +88,11 @@ class Machines:
         self._patience.FromNanoseconds(int(patience_seconds * 1e9))
         self._machines: dict[str, RemoteMachine] = {}
         self._tasks: dict[Key, SentTask] = {}
-        self._backlog: dict[str, OrderedDict[Key, SentTask]] = {name: OrderedDict() for name in self._providers}
+        #: The waiting tasks, by lane.
+        self._backlog: dict[str, OrderedDict[Key, SentTask]] = {
+            lane: OrderedDict()
+            for lane in (*self._providers, *(interactive_lane(name) for name in ("", *self._providers)))
+        }
         self._to_send: deque[Outgoing] = deque()
         self._sessions = itertools.count(1)
         #: The number of ticks so far.
@@ -339,7 +344,7 @@ class Machines:
     def _described(self, machine: RemoteMachine, described: ProviderDescribed) -> None:
         if not described.error:
             name = described.description.provider.name
-            if name in self._backlog and machine.descriptions.get(name) != described.description:
+            if name in self._providers and machine.descriptions.get(name) != described.description:
                 machine.descriptions[name] = described.description
                 self.changed_providers.add(name)
                 self._notifications.capacity_changed = True
@@ -403,14 +408,14 @@ class Machines:
 
     def _forget(self, key: Key) -> None:
         sent = self._tasks.pop(key)
-        self._backlog[sent.task.provider].pop(key, None)
+        self._backlog[sent.lane].pop(key, None)
         if sent.machine is not None:
             sent.machine.tasks.pop(key, None)
 
     def _wait(self, sent: SentTask) -> None:
         """Let a task wait for a machine."""
         sent.waits_since = self.now
-        self._tasks[sent.key] = self._backlog[sent.task.provider][sent.key] = sent
+        self._tasks[sent.key] = self._backlog[sent.lane][sent.key] = sent
 
     def _move(self, sent: SentTask, machine: RemoteMachine) -> None:
         """Request a task from its machine, for another one."""
@@ -432,13 +437,13 @@ class Machines:
         sent.machine, sent.message_id = None, ""
         sent.accepted = sent.moving = sent.dropped = False
         self._wait(sent)
-        self._backlog[sent.task.provider].move_to_end(sent.key, last=False)
+        self._backlog[sent.lane].move_to_end(sent.key, last=False)
 
     def _place(self) -> None:
         """Send waiting tasks to the machines with the most room."""
-        for provider, waiting in self._backlog.items():
+        for lane, waiting in self._backlog.items():
             placed: dict[str, list[SentTask]] = {}
-            if not waiting or not (room := placement.room_for(provider, self._machines.values())):
+            if not waiting or not (room := placement.room_for(lane, self._machines.values())):
                 continue
             for sent in list(waiting.values()):
                 if (machine := placement.choose(sent, self._machines.values())) is None:
@@ -446,7 +451,7 @@ class Machines:
                 del waiting[sent.key]
                 sent.machine = machine
                 machine.tasks[sent.key] = sent
-                machine.sent[provider] = machine.sent.get(provider, 0) + 1
+                machine.sent[lane] = machine.sent.get(lane, 0) + 1
                 placed.setdefault(machine.id, []).append(sent)
                 room -= 1
                 if not room:

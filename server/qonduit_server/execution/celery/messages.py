@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from qonduit.execution.v1.machine_pb2 import MachineMessage, MessagePart, TaskKey
-from qonduit_server.execution.executor import Key
+from qonduit.execution.v1.task_pb2 import Task
+from qonduit_server.execution.executor import Key, is_interactive
 
 #: The version of the messages that this release sends. It also understands those of the release before.
 VERSION: Final = 1
@@ -22,6 +23,8 @@ HELLO_EXCHANGE: Final = "qonduit.machines"
 TASK_EXCHANGE: Final = "qonduit.tasks"
 #: The largest message that is sent at once; RabbitMQ advises against messages of many megabytes.
 PART_BYTES: Final = 512 * 1024
+#: The prefix of the lanes of interactive tasks.
+_INTERACTIVE: Final = "interactive:"
 #: The namespace of the ids of messages.
 _NAMESPACE: Final = uuid.UUID("5b0f7b2c-6d1e-5d0a-9a51-0a2b8f5c3d17")
 
@@ -41,6 +44,26 @@ class Outgoing:
     body: bytes
     message_id: str = ""
     peer: str = ""
+
+
+def lane_of(task: Task) -> str:
+    """Return the lane of a task: machines count its places by lane."""
+    return interactive_lane(task.provider) if is_interactive(task) else task.provider
+
+
+def interactive_lane(provider: str) -> str:
+    """Return the lane of interactive tasks of a provider; "" is for tasks that need none."""
+    return f"{_INTERACTIVE}{provider}"
+
+
+def is_interactive_lane(lane: str) -> bool:
+    """Return whether a lane is one of interactive tasks."""
+    return lane.startswith(_INTERACTIVE)
+
+
+def provider_of(lane: str) -> str:
+    """Return the provider of a lane."""
+    return lane.removeprefix(_INTERACTIVE)
 
 
 def key_of(key: TaskKey) -> Key:

@@ -10,13 +10,14 @@ from typing import Final
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.celery.remote_machine import RemoteMachine, SentTask
-from qonduit_server.execution.executor import Loss, LossKind
+from qonduit_server.execution.executor import NO_WORKER, Loss, LossKind
 from qonduit_server.version_requirements import Environment, matches
 
 #: With this many tasks of a provider that no machine with a free place can take, no more of its tasks are wanted.
 MOST_WAITING: Final = 32
 #: The ticks after which a waiting task that no machine can take returns to the queue, or fails if only its device is
-#: missing.
+#: missing, or a caller waits for it. A server that has just started finds its machines within two.
+_CALLER_TICKS: Final = 5
 _RETURN_TICKS: Final = 10
 _MISSING_TICKS: Final = 60
 #: The largest number of tasks, and of bytes of tasks, in one message.
@@ -26,15 +27,15 @@ _MESSAGE_BYTES: Final = 4 * 1024**2
 _TOO_SMALL: Final = frozenset({"MEMORY_LIMIT", "TOO_MANY_QUBITS"})
 
 
-def room_for(provider: str, machines: Iterable[RemoteMachine]) -> int:
-    """Return the number of further tasks of a provider that machines accept.
+def room_for(lane: str, machines: Iterable[RemoteMachine]) -> int:
+    """Return the number of further tasks in a lane that machines accept.
 
     Machines without its SDK count if no other one accepts any: the executor then fails the tasks with the reason.
     """
     room = {True: 0, False: 0}
     for machine in machines:
-        if places := machine.room(provider):
-            room[not machine.descriptions[provider].unavailable] += places
+        if places := machine.room(lane):
+            room[not machine.lacks_sdk(lane)] += places
     return room[True] or room[False]
 
 
@@ -42,7 +43,7 @@ def takers(sent: SentTask, machines: Iterable[RemoteMachine]) -> Iterator[Remote
     """Yield the machines that can take a task when they have a place and memory."""
     for machine in machines:
         if (
-            machine.offers(sent.task.provider, sent.task.device)
+            machine.accepts(sent.task)
             and has_versions(sent, machine)
             and machine.id not in sent.refused
             and machine.fits(sent.need)
@@ -67,9 +68,8 @@ def environments(provider: str, machines: Iterable[RemoteMachine]) -> list[Envir
 
 def choose(sent: SentTask, machines: Iterable[RemoteMachine]) -> RemoteMachine | None:
     """Return the machine with the most room that can take a task now."""
-    provider = sent.task.provider
-    found = [each for each in takers(sent, machines) if each.room(provider) and each.has_memory_for(sent)]
-    return max(found, key=lambda each: each.room(provider), default=None)
+    found = [each for each in takers(sent, machines) if each.room(sent.lane) and each.has_memory_for(sent)]
+    return max(found, key=lambda each: each.room(sent.lane), default=None)
 
 
 def moves(sent: SentTask, machine: RemoteMachine, machines: Collection[RemoteMachine]) -> bool:
@@ -82,7 +82,7 @@ def moves(sent: SentTask, machine: RemoteMachine, machines: Collection[RemoteMac
         return bool(others)
     if machine.has_memory_for(sent):
         return False
-    return any(each.room(sent.task.provider) and each.has_memory_for(sent) for each in others)
+    return any(each.room(sent.lane) and each.has_memory_for(sent) for each in others)
 
 
 def outgrows(sent: SentTask, event: TaskEvent, machine: RemoteMachine, machines: Iterable[RemoteMachine]) -> bool:
@@ -96,16 +96,21 @@ def outgrows(sent: SentTask, event: TaskEvent, machine: RemoteMachine, machines:
 def hopeless(sent: SentTask, machines: Collection[RemoteMachine], waited: int) -> Loss | TaskEvent | None:
     """Return how a task ends that waits although no machine can take it; None if it waits longer.
 
-    It returns to the queue, or fails if its device alone is missing.
+    It returns to the queue, or fails if its device alone is missing, or a caller waits for it.
 
     Args:
         sent: the task.
         machines: all machines.
         waited: for how many ticks it has waited.
     """
-    if waited < _RETURN_TICKS or any(takers(sent, machines)):
+    if waited < (_CALLER_TICKS if sent.interactive else _RETURN_TICKS) or any(takers(sent, machines)):
         return None
     provider, device = sent.task.provider, sent.task.device
+    if sent.interactive:
+        what = f"the device {provider}/{device}" if provider else "the packages that read programs"
+        message = f"no worker machine that is connected has {what}"
+        failure = Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason=NO_WORKER, message=message)
+        return TaskEvent(job_id=sent.key[0], attempt=sent.key[1], finished=TaskFinished(failure=failure))
     present = [each for each in machines if provider in each.descriptions]
     if not present or sent.requirements or any(each.offers(provider, device) for each in present):
         return Loss(LossKind.STOPPED, "no worker machine can take it now")

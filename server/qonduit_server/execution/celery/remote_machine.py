@@ -12,7 +12,14 @@ from qonduit.execution.v1.machine_pb2 import DescribeProvider, MachineRequest
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.system_service_pb2 import Worker
-from qonduit_server.execution.celery.messages import VERSION, Outgoing, keys_of
+from qonduit_server.execution.celery.messages import (
+    VERSION,
+    Outgoing,
+    is_interactive_lane,
+    keys_of,
+    lane_of,
+    provider_of,
+)
 from qonduit_server.execution.executor import Key
 
 
@@ -32,6 +39,7 @@ class RemoteMachine:
     acknowledged: int = 0
     repeat: bool = False
     parts: bytearray = field(default_factory=bytearray)
+    #: By lane: the tasks that it accepts in total, and those that were sent.
     limits: dict[str, int] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
     descriptions: dict[str, ProviderDescription] = field(default_factory=dict)
@@ -48,11 +56,22 @@ class RemoteMachine:
     #: Whether a request is due before the next tick.
     due: bool = True
 
-    def room(self, provider: str) -> int:
-        """Return the number of further tasks that it accepts of a provider."""
-        if self.gone or self.stopping or provider not in self.descriptions:
+    def room(self, lane: str) -> int:
+        """Return the number of further tasks that it accepts in a lane."""
+        if self.gone or self.stopping or provider_of(lane) not in {"", *self.descriptions}:
             return 0
-        return max(0, self.limits.get(provider, 0) - self.sent.get(provider, 0))
+        return max(0, self.limits.get(lane, 0) - self.sent.get(lane, 0))
+
+    def lacks_sdk(self, lane: str) -> bool:
+        """Return whether its tasks in a lane fail, because it lacks the SDK."""
+        return bool(provider_of(lane)) and bool(self.descriptions[provider_of(lane)].unavailable)
+
+    def accepts(self, task: Task) -> bool:
+        """Return whether it runs a task like this one: it has the device, or needs none."""
+        lane = lane_of(task)
+        if is_interactive_lane(lane) and lane not in self.limits:
+            return False  # without an SDK that reads programs, or of an earlier release
+        return self.offers(task.provider, task.device) if task.provider else not (self.gone or self.stopping)
 
     def offers(self, provider: str, device: str) -> bool:
         """Return whether it has a device that runs."""
@@ -74,8 +93,8 @@ class RemoteMachine:
 
     def has_memory_for(self, sent: SentTask) -> bool:
         """Return whether the memory of a task is free here, as far as this server knows."""
-        used = sum(each.need for each in self.tasks.values() if each is not sent)
-        return not sent.need or not used or not self.memory_bytes or used + sent.need <= self.memory_bytes
+        used = sum(each.need for each in self.tasks.values() if each is not sent and not each.interactive)
+        return sent.interactive or not sent.need or not used or not self.memory_bytes or used + sent.need <= self.memory_bytes
 
     def request(self, server: str, patience: Duration) -> Outgoing:
         """Return the next request to it."""
@@ -121,6 +140,16 @@ class SentTask:
     def key(self) -> Key:
         """The job and the attempt."""
         return self.task.job_id, self.task.attempt
+
+    @property
+    def lane(self) -> str:
+        """The lane."""
+        return lane_of(self.task)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a caller waits for it. Its memory is not that of the tasks of jobs."""
+        return is_interactive_lane(self.lane)
 
 
 def merged(first: ProviderDescription, second: ProviderDescription) -> ProviderDescription:

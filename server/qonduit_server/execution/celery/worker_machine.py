@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,9 +35,20 @@ from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskEventBatch
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.errors import CallError, Unavailable
-from qonduit_server.execution.celery.messages import VERSION, Outgoing, in_parts, key_of, keys_of, understood
+from qonduit_server.execution.celery.messages import (
+    VERSION,
+    Outgoing,
+    in_parts,
+    interactive_lane,
+    is_interactive_lane,
+    key_of,
+    keys_of,
+    lane_of,
+    understood,
+)
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
 from qonduit_server.execution.executor import Executor, Key, Loss, LossKind
+from qonduit_server.execution.local.interactive_pools import InteractivePools
 from qonduit_server.execution.pending_notifications import provider_failure
 
 _log = structlog.get_logger("qonduit.machine")
@@ -48,6 +59,8 @@ _MOST_BYTES: Final = 64 * 1024**2
 _MOST_WAIT_SECONDS: Final = 60.0
 #: The number of ended tasks that are remembered, so that a repeated message does not run them again.
 _REMEMBERED: Final = 10_000
+#: The number of interactive tasks in a lane that it accepts from all servers at once.
+_INTERACTIVE_PLACES: Final = 16
 #: The interval of hellos and of the check for silent servers.
 _HELLO_SECONDS: Final = 1.0
 
@@ -67,7 +80,9 @@ class _Session:
         self.number = number
         self.heard_at = time.monotonic()
         self.patience = _MOST_WAIT_SECONDS
+        #: The number of tasks so far, by lane.
         self.received: dict[str, int] = {}
+        #: The lanes of the tasks that have not ended.
         self.tasks: dict[Key, str] = {}
         self.ended: OrderedDict[Key, None] = OrderedDict()
         #: The messages that the server may not have, in order, and how many of them were sent.
@@ -111,6 +126,8 @@ class WorkerMachine:
         id: a new id for this start.
         host: the name of the machine, for display.
         pool: runs the tasks; not started yet.
+        interactive: runs the interactive tasks; default: the machine takes none.
+        lanes: the providers whose interactive tasks it takes; "" for those that need none.
         request_queue: the queue of requests.
         task_queue: the queue of tasks.
         task_memory_bytes: the limit of the memory of one task; 0 means no limit.
@@ -124,7 +141,9 @@ class WorkerMachine:
         id: str,
         host: str,
         pool: Executor,
+        interactive: InteractivePools | None = None,
         *,
+        lanes: Iterable[str] = (),
         request_queue: str,
         task_queue: str,
         task_memory_bytes: int = 0,
@@ -136,6 +155,8 @@ class WorkerMachine:
         self._credentials = credentials
         self._task_memory_bytes, self._memory_bytes = task_memory_bytes, memory_bytes
         self._pool = pool
+        self._interactive = interactive
+        self._lanes = [interactive_lane(name) for name in lanes]
         hello = MachineHello(request_queue=request_queue, task_queue=task_queue, host=host)
         self._host = host
         self._hello = Outgoing("", MachineMessage(version=VERSION, machine=id, hello=hello).SerializeToString())
@@ -157,6 +178,8 @@ class WorkerMachine:
         """Begin to run tasks. `wake` makes the link ask for messages."""
         self._wake = wake
         self._pool.start(self)
+        if self._interactive is not None:
+            self._interactive.start(self)
 
     def ready(self) -> None:
         """Announce the machine from now on: its queue of tasks exists."""
@@ -199,6 +222,8 @@ class WorkerMachine:
                     break
                 self._changed.wait(min(0.1, max(0.0, deadline - time.monotonic())))
         self._pool.stop(1)
+        if self._interactive is not None:
+            self._interactive.stop(1)
         self._wake()
 
     def close(self) -> None:
@@ -222,13 +247,16 @@ class WorkerMachine:
             arrived = {key: task for task in message.tasks if (key := (task.job_id, task.attempt)) not in busy}
             fresh = [task for key, task in arrived.items() if key not in session.tasks and key not in session.ended]
             for task in fresh:
-                session.tasks[task.job_id, task.attempt] = task.provider
-                session.received[task.provider] = session.received.get(task.provider, 0) + 1
+                lane = session.tasks[task.job_id, task.attempt] = lane_of(task)
+                session.received[lane] = session.received.get(lane, 0) + 1
             accepted = TasksAccepted(message_id=message.message_id, tasks=keys_of(arrived))
             session.add(self._message(session, accepted=accepted))
         unreadable = self._credentials.open(message) if fresh else {}
-        if readable := [task for task in fresh if (task.job_id, task.attempt) not in unreadable]:
-            self._pool.submit(readable)
+        readable = [task for task in fresh if (task.job_id, task.attempt) not in unreadable]
+        if jobs := [task for task in readable if not is_interactive_lane(lane_of(task))]:
+            self._pool.submit(jobs)
+        if self._interactive is not None:
+            self._interactive.submit([task for task in readable if is_interactive_lane(lane_of(task))])
         for task in fresh:
             if why := unreadable.get((task.job_id, task.attempt)):
                 described = f"the credential of the job, sent to {self._host}, {why}"
@@ -364,10 +392,16 @@ class WorkerMachine:
             memory_bytes=self._memory_bytes,
         )
         if not self._stopping:
-            for name in {*capacity, *session.received}:
-                free = math.ceil(capacity.get(name, 0) / len(self._sessions))
-                state.limits[name] = session.received.get(name, 0) + free
+            places = {**capacity, **self._interactive_places()}
+            for lane in {*places, *session.received}:
+                free = math.ceil(places.get(lane, 0) / len(self._sessions))
+                state.limits[lane] = session.received.get(lane, 0) + free
         return state
+
+    def _interactive_places(self) -> dict[str, int]:
+        """Return the number of further interactive tasks that it accepts, by lane."""
+        taken = Counter(lane for session in self._sessions.values() for lane in session.tasks.values())
+        return {lane: max(0, _INTERACTIVE_PLACES - taken[lane]) for lane in self._lanes}
 
     def _listed(self) -> list[Worker]:
         workers = self._pool.list_workers()
@@ -397,17 +431,24 @@ class WorkerMachine:
         with self._changed:
             if self._is_current(session):
                 del self._sessions[session.server]
-            keys = list(session.tasks)
-            if keys:
+            tasks = dict(session.tasks)
+            if tasks:
                 self._idle_since = time.monotonic()
             self._changed.notify_all()
-        if keys:
-            _log.warning("tasks cancelled", why=why, tasks=len(keys))
-        for key in keys:
-            self._pool.cancel(*key)
+        if tasks:
+            _log.warning("tasks cancelled", why=why, tasks=len(tasks))
+        for key, lane in tasks.items():
+            self._stop_task(key, lane)
 
     def _cancel(self, session: _Session, key: Key) -> None:
-        if key in session.tasks:
+        if (lane := session.tasks.get(key)) is not None:
+            self._stop_task(key, lane)
+
+    def _stop_task(self, key: Key, lane: str) -> None:
+        """Cancel a task."""
+        if is_interactive_lane(lane) and self._interactive is not None:
+            self._interactive.cancel(*key)
+        else:
             self._pool.cancel(*key)
 
     def _describe_all(self, session: _Session) -> None:
@@ -418,6 +459,8 @@ class WorkerMachine:
         answer = ProviderDescribed(request=request.request)
         try:
             answer.description.CopyFrom(self._pool.describe(request.provider, request.timeout.ToNanoseconds() / 1e9))
+            if self._interactive is not None:
+                self._interactive.adopt(answer.description)
         except CallError as error:
             answer.error, answer.temporary = str(error), isinstance(error, Unavailable)
         self._answer(session, answer)

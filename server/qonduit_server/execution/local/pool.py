@@ -213,6 +213,9 @@ class ProcessPool:
             self._place(time.monotonic())
             self._selector.wake()
 
+    def interactive(self, listener: Listener) -> None:
+        """Return None: a pool runs tasks on this machine alone."""
+
     def stop(self, grace: float) -> None:
         """End all processes; the remaining tasks are lost as STOPPED."""
         with self._lock:

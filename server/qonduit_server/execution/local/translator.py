@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translate and compile programs for waiting calls, in worker processes that run no jobs."""
+"""Translate and compile programs for waiting calls, in processes of this machine or on worker machines."""
 
 from __future__ import annotations
 
-import itertools
+import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,17 +27,18 @@ from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.program_service_pb2 import TranslateProgramResponse
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import Unavailable
-from qonduit_server.execution.executor import Loss, LossKind
-from qonduit_server.execution.local.pool import ProcessPool
-from qonduit_server.execution.stderr_log import StderrLog
+from qonduit_server.execution.executor import NO_WORKER, Executor, InteractiveTasks, Loss, LossKind
+from qonduit_server.execution.local.interactive_pools import InteractivePools
 from qonduit_server.execution.tracebacks import log_traceback
 
-#: The provider name of processes that only translate.
-_NO_PROVIDER: Final = ""
 #: gRPC ends a call at its deadline; otherwise the translator ends it this many seconds later.
 _LATE_SECONDS: Final = 1.0
 _CANCELLED: Final = "CANCELLED"
 _DIED: Final = "WORKER_DIED"
+#: The machine has returned the task, because it stops.
+_RETURNED: Final = "RETURNED"
+#: After it, a client may find a worker machine again.
+_RETRY_SECONDS: Final = 5.0
 #: The advice if a task takes too long, by its verb.
 _HINT: Final = {
     "translate the program": "make it smaller",
@@ -60,7 +61,8 @@ class _Waiting:
     """A waiting call and its outcome."""
 
     deadline: float
-    pool: ProcessPool
+    #: What runs the task.
+    place: InteractiveTasks
     #: Whether the call has ended.
     over: bool = False
     attempt: int = 0
@@ -84,73 +86,44 @@ class _Waiting:
 
 
 class Translator:
-    """Translates and compiles programs. Thread-safe. It starts no process before the first program.
+    """Translates and compiles programs. Thread-safe.
 
-    Programs are translated in processes that load no provider's SDK. They are compiled in processes of the device's
-    provider, which start and load its SDK for the first program.
+    Programs whose SDK this machine lacks go to the worker machines of the executor.
 
     Args:
-        workers: the maximum of concurrent translations, and for each provider, of concurrently compiled jobs.
-        python: the Python executable of the processes that translate; default: the one of this process.
-        pythons: the Python executables of the processes that compile, by provider name; default: this one.
-        memory_limit_bytes: the limit of the address space that one process may add, and of the memory of all Python
-            source that runs for the processes of one provider; 0 means no limit.
+        pools: the processes of this machine.
+        executor: has the worker machines; default: there are none.
         max_seconds: the time limit of the translation of one program; then its process is killed.
         compile_seconds: the time limit of the compilation of all programs of a job; likewise.
         analyze_seconds: the time limit of the analysis of all programs of a job; likewise.
         patience: the time limit of a call including the wait for a worker, in seconds.
         analyze_patience: likewise, of an analysis.
-        program: the arguments with which Python runs a fork server.
-        show_errors: whether its processes write to the stderr of this process.
-        stderr: logs the stderr of its processes.
-        environment: the environment of its processes; default: the one of this process.
+        remote_patience: likewise, of a call to worker machines.
     """
 
     def __init__(
         self,
-        workers: int = 2,
+        pools: InteractivePools,
+        executor: Executor | None = None,
         *,
-        python: str | None = None,
-        pythons: Mapping[str, str] | None = None,
-        memory_limit_bytes: int = 0,
         max_seconds: float = 20.0,
         compile_seconds: float = 40.0,
         analyze_seconds: float = 2.0,
         patience: float = 60.0,
         analyze_patience: float = 20.0,
-        program: Sequence[str] = ("-m", "qonduit_server.worker.forkserver"),
-        show_errors: bool = False,
-        stderr: StderrLog | None = None,
-        environment: Mapping[str, str] | None = None,
+        remote_patience: float = 20.0,
     ) -> None:
         self._max_seconds = max_seconds
         self._compile_seconds = compile_seconds
         self._analyze_seconds = analyze_seconds
         self._patience = patience
         self._analyze_patience = analyze_patience
-        self._memory_limit_bytes = memory_limit_bytes
-        executables = dict(pythons or {}) | ({} if python is None else {_NO_PROVIDER: python})
-
-        def make_pool(provider: str) -> ProcessPool:
-            return ProcessPool(
-                [provider],
-                workers,
-                pythons=executables,
-                memory_limit_bytes=memory_limit_bytes,
-                memory_bytes=memory_limit_bytes,
-                program=program,
-                show_errors=show_errors,
-                stderr=stderr,
-                environment=environment,
-                thread_name=f"compiler-{provider}" if provider else "translator",
-            )
-
-        self._make_pool = make_pool
-        self._lock = threading.Lock()
-        self._pools: dict[str, ProcessPool] = {}
+        self._remote_patience = remote_patience
+        self._pools = pools
         self._stopped = False
-        self._numbers = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
+        pools.start(self)
+        self._machines = executor.interactive(self) if executor is not None else None
 
     def translate(
         self,
@@ -175,10 +148,10 @@ class Translator:
             The translation, or the failure. Its reason is CANCELLED if the call ended.
 
         Raises:
-            Unavailable: the server is stopping.
+            Unavailable: the server is stopping, or no worker machine can do it.
         """
         task = _translation(program, target, inputs, self._max_seconds)
-        task.memory_limit_bytes = self._memory_limit_bytes
+        task.memory_limit_bytes = self._pools.memory_limit_bytes
         waiting, failure = self._finish(task, seconds, add_callback, charge)
         if failure is None and waiting.failed:
             failure = next(iter(waiting.failed.values())).failure
@@ -199,7 +172,7 @@ class Translator:
             The properties of the programs that can run, and the failures of the others; or the failure of the task.
 
         Raises:
-            Unavailable: the server is stopping.
+            Unavailable: the server is stopping, or no worker machine can do it.
         """
         compilation = Task()
         compilation.CopyFrom(task)
@@ -227,13 +200,13 @@ class Translator:
             task.
 
         Raises:
-            Unavailable: the server is stopping.
+            Unavailable: the server is stopping, or no worker machine can do it.
         """
         analysis = Task()
         analysis.CopyFrom(task)
         analysis.attempt = 1
         analysis.analyze_only = True
-        analysis.memory_limit_bytes = self._memory_limit_bytes
+        analysis.memory_limit_bytes = self._pools.memory_limit_bytes
         analysis.time_limit_seconds = self._analyze_seconds
         waiting, failure = self._finish(analysis, seconds, add_callback, charge)
         if failure is not None:
@@ -244,15 +217,17 @@ class Translator:
         self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
     ) -> tuple[_Waiting, Failure | None]:
         """Run a task, again in a second process if the first one dies; return the failure of the whole task."""
-        number = task.job_id = next(self._numbers)
-        patience = self._analyze_patience if task.analyze_only else self._patience
-        deadline = time.monotonic() + min(seconds + _LATE_SECONDS, patience)
-        waiting = self._waiting[number] = _Waiting(deadline, self._started(task.provider))
+        began = time.monotonic()
+        number = task.job_id = -1 - secrets.randbits(62)
+        place, patience = self._place(task)
+        task.time_limit_seconds = min(task.time_limit_seconds, patience)
+        waiting = _Waiting(began + min(seconds + _LATE_SECONDS, patience), place)
+        self._waiting[number] = waiting
         try:
             if not add_callback(lambda: self._cancel(number)):
                 waiting.over = True
             failure = self._attempt(task, waiting, charge)
-            if failure is not None and failure.reason == _DIED:
+            if failure is not None and failure.reason in (_DIED, _RETURNED):
                 # Perhaps another program is at fault: retry once, alone in a process.
                 retry = Task()
                 retry.CopyFrom(task)
@@ -261,46 +236,63 @@ class Translator:
         finally:
             del self._waiting[number]
         if failure is not None and failure.reason == _CANCELLED and not waiting.over and patience < seconds:
-            failure = _no_time(task, patience)
+            if place is self._machines and waiting.started is None and not task.analyze_only:
+                failure = Failure(reason=NO_WORKER, message=f"no worker machine began it within {patience:g} s")
+            else:
+                failure = _no_time(task, patience)
+        if failure is not None and failure.reason in (NO_WORKER, _RETURNED):
+            raise Unavailable(
+                f"this server cannot {_verb(task)} now: {failure.message}",
+                reason="PROVIDER_UNAVAILABLE",
+                retry_after=_RETRY_SECONDS,
+            )
         return waiting, failure
+
+    def _place(self, task: Task) -> tuple[InteractiveTasks, float]:
+        """Return what runs a task, and the time limit of its call: this machine if it has the SDK."""
+        patience = self._analyze_patience if task.analyze_only else self._patience
+        if self._machines is None or self._pools.has_sdk(task.provider):
+            return self._pools, patience
+        return self._machines, min(patience, self._remote_patience)
 
     def _attempt(self, task: Task, waiting: _Waiting, charge: Charge) -> Failure | None:
         """Run a task once, and charge the time since a worker began it; return its failure."""
         waiting.begin(task.attempt)
-        waiting.pool.submit([task])
+        if self._stopped:
+            raise _stopping()
+        waiting.place.submit([task])
         if waiting.over or not waiting.ended.wait(waiting.deadline - time.monotonic()):
-            waiting.pool.cancel(task.job_id, task.attempt)
-            waiting.ended.wait(self._patience)
+            waiting.place.cancel(task.job_id, task.attempt)
+            # A lost machine does not confirm it: the caller does not wait for that.
+            waiting.ended.wait(self._patience if waiting.place is self._pools else _LATE_SECONDS)
         if waiting.started is not None:
             charge(time.monotonic() - waiting.started)
+        if not waiting.ended.is_set():
+            return _failure_of(Loss(LossKind.CANCELLED, "cancelled"), task)
         if waiting.loss is None:
             return waiting.failure
-        if waiting.loss.kind is LossKind.STOPPED:
+        if waiting.loss.kind is LossKind.STOPPED and (self._stopped or waiting.place is self._pools):
             raise _stopping()
         return _failure_of(waiting.loss, task)
 
     def adopt(self, description: ProviderDescription) -> None:
         """Replace the processes that compile for a provider, if its description has changed."""
-        with self._lock:
-            pool = self._pools.get(description.provider.name)
-        if pool is not None:
-            pool.adopt(description)
+        self._pools.adopt(description)
 
     def processes(self) -> list[int]:
         """Return process ids: of each fork server, then of its workers; empty before the first program."""
-        with self._lock:
-            pools = list(self._pools.values())
-        return [pid for pool in pools for pids in pool.processes().values() for pid in pids]
+        return self._pools.processes()
 
     def stop(self, grace: float) -> None:
         """End all processes; waiting calls fail because the server is stopping."""
-        with self._lock:
-            self._stopped = True
-            pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            pool.stop(grace)
+        self._stopped = True
+        self._pools.stop(grace)
+        for waiting in list(self._waiting.values()):
+            if not waiting.ended.is_set():
+                waiting.loss = Loss(LossKind.STOPPED, "the server stopped")
+                waiting.ended.set()
 
-    # The pools' listener.
+    # The listener of the pools and of the machines.
 
     def events(self, events: Sequence[TaskEvent]) -> None:
         """Handle events of tasks."""
@@ -335,23 +327,12 @@ class Translator:
     def capacity_changed(self) -> None:
         """Do nothing: programs are submitted on arrival, at any capacity."""
 
-    def _started(self, provider: str) -> ProcessPool:
-        with self._lock:
-            if self._stopped:
-                raise _stopping()
-            pool = self._pools.get(provider)
-            if pool is None:
-                pool = self._pools[provider] = self._make_pool(provider)
-                pool.launch()
-                pool.start(self)
-            return pool
-
     def _cancel(self, number: int) -> None:
         """Cancel the task of a call that has ended: drop it, or kill its process if it has started."""
         waiting = self._waiting.get(number)
         if waiting is not None:
             waiting.over = True
-            waiting.pool.cancel(number, waiting.attempt)
+            waiting.place.cancel(number, waiting.attempt)
 
 
 def _no_time(task: Task, patience: float) -> Failure:
@@ -369,6 +350,8 @@ def _failure_of(loss: Loss, task: Task) -> Failure:
             reason="TIME_LIMIT",
             message=f"it takes longer than {task.time_limit_seconds:g} s to {_verb(task)}: {_HINT[_verb(task)]}",
         )
+    if loss.kind is LossKind.STOPPED:
+        return Failure(category=FailureCategory.FAILURE_CATEGORY_WORKER, reason=_RETURNED, message=loss.message)
     if loss.kind is LossKind.CANCELLED:
         return Failure(category=FailureCategory.FAILURE_CATEGORY_WORKER, reason=_CANCELLED, message=loss.message)
     return Failure(
