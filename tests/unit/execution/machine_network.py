@@ -68,6 +68,9 @@ class FakePool:
     def preload(self, providers: Iterable[str] | None = None) -> None:
         pass
 
+    def adopt(self, description: ProviderDescription) -> None:
+        pass
+
     def finish(self, key: Key, size: int = 0) -> None:
         del self.running[key]
         assert self.listener is not None
@@ -124,6 +127,8 @@ class Network:
         self.machines = Machines(server, ["TEST"], 60.0, TaskCredentials(keys), self.notifications)
         self.hosts: dict[str, WorkerMachine] = {}
         self.pools: dict[str, FakePool] = {}
+        #: What runs the interactive tasks of machines, by name.
+        self.interactive: dict[str, FakePool] = {}
         self.events: list[TaskEvent] = []
         self.ends: Counter[Key] = Counter()
         self.losses: dict[Key, Loss] = {}
@@ -139,13 +144,17 @@ class Network:
         devices: Sequence[str] = ("stage",),
         memory: int = 0,
         versions: Mapping[str, str] | None = None,
+        lanes: Sequence[str] = ("", "TEST"),
     ) -> FakePool:
         pool = self.pools[name] = FakePool(slots, devices)
         pool.versions = versions or {}
+        interactive = self.interactive[name] = FakePool()
         host = WorkerMachine(
             name,
             f"host-{name}",
             pool,  # type: ignore[arg-type]
+            interactive,  # type: ignore[arg-type]
+            lanes=lanes,
             request_queue=f"requests.{name}",
             task_queue=f"tasks.{name}",
             task_memory_bytes=memory,

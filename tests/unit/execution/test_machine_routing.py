@@ -281,3 +281,80 @@ def test_a_task_that_moves_while_its_next_machine_dies_returns_to_the_queue() ->
     del network.hosts["large"]
     network.turn(placement._RETURN_TICKS + 10)
     assert network.losses[key].kind is LossKind.STOPPED
+
+
+def _compilation(job_id: int) -> Task:
+    made = task(job_id)
+    made.compile_only = True
+    return made
+
+
+def _translation(job_id: int) -> Task:
+    return Task(job_id=job_id, attempt=1, analyze_only=True)
+
+
+def test_interactive_tasks_have_places_of_their_own_and_wait_at_the_server_for_more() -> None:
+    network = Network()
+    pool = network.add("only", slots=1)
+    network.turn(5)
+    network.machines.submit([task(1), task(2)])
+    network.turn(3)
+    network.machines.submit([_translation(-1), _compilation(-2)])
+    network.turn(3)
+    assert set(pool.running) == {(1, 1)}
+    assert set(network.interactive["only"].running) == {(-1, 1), (-2, 1)}
+    network.machines.submit(_translation(-i) for i in range(3, 100))
+    network.turn(10)
+    assert len(network.interactive["only"].running) == machine_module._INTERACTIVE_PLACES + 1
+    pool.finish((1, 1))
+    network.turn(3)
+    assert set(pool.running) == {(2, 1)}
+    for _ in range(20):
+        for key in list(network.interactive["only"].running):
+            network.interactive["only"].finish(key)
+        network.turn(3)
+    assert len(network.ends) == 100
+    assert set(network.ends.values()) == {1}
+    assert not network.losses
+
+
+def test_an_interactive_task_without_a_machine_fails_within_seconds() -> None:
+    network = Network()
+    # A machine without SDKs that read programs, or of a release before interactive tasks.
+    network.add("plain", lanes=())
+    network.turn(5)
+    network.machines.submit([_translation(-1), _compilation(-2)])
+    network.turn(placement._CALLER_TICKS + 2)
+    failures = [event.finished.failure for event in network.events if event.HasField("finished")]
+    assert [failure.reason for failure in failures] == ["NO_WORKER"] * 2
+    assert "the packages that read programs" in failures[0].message
+    assert "the device TEST/stage" in failures[1].message
+    assert not network.machines.keys()
+
+
+def test_a_compilation_that_is_too_wide_for_a_small_machine_runs_at_a_larger_one() -> None:
+    network = Network()
+    network.add("small", memory=GIB)
+    network.turn(5)
+    network.machines.submit([_compilation(-1)])
+    network.turn(3)
+    large = network.add("large", memory=8 * GIB)
+    network.turn(5)
+    large.submit([task(100)])
+    small = network.interactive["small"]
+    small.emit((-1, 1), program_failed=ProgramFailed(failure=Failure(reason="TOO_MANY_QUBITS")))
+    small.finish((-1, 1))
+    network.turn(5)
+    assert set(network.interactive["large"].running) == {(-1, 1)}
+
+
+def test_an_interactive_task_is_cancelled_where_it_runs() -> None:
+    network = Network()
+    network.add("only")
+    network.turn(5)
+    network.machines.submit([_translation(-1), _compilation(-2)])
+    network.turn(3)
+    network.machines.cancel((-1, 1))
+    network.turn(3)
+    assert set(network.interactive["only"].running) == {(-2, 1)}
+    assert network.losses[-1, 1].kind is LossKind.CANCELLED

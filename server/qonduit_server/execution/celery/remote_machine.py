@@ -93,8 +93,10 @@ class RemoteMachine:
 
     def has_memory_for(self, sent: SentTask) -> bool:
         """Return whether the memory of a task is free here, as far as this server knows."""
+        if sent.interactive or not sent.need or not self.memory_bytes:
+            return True
         used = sum(each.need for each in self.tasks.values() if each is not sent and not each.interactive)
-        return sent.interactive or not sent.need or not used or not self.memory_bytes or used + sent.need <= self.memory_bytes
+        return not used or used + sent.need <= self.memory_bytes
 
     def request(self, server: str, patience: Duration) -> Outgoing:
         """Return the next request to it."""
