@@ -181,16 +181,17 @@ fuzz: setup  ## run every reader on random programs, SECONDS_EACH=60 for each
 		echo "$$language" && $(BIN)/python -m tests.fuzz $$language --seconds $(SECONDS_EACH) 2>&1 | tail -1 || exit 1; done
 
 MINUTES ?= 30
-soak: setup  ## run random jobs, faults and reconnects for MINUTES=30, and check for leaks
-	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+EXECUTOR ?= local
+soak: setup  ## run random jobs, faults and reconnects for MINUTES=30, and check for leaks; EXECUTOR=celery adds machines
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --executor $(EXECUTOR)
 
 SECONDS ?= 600
 fuzz-surface: setup  ## send random calls and sequences of calls to every RPC for SECONDS=600; SEED=... repeats a round
 	$(BIN)/python -m tests.fuzz.long --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 KILLS ?= 500
-crash: setup  ## kill processes at every step of a job, KILLS=500 times; SEED=... repeats a run
-	$(BIN)/python -m tests.e2e.faults --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+crash: setup  ## kill processes at every step of a job, KILLS=500 times; EXECUTOR=celery adds machines, SEED=... repeats
+	$(BIN)/python -m tests.e2e.faults --kills $(KILLS) --executor $(EXECUTOR) $(if $(SEED),--seed $(SEED))
 
 AWAY ?= 30
 away: setup  ## make the database of a loaded server unavailable for AWAY=30 seconds, in several ways

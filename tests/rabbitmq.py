@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.certificate_authority import Pair
@@ -38,9 +39,10 @@ class RabbitmqBroker:
     Args:
         installation: its folder.
         tls: the certificate and its key, for TLS.
+        settings: further parameters of the application `rabbit`.
     """
 
-    def __init__(self, installation: Path, tls: Pair | None = None) -> None:
+    def __init__(self, installation: Path, tls: Pair | None = None, settings: Mapping[str, int] | None = None) -> None:
         self._sbin = installation / "sbin"
         self._root = Path(tempfile.mkdtemp(prefix="qrabbit"))
         self._port, self._distribution, self._mapper = free_port(), free_port(), free_port()
@@ -58,6 +60,8 @@ class RabbitmqBroker:
         (self._root / "rabbitmq.conf").write_text(
             f"{listener}log.console = false\nlog.file.level = warning\nloopback_users = none\n"
         )
+        terms = ", ".join(f"{{{name}, {value}}}" for name, value in (settings or {}).items())
+        (self._root / "advanced.config").write_text(f"[{{rabbit, [{terms}]}}].\n")
         (self._root / "enabled_plugins").write_text("[].\n")
         self._environment = os.environ | {
             "HOME": str(self._root),
@@ -65,8 +69,10 @@ class RabbitmqBroker:
             "RABBITMQ_MNESIA_BASE": str(self._root / "data"),
             "RABBITMQ_LOG_BASE": str(self._root / "log"),
             "RABBITMQ_CONFIG_FILE": str(self._root / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self._root / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._root / "enabled_plugins"),
             "RABBITMQ_PID_FILE": str(self._root / "pid"),
+            "ERL_CRASH_DUMP": str(self._root / "crash.dump"),
             "RABBITMQ_NODENAME": f"q{os.getpid()}{self._port}@localhost",
             "RABBITMQ_NODE_PORT": "",
             "RABBITMQ_DIST_PORT": str(self._distribution),
@@ -156,9 +162,9 @@ class RabbitmqBroker:
         shutil.rmtree(self._root, ignore_errors=True)
 
 
-def start_or_skip(tls: Pair | None = None) -> RabbitmqBroker:
+def start_or_skip(tls: Pair | None = None, settings: Mapping[str, int] | None = None) -> RabbitmqBroker:
     """Start a broker, with TLS if there is a certificate; without RabbitMQ, fail in CI and skip elsewhere."""
     installation = find_installation()
     if installation is None:
         lacking("what runs on worker machines (no rabbitmq-server under /usr/lib/rabbitmq)", "RabbitMQ")
-    return RabbitmqBroker(installation, tls)
+    return RabbitmqBroker(installation, tls, settings)

@@ -61,8 +61,13 @@ class Server:
 
     def resident(self) -> int:
         """Return the resident bytes of the server process alone."""
-        line = next(x for x in Path(f"/proc/{self.process.pid}/status").read_text().splitlines() if x[:6] == "VmRSS:")
-        return int(line.split()[1]) * 1024
+        return resident(self.process.pid)
+
+
+def resident(pid: int) -> int:
+    """Return the resident bytes of a process."""
+    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x[:6] == "VmRSS:")
+    return int(line.split()[1]) * 1024
 
 
 def log_lines(server: Server, wanted: Callable[[dict[str, Any]], bool], count: int = 1) -> list[dict[str, Any]]:

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import kombu
 import pytest
+from amqp.exceptions import PreconditionFailed
 
+from qonduit.execution.v1.machine_pb2 import MachineMessage
 from qonduit_server.execution.celery import machines as machines_module
 from qonduit_server.execution.celery.broker_link import tls_options
 from qonduit_server.execution.celery.celery_executor import CeleryExecutor, make_celery_executor
+from qonduit_server.execution.celery.messages import PART_BYTES
 from qonduit_server.execution.executor import ExecutorOptions, LossKind
 from tests.certificate_authority import CertificateAuthority
 from tests.e2e.test_client import Proxy
@@ -45,6 +48,8 @@ def _executor(
     executor.launch()
     try:
         executor.start(listener)
+        # A machine takes seconds to start while others use the processors.
+        listener.wait(lambda: bool(executor.capacity()))
         yield executor, listener
     finally:
         executor.stop(PATIENCE)
@@ -68,8 +73,6 @@ def test_a_killed_machine_is_lost_within_seconds_and_others_go_on(
 ) -> None:
     first = start("first")  # type: ignore[operator]
     with _executor(rabbitmq) as (executor, listener):
-        executor.descriptions(PATIENCE)
-        listener.wait(lambda: bool(executor.capacity()))
         executor.submit([task(1, f"wait {Gate(tmp_path).path}")])
         listener.wait_begun(1)
         second = start("second")  # type: ignore[operator]
@@ -110,9 +113,9 @@ def test_a_frozen_machine_loses_its_tasks_and_returns_without_them(
 def test_a_broker_that_is_killed_and_restarted_costs_no_task(
     rabbitmq: RabbitmqBroker, start: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The broker is away for longer than a machine may be silent.
-    monkeypatch.setattr(machines_module, "SILENT_TICKS", 2)
-    monkeypatch.setattr(machines_module, "GONE_TICKS", 2)
+    # However long the machine takes to connect again: its queues have gone, which counts only once it was there again.
+    monkeypatch.setattr(machines_module, "SILENT_TICKS", int(PATIENCE))
+    monkeypatch.setattr(machines_module, "GONE_TICKS", 1)
     one, two = Gate(tmp_path, "one"), Gate(tmp_path, "two")
     start("there")  # type: ignore[operator]
     with _executor(rabbitmq) as (executor, listener):
@@ -150,8 +153,8 @@ def _block(way: Proxy) -> None:
 def test_a_server_that_is_cut_off_the_broker_loses_no_task(
     rabbitmq: RabbitmqBroker, start: object, way: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machines_module, "SILENT_TICKS", 2)
-    monkeypatch.setattr(machines_module, "GONE_TICKS", 2)
+    monkeypatch.setattr(machines_module, "SILENT_TICKS", 5)
+    monkeypatch.setattr(machines_module, "GONE_TICKS", 5)
     one, two = Gate(tmp_path, "one"), Gate(tmp_path, "two")
     start("there")  # type: ignore[operator]
     with _executor(rabbitmq, _over(way, rabbitmq)) as (executor, listener):
@@ -261,3 +264,63 @@ def test_the_broker_holds_no_queue_of_the_database(rabbitmq: RabbitmqBroker, sta
             executor.cancel(i, 1)
         threading.Thread(target=lambda: [gate.open() for _ in range(2)], daemon=True).start()
         listener.wait_ended(*range(1, 501))
+
+
+def test_a_large_result_survives_a_broker_that_is_killed_while_it_travels(
+    rabbitmq: RabbitmqBroker, start: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 20 * 1024**2
+    some, received = threading.Event(), CeleryExecutor.receive
+    parts: list[int] = []
+
+    def receive(executor: CeleryExecutor, body: bytes) -> None:
+        received(executor, body)
+        message = MachineMessage.FromString(body)
+        if message.HasField("part"):
+            parts.append(message.sequence)
+            if len(parts) == 5:
+                some.set()
+
+    monkeypatch.setattr(CeleryExecutor, "receive", receive)
+    start("there")  # type: ignore[operator]
+    with _executor(rabbitmq) as (executor, listener):
+        executor.submit([task(1, f"large {size}")])
+        assert some.wait(PATIENCE)
+        rabbitmq.kill()
+        rabbitmq.start()
+        listener.wait(lambda: 1 in listener.finished)
+        whole = [each.points_done.results[0].buffer for each in listener.received[1] if each.HasField("points_done")]
+        assert whole == [bytes(size)]
+        assert not listener.losses
+    assert len(set(parts)) >= size // PART_BYTES
+
+
+def test_a_task_outlives_the_patience_of_the_broker(tmp_path: Path) -> None:
+    """RabbitMQ closes the channel of a consumer that acknowledges too late: by default after 30 minutes."""
+    gate = Gate(tmp_path)
+    broker = start_or_skip(settings={"consumer_timeout": 1000, "channel_tick_interval": 200})
+    try:
+        machine = RunningMachine(_options(broker))
+        try:
+            with _executor(broker) as (executor, listener):
+                executor.submit([task(1, f"wait {gate.path}"), task(2)])
+                listener.wait_begun(1)
+                listener.wait_ended(2)
+                _wait_for_consumer_timeout(broker)
+                gate.open()
+                listener.wait(lambda: 1 in listener.finished)
+                assert not listener.losses
+        finally:
+            machine.end()
+    finally:
+        broker.close()
+
+
+def _wait_for_consumer_timeout(broker: RabbitmqBroker) -> None:
+    """Receive a message without an acknowledgement until the broker has closed the channel."""
+    with kombu.Connection(broker.url()) as connection:
+        queue = connection.SimpleQueue("slow")
+        queue.put("message")
+        queue.get(timeout=PATIENCE)
+        with pytest.raises(PreconditionFailed):
+            connection.drain_events(timeout=PATIENCE)

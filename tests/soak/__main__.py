@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make soak MINUTES=30`: rounds of random work and faults on a real server; resources are measured in between."""
+"""`make soak MINUTES=30`: rounds of random work and faults on a real server; resources are measured in between.
+
+With `EXECUTOR=celery`, jobs run on worker machines; machines and their broker are killed, too.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from qonduit_client import Client
+from tests.e2e.faults.engine import Engine
 from tests.postgresql import PostgresqlServer, find_binaries
-from tests.server_process import Server, serving
-from tests.soak.actors import Killer, Tally, User, children, together
+from tests.rabbitmq import RabbitmqBroker, find_installation
+from tests.server_process import resident, serving
+from tests.soak.actors import DEVICES, Killer, Tally, User, children, together
 
 _USERS = 6
 _ROUNDS = 10
@@ -32,7 +37,7 @@ _TABLES = ("jobs", "events", "results", "buffers", "options", "job_options")
 
 @dataclass(frozen=True)
 class Sample:
-    """The resources of an idle server."""
+    """The resources of an idle server, and of a machine that is never killed."""
 
     resident: float
     threads: int
@@ -46,16 +51,15 @@ class Sample:
         return dict(zip(_SLACK, map(float, numbers), strict=True))
 
 
-def sample(server: Server, engine: sa.Engine) -> Sample:
-    """Measure the server's resources. Rows count jobs, all deleted by now, and their dependent rows."""
-    pid = server.process.pid
+def sample(pids: list[int], engine: sa.Engine) -> Sample:
+    """Measure the resources of processes. Rows count jobs, all deleted by now, and their dependent rows."""
     with engine.connect() as connection:
         rows = sum(connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one() for table in _TABLES)
     return Sample(
-        resident=server.resident() / 1024**2,
-        threads=len(list(Path(f"/proc/{pid}/task").iterdir())),
-        handles=len(list(Path(f"/proc/{pid}/fd").iterdir())),
-        processes=1 + len(family(pid)),
+        resident=sum(map(resident, pids)) / 1024**2,
+        threads=sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids),
+        handles=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
+        processes=sum(1 + len(family(pid)) for pid in pids),
         rows=rows,
     )
 
@@ -93,6 +97,26 @@ def database(kind: str, folder: str) -> Iterator[str]:
         postgresql.close()
 
 
+@contextmanager
+def worker_machines(executor: str, log: Path) -> Iterator[Engine | None]:
+    """Three worker machines and their broker, or none of them."""
+    if executor == "local":
+        yield None
+        return
+    installation = find_installation()
+    if installation is None:
+        raise SystemExit("no RabbitMQ is installed here")
+    broker = RabbitmqBroker(installation)
+    try:
+        machines = Engine(broker, {}, log, "IBM,AWS,GOOGLE", machines=3)
+        try:
+            yield machines
+        finally:
+            machines.close()
+    finally:
+        broker.close()
+
+
 def verdict(samples: list[Sample]) -> list[str]:
     """Return the values that grew: medians of the last third against the middle third; the first third is warm-up."""
     third = max(1, len(samples) // 3)
@@ -111,24 +135,34 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     arguments.add_argument("--minutes", type=float, default=30.0)
     arguments.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    arguments.add_argument("--executor", choices=("local", "celery"), default="local")
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     chosen = arguments.parse_args()
-    print(f"seed {chosen.seed} (again: python -m tests.soak --minutes {chosen.minutes:g} --seed {chosen.seed})")
+    again = f"--minutes {chosen.minutes:g} --executor {chosen.executor} --seed {chosen.seed}"
+    print(f"seed {chosen.seed} (again: python -m tests.soak {again})")
     tally = Tally()
     samples: list[Sample] = []
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qonduit-soak-") as folder, database(chosen.database, folder) as url:
         log = Path(folder) / "log"
         # Processes are killed all the time; jobs must not fail for lack of attempts.
-        with serving(url, log=log, max_attempts="20", workers="2") as server:
+        settings = {"max_attempts": "20", "workers": "2"}
+        with (
+            worker_machines(chosen.executor, log) as machines,
+            serving(url, log=log, **settings, **(machines.settings if machines is not None else {})) as server,
+        ):
+            if machines is not None:
+                for device in DEVICES:
+                    machines.wait_offered(server.target, device)
             engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
             print("\t".join(("round", "jobs", "killed", *_SLACK)), flush=True)
             for place in range(_ROUNDS):
                 works = [User(server.target, tally, chosen.seed + 1000 * place + user).work for user in range(_USERS)]
-                killer = Killer(server.target, server.process.pid, tally, chosen.seed + 1000 * place + _USERS)
+                seed = chosen.seed + 1000 * place + _USERS
+                killer = Killer(server.target, server.process.pid, tally, seed, machines)
                 together([*works, killer.work], chosen.minutes * 60 / _ROUNDS)
                 clear(server.target, tally)
-                samples.append(sample(server, engine))
+                samples.append(sample([server.process.pid, *(machines.pids[:1] if machines else [])], engine))
                 shown = [f"{value:.1f}" for value in samples[-1].values().values()]
                 print(
                     "\t".join((str(place + 1), str(tally.ended.total()), str(tally.killed.total()), *shown)), flush=True
@@ -136,7 +170,7 @@ def main() -> int:
             engine.dispose()
             server.process.terminate()
             code = server.process.wait(120)
-            left = [pid for pid in family(os.getpid()) if pid != os.getpid()]
+        left = [pid for pid in family(os.getpid()) if pid != os.getpid()]
         wrong = [*tally.wrong, *verdict(samples)]
         wrong += [line for line in log.read_text().splitlines() if '"level":"error"' in line][:20]
         if code:

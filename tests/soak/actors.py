@@ -22,11 +22,17 @@ from qonduit_client import Client, JobHandle
 from qonduit_client.job import TERMINAL
 from tests import example_programs
 from tests.benchmarks.programs import BELL, HEADER, layered
+from tests.e2e.faults.engine import Engine
 
 #: Ended jobs between two kills of a process, and of a client.
 _JOBS_A_KILL: Final = 25
 _JOBS_A_CLIENT: Final = 60
+#: The shares of kills with worker machines.
+_KILLS_OF_MACHINES: Final = 0.15
+_KILLS_OF_BROKERS: Final = 0.1
 _WAIT_SECONDS: Final = 120.0
+#: The devices of the jobs.
+DEVICES: Final = ("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator")
 _BROKEN: Final = HEADER + "qreg q[1];\nno such gate q[0];\n"
 _SUPERPOSED: Final = HEADER + "qreg q[14];\ncreg c[14];\nh q;\nmeasure q -> c;\n"
 #: The program of a client process: submit and watch jobs until it is killed.
@@ -116,9 +122,7 @@ class User:
 
     def _choice(self) -> tuple[list[str], str, int]:
         draw = self._random
-        device = draw.choices(("IBM/aer_simulator", "AWS/local_simulator", "GOOGLE/cirq_simulator"), weights=(6, 1, 1))[
-            0
-        ]
+        device = draw.choices(DEVICES, weights=(6, 1, 1))[0]
         kinds = {"bell": 8, "some": 4, "many": 1, "wide": 1, "long": 1, "broken": 1, "other": 2}
         kind = draw.choices(list(kinds), weights=list(kinds.values()))[0]
         if kind == "some":
@@ -169,11 +173,20 @@ class User:
 
 
 class Killer:
-    """Kill workers, fork servers and clients; never the server."""
+    """Kill workers, fork servers, clients, machines but the first one, and the broker; never the server.
 
-    def __init__(self, target: str, server: int, tally: Tally, seed: int) -> None:
+    Args:
+        target: the address of the server.
+        server: its process.
+        tally: counts the kills.
+        seed: of the choices.
+        machines: the worker machines; None if the server runs the jobs itself.
+    """
+
+    def __init__(self, target: str, server: int, tally: Tally, seed: int, machines: Engine | None = None) -> None:
         self._target = target
         self._server = server
+        self._machines = machines
         self._tally = tally
         self._random = random.Random(seed)
 
@@ -195,7 +208,19 @@ class Killer:
             _end(client)
 
     def _kill_process(self) -> None:
-        forkservers = children(self._server)
+        chance = self._random.random()
+        if self._machines is not None and chance < _KILLS_OF_MACHINES:
+            machine = self._random.choice(self._machines.pids[1:])
+            os.kill(machine, signal.SIGKILL)
+            self._machines.replace(machine)
+            self._tally.note(killed="machine")
+            return
+        if self._machines is not None and chance < _KILLS_OF_MACHINES + _KILLS_OF_BROKERS:
+            self._machines.restart_broker()
+            self._tally.note(killed="broker")
+            return
+        parents = [self._server] if self._machines is None else self._machines.pids
+        forkservers = [forkserver for parent in parents for forkserver in children(parent)]
         workers = [worker for forkserver in forkservers for worker in children(forkserver)]
         kind, chosen = ("forkserver", forkservers) if self._random.random() < 0.1 else ("worker", workers)
         if chosen:

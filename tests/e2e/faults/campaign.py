@@ -20,9 +20,11 @@ from qonduit.v1.job_pb2 import Job, JobState
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.e2e.faults.checking import assert_results, results_of, sound, wait_until_gone, watch
 from tests.e2e.faults.crash_clients import CrashClient, CrashClientProcess, ServerAddress
-from tests.e2e.faults.points import KillPoint
+from tests.e2e.faults.engine import Engine
+from tests.e2e.faults.points import KillPoint, points_of
 from tests.e2e.faults.submitting import SIMULATOR, circuits, new_uuid
 from tests.e2e.faults.trap import Trap
+from tests.rabbitmq import RabbitmqBroker
 from tests.server_process import Server, serving
 
 #: With this many waiting clients, the campaign lets them catch up before the next kill.
@@ -40,9 +42,10 @@ class Campaign:
         url: of the database.
         folder: for the pipes and the servers' log.
         seed: decides which processes are killed and which jobs are submitted.
+        broker: with it, the jobs run on worker machines, and the machines and the broker are killed, too.
     """
 
-    def __init__(self, name: str, url: str, folder: Path, seed: int) -> None:
+    def __init__(self, name: str, url: str, folder: Path, seed: int, broker: RabbitmqBroker | None = None) -> None:
         self.name = name
         self.seed = seed
         self.kills: Counter[str] = Counter()
@@ -50,6 +53,7 @@ class Campaign:
         self.events = 0
         self.returns = 0
         self.restarts = 0
+        self.points = points_of("local" if broker is None else "celery")
         self._began = time.monotonic()
         # A separate generator, so that the number of clients changes no draw of a kill.
         self._plan = random.Random(f"{seed} {name} plan")
@@ -61,7 +65,8 @@ class Campaign:
         self._waiting: set[CrashClient] = set()
         self._hits: list[tuple[str, int]] = []
         self._place = ServerAddress()
-        self._trap = Trap(folder / "trap", lambda point, pid: self._reports.put((point, pid)))
+        self._trap = Trap(folder / "trap", lambda point, pid: self._reports.put((point, pid)), self.points)
+        self._engine = None if broker is None else Engine(broker, self._trap.environment, self._log)
         self._life = ExitStack()
         self._server = self._start()
 
@@ -80,6 +85,8 @@ class Campaign:
     def close(self) -> None:
         """Stop the server and disarm all points."""
         self._life.close()
+        if self._engine is not None:
+            self._engine.close()
         self._trap.close()
 
     def draw(self, points: list[KillPoint]) -> list[KillPoint]:
@@ -112,7 +119,8 @@ class Campaign:
     def _kill_at(self, point: KillPoint, n: int) -> None:
         if len(self._waiting) > _CROWD:
             self._wait(lambda: len(self._waiting) <= _CROWD // 3)
-        self._trap.arm(point.name, n)
+        # A call that stops until the broker is gone, or that kills its process.
+        self._trap.arm(point.name, n, action="S" if point.process == "broker" else "K")
         wanted = [point.name]
         if point.process == "forkserver":  # the fork server forks one when a worker has died
             wanted.append("task-not-begun")
@@ -126,7 +134,11 @@ class Campaign:
         assert [name for name, _ in hits].count(point.name) == 1, f"the point was never reached: {hits}"
         for name, pid in hits:
             self.kills[name] += 1
-            if pid == self._server.process.pid:
+            if self._engine is not None and name == point.name and point.process == "broker":
+                self._engine.restart_broker(pid)
+            elif self._engine is not None and pid in self._engine.pids:
+                self._engine.replace(pid)
+            elif pid == self._server.process.pid:
                 assert self._server.process.wait(100) == -9
                 self._life.close()
                 self._server = self._start()
@@ -145,8 +157,11 @@ class Campaign:
                 max_attempts="1000",
                 lease_seconds="1",
                 drain_seconds="1",
+                **(self._engine.settings if self._engine is not None else {}),
             )
         )
+        if self._engine is not None:
+            self._engine.wait_offered(server.target, SIMULATOR)
         self._place.move(server.target)
         return server
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The points where processes are killed: each of the twelve steps of a job, before and after it."""
+"""The points where processes are killed: each of the twelve steps of a job, before and after it.
+
+With worker machines there are further ones, and points at which the broker is killed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Process = Literal["client", "server", "forkserver", "worker"]
+Process = Literal["client", "server", "forkserver", "worker", "machine", "broker"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class KillPoint:
     Attributes:
         name: describes the committed state at that moment.
         step: the step of a job, 1 to 12.
-        process: the process that makes the call.
+        process: the process that dies. It makes the call, except the broker: that dies while the call is stopped.
         module: where the function is defined.
         function: its path in the module.
         moment: whether the process dies before the call or after it.
@@ -91,6 +94,48 @@ POINTS: Final = (
 REFUSED: Final = KillPoint(
     "late-events-refused", 11, "server", "qonduit_server.store.jobs.queue", "record", "after", when="refuses"
 )
+
+_LOCAL_HANDOVER: Final = frozenset({"task-not-handed-over", "task-handed-over"})
+_ENGINE: Final = "execution.celery"
+
+
+def _machine(
+    step: int, name: str, module: str, function: str, moment: Literal["before", "after"], often: int = 4
+) -> KillPoint:
+    return KillPoint(name, step, "machine", f"qonduit_server.{module}", function, moment, often)
+
+
+def _broker(
+    step: int, name: str, module: str, function: str, moment: Literal["before", "after"], often: int = 4
+) -> KillPoint:
+    return KillPoint(name, step, "broker", f"qonduit_server.{_ENGINE}.{module}", function, moment, often)
+
+
+#: The points between a server and its worker machines.
+ENGINE_POINTS: Final = (
+    _server(6, "task-not-sent", f"{_ENGINE}.celery_executor", "CeleryExecutor.submit", "before"),
+    _server(6, "task-sent", f"{_ENGINE}.celery_executor", "CeleryExecutor.submit", "after"),
+    _server(10, "message-not-received", f"{_ENGINE}.celery_executor", "CeleryExecutor.receive", "before", often=12),
+    _server(10, "message-received", f"{_ENGINE}.celery_executor", "CeleryExecutor.receive", "after", often=12),
+    _machine(6, "task-not-accepted", f"{_ENGINE}.worker_machine", "WorkerMachine.run_tasks", "before"),
+    _machine(6, "task-accepted", f"{_ENGINE}.worker_machine", "WorkerMachine.run_tasks", "after"),
+    _machine(6, "task-not-in-pool", "execution.local.pool", "ProcessPool.submit", "before"),
+    _machine(6, "task-in-pool", "execution.local.pool", "ProcessPool.submit", "after"),
+    _machine(9, "events-not-queued", f"{_ENGINE}.worker_machine", "WorkerMachine.events", "before", often=8),
+    _machine(9, "events-queued", f"{_ENGINE}.worker_machine", "WorkerMachine.events", "after", often=8),
+    _broker(6, "broker-gone-before-a-task", "celery_executor", "CeleryExecutor.submit", "before"),
+    _broker(6, "broker-gone-with-a-task", "worker_machine", "WorkerMachine.run_tasks", "before"),
+    _broker(9, "broker-gone-before-events", "worker_machine", "WorkerMachine.events", "before", often=8),
+    _broker(9, "broker-gone-with-events", "worker_machine", "WorkerMachine.events", "after", often=8),
+    _broker(10, "broker-gone-before-an-answer", "celery_executor", "CeleryExecutor.receive", "after", often=12),
+)
+
+
+def points_of(executor: str) -> tuple[KillPoint, ...]:
+    """Return the points of an executor: "local" or "celery"."""
+    if executor == "local":
+        return POINTS
+    return (*(point for point in POINTS if point.name not in _LOCAL_HANDOVER), *ENGINE_POINTS)
 
 
 def named(name: str, points: Iterable[KillPoint] = POINTS) -> KillPoint:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.faults.campaign import Campaign
-from tests.e2e.faults.points import POINTS, KillPoint
+from tests.e2e.faults.points import ENGINE_POINTS, POINTS, KillPoint
+from tests.rabbitmq import RabbitmqBroker
 
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 
@@ -20,10 +21,10 @@ def test_every_step_has_a_point_before_and_after_it() -> None:
     assert {(point.step, point.moment) for point in POINTS} == {
         (step, moment) for step in range(1, 13) for moment in ("before", "after")
     }
-    assert len({point.name for point in POINTS}) == len(POINTS)
+    assert len({point.name for point in (*POINTS, *ENGINE_POINTS)}) == len(POINTS) + len(ENGINE_POINTS)
 
 
-@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
+@pytest.mark.parametrize("point", [*POINTS, *ENGINE_POINTS], ids=lambda point: point.name)
 def test_every_point_names_an_existing_function(point: KillPoint) -> None:
     assert callable(functools.reduce(getattr, point.function.split("."), importlib.import_module(point.module)))
 
@@ -45,3 +46,18 @@ def test_every_guarantee_holds_at_every_point(database_url: str, tmp_path: Path)
     assert set(campaign.kills) >= {point.name for point in points}
     assert campaign.jobs >= 4 * len(points)
     assert campaign.returns >= campaign.restarts
+
+
+@pytest.mark.timeout(240)
+def test_every_guarantee_holds_with_worker_machines(rabbitmq: RabbitmqBroker, tmp_path: Path) -> None:
+    # A few points between a server and its machines; `make crash EXECUTOR=celery` runs all points.
+    points = list(ENGINE_POINTS[SEED % 5 :: 5])
+    assert {point.process for point in points} >= {"machine", "broker"}
+    campaign = Campaign("machines", f"sqlite:///{tmp_path / 'q.sqlite3'}", tmp_path / "campaign", SEED, rabbitmq)
+    try:
+        for point in campaign.draw(points):
+            campaign.kill_at(point)
+        campaign.finish()
+    finally:
+        campaign.close()
+    assert set(campaign.kills) == {point.name for point in points}

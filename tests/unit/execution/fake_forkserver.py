@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qonduit.execution.v1.task_pb2 import (
+    FurtherResult,
+    PointsDone,
     ProgramStarted,
     ProgramSucceeded,
     Task,
@@ -123,6 +125,8 @@ def _run(task: Task, emit: loop.Emit) -> None:  # noqa: C901 - a table, one bran
             bytearray(int(rest))
         except MemoryError:
             failure = Failure(category=FailureCategory.FAILURE_CATEGORY_LIMIT, reason="MEMORY_LIMIT")
+    elif word == "large":  # a result of this many bytes
+        event(points_done=PointsDone(index=0, results=[FurtherResult(buffer=bytes(int(rest)))]))
     elif word == "forget":
         return
     elif word == "die" and task.attempt <= int(rest):

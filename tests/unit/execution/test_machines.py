@@ -116,6 +116,30 @@ def test_a_dead_machine_is_noticed_earlier_than_a_frozen_one() -> None:
     assert network.losses[2, 1].kind is LossKind.DIED
 
 
+def test_machines_may_connect_to_a_restarted_broker_later_than_the_server() -> None:
+    network = Network()
+    pool = network.add("a")
+    network.turn(5)
+    network.machines.submit([task(1)])
+    network.turn(2)
+    slow = network.hosts.pop("a")  # no queue outlives a broker
+    network.machines.connected()
+    network.turn(machines_module.SILENT_TICKS - 1)
+    assert not network.machines.capacity()
+    network.hosts["a"] = slow
+    network.turn(3)
+    pool.finish((1, 1))
+    network.turn(3)
+    assert network.ends == {(1, 1): 1}
+    assert not network.losses
+    # From then on, a machine without a queue is lost soon.
+    network.machines.submit([task(2)])
+    network.turn(2)
+    del network.hosts["a"]
+    network.turn(machines_module.GONE_TICKS + 3)
+    assert network.losses[2, 1].kind is LossKind.DIED
+
+
 def test_a_machine_that_wakes_up_late_loses_its_tasks_and_takes_new_ones() -> None:
     network = Network()
     pool = network.add("a")

@@ -64,6 +64,9 @@ class Endpoint(Protocol):
     def away(self, peer: str) -> None:
         """Handle that the queue of a peer does not exist."""
 
+    def connected(self) -> None:
+        """Handle that messages can be received from now on: for the first time, or again."""
+
 
 class BrokerLink:
     """Two connections to the broker that are made again whenever they break.
@@ -164,6 +167,7 @@ class BrokerLink:
         consumer = kombu.Consumer(channel, [self._queue], no_ack=False, on_message=handle, prefetch_count=_PREFETCH)
         try:
             with consumer:
+                self._endpoint.connected()
                 self._receiving.set()
                 self._wake.set()
                 checked = time.monotonic()

@@ -244,6 +244,11 @@ class CeleryExecutor:
             self._machines.away(peer)
             self._changed.notify_all()
 
+    def connected(self) -> None:
+        """Handle that the broker is there, perhaps again."""
+        with self._lock:
+            self._machines.connected()
+
     # Threads.
 
     def _deliver_all(self) -> None:

@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
+import kombu
 from celery.worker import WorkController, state
+from celery.worker.consumer import Consumer
 
 from qonduit_server.execution.celery.broker_link import BrokerLink, own_queue, tls_options
 from qonduit_server.execution.celery.celery_executor import check_broker
@@ -27,6 +29,16 @@ from qonduit_server.execution.local.local_executor import make_local_executor
 #: The threads that take messages of tasks: handing them to the pool takes milliseconds.
 _THREADS: Final = 2
 _JOIN_SECONDS: Final = 5.0
+#: The pause of Celery between two attempts to connect; its own pauses grow to half a minute.
+_RECONNECT_SECONDS: Final = 1
+
+
+class _Consumer(Consumer):  # type: ignore[misc]
+    """The consumer of Celery, which connects again as soon as the broker is back. `BrokerLink` logs that it is away."""
+
+    def ensure_connected(self, conn: kombu.Connection) -> kombu.Connection:
+        """Connect; try again until `state.should_stop` is set."""
+        return conn.ensure_connection(interval_start=_RECONNECT_SECONDS, interval_step=0, callback=state.maybe_shutdown)
 
 
 class _CeleryWorker(WorkController):  # type: ignore[misc]
@@ -39,6 +51,11 @@ class _CeleryWorker(WorkController):  # type: ignore[misc]
     def on_consumer_ready(self, consumer: object) -> None:
         """Report it, also after each new connection."""
         self._ready()
+
+
+def _is_no_lost_acknowledgement(record: logging.LogRecord) -> bool:
+    """Drop the traceback of Celery when the broker is lost before an acknowledgement: repeated messages do no harm."""
+    return not record.getMessage().startswith("Couldn't ack")
 
 
 class MachineProgram:
@@ -75,12 +92,14 @@ class MachineProgram:
         register(application, self._machine.run_tasks)
         application.conf.task_queues = [own_queue(tasks)]
         logging.getLogger("celery").setLevel(logging.WARNING)
+        logging.getLogger("celery.worker.request").addFilter(_is_no_lost_acknowledgement)
         self._celery = _CeleryWorker(
             ready=self._machine.ready,
             app=application,
             hostname=f"{self.id}@{host or socket.gethostname()}",
             pool="threads",
             concurrency=_THREADS,
+            consumer_cls=_Consumer,
             without_gossip=True,
             without_mingle=True,
             optimization="fair",

@@ -45,7 +45,8 @@ from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.execution.pending_notifications import PendingNotifications
 from qonduit_server.version_requirements import Environment, requirements_of
 
-#: The ticks without a message after which a machine is lost: if it is only silent, and if its queue has gone, too.
+#: The ticks without a message after which a machine is lost: if it is only silent, and if its queue has gone, too. The
+#: queues of all machines have gone when the server has connected to a restarted broker: then it waits for the longer.
 SILENT_TICKS: Final = 12
 GONE_TICKS: Final = 3
 #: The ticks after which tasks are sent again that were not accepted.
@@ -95,8 +96,11 @@ class Machines:
         }
         self._to_send: deque[Outgoing] = deque()
         self._sessions = itertools.count(1)
-        #: The number of ticks so far.
+        #: The providers whose SDKs machines load, also those that appear later.
+        self._preload: list[str] = []
+        #: The number of ticks so far, and at the last connection to the broker.
         self.now = 0
+        self._connected_at = 0
         self._notifications = notifications
         #: Answers to `describe`, by request.
         self.described: dict[int, ProviderDescribed] = {}
@@ -180,7 +184,8 @@ class Machines:
             sent.machine.due = True
 
     def preload(self, providers: Sequence[str]) -> None:
-        """Request all machines to load SDKs."""
+        """Request all machines to load SDKs, now or when they appear."""
+        self._preload = list(providers)
         for machine in self._machines.values():
             machine.preload = list(providers)
             machine.due = True
@@ -241,6 +246,12 @@ class Machines:
         if message.HasField("state"):
             self._state(machine, message.state)
 
+    def connected(self) -> None:
+        """Handle a new connection to the broker: machines may take longer to connect than this server."""
+        self._connected_at = self.now
+        for machine in self._machines.values():
+            machine.heard_at = self.now
+
     def away(self, machine_id: str) -> None:
         """Handle that the broker has no queue of a machine: it has ended, or lost its connection."""
         machine = self._machines.get(machine_id)
@@ -267,6 +278,7 @@ class Machines:
         hello = message.hello
         queues = (hello.request_queue, hello.task_queue)
         machine = RemoteMachine(message.machine, *queues, hello.host, self.now, next(self._sessions))
+        machine.preload = list(self._preload)
         self._machines[message.machine] = machine
         return machine
 
@@ -373,8 +385,8 @@ class Machines:
     def _tick(self) -> None:
         self.now += 1
         for machine in list(self._machines.values()):
-            silent = self.now - machine.heard_at
-            if silent > (GONE_TICKS if machine.gone else SILENT_TICKS):
+            gone = machine.gone and machine.heard_at > self._connected_at
+            if self.now - machine.heard_at > (GONE_TICKS if gone else SILENT_TICKS):
                 self._remove(machine)
         for sent in self._tasks.values():
             if sent.machine is not None and not sent.accepted and self.now - sent.sent_at >= _RESEND_TICKS:

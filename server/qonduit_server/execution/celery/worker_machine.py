@@ -335,6 +335,9 @@ class WorkerMachine:
     def away(self, peer: str) -> None:
         """Ignore it: the session of a server that is away ends after its patience."""
 
+    def connected(self) -> None:
+        """Ignore it: hellos and states are sent every second."""
+
     # The listener of the pool.
 
     def events(self, events: Sequence[TaskEvent]) -> None:
