@@ -106,7 +106,7 @@ def test_changes_that_a_failover_loses_are_detected(
         assert waiting.job().last_sequence == 2
         primary.kill()
         standby.promote()
-        # This server's memory contains what is lost; the other one continues.
+        # This server's memory contains lost changes; the other one continues.
         assert busy.process.wait(WAIT) == 1
         (line,) = [line for line in (tmp_path / "busy").read_text().splitlines() if '"database failed over"' in line]
         assert json.loads(line)["lost"]

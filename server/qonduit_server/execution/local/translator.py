@@ -92,7 +92,7 @@ class Translator:
 
     Args:
         pools: the processes of this machine.
-        executor: has the worker machines; default: there are none.
+        executor: has the worker machines; by default the server uses its own processes only.
         max_seconds: the time limit of the translation of one program; then its process is killed.
         compile_seconds: the time limit of the compilation of all programs of a job; likewise.
         analyze_seconds: the time limit of the analysis of all programs of a job; likewise.
