@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
-from qonduit_server.store import audit_tables, project_tables  # noqa: F401 - their tables belong to the schema
+from qonduit_server.store import audit_tables, project_tables, server_tables  # noqa: F401 - their tables belong to the schema
 from qonduit_server.store.schema_metadata import Id
 from qonduit_server.store.schema_metadata import metadata as metadata
 
@@ -56,24 +56,6 @@ database_state = Table(
     Column("is_copy", Boolean, nullable=False, server_default=false()),
     # The PostgreSQL server and its timeline that wrote the latest events (timeline.py); NULL on SQLite.
     Column("timeline", Text),
-)
-
-# The running servers of a PostgreSQL database, which offer devices (server_offers.py).
-servers = Table(
-    "servers",
-    metadata,
-    Column("id", Text, primary_key=True),
-    # The server has stopped or is lost if this time, by the clock of the database, has passed.
-    Column("offers_until", BigInteger, nullable=False),
-)
-
-server_offers = Table(
-    "server_offers",
-    metadata,
-    Column("server_id", Text, ForeignKey("servers.id"), primary_key=True),
-    Column("position", SmallInteger, primary_key=True, autoincrement=False),
-    # A ProviderDescription message without calibrations.
-    Column("description", LargeBinary, nullable=False),
 )
 
 providers = Table(

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, func, in
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
-from qonduit_server.store.schema import server_offers, servers
+from qonduit_server.store.server_tables import server_offers, servers
 
 _NOW: Final = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 _UNTIL: Final = _NOW + bindparam("lease", type_=BigInteger)
