@@ -22,7 +22,7 @@ include $(LANGUAGES:%=clients/%/client.mk)
 CHECKS := check-style check-types check-imports check-words check-github check-deploy check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample crash away failover bench watchers soak adapters mutants docs clean help
+.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample crash vendors away failover bench watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -192,6 +192,10 @@ fuzz-surface: setup  ## send random calls and sequences of calls to every RPC fo
 KILLS ?= 500
 crash: setup  ## kill processes at every step of a job, KILLS=500 times; EXECUTOR=celery adds machines, SEED=... repeats
 	$(BIN)/python -m tests.e2e.faults --kills $(KILLS) --executor $(EXECUTOR) $(if $(SEED),--seed $(SEED))
+
+ROUNDS ?= 2
+vendors: setup  ## run the contract of vendors, and kill processes at every step of submissions, ROUNDS=2 times
+	CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s --timeout 7200 tests/e2e/test_vendors.py tests/e2e/faults/test_vendor_crashes.py
 
 AWAY ?= 30
 away: setup  ## make the database of a loaded server unavailable for AWAY=30 seconds, in several ways

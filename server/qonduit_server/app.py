@@ -20,7 +20,7 @@ from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
-from qonduit_server.executor_settings import executor_options, sources
+from qonduit_server.executor_settings import executor_options, remote_providers, sources
 from qonduit_server.observer import Observer
 from qonduit_server.process.core_dumps import forbid_core_dumps
 from qonduit_server.settings import Settings
@@ -151,6 +151,7 @@ def start(
         opened.append(database)
         job_log = _log_jobs(database, undo, monitor)
         descriptions = _sync_catalogue(settings, database, executor)
+        executor = _with_vendors(settings, database, executor, descriptions, owner, stderr, on_fault)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault, observer)
         database.on_lost = dispatcher.abandon
         translator = _translator(options, executor)
@@ -286,6 +287,29 @@ def unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequenc
     return [name for name in names if name not in offered and name not in ("default", "all")] if offered else []
 
 
+def _with_vendors(
+    settings: Settings,
+    database: Database,
+    executor: Executor,
+    descriptions: Sequence[ProviderDescription],
+    owner: str,
+    stderr: StderrLog,
+    on_fault: Callable[[], None],
+) -> Executor:
+    """Return an executor that also runs jobs at vendors, if a provider has devices there."""
+    remote = remote_providers(settings)
+    if not remote:
+        return executor
+    from qonduit_server.execution.remote.remote_executor import RemoteExecutor
+    from qonduit_server.execution.remote.vendor_processes import VendorProcesses
+
+    processes = VendorProcesses(settings.vendor_python, stderr=stderr)
+    found = RemoteExecutor(executor, database, processes, server=owner, providers=remote, on_fault=on_fault)
+    for description in descriptions:
+        found.adopt(description)
+    return found
+
+
 def _dispatcher(
     settings: Settings,
     database: Database,
@@ -308,6 +332,7 @@ def _dispatcher(
         memory_limit_bytes=settings.max_task_memory_bytes,
         max_result_bytes=settings.max_result_bytes,
         on_fault=on_fault,
+        on_drain=getattr(executor, "suspend", lambda: None),
         observer=observer,
     )
 

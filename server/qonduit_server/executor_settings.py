@@ -64,6 +64,11 @@ def executor_options(
     )
 
 
+def remote_providers(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the providers whose devices are at a vendor."""
+    return tuple(name for name in registry.remote_names() if not settings.providers or name in settings.providers)
+
+
 def forkserver(settings: Settings) -> tuple[str, ...]:
     """Return the Python arguments that start a fork server, with the options of its language readers and writers."""
     languages = {

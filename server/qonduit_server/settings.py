@@ -162,6 +162,11 @@ class Settings:
         "Another Python for a provider's processes: NAME=PATH,NAME=PATH.",
         relocate=_in_folder,
     )
+    vendor_python: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}),
+        "Another Python for the processes that call a vendor: NAME=PATH,NAME=PATH.",
+        relocate=_in_folder,
+    )
     disabled_devices: tuple[str, ...] = _setting((), "Devices that accept no jobs: PROVIDER/device,PROVIDER/device.")
     fake_backends: tuple[str, ...] = _setting(
         ("default",), "Fake backends of IBM to offer: default (eight), all, or NAME,NAME."

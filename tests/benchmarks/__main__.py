@@ -49,6 +49,7 @@ SERVED = (
     ("other_servers", "servers_cpu"),
     ("worker_machines", "celery_loads"),
     ("worker_machines", "celery_faults"),
+    ("vendor_jobs", "waiting"),
 )
 #: The factor and the format of a unit.
 _UNITS = {
@@ -57,6 +58,10 @@ _UNITS = {
     "s": (1.0, ".1f"),
     "jobs/s": (1.0, ".3g"),
     "terms/s": (1.0, ",.0f"),
+    "KiB": (1.0, ".1f"),
+    "threads": (1.0, ".0f"),
+    "polls/s": (1.0, ".1f"),
+    "%": (1.0, ".1f"),
 }
 #: Those of `tests.benchmarks.sweeps`, which sets up its process for simulations.
 SWEPT_SDKS = ("qiskit", "cirq", "braket", "fake_manila", "fake_torino")

@@ -153,6 +153,7 @@ def request_for(method: str, objects: Objects) -> dict[str, Any]:
         "UpdateJob": {"job": Job(id=objects.waiting, priority=3)},
         "DeleteJob": {"id": objects.job},
         "RerunJob": {"id": objects.job},
+        "ResolveSubmission": {"id": objects.job, "not_submitted": True},
         "GetJob": {"id": objects.job},
         "WatchJob": {"job_id": objects.job},
         "ListJobEvents": {"job_id": objects.job},

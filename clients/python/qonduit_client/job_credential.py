@@ -6,13 +6,15 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from qonduit.v1.credential_pb2 import Credential
-from qonduit.v1.job_service_pb2 import CreateJobRequest, RerunJobRequest
+from qonduit.v1.job_service_pb2 import CreateJobRequest, RerunJobRequest, ResolveSubmissionRequest
 
 #: A text is the secret itself; a number is the id of a stored credential.
 JobCredential: TypeAlias = str | int | Credential
 
 
-def set_credential(request: CreateJobRequest | RerunJobRequest, credential: JobCredential) -> None:
+def set_credential(
+    request: CreateJobRequest | RerunJobRequest | ResolveSubmissionRequest, credential: JobCredential
+) -> None:
     """Set the credential of a request. Raises TypeError for a value of another type, without the value."""
     if isinstance(credential, Credential):
         request.credential_id = credential.id

@@ -199,6 +199,17 @@ def rerun(
     return Request("JobService/RerunJob", request, jobs_rpc.RerunJobResponse)
 
 
+def resolve(
+    job_id: int, vendor_id: str | None, request_id: str | None, credential: JobCredential = ""
+) -> Request[jobs_rpc.ResolveSubmissionResponse]:
+    """Settle an unknown submission: with the vendor's id, or as not submitted."""
+    request = jobs_rpc.ResolveSubmissionRequest(
+        id=job_id, vendor_id=vendor_id or "", not_submitted=vendor_id is None, request_id=request_id or new_request_id()
+    )
+    set_credential(request, credential)
+    return Request("JobService/ResolveSubmission", request, jobs_rpc.ResolveSubmissionResponse)
+
+
 def job(job_id: int) -> Request[jobs_rpc.GetJobResponse]:
     """Read one job."""
     return Request("JobService/GetJob", jobs_rpc.GetJobRequest(id=job_id), jobs_rpc.GetJobResponse)

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registry of providers: built-in ones, and third parties' by the entry point group `qonduit.providers`."""
+"""The registry of providers: built-in ones, and those of other packages.
+
+Other packages register simulators in the entry point group `qonduit.providers`, and the devices of vendors in
+`qonduit.remote_providers`.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qonduit_server.errors import ProviderError
 from qonduit_server.providers.provider import SimulatorProvider
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from qonduit_server.providers.remote_provider import RemoteProvider
 
 #: Name -> "module:class". A provider's module imports its SDK only in load().
 PROVIDERS: Final[dict[str, str]] = {
@@ -19,17 +25,27 @@ PROVIDERS: Final[dict[str, str]] = {
     "GOOGLE": "qonduit_server.providers.google:Google",
     "STIM": "qonduit_server.providers.stim:Stim",
 }
-#: The entry point group of providers from other distributions; an entry's name is the provider's name.
+#: The same for vendors: classes of the protocol `RemoteProvider`.
+REMOTE_PROVIDERS: Final[dict[str, str]] = {}
+#: The entry point groups of providers from other distributions; an entry's name is the provider's name.
 GROUP: Final = "qonduit.providers"
+REMOTE_GROUP: Final = "qonduit.remote_providers"
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all providers, built-in ones first, without importing them."""
-    return (*PROVIDERS, *(name for name in _others() if name not in PROVIDERS))
+    return tuple(dict.fromkeys((*PROVIDERS, *_entries(GROUP), *remote_names())))
+
+
+def remote_names() -> tuple[str, ...]:
+    """Return the names of the providers whose devices are at a vendor, without importing them."""
+    return tuple(
+        dict.fromkeys((*REMOTE_PROVIDERS, *(name for name in _entries(REMOTE_GROUP) if name not in PROVIDERS)))
+    )
 
 
 def get(name: str) -> SimulatorProvider:
-    """Make a provider.
+    """Make a provider, for workers.
 
     Raises:
         ProviderError: no provider has that name, or its module cannot be imported.
@@ -38,19 +54,37 @@ def get(name: str) -> SimulatorProvider:
         module, _, attribute = PROVIDERS[name].partition(":")
         provider: SimulatorProvider = getattr(import_module(module), attribute)()
         return provider
-    entry = _others().get(name)
+    if name in remote_names():
+        from qonduit_server.providers.remote_devices import RemoteDevices
+
+        return RemoteDevices(get_remote(name))
+    found: SimulatorProvider = _made(GROUP, name)
+    return found
+
+
+def get_remote(name: str) -> RemoteProvider:
+    """Make a provider of a vendor's devices. Raises ProviderError as `get`."""
+    if name in REMOTE_PROVIDERS:
+        module, _, attribute = REMOTE_PROVIDERS[name].partition(":")
+        provider: RemoteProvider = getattr(import_module(module), attribute)()
+        return provider
+    found: RemoteProvider = _made(REMOTE_GROUP, name)
+    return found
+
+
+def _made(group: str, name: str) -> Any:
+    entry = _entries(group).get(name)
     if entry is None:
         raise ProviderError("UNKNOWN_PROVIDER", f"there is no provider {name}; known are {', '.join(names())}")
     try:
-        found: SimulatorProvider = entry.load()()
+        return entry.load()()
     except ImportError as error:
         raise ProviderError(
             "PROVIDER_BROKEN", f"provider {name}, announced as {entry.value}, cannot be imported: {error}"
         ) from error
-    return found
 
 
-def _others() -> dict[str, EntryPoint]:
+def _entries(group: str) -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # which processes of built-in providers do without
 
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    return {entry.name: entry for entry in entry_points(group=group)}

@@ -34,6 +34,8 @@ from qonduit.v1.job_service_pb2 import (
     ListJobsResponse,
     RerunJobRequest,
     RerunJobResponse,
+    ResolveSubmissionRequest,
+    ResolveSubmissionResponse,
     RunJobRequest,
     UpdateJobRequest,
     UpdateJobResponse,
@@ -175,6 +177,28 @@ class JobService:
         )
         call.job_id = created.job.id
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)
+
+    def resolve_submission(self, request: ResolveSubmissionRequest, call: CallContext) -> ResolveSubmissionResponse:
+        """Settle a submission of which it is not known whether the vendor has it."""
+        call.job_id = request.id
+        if request.not_submitted:
+            job = job_rows.resolve_as_not_submitted(self._db, call.scope, request.id, call.check_change)
+            return ResolveSubmissionResponse(job=job)
+        self._open_for_jobs()
+        created = job_rows.rerun(
+            self._db,
+            call.principal.name,
+            request.id,
+            request.request_id,
+            max_queued=self._limits.max_queued_jobs,
+            credential=rerun_credential(self._db, request.credential, request.credential_id),
+            scope=call.scope,
+            check=call.check_change,
+            traceparent=call.traceparent,
+            vendor_id=request.vendor_id,
+        )
+        call.job_id = created.job.id
+        return ResolveSubmissionResponse(job=created.job)
 
     def delete_job(self, request: DeleteJobRequest, call: CallContext) -> DeleteJobResponse:
         """Delete a job that has ended."""

@@ -40,9 +40,16 @@ class Reporter:
         self._redaction = Redaction(task.credential) if task.credential else NO_SECRET
         self._progress = -1.0
         self._diagnostics = 0
+        self._muted = False
+
+    def mute(self) -> None:
+        """Emit only the end of the task from now on: what follows depends on outcomes that are not known."""
+        self._muted = True
 
     def send(self, **event: object) -> None:
         """Emit an event; `event` is the member of TaskEvent to set."""
+        if self._muted and "finished" not in event:
+            return
         made = TaskEvent(job_id=self._task.job_id, attempt=self._task.attempt, **event)  # type: ignore[arg-type]
         if self._redaction:
             self._redaction.message(made)

@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.task_pb2 import ProgramTranslated, Task, TaskDeclined, TaskFinished, TaskStarted
+from qonduit.execution.v1.vendor_pb2 import Submission
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import JobType
@@ -77,6 +78,7 @@ class _Run:
         self._preparation = preparation
         self._reporter = preparation.reporter
         self._task = preparation.task
+        self._submissions: Sequence[Submission] = ()
 
     def run(self) -> None:
         self._reporter.send(started=TaskStarted())
@@ -98,7 +100,7 @@ class _Run:
             if declined:
                 self._reporter.send(declined=TaskDeclined(memory_bytes=declined))
             else:
-                self._reporter.send(finished=TaskFinished())
+                self._reporter.send(finished=TaskFinished(submissions=self._submissions))
 
     def _translate(self) -> int:
         """Translate the programs; return as `_run` does."""
@@ -177,10 +179,15 @@ class _Run:
             return need
         for each in ready:
             self._reporter.warn(each.index, (*each.circuit.warnings, *each.compiled.warnings))
+        begin = getattr(self._preparation.provider, "begin", None)
+        if begin is not None:
+            begin(self._task.vendor_outcomes, self._reporter.mute)
         runs: Any = CircuitRuns
         if self._task.spec.type == JobType.JOB_TYPE_ESTIMATOR:
             from qonduit_server.worker.estimator_runs import EstimatorRuns as runs  # noqa: N813
         runs(self._preparation).run(ready)
+        if begin is not None:
+            self._submissions = self._preparation.provider.submissions()  # type: ignore[attr-defined]
         return 0
 
     @property

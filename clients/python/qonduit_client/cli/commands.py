@@ -33,6 +33,7 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "sample": ("qonduit_client.cli.estimate_commands:sample", "Sample the probabilities of outcomes."),
     "watch": ("qonduit_client.cli.watch:watch", "Follow one or more jobs until they end."),
     "rerun": ("qonduit_client.cli.run:rerun", "Run a job's programs again."),
+    "resolve": ("qonduit_client.cli.resolve:resolve", "Settle a job that its vendor may have."),
     "result": ("qonduit_client.cli.watch:result", "Show a job's results."),
     "jobs": ("qonduit_client.cli.jobs:jobs", "List jobs, newest first."),
     "job": ("qonduit_client.cli.jobs:job", "Show one job."),

@@ -51,6 +51,14 @@ class QueueReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     QUEUE_REASON_PAUSED: _ClassVar[QueueReason]
     QUEUE_REASON_CREDENTIAL: _ClassVar[QueueReason]
     QUEUE_REASON_VERSIONS: _ClassVar[QueueReason]
+
+class VendorCancellation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VENDOR_CANCELLATION_UNSPECIFIED: _ClassVar[VendorCancellation]
+    VENDOR_CANCELLATION_REQUESTED: _ClassVar[VendorCancellation]
+    VENDOR_CANCELLATION_REFUSED: _ClassVar[VendorCancellation]
+    VENDOR_CANCELLATION_TOO_LATE: _ClassVar[VendorCancellation]
+    VENDOR_CANCELLATION_CONFIRMED: _ClassVar[VendorCancellation]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -74,6 +82,11 @@ QUEUE_REASON_QUOTA: QueueReason
 QUEUE_REASON_PAUSED: QueueReason
 QUEUE_REASON_CREDENTIAL: QueueReason
 QUEUE_REASON_VERSIONS: QueueReason
+VENDOR_CANCELLATION_UNSPECIFIED: VendorCancellation
+VENDOR_CANCELLATION_REQUESTED: VendorCancellation
+VENDOR_CANCELLATION_REFUSED: VendorCancellation
+VENDOR_CANCELLATION_TOO_LATE: VendorCancellation
+VENDOR_CANCELLATION_CONFIRMED: VendorCancellation
 
 class ProgramRun(_message.Message):
     __slots__ = ("program_id", "index", "state", "failure", "result_ids", "points", "points_done")
@@ -173,8 +186,52 @@ class DeviceChoice(_message.Message):
     estimated_seconds_p90: float
     def __init__(self, requested: _Optional[str] = ..., reason: _Optional[str] = ..., method: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., estimated_seconds_p50: _Optional[float] = ..., estimated_seconds_p90: _Optional[float] = ...) -> None: ...
 
+class VendorCost(_message.Message):
+    __slots__ = ("amount", "unit")
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    amount: float
+    unit: str
+    def __init__(self, amount: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
+
+class VendorPart(_message.Message):
+    __slots__ = ("stage", "part", "vendor_id", "state")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    stage: int
+    part: int
+    vendor_id: str
+    state: str
+    def __init__(self, stage: _Optional[int] = ..., part: _Optional[int] = ..., vendor_id: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
+class ProviderStatus(_message.Message):
+    __slots__ = ("state", "queue_position", "started_at", "estimated_start", "cost", "parts", "part_count", "cancellation", "may_be_charged", "message")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_START_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    PART_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CANCELLATION_FIELD_NUMBER: _ClassVar[int]
+    MAY_BE_CHARGED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    queue_position: int
+    started_at: _timestamp_pb2.Timestamp
+    estimated_start: _timestamp_pb2.Timestamp
+    cost: VendorCost
+    parts: _containers.RepeatedCompositeFieldContainer[VendorPart]
+    part_count: int
+    cancellation: VendorCancellation
+    may_be_charged: bool
+    message: str
+    def __init__(self, state: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[VendorCost, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[VendorPart, _Mapping]]] = ..., part_count: _Optional[int] = ..., cancellation: _Optional[_Union[VendorCancellation, str]] = ..., may_be_charged: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
 class Job(_message.Message):
-    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "log_epoch", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "queue", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "credential_id", "project", "client_data_reference", "client_data", "one_time_credential", "traceparent", "required_versions")
+    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "log_epoch", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "queue", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "credential_id", "project", "client_data_reference", "client_data", "one_time_credential", "traceparent", "required_versions", "provider_status", "resolved_from")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -234,6 +291,8 @@ class Job(_message.Message):
     ONE_TIME_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_STATUS_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_FROM_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     executed_by: str
@@ -286,4 +345,6 @@ class Job(_message.Message):
     one_time_credential: bool
     traceparent: str
     required_versions: RequiredVersions
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., log_epoch: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., queue: _Optional[_Union[QueuePlace, _Mapping]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_id: _Optional[int] = ..., project: _Optional[str] = ..., client_data_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., client_data: _Optional[bytes] = ..., one_time_credential: _Optional[bool] = ..., traceparent: _Optional[str] = ..., required_versions: _Optional[_Union[RequiredVersions, _Mapping]] = ...) -> None: ...
+    provider_status: ProviderStatus
+    resolved_from: int
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., log_epoch: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., queue: _Optional[_Union[QueuePlace, _Mapping]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_id: _Optional[int] = ..., project: _Optional[str] = ..., client_data_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., client_data: _Optional[bytes] = ..., one_time_credential: _Optional[bool] = ..., traceparent: _Optional[str] = ..., required_versions: _Optional[_Union[RequiredVersions, _Mapping]] = ..., provider_status: _Optional[_Union[ProviderStatus, _Mapping]] = ..., resolved_from: _Optional[int] = ...) -> None: ...

@@ -199,6 +199,28 @@ class RerunJobResponse(_message.Message):
     deduplicated: bool
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deduplicated: _Optional[bool] = ...) -> None: ...
 
+class ResolveSubmissionRequest(_message.Message):
+    __slots__ = ("id", "vendor_id", "not_submitted", "request_id", "credential", "credential_id")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_ID_FIELD_NUMBER: _ClassVar[int]
+    NOT_SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_ID_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    vendor_id: str
+    not_submitted: bool
+    request_id: str
+    credential: str
+    credential_id: int
+    def __init__(self, id: _Optional[int] = ..., vendor_id: _Optional[str] = ..., not_submitted: _Optional[bool] = ..., request_id: _Optional[str] = ..., credential: _Optional[str] = ..., credential_id: _Optional[int] = ...) -> None: ...
+
+class ResolveSubmissionResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
+
 class DeleteJobRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]

@@ -75,6 +75,11 @@ class JobServiceStub:
                 request_serializer=qonduit_dot_v1_dot_job__service__pb2.RerunJobRequest.SerializeToString,
                 response_deserializer=qonduit_dot_v1_dot_job__service__pb2.RerunJobResponse.FromString,
                 _registered_method=True)
+        self.ResolveSubmission = channel.unary_unary(
+                '/qonduit.v1.JobService/ResolveSubmission',
+                request_serializer=qonduit_dot_v1_dot_job__service__pb2.ResolveSubmissionRequest.SerializeToString,
+                response_deserializer=qonduit_dot_v1_dot_job__service__pb2.ResolveSubmissionResponse.FromString,
+                _registered_method=True)
         self.DeleteJob = channel.unary_unary(
                 '/qonduit.v1.JobService/DeleteJob',
                 request_serializer=qonduit_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
@@ -163,6 +168,15 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResolveSubmission(self, request, context):
+        """Settles a job of a vendor's device that failed with the reason SUBMISSION_UNKNOWN, once the caller has looked into the
+        vendor's list of jobs. With the vendor's id, queues a job that adopts the vendor's job and only polls it. Without one,
+        permits RerunJob.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteJob(self, request, context):
         """Deletes a job that has ended, with its events and results.
         """
@@ -236,6 +250,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.RerunJob,
                     request_deserializer=qonduit_dot_v1_dot_job__service__pb2.RerunJobRequest.FromString,
                     response_serializer=qonduit_dot_v1_dot_job__service__pb2.RerunJobResponse.SerializeToString,
+            ),
+            'ResolveSubmission': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveSubmission,
+                    request_deserializer=qonduit_dot_v1_dot_job__service__pb2.ResolveSubmissionRequest.FromString,
+                    response_serializer=qonduit_dot_v1_dot_job__service__pb2.ResolveSubmissionResponse.SerializeToString,
             ),
             'DeleteJob': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteJob,
@@ -475,6 +494,33 @@ class JobService:
             '/qonduit.v1.JobService/RerunJob',
             qonduit_dot_v1_dot_job__service__pb2.RerunJobRequest.SerializeToString,
             qonduit_dot_v1_dot_job__service__pb2.RerunJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveSubmission(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qonduit.v1.JobService/ResolveSubmission',
+            qonduit_dot_v1_dot_job__service__pb2.ResolveSubmissionRequest.SerializeToString,
+            qonduit_dot_v1_dot_job__service__pb2.ResolveSubmissionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,7 @@ class Dispatcher:
         memory_limit_bytes: the memory limit of one job; 0 means no limit.
         max_result_bytes: the largest result of one program in bytes; 0 means no limit.
         on_fault: called when a thread has ended by a fault: the dispatcher claims no jobs and the server should end.
+        on_drain: called when a drain has begun: ends the tasks that another server continues without a loss.
         clock: a monotonic clock in seconds.
         observer: receives claims, lost tasks and programs that succeeded.
     """
@@ -72,6 +73,7 @@ class Dispatcher:
         memory_limit_bytes: int = 0,
         max_result_bytes: int = 0,
         on_fault: Callable[[], None] = lambda: None,
+        on_drain: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         observer: Observer = UNOBSERVED,
     ) -> None:
@@ -80,6 +82,7 @@ class Dispatcher:
         self._max_attempts = max_attempts
         self._time_limit_seconds = time_limit_seconds
         self._on_fault = on_fault
+        self._on_drain = on_drain
         self._clock = clock
         self._observer = observer
         self._log: Any = _log.bind(owner=owner)  # not at import, when logging is not configured
@@ -139,6 +142,7 @@ class Dispatcher:
         """Claim no more jobs, wait up to `seconds` or until `hurry` is set for jobs to end, then requeue the rest."""
         self._running.close()
         self._claimer.wait_for_claim(_REQUEUE_SECONDS[0])  # the jobs of a current claim are drained, too
+        self._on_drain()
         hurry = hurry or threading.Event()
         until = self._clock() + seconds
         self._running.wait_until_empty(lambda: hurry.is_set() or self._clock() >= until)

@@ -56,6 +56,7 @@ ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
         "qonduit.v1.JobService/CancelJobs": Access.OPERATE,
         "qonduit.v1.JobService/DeleteJobs": Access.CHANGE,
         "qonduit.v1.JobService/RerunJob": Access.CHANGE,
+        "qonduit.v1.JobService/ResolveSubmission": Access.CHANGE,
         "qonduit.v1.JobService/DeleteJob": Access.CHANGE,
         "qonduit.v1.JobService/WatchJob": Access.READ,
         "qonduit.v1.JobService/ListJobEvents": Access.READ,

@@ -13,7 +13,7 @@ from qonduit_server.lifecycle import TERMINAL
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import MAX_ID
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import large_options
+from qonduit_server.store.jobs import large_options, submissions
 from qonduit_server.store.labels import DELETE_JOB_LABELS
 from qonduit_server.store.results.buffers import CHUNK_BYTES, of_jobs
 from qonduit_server.store.schema import buffers, events, jobs, results
@@ -49,6 +49,7 @@ _DELETES: Final = (
     sa.delete(events).where(among(events.c.job_id, "ids")),
     sa.delete(results).where(among(results.c.job_id, "ids")),
     DELETE_JOB_LABELS,
+    *submissions.DELETES,
     sa.delete(jobs).where(among(jobs.c.id, "ids")),
 )
 

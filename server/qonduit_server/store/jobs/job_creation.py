@@ -20,7 +20,7 @@ from qonduit_server.store import deployments, labels, program_lookup, projects, 
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, project_turns
+from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, project_turns, submissions
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
 from qonduit_server.store.jobs.project_turns import UserQueue
@@ -50,10 +50,11 @@ class Submission:
     """A job to create, checked and ready to be written.
 
     The caller creates the job, for the owner, from deployments of the readable owners. `device_name` is
-    "PROVIDER/device". `older_fingerprints` are those that the same request has by other keys of the server. `secret`
-    is the credential that the request contains, which `sealer` encrypts. The programs are those of `deployment`, or
-    `program_ids`, or the current ones of `deployment_id`. The inline `deployment` is written with the job, unless the
-    job can use an `equal` stored one.
+    "PROVIDER/device". `older_fingerprints` are those that the same request has by other keys of the server.
+    `secret` is the credential that the request contains, which `sealer` encrypts. The programs are those of
+    `deployment`, or `program_ids`, or the current ones of `deployment_id`. A job that `adopts` continues the
+    submissions of another one. The inline `deployment` is written with the job, unless the job can use an `equal`
+    stored one.
     """
 
     caller: str
@@ -74,6 +75,7 @@ class Submission:
     deployment: NewDeployment | None = None
     equal: StoredDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
+    adopts: submissions.Adoption | None = None
 
 
 _Key = tuple[str, str, str | None]
@@ -107,22 +109,26 @@ _INSERT: Final = BulkInsert(
 )
 
 
-def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list[Created | CallError]:
-    answers: list[Created | CallError | None] = [None] * len(submissions)
-    known = _known_requests(transaction, submissions)
-    free = _free_slots(transaction, submissions)
-    stored = _stored_programs(transaction, submissions)
-    rerun = {program_id for new in submissions for program_id in new.program_ids}
+def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Created | CallError]:
+    answers: list[Created | CallError | None] = [None] * len(new_jobs)
+    known = _known_requests(transaction, new_jobs)
+    free = _free_slots(transaction, new_jobs)
+    stored = _stored_programs(transaction, new_jobs)
+    rerun = {program_id for new in new_jobs for program_id in new.program_ids}
     deleted = rerun - program_lookup.programs_exist(transaction.connection, rerun) if rerun else rerun
-    unknown = projects.missing(transaction.connection, (new.owner for new in submissions))
-    reused = _reused_deployments(transaction, submissions)
+    unknown = projects.missing(transaction.connection, (new.owner for new in new_jobs))
+    reused = _reused_deployments(transaction, new_jobs)
+    adopted = _adoptable(transaction, new_jobs)
     accepted: list[int] = []
-    quotas = SubmissionQuotas(transaction, [new.owner for new in submissions])
-    for place, new in enumerate(submissions):
+    quotas = SubmissionQuotas(transaction, [new.owner for new in new_jobs])
+    for place, new in enumerate(new_jobs):
         key = _key(new)
         if new.request_id is not None and key in known:
             continue
         rejection = _rejection(new, free - len(accepted), stored, deleted, unknown)
+        if rejection is None and new.adopts is not None:
+            rejection = None if new.adopts.job_id in adopted else submissions.not_unknown(new.adopts.job_id)
+            adopted.discard(new.adopts.job_id)
         if rejection is None and quotas:
             shots, size = new.packed.total_shots(_count(new, stored)), _stored_bytes(new, reused)
             rejection = quotas.take_job(new.owner, shots, size)
@@ -133,13 +139,13 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
         if new.request_id is not None:
             # An equal request in the same transaction finds this one.
             known[key] = (-1 - place, new.fingerprint)
-    written = _write(transaction, [submissions[place] for place in accepted], stored, reused)
+    written = _write(transaction, [new_jobs[place] for place in accepted], stored, reused)
     for place, job in zip(accepted, written, strict=True):
         answers[place] = Created(job, deduplicated=False)
-    repeated = {place: known[_key(submissions[place])] for place, answer in enumerate(answers) if answer is None}
+    repeated = {place: known[_key(new_jobs[place])] for place, answer in enumerate(answers) if answer is None}
     earlier = _earlier(transaction, [job_id for job_id, _ in repeated.values() if job_id > 0])
     for place, (job_id, fingerprint) in repeated.items():
-        submitted = submissions[place]
+        submitted = new_jobs[place]
         if fingerprint not in (submitted.fingerprint, *submitted.older_fingerprints):
             answers[place] = AlreadyExists(
                 f"request_id {submitted.request_id} was used for another request; use a new UUID"
@@ -151,6 +157,13 @@ def _create(transaction: Transaction, submissions: Sequence[Submission]) -> list
             assert isinstance(first, Created)
             answers[place] = Created(first.job, deduplicated=True)
     return [answer for answer in answers if answer is not None]
+
+
+def _adoptable(transaction: Transaction, new_jobs: Sequence[Submission]) -> set[int]:
+    """Lock the failed jobs that new ones continue; return those that have an unknown submission."""
+    wanted = {new.adopts.job_id for new in new_jobs if new.adopts is not None}
+    UnitOfWork(transaction).load(wanted)
+    return {job_id for job_id in wanted if submissions.is_unknown(transaction.connection, job_id)}
 
 
 def _key(new: Submission) -> _Key:
@@ -281,6 +294,9 @@ def _write(
             ],
         )
         job.MergeFromString(data)
+        if new.adopts is not None:
+            job.resolved_from = new.adopts.job_id
+            job.provider_specific_id = new.adopts.vendor_id
         name_buffers(job)
         unit.queue_event(job, transaction.timestamp, is_terminal=False, created=job)
         created.append(job)
@@ -304,6 +320,8 @@ def _write(
         {job.id: new.packed.options for job, new in zip(created, accepted, strict=True) if new.packed.options},
     )
     for job, new in zip(created, accepted, strict=True):
+        if new.adopts is not None:
+            submissions.adopt(transaction, new.adopts, job.id)
         if new.secret:
             job_credentials.insert(transaction.connection, new.sealer, job, new.secret)
     unit.flush()

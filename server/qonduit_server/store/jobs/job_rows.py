@@ -19,6 +19,7 @@ from qonduit_server.store import catalogue, deployments, labels
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.event_log import require_job
+from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
@@ -103,6 +104,7 @@ _GET_REPEATED: Final = SELECT_JOBS.where(
     jobs.c.fingerprint == bindparam("fingerprint"),
 )
 _RERUN: Final = "RerunJob"
+_RESOLVE: Final = "ResolveSubmission"
 
 
 def create(db: Database, new: NewJob) -> Created:
@@ -164,6 +166,7 @@ def rerun(
     scope: Scope = frozenset(),
     check: CheckChange = permit_all,
     traceparent: str = "",
+    vendor_id: str = "",
 ) -> Created:
     """Queue a new job with the programs, device and options of another.
 
@@ -178,13 +181,16 @@ def rerun(
         scope: the other owners to whom the other job may belong. Its owner owns the new one.
         check: raises an error if the caller may not create jobs of an owner.
         traceparent: the context of the trace of the new job.
+        vendor_id: the vendor's id of the other job's unknown submission: the new job adopts it, and does not submit it.
 
     Raises:
         FailedPrecondition: as `create`, or the job cannot be repeated exactly.
         NotFound: the other job does not exist.
     """
     credential = credential or RerunCredential()
-    fingerprints = [f"{job_id}{' exact' if exact else ''}{each}".encode() for each in credential.hashes]
+    method, adopts = (_RESOLVE, submissions.Adoption(job_id, vendor_id)) if vendor_id else (_RERUN, None)
+    what = " exact" if exact else f" adopts {vendor_id}" if vendor_id else ""
+    fingerprints = [f"{job_id}{what}{each}".encode() for each in credential.hashes]
     try:
         source = get(db, including(scope, caller), job_id)
         check(owner_of(source))
@@ -194,6 +200,8 @@ def rerun(
         with db.read() as connection:
             # Read whole, because the other job and its large options may be deleted before the new job is written.
             (spec,) = whole_specs(connection, [source])
+            if adopts is None and submissions.is_unknown(connection, job_id):
+                raise unresolved(job_id)
             # The times of the other job are in the past.
             for field in ("required_provenance", "not_before", "expires_at"):
                 spec.ClearField(field)
@@ -205,7 +213,7 @@ def rerun(
                 spec.seed = required.seed
         check_served(db, source.device, spec)
     except (NotFound, FailedPrecondition):
-        created = repeated(db, caller, _RERUN, request_id, fingerprints, scope) if request_id else None
+        created = repeated(db, caller, method, request_id, fingerprints, scope) if request_id else None
         if created is None:
             raise
         return created
@@ -215,7 +223,7 @@ def rerun(
             caller=executor,
             owner=owner_of(source),
             readable=owner_of(source),
-            method=_RERUN,
+            method=method,
             request_id=checked_text("request_id", request_id) or None,
             fingerprint=fingerprints[0],
             older_fingerprints=fingerprints[1:],
@@ -226,11 +234,31 @@ def rerun(
             device_name=source.device,
             # The programs that the other job ran, which may differ from those of its deployment now.
             program_ids=[run.program_id for run in source.program_runs],
+            adopts=adopts,
             deployment_id=source.deployment_id,
             name=source.name if source.HasField("name") else None,
             packed=pack(spec),
         ),
     )
+
+
+def unresolved(job_id: int) -> FailedPrecondition:
+    """Return the error of a rerun of a job that its vendor may have."""
+    return FailedPrecondition(
+        f"it is not known whether the vendor has job {job_id}, so a rerun could be charged twice: look into the "
+        f"vendor's list of jobs, then run `qonduit resolve {job_id}` with --vendor-id ID or with --not-submitted",
+        subject=f"jobs/{job_id}",
+        kind="SUBMISSION",
+        reason="SUBMISSION_UNKNOWN",
+    )
+
+
+def resolve_as_not_submitted(db: Database, scope: Scope, job_id: int, check: CheckChange = permit_all) -> Job:
+    """Record that the vendor does not have a job; return the job. Raises NotFound, FailedPrecondition, as `check`."""
+    owner = require_job(db, scope, job_id)
+    check(owner)
+    submissions.state_not_submitted(db, owner, job_id)
+    return get(db, scope, job_id)
 
 
 def repeated(

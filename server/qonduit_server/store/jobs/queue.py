@@ -20,7 +20,7 @@ from qonduit_server.store import catalogue
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.database_errors import FAULTS
-from qonduit_server.store.jobs import job_credentials
+from qonduit_server.store.jobs import job_credentials, submissions
 from qonduit_server.store.jobs.attempt_times import most_seconds
 from qonduit_server.store.jobs.claim_selection import (
     Claim,
@@ -372,11 +372,13 @@ def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Record
 def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[None]:
     unit = UnitOfWork(transaction)
     unit.load({job_id for release in releases for job_id, _ in release.jobs})
+    sent = _cancelling_submissions(unit)
     for release in releases:
         for (job_id, attempt), seconds in release.jobs.items():
             entry = unit.entries.get(job_id)
             if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
                 _count_lost(unit, entry, seconds)
+                submissions.warn_of_open(unit, entry, sent.get(job_id, ()))
                 end_lease(unit, entry, release.cause, counts=release.counts)
     unit.flush()
     return [None] * len(releases)
@@ -393,10 +395,13 @@ def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
     before = _END_OF_TIME if any(each.all_owners for each in expiries) else transaction.now
     most = max(each.max_attempts for each in expiries)
     expired = unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
+    # The next attempt of a job that is at a vendor only polls: it is not the program that ends the servers.
+    at_vendor = submissions.entries_of(transaction.connection, [entry.job.id for entry in expired])
     for entry in expired:
         job = entry.job
         _count_lost(unit, entry)
-        if job.state == RUNNING and 0 < most <= job.attempt:
+        submissions.warn_of_open(unit, entry, at_vendor.get(job.id, ()))
+        if job.state == RUNNING and 0 < most <= job.attempt and job.id not in at_vendor:
             job.failure.CopyFrom(attempts_exhausted(_SERVER_LOST, job.attempt, _LOST))
             unit.set_open_programs(entry, FAILED, job.failure)
             unit.move(entry, FAILED)
@@ -404,6 +409,12 @@ def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
             end_lease(unit, entry, _LOST, counts=True)
     unit.flush()
     return [len(expired), *[0] * (len(expiries) - 1)]
+
+
+def _cancelling_submissions(unit: UnitOfWork) -> dict[int, list[submissions.Entry]]:
+    """Return the submissions of the loaded jobs that are being cancelled."""
+    ids = [job_id for job_id, entry in unit.entries.items() if entry.job.state == CANCELLING]
+    return submissions.entries_of(unit.transaction.connection, ids)
 
 
 def _count_lost(unit: UnitOfWork, entry: JobChange, seconds: float | None = None) -> None:

@@ -135,6 +135,9 @@ def program_runs(job: Job, *, has_spec: bool = True) -> bytes:
     kept = Job(program_runs=job.program_runs, log_epoch=job.log_epoch)
     if job.HasField("celery_id"):
         kept.celery_id = job.celery_id
+    if job.HasField("provider_status"):
+        kept.provider_status.CopyFrom(job.provider_status)
+    kept.resolved_from = job.resolved_from
     if not has_spec:
         kept.include_statevector = job.include_statevector
         if job.HasField("inputs"):

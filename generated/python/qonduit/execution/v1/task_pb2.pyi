@@ -1,5 +1,6 @@
 from google.protobuf import struct_pb2 as _struct_pb2
 from qonduit.execution.v1 import job_spec_pb2 as _job_spec_pb2
+from qonduit.execution.v1 import vendor_pb2 as _vendor_pb2
 from qonduit.v1 import event_pb2 as _event_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
 from qonduit.v1 import job_service_pb2 as _job_service_pb2
@@ -30,7 +31,7 @@ class TaskProgram(_message.Message):
     def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., points_done: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec", "analyze_only", "credential")
+    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec", "analyze_only", "credential", "vendor_outcomes")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +47,7 @@ class Task(_message.Message):
     SPEC_FIELD_NUMBER: _ClassVar[int]
     ANALYZE_ONLY_FIELD_NUMBER: _ClassVar[int]
     CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     provider: str
@@ -61,7 +63,8 @@ class Task(_message.Message):
     spec: _job_spec_pb2.JobSpec
     analyze_only: bool
     credential: str
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ..., analyze_only: _Optional[bool] = ..., credential: _Optional[str] = ...) -> None: ...
+    vendor_outcomes: _containers.RepeatedCompositeFieldContainer[_vendor_pb2.VendorOutcomes]
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ..., analyze_only: _Optional[bool] = ..., credential: _Optional[str] = ..., vendor_outcomes: _Optional[_Iterable[_Union[_vendor_pb2.VendorOutcomes, _Mapping]]] = ...) -> None: ...
 
 class TaskBatch(_message.Message):
     __slots__ = ("tasks",)
@@ -198,16 +201,18 @@ class TaskDeclined(_message.Message):
     def __init__(self, memory_bytes: _Optional[int] = ...) -> None: ...
 
 class TaskFinished(_message.Message):
-    __slots__ = ("failure", "diagnostic", "partial", "seconds")
+    __slots__ = ("failure", "diagnostic", "partial", "seconds", "submissions")
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     DIAGNOSTIC_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SUBMISSIONS_FIELD_NUMBER: _ClassVar[int]
     failure: _failure_pb2.Failure
     diagnostic: str
     partial: _containers.RepeatedCompositeFieldContainer[ProgramPartial]
     seconds: float
-    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ..., partial: _Optional[_Iterable[_Union[ProgramPartial, _Mapping]]] = ..., seconds: _Optional[float] = ...) -> None: ...
+    submissions: _containers.RepeatedCompositeFieldContainer[_vendor_pb2.Submission]
+    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ..., partial: _Optional[_Iterable[_Union[ProgramPartial, _Mapping]]] = ..., seconds: _Optional[float] = ..., submissions: _Optional[_Iterable[_Union[_vendor_pb2.Submission, _Mapping]]] = ...) -> None: ...
 
 class TaskPhase(_message.Message):
     __slots__ = ("message",)

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ground of all steps of submissions: the agenda, the ledger, and calls of the vendor that change nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+
+from qonduit.execution.v1.vendor_pb2 import (
+    Submission,
+    VendorCall,
+    VendorErrorKind,
+    VendorOutcomes,
+    VendorReply,
+    VendorTerms,
+)
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.errors import Unavailable
+from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs, Step, StepKind
+from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade, VendorProcesses
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import submissions
+from qonduit_server.store.jobs.submissions import Change, Entry, State, Superseded
+
+_log = structlog.get_logger("qonduit.remote")
+
+
+class LeaseLost(Exception):
+    """Another server has the lease of the job: this one does nothing more for it."""
+
+
+class PartSteps:
+    """What the steps of all submissions use.
+
+    Args:
+        db: has the ledger.
+        processes: make the calls.
+        jobs: those of this server.
+        agenda: receives the next steps.
+        terms: returns the terms of a provider's vendor.
+        on_done: called when the outcomes of all submissions of a job are stored.
+        on_polls: polls a line.
+        clock: the monotonic clock, in seconds.
+        chance: the source of jitter.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        processes: VendorProcesses,
+        jobs: RemoteJobs,
+        agenda: Agenda,
+        terms: Callable[[str], VendorTerms],
+        *,
+        on_done: Callable[[RemoteJob], None],
+        on_polls: Callable[[Line], None],
+        clock: Callable[[], float],
+        chance: random.Random,
+    ) -> None:
+        self.db = db
+        self.processes = processes
+        self.jobs = jobs
+        self.clock = clock
+        self.chance = chance
+        self._agenda = agenda
+        self._terms = terms
+        self._on_done = on_done
+        self._on_polls = on_polls
+
+    def schedule(self, kind: StepKind, job: RemoteJob, run: Callable[[], None], seconds: float = 0.0) -> None:
+        """Run a step of a job after a time. Without the lease, the job is forgotten."""
+
+        def guarded() -> None:
+            try:
+                run()
+            except LeaseLost:
+                self.lose(job)
+            except Superseded:
+                _log.debug("step superseded", job_id=job.holder.job_id, step=kind)
+
+        self._agenda.add(Step(kind, job.account.provider, guarded), self.clock() + seconds)
+
+    def change(self, part: Part, **changes: Any) -> None:
+        """Change the ledger. Raises LeaseLost."""
+        changed = Change(holder=part.job.holder, stage=part.stage, part=part.part, **changes)
+        if not submissions.change(self.db, changed):
+            raise LeaseLost
+
+    def entry(self, part: Part) -> Entry:
+        """Return the submission of a part."""
+        entries = submissions.read(self.db, [part.job.holder.job_id]).get(part.job.holder.job_id, [])
+        return next(each for each in entries if (each.stage, each.part) == (part.stage, part.part))
+
+    def line(self, job: RemoteJob) -> Line:
+        """Return the line of the calls of a job."""
+        return self.jobs.line(job.account, self._terms)
+
+    def lose(self, job: RemoteJob) -> None:
+        """Forget a job that another server has."""
+        self.jobs.end(job)
+        self.jobs.forget(job.key)
+
+    def read(self, job: RemoteJob, call: VendorCall) -> VendorReply | None:
+        """Make a call that may be repeated; None if it failed. The account then pauses."""
+        line = self.line(job)
+        try:
+            reply = self.processes.call(job.account, call, line.terms.call_seconds)
+        except CallLost as lost:
+            reply = VendorReply(error=VendorReply.Error(message=str(lost)))
+        except CallNotMade as unmade:
+            reply = VendorReply(error=unmade.error)
+        if not reply.HasField("error"):
+            line.pause.succeeded()
+            return reply
+        line.pause.failed(self.clock(), reply.error.retry_after_seconds, self.chance)
+        _log.info("vendor call failed", provider=job.account.provider, why=reply.error.message)
+        if reply.error.kind == VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:
+            with suppress(Unavailable, LeaseLost):  # the next call fails in the same way
+                self._renew_credential(line, reply.error.message)
+        return None
+
+    def _renew_credential(self, line: Line, why: str) -> None:
+        """Read the credentials of the jobs of a line again: the owner may have stored a new one."""
+        line.pause.until = max(line.pause.until, self.clock() + line.terms.poll_seconds)
+        for job in self.jobs.all():
+            if job.account != line.account:
+                continue
+            task = submissions.task(self.db, job.holder)
+            if task is not None and task.credential and task.credential != job.account.credential:
+                account = line.account._replace(credential=task.credential)
+                self.jobs.move(job, self.jobs.line(account, self._terms))
+                for part in job.parts.values():
+                    if part.polled:
+                        part.polled = 0
+                        self.poll_at(part, 0.0)
+            elif task is not None:
+                name = f"credential {task.spec.credential_id}" if task.spec.credential_id else "the job's credential"
+                message = f"{job.account.provider} does not accept {name}, which may have expired: replace its secret, "
+                message += f"and the job continues ({why})"
+                for part in list(job.parts.values())[:1]:
+                    self.change(part, message=message)
+
+    def poll_at(self, part: Part, seconds: float) -> None:
+        """Poll a part after a time, unless it waits to be polled."""
+        line, due = self.line(part.job), self.clock() + seconds
+        if part.polled:
+            return
+        self.jobs.push_poll(line, due, part)
+        self.wake(line)
+
+    def wake(self, line: Line) -> None:
+        """Schedule the next poll of a line, unless an earlier one is scheduled."""
+        at = self.jobs.next_poll(line)
+        if at is not None:
+            self._agenda.add(Step("poll", line.account.provider, partial(self._on_polls, line)), at)
+
+    def request(self, part: Part) -> Submission:
+        """Return what a part sends."""
+        return submissions.request(self.db, part.job.holder.job_id, part.stage, part.part)
+
+    def store_failure(
+        self,
+        part: Part,
+        wanted: Submission,
+        reason: str,
+        message: str,
+        code: str = "",
+        expects: Collection[State] = (State.SUBMITTING, State.SUBMITTED),
+    ) -> None:
+        """Store a failure as the outcome of each circuit of a part."""
+        failure = Failure(
+            category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason=reason, message=message, provider_code=code
+        )
+        outcomes = VendorOutcomes()
+        for _ in wanted.circuits:
+            outcomes.outcomes.add(failure=failure)
+        self.store(part, wanted, outcomes, None, expects)
+
+    def store(
+        self,
+        part: Part,
+        wanted: Submission,
+        outcomes: VendorOutcomes,
+        raw: bytes | None,
+        expects: Collection[State] = (State.SUBMITTED,),
+    ) -> None:
+        """Store the outcomes of a part, which is then done."""
+        outcomes.key, outcomes.part, outcomes.first_circuit = wanted.key, wanted.part, wanted.first_circuit
+        # Again if an earlier step had no answer of the database.
+        self.change(part, expects=(*expects, State.DONE), state=State.DONE, outcomes=outcomes, raw=raw)
+        part.done = True
+        self.check_done(part.job)
+
+    def check_done(self, job: RemoteJob) -> None:
+        """Report a job of which all outcomes are stored."""
+        if job.parts and all(part.done for part in list(job.parts.values())):
+            self._on_done(job)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Submits parts of jobs to vendors, each at most once, and finds out what became of submissions without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+import structlog
+
+from qonduit.execution.v1.vendor_pb2 import (
+    Idempotency,
+    Submission,
+    VendorCall,
+    VendorErrorKind,
+    VendorJob,
+    VendorReply,
+    VendorTerms,
+)
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.execution.remote.part_steps import PartSteps
+from qonduit_server.execution.remote.poll_intervals import jittered
+from qonduit_server.execution.remote.remote_jobs import Part, RemoteJob
+from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade
+from qonduit_server.store.jobs import submissions
+from qonduit_server.store.jobs.submissions import Entry, State
+
+_log = structlog.get_logger("qonduit.remote")
+
+_UNSPECIFIED: Final = VendorErrorKind.VENDOR_ERROR_KIND_UNSPECIFIED
+_REFUSED: Final = VendorErrorKind.VENDOR_ERROR_KIND_REFUSED
+_CREDENTIAL: Final = VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL
+#: A second call with the same id or token has no further effect.
+_REPEATABLE: Final = (Idempotency.IDEMPOTENCY_CLIENT_ID, Idempotency.IDEMPOTENCY_CLIENT_TOKEN)
+
+
+class Submitter:
+    """Submits parts.
+
+    Args:
+        steps: the ground of all steps.
+        on_submitted: called with a part whose vendor's id the ledger contains, and with what the vendor reported.
+        on_cancelled: called with a part that is not sent, because its job was cancelled.
+        on_failure: ends the task of a job with a failure.
+    """
+
+    def __init__(
+        self,
+        steps: PartSteps,
+        *,
+        on_submitted: Callable[[Part, VendorJob], None],
+        on_cancelled: Callable[[Part], None],
+        on_failure: Callable[[RemoteJob, Failure], None],
+    ) -> None:
+        self._steps = steps
+        self._on_submitted = on_submitted
+        self._on_cancelled = on_cancelled
+        self._on_failure = on_failure
+
+    def submit(self, part: Part, *, again: bool = False) -> None:
+        """Submit a part.
+
+        Args:
+            part: the part.
+            again: whether a call without an answer is repeated: it has no further effect if the vendor has the part.
+        """
+        job, line = part.job, self._steps.line(part.job)
+        if job.ended:
+            return
+        if part.answer is not None:
+            self._submitted(part, part.answer)
+            return
+        entry = self._steps.entry(part)
+        if entry.state == State.SUBMITTING and not again:
+            # This step was interrupted while the database was away.
+            self.recover(part)
+            return
+        if job.cancelled:
+            self._on_cancelled(part)
+            return
+        if (wait := line.pause.until - self._steps.clock()) > 0:
+            self._steps.schedule("submit", job, partial(self.submit, part, again=again), wait)
+            return
+        terms = line.terms
+        wanted = submissions.request(self._steps.db, job.holder.job_id, part.stage, part.part)
+        call = VendorCall()
+        call.submit.token = entry.token
+        call.submit.submission.CopyFrom(wanted)
+        reply, error = self._call_once(part, call, terms, again=again)
+        if error is None and (len(reply.jobs) != 1 or not reply.jobs[0].vendor_id):
+            error = VendorReply.Error(message="the vendor's answer contains no id")
+        if error is None:
+            line.pause.succeeded()
+            part.answer = reply.jobs[0]
+            self._submitted(part, reply.jobs[0])
+        elif error.kind == _UNSPECIFIED:
+            _log.warning("submission without an answer", job_id=job.holder.job_id, why=error.message)
+            self._steps.change(part, message=f"the submission has no answer, and is looked up: {error.message}")
+            left = max(0.0, (self._steps.entry(part).deadline - submissions.now(self._steps.db)) / 1e6)
+            self._steps.schedule("recover", job, partial(self.recover, part), left)
+        elif error.kind in (_REFUSED, _CREDENTIAL) and not again:
+            self._refused(part, wanted, error)
+        else:
+            line.pause.failed(self._steps.clock(), error.retry_after_seconds, self._steps.chance)
+            # What the call before a repeated one changed is still not known, whatever the vendor answers to this one.
+            state, following = (State.SUBMITTING, self.recover) if again else (State.PLANNED, self.submit)
+            self._steps.change(part, state=state, message=f"not submitted yet: {error.message}")
+            self._steps.schedule(
+                "submit", job, partial(following, part), max(0.0, line.pause.until - self._steps.clock())
+            )
+
+    def _call_once(
+        self, part: Part, call: VendorCall, terms: VendorTerms, *, again: bool
+    ) -> tuple[VendorReply, VendorReply.Error | None]:
+        """Write the intent, then submit; return the reply and its error."""
+        begins = timedelta(seconds=terms.submit_seconds + terms.grace_seconds)
+        expects = (State.SUBMITTING if again else State.PLANNED,)
+        try:
+            with self._steps.processes.process(part.job.account) as process:
+                # Read before the intent is committed: the process refuses the call later, and ends itself then.
+                until = self._steps.clock() + terms.submit_seconds
+                self._steps.change(part, expects=expects, state=State.SUBMITTING, begins=begins)
+                reply = process.call(call, until)
+        except CallLost as lost:
+            return VendorReply(), VendorReply.Error(message=str(lost))
+        except CallNotMade as unmade:
+            return VendorReply(), unmade.error
+        return reply, reply.error if reply.HasField("error") else None
+
+    def _submitted(self, part: Part, found: VendorJob) -> None:
+        self._steps.change(part, expects=(State.SUBMITTING,), state=State.SUBMITTED, job=found, message="", shown=True)
+        part.vendor_id, part.answer = found.vendor_id, None
+        self._on_submitted(part, found)
+
+    def _refused(self, part: Part, wanted: Submission, error: VendorReply.Error) -> None:
+        reason, hint = "VENDOR_REFUSED", ""
+        if error.kind == _CREDENTIAL:
+            reason, hint = "CREDENTIAL_REJECTED", ": store a valid credential, and rerun the job with it"
+        message = f"{part.job.account.provider} refused the submission, which is not charged: {error.message}{hint}"
+        self._steps.store_failure(part, wanted, reason, message, error.code, expects=(State.PLANNED, State.SUBMITTING))
+
+    def recover(self, part: Part) -> None:
+        """Find out what became of a submission without an answer, once it can no longer arrive."""
+        job, entry = part.job, self._steps.entry(part)
+        if job.ended:
+            return
+        if part.answer is not None:
+            self._submitted(part, part.answer)
+            return
+        now = submissions.now(self._steps.db)
+        if now < entry.deadline:
+            self._steps.schedule("recover", job, partial(self.recover, part), (entry.deadline - now) / 1e6)
+            return
+        terms = self._steps.line(job).terms
+        # By the class at the submission, which a new version of the provider may have changed.
+        if entry.idempotency in _REPEATABLE and not job.cancelled:
+            if now < entry.begun_at + terms.recovery_seconds * 1e6:
+                self.submit(part, again=True)
+                return
+        elif entry.idempotency == Idempotency.IDEMPOTENCY_TAG:
+            found, answered = self._find(part, entry)
+            if found is not None:
+                self._submitted(part, found)
+                return
+            # Absence from a list shows nothing: lists lag. It never permits a repetition.
+            if not answered or now < entry.deadline + terms.recovery_seconds * 1e6:
+                wait = jittered(terms.poll_seconds * 2, self._steps.chance)
+                self._steps.schedule("recover", job, partial(self.recover, part), wait)
+                return
+        message = "it is not known whether the vendor has the job"
+        self._steps.change(part, expects=(State.SUBMITTING,), state=State.UNKNOWN, message=message, shown=True)
+        self._on_failure(job, unknown(job, entry))
+
+    def _find(self, part: Part, entry: Entry) -> tuple[VendorJob | None, bool]:
+        """Look a submission up by its tag; return it if the vendor lists it, and whether the vendor answered."""
+        call = VendorCall()
+        call.find.token, call.find.device = entry.token, part.job.device
+        reply = self._steps.read(part.job, call)
+        if reply is None:
+            return None, False
+        return (reply.jobs[0] if reply.jobs and reply.jobs[0].vendor_id else None), True
+
+
+def unknown(job: RemoteJob, entry: Entry) -> Failure:
+    """Return the failure of a job whose submission may have reached the vendor."""
+    tag = f" with the tag {entry.token}" if entry.idempotency == Idempotency.IDEMPOTENCY_TAG else ""
+    message = (
+        f"The submission of part {entry.part} of call {entry.stage} to {job.account.provider}/{job.device} had no "
+        "answer. The vendor may have the job and charge for it, so it is not sent again. Look in the vendor's list for "
+        f"a job{tag} of the time of this attempt. Then run `qonduit resolve {job.holder.job_id}` with `--vendor-id "
+        "ID`, or with `--not-submitted` if it does not exist."
+    )
+    return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="SUBMISSION_UNKNOWN", message=message)

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Polls, fetches and cancels the parts of jobs that vendors have. Every step can run again after a crash.
+
+A step writes the ledger before and after it calls the vendor. It adds the next step to the agenda as its last act.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from qonduit.execution.v1.vendor_pb2 import (
+    VendorCall,
+    VendorErrorKind,
+    VendorJob,
+    VendorJobState,
+    VendorOutcomes,
+    VendorReply,
+    VendorTerms,
+)
+from qonduit.v1.failure_pb2 import Failure
+from qonduit.v1.job_pb2 import VendorCancellation
+from qonduit_server.errors import Unavailable
+from qonduit_server.execution.remote.part_steps import LeaseLost, PartSteps
+from qonduit_server.execution.remote.poll_intervals import jittered, next_interval
+from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs
+from qonduit_server.execution.remote.submitter import Submitter, unknown
+from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade, VendorProcesses
+from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import submissions
+from qonduit_server.store.jobs.submissions import Entry, State, Superseded
+
+#: The vendor does not know a submitted job: it fails after this number of polls in succession, because lists lag.
+_MISSES: Final = 5
+#: The results of a job that is done cannot be read: it fails after this number of refusals in succession.
+_FETCHES: Final = 5
+#: A change of the place in the vendor's queue is stored after this time, or with another change.
+_PLACE_SECONDS: Final = 30.0
+_REFUSED: Final = VendorErrorKind.VENDOR_ERROR_KIND_REFUSED
+
+
+class VendorWork:
+    """All steps of submissions.
+
+    Args:
+        db: has the ledger.
+        processes: make the calls.
+        jobs: those of this server.
+        agenda: receives the next steps.
+        terms: returns the terms of a provider's vendor.
+        on_done: called when the outcomes of all submissions of a job are stored.
+        on_failure: ends the task of a job with a failure.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        processes: VendorProcesses,
+        jobs: RemoteJobs,
+        agenda: Agenda,
+        terms: Callable[[str], VendorTerms],
+        *,
+        on_done: Callable[[RemoteJob], None],
+        on_failure: Callable[[RemoteJob, Failure], None],
+    ) -> None:
+        self._on_failure = on_failure
+        self._steps = PartSteps(
+            db,
+            processes,
+            jobs,
+            agenda,
+            terms,
+            on_done=on_done,
+            on_polls=self.poll,
+            clock=time.monotonic,
+            chance=random.Random(),
+        )
+        self._submitter = Submitter(
+            self._steps, on_submitted=self._submitted, on_cancelled=self._end_unsent, on_failure=on_failure
+        )
+        self.schedule = self._steps.schedule
+
+    def _submitted(self, part: Part, found: VendorJob) -> None:
+        part.word, part.place, part.shown_at = _word(found), _place(found), self._steps.clock()
+        if part.job.cancelled:
+            self.schedule("cancel", part.job, partial(self.cancel, part))
+        terms = self._steps.line(part.job).terms
+        self._steps.poll_at(part, jittered(next_interval(0.0, changed=True, terms=terms), self._steps.chance))
+
+    def resume(self, job: RemoteJob, entries: list[Entry]) -> None:
+        """Continue a job from the ledger."""
+        for entry in entries:
+            part = job.parts.setdefault((entry.stage, entry.part), Part(job, entry.stage, entry.part, entry.vendor_id))
+            part.done = entry.state == State.DONE
+        for entry in entries:
+            part = job.parts[entry.stage, entry.part]
+            match entry.state:
+                case State.PLANNED:
+                    self.schedule("submit", job, partial(self._submitter.submit, part))
+                case State.SUBMITTING:
+                    left = max(0.0, (entry.deadline - submissions.now(self._steps.db)) / 1e6)
+                    self.schedule("recover", job, partial(self._submitter.recover, part), left)
+                case State.SUBMITTED:
+                    self._steps.poll_at(part, 0.0)
+                case State.DONE:
+                    pass
+                case _:
+                    self._on_failure(job, unknown(job, entry))
+                    return
+        self._steps.check_done(job)
+
+    def poll(self, line: Line) -> None:
+        """Poll the parts of a line that are due, with one call."""
+        now = self._steps.clock()
+        parts = self._steps.jobs.take_polls(line, now, line.terms.poll_batch)
+        if parts:
+            call = VendorCall()
+            call.poll.vendor_ids.extend(part.vendor_id for part in parts)
+            reply = self._steps.read(parts[0].job, call)
+            found = dict(zip(call.poll.vendor_ids, reply.jobs, strict=False)) if reply is not None else {}
+            for part in parts:
+                part.polled = 0
+                if part.job.ended or part.done:
+                    continue
+                if part.vendor_id in found:
+                    self._guarded(part, partial(self._observe, part, found[part.vendor_id]))
+                else:
+                    part.interval = next_interval(part.interval, False, line.terms)
+                    self._steps.poll_at(part, jittered(part.interval, self._steps.chance))
+        self._steps.wake(line)
+
+    def _guarded(self, part: Part, run: Callable[[], None]) -> None:
+        """Do something for one of many parts: a lost lease concerns it alone."""
+        try:
+            run()
+        except (LeaseLost, Superseded):
+            self._steps.lose(part.job)
+        except Unavailable:
+            self._steps.poll_at(part, self._steps.line(part.job).terms.poll_seconds)
+
+    def _observe(self, part: Part, found: VendorJob) -> None:
+        """Record what a poll reports about a part."""
+        found.vendor_id = part.vendor_id
+        changed = _word(found) != part.word
+        # A place in the queue changes with each job before it: it is shown now and then.
+        moved = _place(found) != part.place and self._steps.clock() - part.shown_at >= _PLACE_SECONDS
+        part.misses = part.misses + 1 if found.state == VendorJobState.VENDOR_JOB_STATE_MISSING else 0
+        if found.state == VendorJobState.VENDOR_JOB_STATE_DONE:
+            if changed:
+                part.word = _word(found)
+                self._steps.change(part, job=found, message="", shown=True)
+            self.schedule("fetch", part.job, partial(self.fetch, part))
+            return
+        if found.state in (VendorJobState.VENDOR_JOB_STATE_FAILED, VendorJobState.VENDOR_JOB_STATE_CANCELLED):
+            self._ended_badly(part, found)
+            return
+        if part.misses >= _MISSES:
+            message = f"{part.job.account.provider} does not know its job {part.vendor_id} any more"
+            self._steps.store_failure(part, self._steps.request(part), "VENDOR_JOB_LOST", message)
+            return
+        if (changed or moved) and not part.misses:
+            part.word, part.place, part.shown_at = _word(found), _place(found), self._steps.clock()
+            self._steps.change(part, job=found, message="", shown=True)
+        part.interval = next_interval(part.interval, changed or part.misses > 0, self._steps.line(part.job).terms)
+        self._steps.poll_at(part, jittered(part.interval, self._steps.chance))
+
+    def _ended_badly(self, part: Part, found: VendorJob) -> None:
+        cancelled = found.state == VendorJobState.VENDOR_JOB_STATE_CANCELLED
+        charged = "may be charged" if found.may_be_charged else "is not charged, as far as the vendor reports"
+        what = "cancelled" if cancelled else "failed"
+        detail = f": {found.error}" if found.error else ""
+        message = f"job {part.vendor_id} {what} at {part.job.account.provider}, and {charged}{detail}"
+        confirmed = VendorCancellation.VENDOR_CANCELLATION_CONFIRMED if cancelled and part.job.cancelled else None
+        self._steps.change(part, job=found, cancellation=confirmed, shown=True)
+        part.job.stopped |= cancelled
+        reason = "VENDOR_CANCELLED" if cancelled else "VENDOR_FAILED"
+        self._steps.store_failure(part, self._steps.request(part), reason, message, code=found.error_code)
+
+    def fetch(self, part: Part) -> None:
+        """Read the results of a part that is done, and store them."""
+        job = part.job
+        if job.ended or part.done:
+            return
+        wanted, call = self._steps.request(part), VendorCall()
+        call.fetch.vendor_id = part.vendor_id
+        call.fetch.submission.CopyFrom(wanted)
+        reply = self._steps.read(job, call)
+        number = len(wanted.circuits)
+        if reply is None or len(reply.results.outcomes) != number:
+            part.failures += 1
+            if reply is not None and part.failures >= _FETCHES:
+                got = len(reply.results.outcomes)
+                message = f"{job.account.provider} returned {got} results of {number} for its job {part.vendor_id}"
+                self._steps.store_failure(part, wanted, "VENDOR_RESULTS_UNREADABLE", message)
+                return
+            wait = max(
+                self._steps.line(job).pause.until - self._steps.clock(), self._steps.line(job).terms.poll_seconds
+            )
+            self.schedule("fetch", job, partial(self.fetch, part), wait)
+            return
+        self._steps.store(part, wanted, VendorOutcomes(outcomes=reply.results.outcomes), reply.results.raw)
+
+    def cancel_job(self, job: RemoteJob) -> None:
+        """Cancel what the vendor has of a job; parts that were not sent end at once."""
+        for part in list(job.parts.values()):
+            run = self.cancel if part.vendor_id else self._end_unsent
+            if not part.done:
+                self.schedule("cancel", job, partial(run, part))
+
+    def cancel(self, part: Part) -> None:
+        """Request the cancellation of a part at the vendor, and record the vendor's answer."""
+        job = part.job
+        if job.ended or part.done:
+            return
+        call = VendorCall()
+        call.cancel.vendor_id = part.vendor_id
+        line = self._steps.line(job)
+        try:
+            reply = self._steps.processes.call(job.account, call, line.terms.call_seconds)
+        except CallLost as lost:
+            reply = VendorReply(error=VendorReply.Error(message=str(lost)))
+        except CallNotMade as unmade:
+            reply = VendorReply(error=unmade.error)
+        answer, message = VendorCancellation.VENDOR_CANCELLATION_REQUESTED, ""
+        if reply.HasField("error") and reply.error.kind != _REFUSED:
+            line.pause.failed(self._steps.clock(), reply.error.retry_after_seconds, self._steps.chance)
+            self._steps.change(part, message=f"the vendor has not been asked to cancel yet: {reply.error.message}")
+            self.schedule("cancel", job, partial(self.cancel, part), max(0.0, line.pause.until - self._steps.clock()))
+            return
+        if reply.HasField("error"):
+            answer = VendorCancellation.VENDOR_CANCELLATION_REFUSED
+            message = f"{job.account.provider} refused the cancellation, so the job continues: {reply.error.message}"
+        elif reply.jobs and reply.jobs[0].state == VendorJobState.VENDOR_JOB_STATE_DONE:
+            answer = VendorCancellation.VENDOR_CANCELLATION_TOO_LATE
+            message = "the job had ended at the vendor before the cancellation, and is charged"
+        self._steps.change(part, cancellation=answer, message=message)
+        part.interval = 0.0
+        self._steps.poll_at(part, 0.0)
+
+    def _end_unsent(self, part: Part) -> None:
+        """End a part of a cancelled job that was not sent; do nothing if it was."""
+        if part.done:
+            return
+        message, wanted = "the job was cancelled before it was submitted, and is not charged", self._steps.request(part)
+        self._steps.change(part, expects=(State.PLANNED, State.DONE))
+        part.job.stopped = True
+        self._steps.store_failure(part, wanted, "VENDOR_CANCELLED", message, expects=(State.PLANNED,))
+
+
+def _word(found: VendorJob) -> str:
+    return f"{found.word}\0{found.cost}"
+
+
+def _place(found: VendorJob) -> str:
+    position = found.queue_position if found.HasField("queue_position") else ""
+    return f"{position}\0{found.estimated_start.seconds}"

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs tasks of a remote provider in a worker, without waiting for the vendor: as `SimulatorProvider` for the runner.
+
+A run whose outcomes the task does not contain becomes submissions, and its task ends there. Once the vendor has
+returned them, the same task runs again with the outcomes, up to its end or to its next submissions. So job types with
+several dependent calls need no code of their own for vendors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.json_format import MessageToDict
+
+from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOutcome, VendorOutcomes
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.failure_pb2 import Failure
+from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
+from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.process.memory import format_bytes
+from qonduit_server.providers.point_binding import OneByOne
+from qonduit_server.providers.provider import DEFAULTS, CompiledCircuit, CompileOptions
+from qonduit_server.providers.remote_provider import RemoteProvider, SubmissionLimits
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: The reason of the outcomes of circuits that are about to be submitted. No event contains it.
+PENDING: Final = "SUBMISSION_PENDING"
+
+
+class RemoteDevices(OneByOne):
+    """The devices of a vendor, for the runner.
+
+    Args:
+        provider: compiles the circuits.
+    """
+
+    def __init__(self, provider: RemoteProvider) -> None:
+        self.remote: Final = provider
+        self.distributions: Sequence[str] = getattr(provider, "distributions", ())
+        self.begin((), lambda: None)
+
+    @property
+    def name(self) -> str:
+        """See `SimulatorProvider`."""
+        return self.remote.name
+
+    def describe(self) -> ProviderDescription:
+        """See `SimulatorProvider`."""
+        return self.remote.describe()
+
+    def load(self) -> None:
+        """See `SimulatorProvider`."""
+        self.remote.load()
+
+    def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
+        """See `SimulatorProvider`."""
+        compiled = self.remote.compile(circuit, device, options)
+        size = compiled.native.ByteSize()
+        if size > (most := self.remote.limits(device).bytes):
+            raise LimitError(
+                "TOO_LARGE",
+                f"the compiled program has {format_bytes(size)}, and {self.name} accepts at most {format_bytes(most)}",
+            )
+        return CompiledCircuit(compiled.native, compiled.qubits, warnings=compiled.warnings, sliceable=False)
+
+    def begin(self, outcomes: Iterable[VendorOutcomes], on_pending: Callable[[], None]) -> None:
+        """Begin a task.
+
+        Args:
+            outcomes: what the vendor returned for this task so far.
+            on_pending: called when a run has no outcomes: those that follow are not known yet.
+        """
+        self._known: dict[str, list[VendorOutcomes]] = {}
+        for each in outcomes:
+            self._known.setdefault(each.key, []).append(each)
+        self._calls: Counter[str] = Counter()
+        self._unused = set(self._known)
+        self._pending: list[Submission] = []
+        self._on_pending = on_pending
+
+    def submissions(self) -> Sequence[Submission]:
+        """Return the submissions that the task needs now.
+
+        Raises:
+            ProviderError: reason NOT_REPRODUCIBLE, the programs compile to other circuits than those that the vendor
+                has run. They are not submitted, because the vendor would charge for them again.
+        """
+        if self._pending and self._unused:
+            raise ProviderError(
+                "NOT_REPRODUCIBLE",
+                f"the programs compile to other circuits now than those that {self.name} has run for this job, so they "
+                "are not submitted again: rerun the job if it is worth its cost",
+            )
+        return self._pending
+
+    def run(
+        self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
+    ) -> Iterator[Outcome | RunError]:
+        """Yield the outcomes that the vendor returned, or note the submissions; see `SimulatorProvider`."""
+        del seed  # machines have none
+        natives = [_native(each) for each in compiled]
+        digest = _digest(device, natives, shots)
+        key = f"{digest}.{self._calls[digest]}"
+        self._calls[digest] += 1
+        if key in self._known:
+            self._unused.discard(key)
+            yield from _joined(self._known[key], len(natives))
+            return
+        self._pending += _divided(key, device, natives, shots, self.remote.limits(device))
+        self._on_pending()
+        for _ in natives:
+            yield ProviderError(PENDING, "the vendor has not returned the outcome")
+
+    def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
+        """Return no probabilities; see `SimulatorProvider`."""
+        return None
+
+    def statevector(self, device: str, compiled: CompiledCircuit) -> NDArray[np.complex128]:
+        """Raise ProgramError; see `SimulatorProvider`."""
+        raise DeviceError("NO_STATEVECTOR", f"{self.name}/{device} is no simulator, and has no statevectors")
+
+
+def _native(compiled: CompiledCircuit) -> NativeCircuit:
+    assert isinstance(compiled.native, NativeCircuit)
+    return compiled.native
+
+
+def _digest(device: str, natives: Sequence[NativeCircuit], shots: int) -> str:
+    """Hash a call of the device: equal calls are interchangeable, so their results are too."""
+    digest = hashlib.sha256(f"{device}\0{shots}\0{len(natives)}\0".encode())
+    for native in natives:
+        data = native.SerializeToString(deterministic=True)
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def _divided(
+    key: str, device: str, natives: Sequence[NativeCircuit], shots: int, limits: SubmissionLimits
+) -> Iterator[Submission]:
+    """Divide a call by the vendor's limits: first its circuits, then the shots of each group."""
+    first, part = 0, 0
+    while first < len(natives):
+        end, size = first, 0
+        while end < len(natives) and end - first < limits.circuits:
+            size += natives[end].ByteSize()
+            if end > first and size > limits.bytes:
+                break
+            end += 1
+        left = shots
+        while left > 0:
+            own = min(left, limits.shots)
+            yield Submission(
+                key=key, part=part, first_circuit=first, device=device, circuits=natives[first:end], shots=own
+            )
+            left -= own
+            part += 1
+        first = end
+
+
+def _joined(parts: Iterable[VendorOutcomes], number: int) -> Iterator[Outcome | RunError]:
+    """Yield an outcome for each circuit of a call: the sum of the counts of its parts, or the first failure."""
+    found: list[list[VendorOutcome]] = [[] for _ in range(number)]
+    for part in sorted(parts, key=lambda each: each.part):
+        for place, outcome in enumerate(part.outcomes, part.first_circuit):
+            if place < number:
+                found[place].append(outcome)
+    for outcomes in found:
+        failures = [each.failure for each in outcomes if each.HasField("failure")]
+        if failures or not outcomes:
+            yield _error(failures[0]) if failures else ProviderError("RESULT_MISSING", "the vendor returned no result")
+            continue
+        counts: Counter[int] = Counter()
+        for each in outcomes:
+            for key, count in zip(each.keys, each.counts, strict=True):
+                counts[int.from_bytes(key, "little")] += count
+        yield Outcome(dict(counts), MessageToDict(outcomes[0].meta_data))
+
+
+def _error(failure: Failure) -> RunError:
+    kinds: dict[str, type[RunError]] = {each.category: each for each in (ProgramError, DeviceError, LimitError)}
+    category = Failure.DESCRIPTOR.fields_by_name["category"].enum_type
+    name = category.values_by_number[failure.category].name.removeprefix("FAILURE_CATEGORY_") if category else ""
+    return kinds.get(name, ProviderError)(
+        failure.reason, failure.message, retryable=failure.retryable, provider_code=failure.provider_code
+    )

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls of a vendor's SDK that the server requests from a process, one after another."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from typing import Final
+
+from qonduit.execution.v1.vendor_pb2 import VendorCall, VendorErrorKind, VendorJob, VendorReply
+from qonduit_server.process import framing
+from qonduit_server.process.redaction import Redaction
+from qonduit_server.providers.remote_provider import (
+    CallRefused,
+    RemoteProvider,
+    VendorError,
+    VendorSession,
+)
+
+#: The largest text of an error, in characters.
+_TEXT: Final = 2000
+
+
+class VendorCalls:
+    """Answers the calls of the server.
+
+    Args:
+        provider: makes the session.
+    """
+
+    def __init__(self, provider: RemoteProvider) -> None:
+        self._provider = provider
+        self._session: VendorSession | None = None
+
+    def serve(self, server: socket.socket) -> None:
+        """Answer calls until the other side closes the socket."""
+        buffer = framing.FrameBuffer()
+        while piece := server.recv(65536):
+            for body in buffer.feed(piece):
+                call = VendorCall.FromString(body)
+                left = call.until - time.monotonic()
+                if left <= 0:
+                    not_sent = VendorErrorKind.VENDOR_ERROR_KIND_NOT_SENT
+                    late = VendorReply(error=VendorReply.Error(kind=not_sent, message="the call is late"))
+                    server.sendall(framing.pack(late))
+                    continue
+                # The kernel ends the process then, whatever the SDK does.
+                signal.setitimer(signal.ITIMER_REAL, left)
+                reply = self.answer(call)
+                server.sendall(framing.pack(reply))
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def answer(self, call: VendorCall) -> VendorReply:
+        """Make one call; return its result or its error, without the credential."""
+        reply = VendorReply()
+        try:
+            if self._session is None:
+                self._session = self._connect(call.credential)
+            self._make(self._session, call, reply)
+        except VendorError as error:
+            reply = VendorReply()
+            reply.error.kind = error.kind
+            reply.error.code = error.code[:_TEXT]
+            reply.error.message = error.message[:_TEXT]
+            reply.error.retry_after_seconds = error.retry_after
+        except Exception as error:  # noqa: BLE001 - whatever an SDK raises, the server must learn that nothing is known
+            reply = VendorReply()
+            reply.error.message = f"{type(error).__name__}: {error}"[:_TEXT]
+        if call.credential:
+            Redaction(call.credential).message(reply)
+        return reply
+
+    def _connect(self, credential: str) -> VendorSession:
+        """Make the session. An error is a refusal: nothing was sent to the vendor."""
+        try:
+            return self._provider.connect(credential)
+        except VendorError:
+            raise
+        except Exception as error:
+            raise CallRefused(f"the SDK of {self._provider.name} cannot be used: {error}", code="SDK") from error
+
+    @staticmethod
+    def _make(session: VendorSession, call: VendorCall, reply: VendorReply) -> None:
+        match call.WhichOneof("call"):
+            case "submit":
+                reply.jobs.append(session.submit(call.submit.token, call.submit.submission))
+            case "find":
+                found: VendorJob | None = session.find(call.find.token, call.find.device)
+                reply.jobs.extend([found] if found is not None else [])
+            case "poll":
+                reply.jobs.extend(session.poll(call.poll.vendor_ids))
+            case "fetch":
+                fetched = session.fetch(call.fetch.vendor_id, call.fetch.submission)
+                reply.results.outcomes.extend(fetched.outcomes)
+                reply.results.raw = fetched.raw
+            case "cancel":
+                reply.jobs.append(session.cancel(call.cancel.vendor_id))

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server, or the process that calls the vendor, dies at each step of a submission: the vendor has each job once."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import random
+import threading
+from collections import Counter
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from qonduit.v1.job_pb2 import JobState
+from tests.e2e.faults.points import KillPoint
+from tests.e2e.faults.trap import Trap
+from tests.e2e.faults.vendor_points import PROCESS_POINTS, VENDOR_POINTS
+from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
+from tests.vendor_cloud.provider import NAMES
+from tests.vendor_cloud.served_vendor import ServedVendor, served_vendor
+
+ROOT = Path(__file__).resolve().parents[3]
+SEED = int(os.environ.get("CRASH_SEED", "1"))
+#: More rounds kill more calls: `make vendors` sets it.
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "0"))
+SAFE = ("CLOUD_ID", "CLOUD_TOKEN")
+
+
+@pytest.mark.parametrize("point", [*VENDOR_POINTS, *PROCESS_POINTS], ids=lambda point: point.name)
+def test_every_point_names_an_existing_function(point: KillPoint) -> None:
+    assert callable(functools.reduce(getattr, point.function.split("."), importlib.import_module(point.module)))
+
+
+class Crashes:
+    """Jobs of all providers, on servers of one database that are killed one after another."""
+
+    def __init__(self, folder: Path, vendor: FakeVendor) -> None:
+        self.folder = folder
+        self.vendor = vendor
+        self.hit = threading.Event()
+        self.trap = Trap(folder / "trap", lambda *_: self.hit.set(), (*VENDOR_POINTS, *PROCESS_POINTS))
+        self.jobs: dict[int, str] = {}
+        self.kills: list[str] = []
+
+    def environment(self) -> dict[str, str]:
+        return {"DEADLY": self.trap.environment["DEADLY"]}
+
+    def round(self, point: KillPoint, number: int) -> None:
+        """Start a server, create jobs, and wait until the armed call kills the process."""
+        self.hit.clear()
+        with self.served() as served:
+            self.trap.arm(point.name, number)
+            for provider in NAMES:
+                self.jobs[served.create(provider, shots=10)] = provider
+            if point in PROCESS_POINTS:
+                self.finish(served)
+            else:
+                waiter = threading.Thread(target=self.finish, args=(served,), daemon=True)
+                waiter.start()
+                while waiter.is_alive() and not self.hit.is_set():
+                    waiter.join(0.05)
+                if self.hit.is_set():
+                    assert served.server.process.wait(100) == -9
+            self.trap.disarm(point.name)
+        if self.hit.is_set():
+            self.kills.append(point.name)
+
+    def served(self) -> AbstractContextManager[ServedVendor]:
+        path = os.pathsep.join((str(Path(__file__).with_name("deadly")), str(self.folder / "packages"), str(ROOT)))
+        environment = {**self.environment(), "PYTHONPATH": path}
+        return served_vendor(self.folder, vendor=self.vendor, environment=environment, max_attempts="100")
+
+    def finish(self, served: ServedVendor) -> None:
+        """Wait until all jobs have ended, or the server has."""
+        for job_id in self.jobs:
+            try:
+                served.end(job_id)
+            except grpc.RpcError:
+                return
+
+    def check(self, served: ServedVendor) -> None:
+        """Check the end of each job, and what the vendor has."""
+        jobs = {job_id: served.end(job_id) for job_id in self.jobs}
+        accepted = self.vendor.control()["jobs"]
+        marks = Counter(job["mark"] for job in accepted.values())
+        unmarked = marks.pop("", 0)
+        assert not [mark for mark, count in marks.items() if count > 1]
+        assert unmarked <= sum(provider == "CLOUD_NOTHING" for provider in self.jobs.values())
+        assert len(marks) + unmarked <= len(self.jobs)
+        for job_id, job in jobs.items():
+            if job.state == JobState.JOB_STATE_SUCCEEDED:
+                assert served.counts(job) == [{"0x1 0x0": 10}]
+            else:
+                assert self.jobs[job_id] not in SAFE, job.failure
+                assert job.failure.reason == "SUBMISSION_UNKNOWN", job.failure
+
+
+@pytest.mark.timeout(540)
+def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    points = [*VENDOR_POINTS, *PROCESS_POINTS]
+    chosen = [(point, chance.randint(1, point.often)) for point in points for _ in range(ROUNDS)]
+    if not ROUNDS:
+        # The intent is stored and nothing was sent; and the vendor has answered, and the server does not know.
+        named = {point.name: point for point in points}
+        chosen = [(named["change-committed"], 1), (named["answer-not-delivered"], 2)]
+    print(f"CRASH_SEED={SEED} draws the same kills again: {[(point.name, n) for point, n in chosen]}")
+    with fake_vendor() as vendor:
+        crashes = Crashes(tmp_path, vendor)
+        for point, number in chosen:
+            crashes.round(point, number)
+        with crashes.served() as served:
+            crashes.check(served)
+        crashes.trap.close()
+    print(f"kills: {Counter(crashes.kills)}")
+    assert len(crashes.kills) >= len(chosen) // 2

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks of remote providers in a worker: the submissions of a task, and its results from their outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOutcomes
+from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_LIMIT, Failure
+from qonduit_server.errors import LimitError, ProviderError, RunError
+from qonduit_server.ir.circuit import Outcome
+from qonduit_server.providers.provider import CompiledCircuit
+from qonduit_server.providers.remote_devices import PENDING, RemoteDevices
+from qonduit_server.providers.remote_provider import SubmissionLimits, vendor_outcome
+from tests.vendor_cloud.provider import ByToken
+
+
+class Limited(ByToken):
+    def limits(self, device: str) -> SubmissionLimits:
+        return SubmissionLimits(circuits=2, shots=100, bytes=40)
+
+
+def circuits(*texts: str) -> list[CompiledCircuit]:
+    return [CompiledCircuit(NativeCircuit(text=text), 1) for text in texts]
+
+
+def begun(outcomes: Sequence[VendorOutcomes] = ()) -> tuple[RemoteDevices, list[None]]:
+    devices, muted = RemoteDevices(Limited()), list[None]()
+    devices.begin(outcomes, lambda: muted.append(None))
+    return devices, muted
+
+
+def run(devices: RemoteDevices, *texts: str, shots: int = 10) -> list[Outcome | RunError]:
+    return list(devices.run("machine", circuits(*texts), shots, None))
+
+
+def answered(wanted: Submission, *counts: dict[int, int]) -> VendorOutcomes:
+    found = VendorOutcomes(key=wanted.key, part=wanted.part, first_circuit=wanted.first_circuit)
+    found.outcomes.extend(vendor_outcome(each) for each in counts)
+    return found
+
+
+def test_a_call_without_outcomes_becomes_submissions() -> None:
+    devices, muted = begun()
+    (outcome,) = run(devices, "a")
+    assert isinstance(outcome, ProviderError)
+    assert outcome.reason == PENDING
+    (wanted,) = devices.submissions()
+    assert (wanted.device, wanted.shots, wanted.circuits[0].text) == ("machine", 10, "a")
+    assert muted
+
+
+def test_calls_are_divided_by_circuits_bytes_and_shots() -> None:
+    devices, _ = begun()
+    run(devices, "a" * 25, "b" * 25, "c", "d", "e", shots=250)
+    found = [
+        ([circuit.text[0] for circuit in each.circuits], each.shots, each.part, each.first_circuit)
+        for each in devices.submissions()
+    ]
+    assert found == [
+        (["a"], 100, 0, 0),
+        (["a"], 100, 1, 0),
+        (["a"], 50, 2, 0),
+        (["b", "c"], 100, 3, 1),
+        (["b", "c"], 100, 4, 1),
+        (["b", "c"], 50, 5, 1),
+        (["d", "e"], 100, 6, 3),
+        (["d", "e"], 100, 7, 3),
+        (["d", "e"], 50, 8, 3),
+    ]
+
+
+def test_outcomes_of_parts_are_joined() -> None:
+    devices, _ = begun()
+    run(devices, "a", "b", "c", shots=150)
+    parts = [
+        answered(each, *({1 << 70: each.shots} for _ in each.circuits)) for each in reversed(devices.submissions())
+    ]
+    again, muted = begun(parts)
+    outcomes = run(again, "a", "b", "c", shots=150)
+    assert [each.counts for each in outcomes if isinstance(each, Outcome)] == [{1 << 70: 150}] * 3
+    assert not muted
+    assert again.submissions() == []
+
+
+def test_equal_calls_are_submitted_each_and_get_an_outcome_each() -> None:
+    devices, _ = begun()
+    run(devices, "a")
+    run(devices, "a")
+    first, second = devices.submissions()
+    assert first.key != second.key
+    again, _ = begun([answered(second, {1: 10}), answered(first, {0: 10})])
+    ((one,), (two,)) = run(again, "a"), run(again, "a")
+    assert isinstance(one, Outcome)
+    assert isinstance(two, Outcome)
+    assert (one.counts, two.counts) == ({0: 10}, {1: 10})
+
+
+def test_a_later_call_may_depend_on_the_outcome_of_an_earlier_one() -> None:
+    devices, _ = begun()
+    run(devices, "a")
+    again, _ = begun([answered(devices.submissions()[0], {0: 10})])
+    run(again, "a")
+    run(again, "b")
+    (wanted,) = again.submissions()
+    assert wanted.circuits[0].text == "b"
+
+
+def test_programs_that_compile_differently_are_not_submitted_again() -> None:
+    devices, _ = begun()
+    run(devices, "a")
+    again, _ = begun([answered(devices.submissions()[0], {0: 10})])
+    run(again, "another circuit")
+    with pytest.raises(ProviderError, match="not submitted again") as raised:
+        again.submissions()
+    assert raised.value.reason == "NOT_REPRODUCIBLE"
+
+
+def test_a_failed_part_fails_its_circuits_alone() -> None:
+    devices, _ = begun()
+    run(devices, "a", "b", "c")
+    first, second = devices.submissions()
+    failed = VendorOutcomes(key=first.key, part=first.part)
+    failure = Failure(category=FAILURE_CATEGORY_LIMIT, reason="R", message="m", provider_code="E-1")
+    failed.outcomes.add(failure=failure)
+    failed.outcomes.extend([vendor_outcome({0: 10})])
+    again, _ = begun([failed, answered(second, {1: 10})])
+    one, two, three = run(again, "a", "b", "c")
+    assert isinstance(one, LimitError)
+    assert (one.reason, one.provider_code) == ("R", "E-1")
+    assert isinstance(two, Outcome)
+    assert isinstance(three, Outcome)
+
+
+def test_a_call_without_all_outcomes_names_the_missing_ones() -> None:
+    devices, _ = begun()
+    run(devices, "a", "b", "c")
+    again, _ = begun([answered(devices.submissions()[0], {0: 10}, {0: 10})])
+    *_, missing = run(again, "a", "b", "c")
+    assert isinstance(missing, ProviderError)
+    assert missing.reason == "RESULT_MISSING"

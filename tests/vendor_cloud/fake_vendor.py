@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vendor's service over HTTP, a process of its own: it runs circuits, counts what it accepts, and fails on request.
+
+`POST /control` sets the fields of `Behavior`, and returns the accepted jobs and the requests. The service has no code
+in common with the provider that calls it, and names qubits in the opposite order to the server's.
+"""
+
+from __future__ import annotations
+
+import cmath
+import json
+import math
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+PRICE: Final = 0.25
+
+
+@dataclass
+class Behavior:
+    """What the service does.
+
+    Attributes:
+        submits: what happens to the next submissions: "ok", "busy" (429), "refuse" (400), "fail" (500, not accepted),
+            "accept-fail" (500, accepted), "accept-cut", "accept-hang", "accept-half", "cut".
+        polls: the same for the next polls: "ok", "busy", "fail", "hang", "half".
+        fetches: the same for the next reads of results.
+        cancel: "ok", "refuse" or "fail".
+        hold: whether jobs stay queued.
+        lag: lists do not contain a job for this number of look-ups.
+        tokens: the valid tokens; all if empty.
+        forget: whether the service does not know its jobs.
+        outcome: "done", "failed" or "partial" (the first circuit fails).
+        retry_after: of the status 429, in seconds.
+    """
+
+    submits: list[str] = field(default_factory=list)
+    polls: list[str] = field(default_factory=list)
+    fetches: list[str] = field(default_factory=list)
+    cancel: str = "ok"
+    hold: bool = False
+    lag: int = 0
+    tokens: list[str] = field(default_factory=list)
+    forget: bool = False
+    outcome: str = "done"
+    retry_after: float = 0.5
+
+
+class Service:
+    """The jobs of the vendor."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.behavior = Behavior()
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.requests: Counter[str] = Counter()
+        self.times: list[tuple[str, float]] = []
+        self.authorizations: set[str] = set()
+
+    def report(self) -> dict[str, Any]:
+        """Return the jobs without their circuits, and the number of requests by kind."""
+        jobs = {key: {name: job[name] for name in ("mark", "state", "cancelled")} for key, job in self.jobs.items()}
+        return {"jobs": jobs, "requests": dict(self.requests), "times": self.times[-1000:]}
+
+    def accept(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Accept a job; one with the id or token of an earlier one returns that one."""
+        for job in self.jobs.values():
+            if wanted.get("once") and job["mark"] == wanted["mark"]:
+                return job
+        name = wanted["mark"] if wanted.get("own_id") else f"job-{len(self.jobs) + 1}"
+        job = {"id": name, "state": "in line", "cancelled": False, "lag": self.behavior.lag, **wanted}
+        job["position"] = len(self.jobs) + 1
+        self.jobs[name] = job
+        return job
+
+    def look(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Return the state of a job; a job that is not held ends."""
+        if job["state"] == "in line" and not self.behavior.hold:
+            job["state"] = "failed" if self.behavior.outcome == "failed" else "complete"
+        found = {"id": job["id"], "state": job["state"]}
+        if job["state"] == "in line":
+            found["position"] = job["position"]
+        elif job["state"] == "complete":
+            found["price"] = PRICE * len(job["circuits"])
+        elif job["state"] == "failed":
+            found |= {"error": "the cryostat is warm", "code": "E-7", "charged": True}
+        return found
+
+    def results(self, job: dict[str, Any]) -> list[Any]:
+        """Return the counts of each circuit by the bits of its measured qubits, the first qubit first."""
+        found: list[Any] = []
+        for number, circuit in enumerate(job["circuits"]):
+            if self.behavior.outcome == "partial" and number == 0:
+                found.append({"error": "calibration lost", "code": "E-9"})
+            else:
+                found.append({"counts": run(circuit, job["shots"])})
+        return found
+
+
+def run(circuit: dict[str, Any], shots: int) -> dict[str, int]:
+    """Run a circuit of the gates rz, sx, x and cx."""
+    size = circuit["qubits"]
+    state = [0j] * (1 << size)
+    state[0] = 1 + 0j
+    for name, qubits, angles in circuit["gates"]:
+        target = 1 << qubits[-1]
+        if name == "cx":
+            control = 1 << qubits[0]
+            for index in range(1 << size):
+                if index & control and not index & target:
+                    state[index], state[index | target] = state[index | target], state[index]
+            continue
+        half = angles[0] / 2 if angles else 0.0
+        matrix = {
+            "x": (0, 1, 1, 0),
+            "sx": (0.5 + 0.5j, 0.5 - 0.5j, 0.5 - 0.5j, 0.5 + 0.5j),
+            "rz": (cmath.exp(-1j * half), 0, 0, cmath.exp(1j * half)),
+        }[name]
+        for index in range(1 << size):
+            if not index & target:
+                low, high = state[index], state[index | target]
+                state[index] = matrix[0] * low + matrix[1] * high
+                state[index | target] = matrix[2] * low + matrix[3] * high
+    weights = [abs(amplitude) ** 2 for amplitude in state]
+    assert math.isclose(sum(weights), 1, abs_tol=1e-6)
+    counts: Counter[str] = Counter()
+    for index in random.choices(range(1 << size), weights, k=shots):
+        counts["".join(str(index >> qubit & 1) for qubit in circuit["measured"])] += 1
+    return dict(counts)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    service: Service
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer({})
+
+    def do_POST(self) -> None:
+        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        service, path = self.service, self.path.strip("/").split("/")
+        with service.lock:
+            if path == ["control"]:
+                for name, value in body.items():
+                    setattr(service.behavior, name, value)
+                self._send(200, service.report())
+                return
+            token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+            service.authorizations.add(token)
+            kind = {2: path[-1], 1: "submit"}.get(len(path), path[-1])
+            service.requests[kind] += 1
+            service.times.append((kind, time.monotonic()))
+            if service.behavior.tokens and token not in service.behavior.tokens:
+                self._send(401, {"error": f"the token {token} is not valid"})
+                return
+            queues = {"submit": "submits", "poll": "polls", "results": "fetches"}
+            planned = getattr(service.behavior, queues[kind]) if kind in queues else []
+            mode = planned.pop(0) if planned else "ok"
+            accepted = mode == "ok" or mode.startswith("accept")
+            answer = self._make(kind, path, body) if accepted else (200, {})
+        self._deliver(mode.removeprefix("accept-"), *answer)
+
+    def _make(self, kind: str, path: list[str], body: dict[str, Any]) -> tuple[int, Any]:
+        service = self.service
+        if kind == "submit":
+            job = service.accept(body)
+            return 201, {"id": job["id"], "state": job["state"], "position": job["position"]}
+        if kind == "poll":
+            known = {} if service.behavior.forget else service.jobs
+            return 200, [service.look(known[each]) if each in known else {"id": each} for each in body["ids"]]
+        if kind == "find":
+            found = []
+            for job in service.jobs.values():
+                if job["mark"] == body["mark"]:
+                    if job["lag"] <= 0:
+                        found.append(service.look(job))
+                    job["lag"] -= 1
+            return 200, found
+        job = service.jobs[path[1]]
+        if kind == "results":
+            return 200, service.results(job)
+        if service.behavior.cancel == "refuse":
+            return 409, {"error": "the job is on the machine"}
+        if service.behavior.cancel == "fail":
+            return 500, {"error": "try again"}
+        if job["state"] == "in line":
+            job["state"], job["cancelled"] = "cancelled", True
+        return 200, service.look(job)
+
+    def _deliver(self, mode: str, status: int, answer: Any) -> None:
+        if mode == "ok":
+            self._send(status, answer)
+        elif mode == "busy":
+            self._send(429, {"error": "slow down"}, {"Retry-After": str(self.service.behavior.retry_after)})
+        elif mode == "refuse":
+            self._send(400, {"error": "the machine has no such gate", "code": "E-1"})
+        elif mode == "fail":
+            self._send(500, {"error": "internal error"})
+        elif mode == "half":
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            self._cut()
+        elif mode == "hang":
+            self.connection.settimeout(600)
+            self.connection.recv(1)  # until the client closes the connection
+            self._cut()
+        else:
+            self._cut()
+
+    def _cut(self) -> None:
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+    def _send(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves until its standard input ends."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
+def main() -> None:
+    """Serve on a free port, which it prints, until standard input ends."""
+    Handler.service = Service()
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_address[1], flush=True)
+    sys.stdin.read()
+
+
+@dataclass
+class FakeVendor:
+    """A running service."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def control(self, **fields: Any) -> dict[str, Any]:
+        """Change the behavior; return what the service accepted and was asked."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("POST", "/control", json.dumps(fields))
+        found: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.close()
+        return found
+
+    @property
+    def accepted(self) -> int:
+        """The number of jobs that the vendor has, and would charge for."""
+        return len(self.control()["jobs"])
+
+    def requests(self, kind: str) -> int:
+        """Return the number of requests of a kind: submit, poll, results, cancel, find."""
+        return int(self.control()["requests"].get(kind, 0))
+
+
+@contextmanager
+def fake_vendor() -> Iterator[FakeVendor]:
+    """Start the service, and end it afterwards."""
+    command = [sys.executable, "-m", "tests.vendor_cloud.fake_vendor"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield FakeVendor(int(process.stdout.readline()))
+        finally:
+            process.stdin.close()
+            process.wait(30)
+
+
+if __name__ == "__main__":
+    main()

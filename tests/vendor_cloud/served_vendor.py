@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server with the providers of the vendor's cloud, and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.event_pb2 import JobEvent
+from qonduit.v1.job_pb2 import Job
+from qonduit.v1.job_service_pb2_grpc import JobServiceStub
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.result_pb2 import Result
+from qonduit.v1.result_service_pb2 import ListResultsRequest
+from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
+from qonduit_server.encryption import key_ring
+from tests.server_process import Server, serving
+from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
+from tests.vendor_cloud.provider import NAMES, install
+
+PATIENCE: Final = 120.0
+TOKEN: Final = "token-of-the-lab"
+#: `x` on the second of three qubits, into registers of unequal size: each wrong order of bits gives another result.
+ASYMMETRIC: Final = """OPENQASM 2.0; include "qelib1.inc";
+qreg q[3]; creg a[1]; creg b[2];
+x q[1]; measure q[0] -> a[0]; measure q[1] -> b[0]; measure q[2] -> b[1];
+"""
+#: Fast polls, and the shortest times after which a submission is looked up.
+TERMS: Final[dict[str, Any]] = {
+    "submit_seconds": 3.0,
+    "grace_seconds": 0.2,
+    "call_seconds": 3.0,
+    "recovery_seconds": 600.0,
+    "CLOUD_TAG": {"recovery_seconds": 3.0},
+    "poll_seconds": 0.05,
+    "max_poll_seconds": 0.2,
+}
+
+
+@dataclass
+class ServedVendor:
+    """The vendor, a server, and a client."""
+
+    vendor: FakeVendor
+    server: Server
+    channel: grpc.Channel
+
+    def __post_init__(self) -> None:
+        self.jobs, self.results = JobServiceStub(self.channel), ResultServiceStub(self.channel)
+
+    def request(
+        self, provider: str, *texts: str, shots: int = 10, credential: str = TOKEN, **options: Any
+    ) -> calls.CreateJobRequest:
+        request = calls.CreateJobRequest(job=Job(shots=shots, **options), device=f"{provider}/machine")
+        if credential:
+            request.credential = credential
+        for text in texts or (ASYMMETRIC,):
+            language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
+            request.deployment.programs.add(quantum_circuit=text, assembler_language=language)
+        return request
+
+    def create(self, provider: str, *texts: str, **options: Any) -> int:
+        """Create a job; return its id."""
+        return int(self.jobs.CreateJob(self.request(provider, *texts, **options), timeout=PATIENCE).job.id)
+
+    def get(self, job_id: int) -> Job:
+        job: Job = self.jobs.GetJob(calls.GetJobRequest(id=job_id), timeout=PATIENCE).job
+        return job
+
+    def events(self, job_id: int) -> Iterator[JobEvent]:
+        """Yield the events of a job, until it ends."""
+        for response in self.jobs.WatchJob(calls.WatchJobRequest(job_id=job_id), timeout=PATIENCE):
+            yield response.event
+
+    def until(self, job_id: int, wanted: Any) -> Job:
+        """Wait until an event of a job is as wanted; return the job."""
+        for event in self.events(job_id):
+            if wanted(event):
+                return self.get(job_id)
+        raise AssertionError(f"job {job_id} ended: {self.get(job_id)}")
+
+    def at_vendor(self, job_id: int) -> Job:
+        """Wait until the vendor has a job."""
+        return self.until(job_id, lambda event: bool(event.provider_status.parts and event.provider_status.state))
+
+    def end(self, job_id: int) -> Job:
+        """Wait until a job ends; return it."""
+        for _ in self.events(job_id):
+            pass
+        return self.get(job_id)
+
+    def run(self, provider: str, *texts: str, **options: Any) -> Job:
+        """Run a job to its end."""
+        return self.end(self.create(provider, *texts, **options))
+
+    def counts(self, job: Job) -> list[dict[str, int]]:
+        """Return the counts of the results of a job, by program."""
+        return [dict(result.counts_and_probabilities.counts) for result in self.list_results(job)]
+
+    def list_results(self, job: Job) -> list[Result]:
+        return list(self.results.ListResults(ListResultsRequest(job_id=job.id), timeout=PATIENCE).results)
+
+
+@contextmanager
+def served_vendor(
+    folder: Path,
+    *,
+    vendor: FakeVendor | None = None,
+    database: str = "",
+    environment: dict[str, str] | None = None,
+    terms: dict[str, Any] | None = None,
+    **settings: str,
+) -> Iterator[ServedVendor]:
+    """Start the vendor, unless it runs, and a server with its providers."""
+    with ExitStack() as stack:
+        vendor = vendor or stack.enter_context(fake_vendor())
+        if not (folder / "keys").exists():
+            key_ring.create(folder / "keys", "first")
+        variables = install(folder / "packages", vendor.url, **TERMS | (terms or {}))
+        defaults = {"providers": ",".join(NAMES), "preload": "CLOUD_TOKEN", "workers": "2", "log_level": "debug"}
+        defaults["credential_key_file"] = str(folder / "keys")
+        server = stack.enter_context(
+            serving(
+                database or f"sqlite:///{folder / 'q.sqlite3'}",
+                log=folder / "log.jsonl",
+                environment=variables | (environment or {}),
+                **defaults | settings,
+            )
+        )
+        channel = stack.enter_context(grpc.insecure_channel(server.target))
+        yield ServedVendor(vendor, server, channel)
