@@ -22,7 +22,7 @@ include $(LANGUAGES:%=clients/%/client.mk)
 CHECKS := check-style check-types check-imports check-words check-github check-deploy check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample crash vendors away failover bench watchers soak adapters mutants docs clean help
+.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample crash vendors away failover bench growth watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -217,6 +217,10 @@ docs: setup  ## build the documentation site into build/site; warnings are error
 
 bench: setup  ## run the benchmarks, relative to the bare SDKs in the same run; QASMBENCH=FOLDER adds its .qasm files
 	$(BIN)/python -m tests.benchmarks --write
+
+JOBS ?= 100 1000000 10000000
+growth: setup  ## measure lists, claims and retention with JOBS="100 1000000 10000000" stored jobs; needs 25 GB of disk and an hour
+	$(BIN)/python -m tests.benchmarks.growth --jobs $(JOBS)
 
 watchers: setup  ## open 10,000 watchers on a real server, and print their cost
 	$(BIN)/python -m tests.watchers

@@ -222,6 +222,7 @@ def _open_store(
         max_attempts=settings.max_attempts,
     )
     database.quotas.set_default(quotas)
+    database.max_tested_rows = settings.max_tested_rows
     return database, lock
 
 

@@ -56,6 +56,7 @@ class Reloader:
         access = CallAuthentication(new) if _authenticates_otherwise(adopted) else self.access
         # From here on, nothing fails.
         self.database.quotas.set_default(quotas)
+        self.database.max_tested_rows = new.max_tested_rows
         self.rpc_server.set_limits(limits(new))
         if {"retention_days", "audit_retention_days"} & adopted.keys():
             self.retention.keep(new.retention_days, new.audit_retention_days)

@@ -244,6 +244,12 @@ class Settings:
         "Quotas of owners without their own: NAME=NUMBER,NAME=NUMBER, as queued_jobs=1000,open_streams=100.",
         reload="yes",
     )
+    max_tested_rows: int = _setting(
+        1_000_000,
+        "Rows that all pages of a list may test for a filter without an index and leave out; 0: no limit.",
+        least=0,
+        reload="yes",
+    )
     max_result_bytes: int = _setting(64 * 1024**2, "Largest result of one program.", least=1)
     max_streams: int = _setting(20_000, "Maximum number of open streams.", least=1)
     stream_send_timeout_seconds: float = _setting(

@@ -107,7 +107,7 @@ def test_calls_are_bounded_in_time_and_continue(db: Database, change: Change, mo
     monkeypatch.setattr(bulk_changes, "_BATCH", 3)
     made = [submit(db, shots=5 if place % 2 else 9).id for place in range(20)]
     if change is delete_matching:
-        cancel_matching(db, CALLER, "*")
+        finish(db, cancel_matching, "*")
     matching = sorted(made[1::2], reverse=True)
     counted, calls = finish(db, change, "shots = 5", validate_only=True, seconds=-1.0)
     assert counted == matching

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qonduit.v1.deployment_pb2 import Deployment
-from qonduit_server.errors import InvalidArgument
+from qonduit_server.errors import InvalidArgument, ResourceExhausted
 from qonduit_server.store import catalogue, deployment_list, deployments, list_scan
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.filter_language import parse
-from qonduit_server.store.jobs import job_list, job_rows
+from qonduit_server.store.jobs import bulk_changes, job_list, job_rows
 from qonduit_server.store.paging import Page
 from tests.contract.filter_evaluation import BASE, FILTERS, holds
 from tests.store_fixture import CALLER, claim, deployment, description, submit, succeed
@@ -270,6 +270,54 @@ def test_a_page_of_a_filter_that_matches_little_has_bounded_time(db: Database, m
     # An index serves these: each page is full.
     for filter in ("state = QUEUED", "", "created_at > 2020-01-01T00:00:00Z", "executed_on_id = 1"):
         assert len(job_list.list_page(db, CALLER, 25, "", filter).items) == 25, filter
+
+
+def test_a_filter_without_an_index_tests_a_bounded_number_of_rows(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_scan, "_FIRST_CHUNK", 4)
+    monkeypatch.setattr(list_scan, "PAGE_SECONDS", -1.0)
+    made = [submit(db, shots=7 if place in (3, 28) else 1000, name="x", labels={"a": "b"}).id for place in range(30)]
+    deployments.create(db, CALLER, deployment(1))
+    db.max_tested_rows = 20
+    found: list[int] = []
+
+    def jobs_page(token: str, filter: str = "shots = 7", order_by: str = "") -> Page[Any]:
+        page = job_list.list_page(db, CALLER, 3, token, filter, order_by)
+        found.extend(job.id for job in page.items)
+        return page
+
+    with pytest.raises(ResourceExhausted) as caught:
+        walk(jobs_page)
+    assert found == [made[28]]
+    assert caught.value.reason == "LIMIT_EXCEEDED"
+    assert caught.value.retry_after is None
+    assert caught.value.message == (
+        "filter: 23 jobs were tested that do not match, and more are left (max_tested_rows = 20). Add a condition "
+        "that an index serves in this order: = on id, deployment_id, name, label.KEY, device, state, "
+        "and ranges of created_at"
+    )
+    with pytest.raises(ResourceExhausted, match=r"serves in this order: ranges of finished_at"):
+        walk(lambda token: jobs_page(token, "shots = 7", "finished_at"))
+    with pytest.raises(ResourceExhausted, match=r"serves in this order: = on id, state, and ranges of created_at"):
+        walk(lambda token: job_list.list_page(db, CALLER, 3, token, "owner:* shots = 7", sees_all=True))
+    for change in (bulk_changes.cancel_matching, bulk_changes.delete_matching):
+        monkeypatch.setattr(bulk_changes, "_BATCH", 3)
+        token = change(db, CALLER, "shots = 8", validate_only=True, seconds=-1.0).next_page_token
+        assert bool(token) == (change is bulk_changes.cancel_matching)
+
+    def cancelled(token: str) -> Page[Any]:
+        change = bulk_changes.cancel_matching(db, CALLER, "shots = 8", token, seconds=-1.0)
+        return Page([], change.next_page_token)
+
+    with pytest.raises(ResourceExhausted, match="20 jobs were tested"):
+        walk(cancelled)
+    # Rows that an index finds are not tested, and a range bounds the others.
+    for filter in ("", "state = QUEUED", "label.a = b", "device = IBM/aer_simulator", "name = x"):
+        assert jobs_of(db, filter, size=1) == made[::-1], filter
+    assert jobs_of(db, f"id > {made[20]}", "id desc", size=1) == made[:20:-1]
+    db.max_tested_rows = 0
+    assert jobs_of(db, "shots = 7") == [made[28], made[3]]
 
 
 def test_deployments_have_labels(db: Database) -> None:

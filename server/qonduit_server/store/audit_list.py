@@ -25,6 +25,7 @@ _FIELDS: Final[Mapping[str, Field]] = {
 _ORDER: Final = (entries.c.at, entries.c.id)
 _ENTRIES: Final = ScannedList(
     entries.c.id,
+    "entries",
     {
         "time": Order(
             (),
@@ -34,6 +35,7 @@ _ENTRIES: Final = ScannedList(
             ],
         )
     },
+    {"at": "time"},
 )
 _COLUMNS: Final = select(entries)
 #: The number of entries of an export that are in memory.

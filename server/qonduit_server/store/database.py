@@ -166,6 +166,8 @@ class Database:
         #: The latest inline deployments that this server stored.
         self.recent_deployments: Final = RecentDeployments()
         self._clock = clock
+        #: The rows that a list may test for its filter and leave out, over all of its pages; 0: no limit.
+        self.max_tested_rows = 1_000_000
         #: Whether the database is available.
         self.health: Final = DatabaseHealth()
         self.notifications.subscribe(self.event_cache.update)

@@ -58,10 +58,12 @@ _BY_ID: Final = (
 )
 _DEPLOYMENTS: Final = ScannedList(
     deployments.c.id,
+    "deployments",
     {
         "id": Order(_BY_ID, of_all=[whole_path(deployments.c.id)]),
         "name": present_order(deployments.c.name, deployments.c.id, after=_BY_ID),
     },
+    {"label.": "label.KEY"},
 )
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from google.protobuf.message import Message
 from sqlalchemy import Column, ColumnElement, Connection, Executable, Select, Text, literal, select, tuple_, union_all
 
-from qonduit_server.errors import InvalidArgument
+from qonduit_server.errors import InvalidArgument, ResourceExhausted
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Term, names_any
@@ -134,11 +134,22 @@ class ScannedList:
 
     Attributes:
         id: its primary key.
+        rows: the name of its rows in messages.
         orders: by the name of the field; the first one is the default, descending.
+        fields: the names of fields whose column, or `Path.equal`, has another name.
     """
 
     id: Column[Any]
+    rows: str
     orders: Mapping[str, Order]
+    fields: Mapping[str, str]
+
+    def indexed(self, paths: Sequence[Path]) -> str:
+        """Describe the comparisons that the indexes of an order serve."""
+        equal = [self.fields.get(path.equal, path.equal) for path in paths if path.equal]
+        first = paths[-1].order[0].name if len(paths[-1].order) > 1 else "id"
+        ranges = f"ranges of {self.fields.get(first, first)}"
+        return f"= on {', '.join(dict.fromkeys(equal))}, and {ranges}" if equal else ranges
 
 
 class Position(NamedTuple):
@@ -156,10 +167,25 @@ class Found(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """The rows found, and where a scan that ran out of time continues; None if it did not."""
+    """The end of a scan.
+
+    Attributes:
+        found: the rows.
+        stopped: where a scan that ran out of time continues; None if it did not.
+        tested: the number of rows that were tested and left out.
+    """
 
     found: list[Found]
     stopped: Position | None
+    tested: int
+
+
+class _Chunk(NamedTuple):
+    """The matching rows of a part of an index, the keys of its last row (None at the end), and its number of rows."""
+
+    rows: Sequence[Row]
+    last: Keys | None
+    size: int
 
 
 @dataclass(frozen=True)
@@ -205,7 +231,9 @@ class Scan:
         within: Sequence[Term] = (),
     ) -> None:
         self._id = listed.id
+        self._listed = listed
         order, self._descending = _ordered(listed, order_by, of_all=owners is None)
+        self._order = order
         wanted: Sequence[str] = ()
         if owners is not None:
             wanted, terms = _of_owners(listed.id.table.c.caller, owners, terms)
@@ -243,6 +271,7 @@ class Scan:
         """
         deadline = time.monotonic() + (PAGE_SECONDS if seconds is None else seconds)
         found: list[Found] = []
+        tested = 0
         for number in range(after.segment if after else 0, len(self._segments)):
             segment = self._segments[number]
             keys = after.keys if after and after.segment == number else None
@@ -253,32 +282,54 @@ class Scan:
                     rows = connection.execute(self._after(query, segment, segment.ranges[0], keys).limit(left)).all()
                     last = None
                 else:
-                    rows, last = self._chunk(
+                    rows, last, read = self._chunk(
                         connection, query, segment, keys, left if segment.is_covered else size, left
                     )
+                    # The next page tests the rest of a chunk that fills this one again.
+                    tested += read - len(rows) if len(rows) < left else 0
                 found += [Found(row, Position(number, _keys(row, segment.path))) for row in rows]
                 if len(found) >= wanted:
-                    return Scanned(found, None)
+                    return Scanned(found, None, tested)
                 if last is None:
                     break
                 if time.monotonic() > deadline:
-                    return Scanned(found, Position(number, last))
+                    return Scanned(found, Position(number, last), tested)
                 keys = last
                 size = min(4 * size, _MAX_CHUNK)
-        return Scanned(found, None)
+        return Scanned(found, None, tested)
+
+    def require_index(self, cursor: Cursor, most: int) -> None:
+        """Refuse a page if the earlier pages have tested too many rows that did not match.
+
+        Args:
+            cursor: of the page.
+            most: the maximum number of rows; 0: no limit.
+
+        Raises:
+            ResourceExhausted: the filter needs another condition.
+        """
+        if most and cursor.tested >= most:
+            paths = self._order.paths
+            raise ResourceExhausted(
+                f"filter: {cursor.tested} {self._listed.rows} were tested that do not match, and more are left "
+                f"(max_tested_rows = {most}). Add a condition that an index serves in this order: "
+                f"{self._listed.indexed(paths)}",
+                subject="max_tested_rows",
+                retry_after=None,
+            )
 
     def _chunk(
         self, connection: Connection, query: Select[Any], segment: Segment, keys: Keys | None, size: int, wanted: int
-    ) -> tuple[Sequence[Row], Keys | None]:
-        """Return the matching ones of the next rows of an index, and the keys of the last of them; None at the end."""
+    ) -> _Chunk:
+        """Return the next rows of an index."""
         order = segment.path.order
         read = connection.execute(self._keys_after(segment, keys, size)).all()
         if not read:
-            return [], None
+            return _Chunk([], None, 0)
         own = [self._id.table.c[column.name] for column in order[:-1]] + [self._id]
         tested = query.where(among(self._id, "ids"), *segment.tested).order_by(*self._directed(own)).limit(wanted)
         rows = connection.execute(tested, {"ids": [row[-1] for row in read]}).all()
-        return rows, tuple(read[-1]) if len(read) == size else None
+        return _Chunk(rows, tuple(read[-1]) if len(read) == size else None, len(read))
 
     def _keys_after(self, segment: Segment, keys: Keys | None, size: int) -> Executable:
         """Return the query for the next keys of a segment."""
@@ -324,14 +375,17 @@ def read_page(
 
     Raises:
         InvalidArgument: the token of the cursor does not belong to the scan.
+        ResourceExhausted: the earlier pages have tested too many rows.
     """
 
     def keys(found: Found) -> Keys:
         return (found.position.segment, *found.position.keys)
 
     after = scan.position(cursor)
+    scan.require_index(cursor, db.max_tested_rows)
     with db.read() as connection:
-        found, stopped = scan.read(connection, query, after, cursor.size + 1)
+        found, stopped, tested = scan.read(connection, query, after, cursor.size + 1)
+        cursor.tested += tested
         kept, token = cursor.cut(found, keys, lambda each: size(each.row))
         made = list(zip(messages(connection, [each.row for each in kept]), kept, strict=True))
     if not token and stopped is not None:

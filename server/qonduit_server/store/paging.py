@@ -25,6 +25,8 @@ _DEFAULT_SIZE: Final = 50
 _MAX_SIZE: Final = 1000
 _HASH_BYTES: Final = 8
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+#: Begins the part of a token with the number of tested rows. Tokens of scans that tested none have no such part.
+_TESTED: Final = "~"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Cursor:
         self.size = min(page_size or _DEFAULT_SIZE, _MAX_SIZE)
         text = "\0".join(map(str, scope)).encode("utf-8", "surrogatepass")
         self._scope_hash = hashlib.sha256(text).digest()[:_HASH_BYTES]
+        #: The rows that this page and the previous ones tested and left out.
+        self.tested = 0
         self._keys = self._read(page_token) if page_token else None
 
     def after(self, *kinds: type) -> tuple[Any, ...] | None:
@@ -85,7 +89,10 @@ class Cursor:
     def _read(self, token: str) -> tuple[Any, ...]:
         try:
             raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-            keys = [_unpacked(part) for part in raw[_HASH_BYTES:].decode().split("\0")]
+            parts = raw[_HASH_BYTES:].decode().split("\0")
+            if parts[-1].startswith(_TESTED):
+                self.tested = max(0, int(_unpacked(parts.pop().removeprefix(_TESTED))))
+            keys = [_unpacked(part) for part in parts]
         except (ValueError, binascii.Error):
             raise self._unknown() from None
         if raw[:_HASH_BYTES] != self._scope_hash:
@@ -104,6 +111,8 @@ class Cursor:
     def token(self, *keys: int | str) -> str:
         """Return the token of the page that begins after these keys."""
         packed = "\0".join(f"={key}" if isinstance(key, str) else str(key) for key in keys)
+        if self.tested:
+            packed += f"\0{_TESTED}{self.tested}"
         return base64.b64encode(self._scope_hash + packed.encode(), altchars=b"-_").decode()
 
     def cut(

@@ -86,6 +86,7 @@ def cancel_matching(
 
     Raises:
         InvalidArgument: bad filter or page token.
+        ResourceExhausted: the earlier calls have tested too many jobs that do not match.
     """
 
     def cancel(rows: Sequence[Row]) -> list[int]:
@@ -150,11 +151,13 @@ def _change(
     scan = scan_of(db, caller, filter, states=states, owners=owners, sees_all=sees_all)
     cursor = Cursor((name, caller, filter), 0, page_token)
     after = scan.position(cursor)
+    scan.require_index(cursor, db.max_tested_rows)
     done = BulkChange()
     deadline = time.monotonic() + seconds
     while True:
         with db.read() as connection:
             scanned = scan.read(connection, _COLUMNS, after, _BATCH, max(0.0, deadline - time.monotonic()))
+        cursor.tested += scanned.tested
         rows = [found.row for found in scanned.found]
         changed = change(rows) if change else [row.id for row in rows]
         done.count += len(changed)

@@ -86,12 +86,14 @@ _ALL_BY_CREATION: Final = (
 _BY_ID: Final = whole_path(jobs.c.id)
 _JOBS: Final = ScannedList(
     jobs.c.id,
+    "jobs",
     {
         "created_at": Order(_BY_CREATION, of_all=_ALL_BY_CREATION),
         "finished_at": present_order(jobs.c.finished_at, jobs.c.id, after=_BY_CREATION),
         "name": present_order(jobs.c.name, *_CREATED, after=_BY_CREATION),
         "id": Order([replace(_BY_ID, tested_owner=_OWNER)], of_all=[_BY_ID]),
     },
+    {"label.": "label.KEY", "device_id": "device"},
 )
 
 
@@ -122,6 +124,7 @@ def list_page(
 
     Raises:
         InvalidArgument: bad filter (INVALID_FILTER), page token (INVALID_PAGE_TOKEN) or order.
+        ResourceExhausted: the earlier pages have tested too many jobs that do not match (LIMIT_EXCEEDED).
     """
     scan = scan_of(db, caller, filter, order_by, owners=owners, sees_all=sees_all)
     cursor = Cursor(("jobs", caller, filter, order_by), page_size, page_token)
