@@ -2,7 +2,8 @@
 """`python -m tests.benchmarks.growth`: the time of each indexed filter and order, and of the queue, as jobs accumulate.
 
 Fills a SQLite file and a PostgreSQL database with more and more jobs, and prints a Markdown table. Times are the
-shortest of repeated calls of the store, with warm caches. Ten million jobs need 11 GB of disk on SQLite and 15 GB on PostgreSQL.
+shortest of repeated calls of the store, with warm caches. Ten million jobs need 11 GB of disk on SQLite and 15 GB on
+PostgreSQL.
 """
 
 from __future__ import annotations
