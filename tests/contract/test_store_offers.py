@@ -8,15 +8,17 @@ from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration, QubitCalibration
 from qonduit.v1.job_pb2 import QueueReason
 from qonduit_server.store import calibrations, catalogue
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import queue, queue_positions
+from qonduit_server.store.jobs import held_jobs, queue, queue_positions, queue_times
 from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.schema import jobs
 from tests.contract.rpc_fixture import until
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import LEASE, claim, description, submit
@@ -152,5 +154,14 @@ def test_jobs_of_a_vanished_device_wait_and_delay_no_others(db: Database) -> Non
         QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE,
         "no running server offers it",
     )
+    # It stands apart from the queue, so that claims need not pass over many such jobs.
+    queue_times.apply_due(db)
+    with db.read() as connection:
+        moved = connection.execute(select(jobs.c.not_before).where(jobs.c.id == waiting.id)).scalar_one()
+    assert moved == held_jobs.HELD + two.id
+    place = queue_positions.of_job(db, waiting.id)
+    assert place is not None
+    assert place.reason == QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE
     catalogue.refresh(db, description(devices=["one", "two"]))
+    queue_times.apply_due(db)
     assert [task.job_id for task in queue.claim(db, "me", {"IBM": 5}, LEASE)] == [waiting.id]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from qonduit_client import Client
 from qonduit_client.errors import NotFound, PreconditionFailed
 from tests.contract.rpc_fixture import BELL, until
 from tests.e2e.load import Load
+from tests.e2e.test_backup import QONDUIT
 from tests.missing_components import lacking
 from tests.postgresql import PostgresqlServer, find_binaries
 from tests.server_process import log_lines, serving
@@ -80,6 +82,32 @@ def test_a_failover_to_a_synchronous_standby_loses_nothing(
         assert [line["lost"] for line in followed] == [False] * len(followed)
         assert sum(line["new_log"] for line in followed) == 1
         assert first.process.poll() is second.process.poll() is None
+
+
+@pytest.mark.timeout(300)
+def test_the_first_start_after_a_failover_begins_a_new_log(
+    pair: tuple[PostgresqlServer, PostgresqlServer], tmp_path: Path
+) -> None:
+    primary, standby = pair
+    url, log = primary.url("qonduit", standby), tmp_path / "log"
+    later = {"not_before": datetime.now(UTC) + timedelta(hours=1)}
+    with serving(url, log=log, providers="STIM", preload="STIM") as server, Client(server.target) as client:
+        job = client.run(BELL, device="STIM/stim", shots=10, schedule=later)
+    catch_up(primary, standby)
+    primary.kill()
+    standby.promote()
+    done = subprocess.run(
+        [*QONDUIT, "adopt", "anna", "--to", "ben", "--database", url], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "failed over to another PostgreSQL server: start a Qonduit server first" in done.stderr
+    with serving(url, log=log, providers="STIM", preload="STIM") as server, Client(server.target) as client:
+        (line,) = log_lines(server, lambda line: line["event"] == "database failed over")
+        assert (line["new_log"], line["lost"]) == (True, False)
+        assert client.run(BELL, device="STIM/stim", shots=10).job().log_epoch == line["log_epoch"]
+        # What the client knows is there: it continues.
+        client.job(job.id).update(schedule={"not_before": datetime.now(UTC)})
+        assert next(client.job(job.id).events(after_sequence=1)).sequence == 2
 
 
 @pytest.mark.timeout(300)

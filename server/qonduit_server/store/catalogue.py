@@ -30,9 +30,9 @@ from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
 from qonduit_server.store.schema import pauses as pause_rows
+from qonduit_server.store.server_offers import NOT_OFFERED
 from qonduit_server.store.writer import Operation, Transaction
 
-_NOT_OFFERED: Final = "no running server offers it"
 #: How long other servers show the devices of a server that does not renew its offers.
 _LEASE: Final = timedelta(seconds=30)
 
@@ -318,8 +318,8 @@ def _store(transaction: Transaction, cache: _Cache) -> None:
             stored[name] = _sync_device(transaction, provider_id, wanted, before.by_name.get(name))
     calibrations.replace(connection, _calibrations(own, stored))
     for name, old in before.by_name.items():
-        if name not in stored and (old.available or old.status_message != _NOT_OFFERED):
-            _change(transaction, devices, old.id, {"available": False, "status_message": _NOT_OFFERED})
+        if name not in stored and (old.available or old.status_message != NOT_OFFERED):
+            _change(transaction, devices, old.id, {"available": False, "status_message": NOT_OFFERED})
 
 
 def _calibrations(own: Sequence[ProviderDescription], ids: Mapping[str, int]) -> dict[int, DeviceCalibration | None]:

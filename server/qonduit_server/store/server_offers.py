@@ -17,6 +17,8 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
 from qonduit_server.store.server_tables import server_offers, servers
 
+#: The status of a device that no server offers.
+NOT_OFFERED: Final = "no running server offers it"
 _NOW: Final = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 _UNTIL: Final = _NOW + bindparam("lease", type_=BigInteger)
 _IS_EXPIRED: Final = servers.c.offers_until < _NOW
