@@ -365,3 +365,21 @@ def test_the_file_is_in_write_ahead_mode(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "x.sqlite3")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def test_a_role_that_may_not_read_the_timeline_writes_without_detecting_failovers(
+    postgresql: PostgresqlServer, postgresql_template: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = postgresql.new_database(postgresql_template)
+    postgresql.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", name)
+    postgresql.execute("CREATE ROLE plain LOGIN")
+    postgresql.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO plain", name)
+    postgresql.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO plain", name)
+    try:
+        with closing(open_database(postgresql.url(name).replace("test@", "plain@"))) as db:
+            assert submit(db).id
+            assert submit(db).id
+    finally:
+        postgresql.drop_database(name)
+        postgresql.execute("DROP ROLE plain")
+    assert capsys.readouterr().out.count("failovers of the database are not detected") == 1

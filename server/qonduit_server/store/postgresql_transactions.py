@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, NotSupportedError, ProgrammingError, SQLAlchemyError
 
 from qonduit_server.errors import FailedPrecondition, Unavailable
 from qonduit_server.store import log_epoch, timeline
@@ -68,6 +68,7 @@ class PostgresqlTransactions:
         #: The server that this one wrote to last, and its own last change.
         self._timeline: Timeline | None = None
         self._last_change: Change | None = None
+        self._timeline_readable = True
         #: Whether a failover lost changes of this server.
         self._lost = False
         self._engine = engine
@@ -149,9 +150,9 @@ class PostgresqlTransactions:
     def _join(self, connection: Connection) -> int:
         """Begin to write in a session, after a failover if there was one; return the epoch of its events."""
         epoch = log_epoch.join(connection)
-        found, known = timeline.read(connection), self._timeline
-        if found.current is None:
-            return epoch  # a standby: the first change fails
+        if (found := self._read_timeline(connection)) is None or found.current is None:
+            return epoch  # on a standby, the first change fails
+        known = self._timeline
         if found.recorded is None:
             timeline.record(connection, found.current)
         elif found.current != found.recorded or (known is not None and known.current != found.current):
@@ -159,6 +160,18 @@ class PostgresqlTransactions:
         connection.commit()
         self._timeline = found
         return epoch
+
+    def _read_timeline(self, connection: Connection) -> Timeline | None:
+        """Return the timeline; None if this PostgreSQL does not permit to read it."""
+        if not self._timeline_readable:
+            return None
+        try:
+            return timeline.read(connection)
+        except (ProgrammingError, NotSupportedError) as error:
+            connection.rollback()  # the session keeps its lock
+            self._timeline_readable = False
+            _log.warning("failovers of the database are not detected", why=str(error.orig).partition("\n")[0])
+            return None
 
     def _follow(self, connection: Connection, found: Timeline) -> int:
         """Follow a failover; return the new epoch. Raises Unavailable if changes of this process are lost."""
