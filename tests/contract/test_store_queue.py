@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.execution.v1.task_pb2 import TaskEvent, TaskStarted
+from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished, TaskStarted
 from qonduit.v1.event_pb2 import LOG_LEVEL_INFO, JobEvent, LogLine
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_WORKER
 from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER
@@ -350,6 +350,25 @@ def test_a_job_is_lost_with_its_server_max_attempts_times_and_then_fails(
     assert job_rows.get(timed, CALLER, cancelled.id).state == CANCELLED
 
 
+def test_a_returned_attempt_does_not_count_and_keeps_its_number(timed: Database, clock: Clock) -> None:
+    job = submit(timed)
+    claim(timed)
+    queue.release(timed, "me", {(job.id, 1): None}, "its machine stopped", counts=False)
+    (task,) = claim(timed)
+    assert (task.attempt, task.returned_attempts) == (2, 1)
+    # Output of the first attempt is not that of the second.
+    assert queue.record(timed, "me", [TaskEvent(job_id=job.id, attempt=1, finished=TaskFinished())]) == {(job.id, 1)}
+    clock.now += timedelta(minutes=1)
+    assert queue.expire(timed, max_attempts=2) == 1
+    (task,) = claim(timed)
+    assert (task.attempt, task.returned_attempts) == (3, 1)
+    clock.now += timedelta(minutes=1)
+    assert queue.expire(timed, max_attempts=2) == 1
+    ended = job_rows.get(timed, CALLER, job.id)
+    assert (ended.state, ended.attempt, ended.returned_attempts) == (FAILED, 3, 1)
+    assert "started 2 times" in ended.failure.message
+
+
 def test_queue_depth_counts_waiting_and_running_jobs(db: Database) -> None:
     device = known_device(db)
     for _ in range(3):
@@ -415,7 +434,9 @@ def test_a_claim_whose_answer_was_lost_is_found_again(db: Database) -> None:
 def test_an_uncounted_attempt_passes_its_number_to_the_next_and_is_still_refused(db: Database) -> None:
     job = submit(db)
     (task,) = claim(db, "stopped")
-    queue.release(db, "stopped", {(job.id, 1): None}, "the server that ran it is stopping", counts=False)
+    queue.release(
+        db, "stopped", {(job.id, 1): None}, "the server that ran it is stopping", counts=False, reuses_number=True
+    )
     (again,) = claim(db, "next")
     assert (task.attempt, again.attempt) == (1, 1)
     assert succeed(db, [task], "stopped") == {(job.id, 1)}

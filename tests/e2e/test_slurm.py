@@ -135,7 +135,7 @@ def _moves_to_another_pilot(site: Site, end: Callable[[int], Any], *options: str
 @pytest.mark.long
 def test_a_pilot_hands_its_task_back_before_its_time_limit(site: Site) -> None:
     ended, pilot = _moves_to_another_pilot(site, lambda _: None, "--time=2", QONDUIT_DRAIN_SECONDS="2")
-    assert (ended.state, ended.attempt) == (SUCCEEDED, 1)
+    assert (ended.state, ended.attempt, ended.returned_attempts) == (SUCCEEDED, 2, 1)
     assert site.cluster.wait(pilot, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED"
     assert '"why":"its end time is near"' in site.log(pilot)
 
@@ -145,7 +145,7 @@ def test_a_cancelled_pilot_hands_its_task_back(site: Site) -> None:
     ended, pilot = _moves_to_another_pilot(
         site, lambda number: site.cluster.command("scancel", str(number)), QONDUIT_DRAIN_SECONDS="2"
     )
-    assert (ended.state, ended.attempt) == (SUCCEEDED, 1)
+    assert (ended.state, ended.attempt, ended.returned_attempts) == (SUCCEEDED, 2, 1)
     assert '"event":"stopped"' in site.log(pilot)
 
 
@@ -156,7 +156,7 @@ def test_the_signal_of_slurm_drains_a_pilot(site: Site) -> None:
         lambda number: site.cluster.command("scancel", "--batch", "--signal=TERM", str(number)),
         QONDUIT_DRAIN_SECONDS="2",
     )
-    assert (ended.state, ended.attempt) == (SUCCEEDED, 1)
+    assert (ended.state, ended.attempt, ended.returned_attempts) == (SUCCEEDED, 2, 1)
     assert site.cluster.wait(pilot, "COMPLETED", "FAILED") == "COMPLETED"
 
 
@@ -164,7 +164,7 @@ def test_the_signal_of_slurm_drains_a_pilot(site: Site) -> None:
 def test_a_job_of_a_dead_node_runs_again_on_another_one(site: Site) -> None:
     try:
         ended, pilot = _moves_to_another_pilot(site, lambda _: site.cluster.kill_node("one"))
-        assert (ended.state, ended.attempt) == (SUCCEEDED, 2)
+        assert (ended.state, ended.attempt, ended.returned_attempts) == (SUCCEEDED, 2, 0)
         site.cluster.wait(pilot, "NODE_FAIL")
     finally:
         site.cluster.start_node("one")

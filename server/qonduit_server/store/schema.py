@@ -210,8 +210,8 @@ jobs = Table(
     Column("lease_until", BigInteger),
     # A Failure message.
     Column("failure", LargeBinary),
-    # A Job message with program_runs (the programs of the job and their outcomes), log_epoch and celery_id. If the spec
-    # is NULL, also with inputs and include_statevector.
+    # A Job message with program_runs (the programs of the job and their outcomes), log_epoch, celery_id and
+    # returned_attempts. If the spec is NULL, also with inputs and include_statevector.
     Column("program_runs", LargeBinary, nullable=False),
     # A JobSpec message; never updated. NULL for jobs created before revision 0003.
     Column("spec", LargeBinary),

@@ -442,7 +442,13 @@ def test_a_task_that_was_stopped_does_not_count_as_having_killed_its_worker(stor
         for attempt in range(1, 6):
             executor.wait(lambda attempt=attempt: len(executor.submitted) == attempt)  # type: ignore[misc]
             listener.lost(job_id, attempt, Loss(LossKind.STOPPED, "the engine was stopped"))
-        executor.wait(lambda: len(executor.submitted) == 6)
+        # Attempts 6 to 8 count: max_attempts is 3.
+        for attempt in range(6, 9):
+            executor.wait(lambda attempt=attempt: len(executor.submitted) == attempt)  # type: ignore[misc]
+            listener.lost(job_id, attempt, Loss(LossKind.DIED, "the process died"))
+        (job,) = store.wait_ended(job_id)
+        assert (job.state, job.attempt, job.returned_attempts, job.failure.reason) == (FAILED, 8, 5, "WORKER_DIED")
+        assert "started 3 times" in job.failure.message
 
 
 def test_while_the_database_is_down_no_ended_job_is_lost(store: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:

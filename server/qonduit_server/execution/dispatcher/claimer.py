@@ -265,7 +265,8 @@ class Claimer:
             self._limits.fill_in(task)
             self._log.debug("claimed", job_id=task.job_id, attempt=task.attempt, provider=task.provider)
         # Before the submission: events of the tasks may arrive during it.
-        self._running.add([(task.job_id, task.attempt) for task in tasks], owner)
+        returned = {(task.job_id, task.attempt): task.returned_attempts for task in tasks if task.returned_attempts}
+        self._running.add([(task.job_id, task.attempt) for task in tasks], owner, returned)
         self._executor.submit(tasks)
         self._running.submitted([(task.job_id, task.attempt) for task in tasks])
         # A cancellation may have been requested after the claim and forwarded before the executor had the task.

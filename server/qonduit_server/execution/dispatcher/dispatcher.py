@@ -187,7 +187,9 @@ class Dispatcher:
         self._running.ended([(job_id, attempt)])
         self._observer.task_lost(loss.kind.value)
         self._log.debug("lost", job_id=job_id, attempt=attempt, pid=loss.pid, kind=loss.kind.value, why=loss.message)
-        self._inbox.put([after_loss(loss, (job_id, attempt), self._max_attempts, self._time_limit_seconds)])
+        key = (job_id, attempt)
+        returned = self._running.returned_attempts(key)
+        self._inbox.put([after_loss(loss, key, returned, self._max_attempts, self._time_limit_seconds)])
 
     def _lost_by_executor(self, key: Key) -> None:
         """Handle a task that its executor no longer has, although it reported no end."""

@@ -205,5 +205,5 @@ class Recorder:
                 owned.setdefault((owner, item.why, item.counts), {})[key] = item.seconds
         for (owner, why, counts), keys in owned.items():
             # If the owner claims the job again, the two attempts must not have the same number.
-            queue.release(self._db, owner, keys, why, counts=counts or not self._running.closed)
+            queue.release(self._db, owner, keys, why, counts=counts, reuses_number=self._running.closed)
             self._running.remove(keys)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 #: A job and its attempt.
@@ -33,6 +34,7 @@ class RunningJobs:
         self._numbers = itertools.count(1)
         self._changed = threading.Condition(threading.Lock())
         self._owners: dict[Key, str] = {}
+        self._returned: dict[Key, int] = {}
         #: The jobs whose ends have not arrived, and whether the executor has their tasks.
         self._expected: dict[Key, bool] = {}
         self._cancels: frozenset[Key] = frozenset()
@@ -47,9 +49,10 @@ class RunningJobs:
         """Return whether this attempt is running."""
         return key in self._owners
 
-    def add(self, keys: Iterable[Key], owner: str) -> None:
-        """Add jobs that were claimed under a name."""
+    def add(self, keys: Iterable[Key], owner: str, returned: Mapping[Key, int] = MappingProxyType({})) -> None:
+        """Add jobs that were claimed under a name, with the numbers of their attempts that do not count, if any."""
         with self._changed:
+            self._returned.update(returned)
             for key in keys:
                 self._owners[key] = owner
                 self._expected[key] = False
@@ -60,6 +63,7 @@ class RunningJobs:
             for key in keys:
                 self._owners.pop(key, None)
                 self._expected.pop(key, None)
+                self._returned.pop(key, None)
             if not self._owners:
                 self._changed.notify_all()
 
@@ -67,6 +71,10 @@ class RunningJobs:
         """Return all running jobs."""
         with self._changed:
             return list(self._owners)
+
+    def returned_attempts(self, key: Key) -> int:
+        """Return the number of attempts of a job that do not count."""
+        return self._returned.get(key, 0)
 
     def owner_of(self, key: Key) -> str | None:
         """Return the owner of a job; None if it is not running."""

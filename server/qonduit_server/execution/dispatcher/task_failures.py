@@ -19,19 +19,21 @@ NOT_STORED: Final = Failure(
 )
 
 
-def after_loss(loss: Loss, key: Key, max_attempts: int, time_limit_seconds: float) -> Item:
+def after_loss(loss: Loss, key: Key, returned: int, max_attempts: int, time_limit_seconds: float) -> Item:
     """Return the item that handles a lost task: a requeue of the job, or its `finished` event.
 
     Args:
         loss: the loss of the task.
         key: the job and the attempt.
+        returned: the number of its attempts that do not count.
         max_attempts: the maximum number of attempts of a job whose worker dies.
         time_limit_seconds: the time limit of the task.
     """
     job_id, attempt = key
-    if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and attempt < max_attempts):
+    counted = attempt - returned
+    if loss.kind is LossKind.STOPPED or (loss.kind is LossKind.DIED and counted < max_attempts):
         return Requeue(key, loss.message, loss.kind is LossKind.DIED, loss.seconds)
-    finished = TaskFinished(failure=failure_of(loss, attempt, time_limit_seconds), seconds=loss.seconds)
+    finished = TaskFinished(failure=failure_of(loss, counted, time_limit_seconds), seconds=loss.seconds)
     return TaskEvent(job_id=job_id, attempt=attempt, finished=finished)
 
 

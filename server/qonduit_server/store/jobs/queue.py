@@ -81,6 +81,7 @@ class _Release(NamedTuple):
     jobs: Mapping[tuple[int, int], float | None]
     cause: str
     counts: bool
+    reuses_number: bool
 
 
 class _Renewal(NamedTuple):
@@ -235,7 +236,13 @@ def claimed(db: Database, owners: Sequence[str]) -> dict[str, list[Task]]:
 
 
 def release(
-    db: Database, owner: str, jobs: Mapping[tuple[int, int], float | None], cause: str, *, counts: bool = True
+    db: Database,
+    owner: str,
+    jobs: Mapping[tuple[int, int], float | None],
+    cause: str,
+    *,
+    counts: bool = True,
+    reuses_number: bool = False,
 ) -> None:
     """Release (job, attempt) pairs: RUNNING -> QUEUED with the reason in a log event; CANCELLING -> CANCELLED.
 
@@ -244,11 +251,12 @@ def release(
         owner: the dispatcher's id.
         jobs: the pairs, each with the seconds for which it occupied a worker; None if they are not known.
         cause: the reason.
-        counts: whether the attempt counts. If not, the next attempt gets its number; use that only for an owner that
-            claims no more jobs, because then only the owner distinguishes the two.
+        counts: whether the attempt counts against the maximum number of attempts.
+        reuses_number: whether the next attempt gets the number of one that does not count; use that only for an owner
+            that claims no more jobs, because then only the owner distinguishes the two.
     """
     if jobs:
-        db.write(_RELEASE, _Release(owner, jobs, cause, counts))
+        db.write(_RELEASE, _Release(owner, jobs, cause, counts, reuses_number))
         db.lane_accounts.forget(jobs)
 
 
@@ -379,7 +387,7 @@ def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[Non
             if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
                 _count_lost(unit, entry, seconds)
                 submissions.warn_of_open(unit, entry, sent.get(job_id, ()))
-                end_lease(unit, entry, release.cause, counts=release.counts)
+                end_lease(unit, entry, release.cause, counts=release.counts, reuses_number=release.reuses_number)
     unit.flush()
     return [None] * len(releases)
 
@@ -401,8 +409,9 @@ def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
         job = entry.job
         _count_lost(unit, entry)
         submissions.warn_of_open(unit, entry, at_vendor.get(job.id, ()))
-        if job.state == RUNNING and 0 < most <= job.attempt and job.id not in at_vendor:
-            job.failure.CopyFrom(attempts_exhausted(_SERVER_LOST, job.attempt, _LOST))
+        counted = job.attempt - job.returned_attempts
+        if job.state == RUNNING and 0 < most <= counted and job.id not in at_vendor:
+            job.failure.CopyFrom(attempts_exhausted(_SERVER_LOST, counted, _LOST))
             unit.set_open_programs(entry, FAILED, job.failure)
             unit.move(entry, FAILED)
         else:
@@ -423,7 +432,7 @@ def _count_lost(unit: UnitOfWork, entry: JobChange, seconds: float | None = None
     unit.transaction.usage.ran(usage_key(entry.job), seconds=used)
 
 
-def end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool) -> None:
+def end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool, reuses_number: bool = False) -> None:
     """End a lease without an outcome. Ended programs keep their outcomes; those of the next attempt are ignored."""
     if entry.job.state == CANCELLING:
         unit.set_open_programs(entry, CANCELLED)
@@ -432,7 +441,7 @@ def end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool) -
         unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{cause}; the job was requeued"))
         unit.set_open_programs(entry, QUEUED)
         if not counts:
-            unit.uncount_attempt(entry)
+            unit.uncount_attempt(entry, reuses_number=reuses_number)
         unit.move(entry, QUEUED)
 
 

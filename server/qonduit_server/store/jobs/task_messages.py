@@ -52,6 +52,7 @@ def _task(job: Job, spec: JobSpec, provider: str, sources: Mapping[int, QuantumP
     return Task(
         job_id=job.id,
         attempt=job.attempt,
+        returned_attempts=job.returned_attempts,
         provider=provider,
         device=job.device.partition("/")[2],
         spec=spec,

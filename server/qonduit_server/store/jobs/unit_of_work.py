@@ -132,7 +132,7 @@ def server_of(owner: str) -> str:
 
 def program_runs(job: Job, *, has_spec: bool = True) -> bytes:
     """Return the value of the column program_runs; without a spec, it includes inputs and include_statevector."""
-    kept = Job(program_runs=job.program_runs, log_epoch=job.log_epoch)
+    kept = Job(program_runs=job.program_runs, log_epoch=job.log_epoch, returned_attempts=job.returned_attempts)
     if job.HasField("celery_id"):
         kept.celery_id = job.celery_id
     if job.HasField("provider_status"):
@@ -270,9 +270,12 @@ class UnitOfWork:
         entry.owner = owner
         entry.lease_until = lease_until
 
-    def uncount_attempt(self, entry: JobChange) -> None:
-        """Decrement the attempt number after an attempt that does not count."""
-        entry.job.attempt -= 1
+    def uncount_attempt(self, entry: JobChange, *, reuses_number: bool) -> None:
+        """Record that an attempt does not count: by its number, which the next one gets, or beside it."""
+        if reuses_number:
+            entry.job.attempt -= 1
+        else:
+            entry.job.returned_attempts += 1
 
     def set_open_programs(self, entry: JobChange, state: JobState, failure: Failure | None = None) -> None:
         """Set the state of all programs that have not ended.
