@@ -134,7 +134,9 @@ def _moves_to_another_pilot(site: Site, end: Callable[[int], Any], *options: str
 
 @pytest.mark.long
 def test_a_pilot_hands_its_task_back_before_its_time_limit(site: Site) -> None:
-    ended, pilot = _moves_to_another_pilot(site, lambda _: None, "--time=2", QONDUIT_DRAIN_SECONDS="2")
+    # A signal without effect: the pilot knows the end of its allocation.
+    options = ("--time=2", "--signal=B:CONT@1")
+    ended, pilot = _moves_to_another_pilot(site, lambda _: None, *options, QONDUIT_DRAIN_SECONDS="2")
     assert (ended.state, ended.attempt, ended.returned_attempts) == (SUCCEEDED, 2, 1)
     assert site.cluster.wait(pilot, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED"
     assert '"why":"its end time is near"' in site.log(pilot)
