@@ -7,15 +7,23 @@ import inspect
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, select
 
 from qonduit_server.cli import main
 from qonduit_server.store.jobs import queue
-from qonduit_server.store.jobs.claim_selection import _SELECT_NEXT, Claim, Claimed, claim_jobs
-from qonduit_server.store.jobs.unit_of_work import UnitOfWork
+from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
+from qonduit_server.store.schema import IS_QUEUED, jobs, providers
 from qonduit_server.store.sqlite_driver import Query
 
-_OLDEST: Final = Query(_SELECT_NEXT.limit(bindparam("count")))
+_OLDEST: Final = Query(
+    SELECT_ENTRIES.where(
+        *(IS_QUEUED, jobs.c.not_before == 0),
+        jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
+    )
+    .order_by(jobs.c.id)
+    .limit(bindparam("count"))
+)
 _NAMES: Final = list(inspect.signature(claim_jobs).parameters)
 #: The arguments of `claim_jobs` that matter here, whatever others it takes.
 _USED: Final = itemgetter(*(_NAMES.index(name) for name in ("unit", "wanted", "provider", "found")))

@@ -25,11 +25,12 @@ _ONE_CALLER: Final = "all"
 
 
 class Arrival(NamedTuple):
-    """A job: when it is created, by whom, and the seconds for which it occupies a worker."""
+    """A job: when it is created, by whom, the seconds for which it occupies a worker, and its project, if any."""
 
     at: float
     caller: str
     seconds: float
+    project: str = ""
 
 
 class Started(NamedTuple):
@@ -88,7 +89,8 @@ class QueueSimulation:
         while coming or self._waiting or self._running:
             while coming and coming[-1].at <= self.now:
                 arrival = coming.pop()
-                self._waiting[submit(self.db, caller=arrival.caller if fair else _ONE_CALLER).id] = arrival
+                caller = arrival.caller if fair else _ONE_CALLER
+                self._waiting[submit(self.db, caller=caller, project=arrival.project).id] = arrival
             started += self._claim()
             if tick is not None and self.now >= next_tick:
                 tick(list(self._waiting))

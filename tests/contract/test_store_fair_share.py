@@ -16,7 +16,7 @@ from qonduit.v1.job_pb2 import QueueReason
 from qonduit_server.lifecycle import SUCCEEDED
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import claim_selection, fair_share, job_list, queue, queue_positions
+from qonduit_server.store.jobs import fair_share, job_list, queue, queue_positions, waiting_lanes
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import LEASE, claim, description, finished, submit, succeeded
 
@@ -147,8 +147,7 @@ def test_a_caller_with_twice_the_weight_gets_twice_the_time(db: Database) -> Non
 
 
 def test_more_callers_than_a_claim_compares_are_all_served(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_share, "MAX_LANES", 3)
-    monkeypatch.setattr(claim_selection, "MAX_LANES", 3)
+    monkeypatch.setattr(waiting_lanes, "MAX_LANES", 3)
     names = [f"caller {number}" for number in range(10)]
     for name in names:
         submit_many(db, name, 3)

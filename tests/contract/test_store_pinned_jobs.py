@@ -10,10 +10,11 @@ import pytest
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import Job, QueueReason, RequiredVersions
+from qonduit.v1.project_pb2 import Project
 from qonduit.v1.provenance_pb2 import Provenance
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import catalogue, pauses
+from qonduit_server.store import catalogue, pauses, projects
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows, job_updates, pinned_jobs, queue, queue_positions, queue_times
 from qonduit_server.store.pauses import Paused
@@ -70,6 +71,24 @@ def test_callers_share_workers_whether_their_jobs_require_versions_or_not(db: Da
         submit(db, caller="b")
     jobs = {job.id: job.executed_by for job in (job_rows.get(db, None, each) for each in claimed(db, OLD, capacity=4))}
     assert sorted(jobs.values()) == ["a", "a", "b", "b"]
+
+
+def test_members_of_a_project_share_workers_whether_their_jobs_require_versions_or_not(db: Database) -> None:
+    projects.create(db, "a", Project(name="lab"))
+    pinned_ids = [pinned(db, "numpy>=2", caller="a", project="lab").id for _ in range(4)]
+    for name in ("b", "c"):
+        for _ in range(3):
+            submit(db, caller=name, project="lab")
+    mixed = submit(db, caller="a", project="lab").id
+    assert claimed(db, {"numpy": "1.0"}, capacity=1) == [mixed]
+    taken = claimed(db, OLD, capacity=6)
+    assert [job for job in taken if job in pinned_ids] == pinned_ids[:2]
+    jobs = [job_rows.get(db, None, each).executed_by for each in taken]
+    assert sorted(jobs) == ["a", "a", "b", "b", "c", "c"]
+    db.announce_environments({"IBM": [Environment(OLD)]}, 30)
+    places = queue_positions.of_jobs(db, pinned_ids[2:])
+    assert {job_id: queue_positions.of_job(db, job_id) for job_id in pinned_ids[2:]} == places
+    assert places[pinned_ids[2]].position < places[pinned_ids[3]].position
 
 
 def test_a_claim_takes_no_more_jobs_than_the_workers_with_their_versions_take(db: Database) -> None:

@@ -5,24 +5,20 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
-from qonduit.execution.v1.task_pb2 import Task
 from qonduit.v1.project_pb2 import Project, ProjectMember
 from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit.v1.usage_service_pb2 import UsageGrouping
 from qonduit_server.errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied, QuotaExceeded
 from qonduit_server.store import deployment_list, deployments, projects
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, queue_positions
+from qonduit_server.store.jobs import bulk_changes, job_list, job_rows
 from qonduit_server.store.memberships import MembershipCache
 from qonduit_server.store.ownership import owner_of
-from qonduit_server.store.schema import jobs
 from qonduit_server.store.users import quota_rows, usage_rows
 from tests.contract.test_store_filters import walk
 from tests.postgresql import PostgresqlServer
@@ -52,6 +48,19 @@ def test_a_project_is_seen_by_its_members_alone(db: Database) -> None:
     assert projects.get(db, "olga", "lab", sees_all=True).created_by == "anna"
     with pytest.raises(AlreadyExists, match="choose another"):
         projects.create(db, "carl", Project(name="lab"))
+
+
+def test_a_weight_stays_until_it_is_set_again(db: Database) -> None:
+    make_lab(db, ben=projects.MEMBER)
+    ben = ProjectMember(user="ben", role=projects.MEMBER, weight=2.5)
+    assert projects.set_member(db, "anna", "lab", ben).weight == 2.5
+    ben.ClearField("weight")
+    ben.role = projects.OWNER
+    assert projects.set_member(db, "anna", "lab", ben).weight == 2.5
+    assert {each.user: each.weight for each in projects.list_members(db, "anna", "lab").items} == {
+        "anna": 1,
+        "ben": 2.5,
+    }
 
 
 def test_only_owners_change_members_and_the_last_owner_stays(db: Database) -> None:
@@ -123,49 +132,6 @@ def test_two_servers_create_one_job_for_one_request_id(postgresql: PostgresqlSer
     for db in servers:
         db.close()
     postgresql.drop_database(name)
-
-
-def users(db: Database, tasks: Sequence[Task]) -> list[str]:
-    """Return who created the jobs of tasks."""
-    return [job_rows.get(db, None, task.job_id).executed_by for task in tasks]
-
-
-def test_many_jobs_of_one_member_do_not_delay_the_first_job_of_another(db: Database) -> None:
-    make_lab(db, ben=projects.MEMBER, carl=projects.MEMBER)
-    known_device(db)
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda _: submit_to_lab(db, "ben"), range(1000)))
-    assert users(db, claim(db, capacity=10)) == ["ben"] * 10
-    first, second = (submit_to_lab(db, user) for user in ("anna", "carl"))
-    third = submit_to_lab(db, "anna")
-    waiting = [first, second, third]
-    places = queue_positions.of_jobs(db, waiting)
-    assert [places[job].position for job in waiting] == [1, 2, 4]
-    assert {job: queue_positions.of_job(db, job) for job in waiting} == places
-    claimed = claim(db, capacity=6)
-    assert users(db, claimed) == ["ben", "anna", "carl", "ben", "anna", "ben"]
-    assert {first, second, third} <= {task.job_id for task in claimed}
-    # Without queued jobs, a user has neither credit nor debt.
-    late = submit_to_lab(db, "carl")
-    assert late in {task.job_id for task in claim(db, capacity=2)}
-
-
-def test_members_alternate_by_priority_and_project(db: Database) -> None:
-    make_lab(db, ben=projects.MEMBER)
-    projects.create(db, "anna", Project(name="group"))
-    for _ in range(4):
-        submit_to_lab(db, "ben")
-    urgent = [submit_to_lab(db, "ben", priority=5) for _ in range(2)]
-    other = submit_to_lab(db, "anna", priority=5)
-    usual = submit_to_lab(db, "anna")
-    claimed = [task.job_id for task in claim(db, capacity=5)]
-    assert claimed[:3] == [urgent[0], other, urgent[1]]
-    assert usual in claimed
-    # Jobs of users themselves are claimed by time, and have no turns.
-    own = [submit(db, caller="ben").id for _ in range(3)]
-    with db.read() as connection:
-        turns = connection.execute(select(jobs.c.turn).where(jobs.c.id.in_(own))).scalars().all()
-    assert turns == [0, 0, 0]
 
 
 @pytest.mark.parametrize("filter", ["", "shots = 1000", 'state = "QUEUED"', "shots > 1 AND shots < 2000"])

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from qonduit_client import Client
-from qonduit_client.errors import AlreadyExists, NotFound, PreconditionFailed, QonduitError, Refused
+from qonduit_client.errors import AlreadyExists, InvalidRequest, NotFound, PreconditionFailed, QonduitError, Refused
 from qonduit_client.named_servers import NamedServer
 from qonduit_server.rpc.auth import token_file
 from qonduit_server.rpc.auth.principal import Role
@@ -116,7 +116,11 @@ def test_a_client_manages_a_project_and_its_members(lab: Lab, project: str) -> N
         assert anna.projects.update(project, "Qubits").description == "Qubits"
         with pytest.raises(PreconditionFailed, match="last owner"):
             anna.projects.remove_member(project, "anna")
-        assert anna.projects.set_member(project, "ben", "owner").role == 3
+        assert anna.projects.set_member(project, "ben", "owner", weight=2.5).role == 3
+        (ben_again,) = [each for each in anna.projects.members(project) if each.user == "ben"]
+        assert (ben_again.role, ben_again.weight) == (3, 2.5)
+        with pytest.raises(InvalidRequest, match=r"member\.weight"):
+            anna.projects.set_member(project, "ben", weight=1000)
         ben.projects.remove_member(project, "anna")
         with pytest.raises(NotFound):
             anna.projects.get(project)
@@ -138,7 +142,8 @@ def test_each_role_can_do_what_it_permits(lab: Lab, project: str) -> None:
         assert (job.job().project, job.job().executed_by) == (project, "ben")
         read = {name: outcome(lambda each=each: each.job(job.id).job()) for name, each in people.items()}
         assert read == {**dict.fromkeys(PEOPLE, ""), "carl": "NotFound"}
-        listed = {name: len(list(each.jobs(f"project = {project}"))) for name, each in people.items()}
+        listed = {name: len(list(each.jobs(project=project))) for name, each in people.items()}
+        assert not [job for job in people["anna"].jobs(project="") if job.project]
         assert listed == {"anna": 3, "ben": 3, "vera": 3, "carl": 0, "olga": 3, "adam": 3}
         rerun = {name: outcome(lambda each=each: each.rerun(job.id)) for name, each in people.items()}
         assert (rerun["vera"], rerun["carl"], rerun["olga"]) == ("Refused", "NotFound", "NotFound")
@@ -147,7 +152,7 @@ def test_each_role_can_do_what_it_permits(lab: Lab, project: str) -> None:
         changed = {name: outcome(lambda each=each: each.projects.update(project, "x")) for name, each in people.items()}
         refused = {"ben": "Refused", "vera": "Refused", "carl": "NotFound", "olga": "NotFound"}
         assert changed == {"anna": "", **refused, "adam": ""}
-        assert people["anna"].cancel_jobs(f"project = {project}").count >= 2
+        assert people["anna"].cancel_jobs(project=project).count >= 2
 
 
 def test_jobs_and_deployments_belong_to_the_project_of_the_client(lab: Lab, project: str) -> None:

@@ -279,6 +279,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         filter: str = "",
         *,
         labels: Mapping[str, str] | None = None,
+        project: str | None = None,
         order_by: str = "",
         limit: int | None = None,
     ) -> Listing[Job]:
@@ -289,12 +290,13 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         Args:
             filter: for example 'state = "RUNNING" AND (name = "bell*" OR shots > 1000)'.
             labels: only jobs with these labels.
+            project: only jobs of this project; "" for those of no project; by default those of all your projects too.
             order_by: created_at, finished_at, name or id, with " desc" after it for the reverse order.
             limit: the maximum number of jobs.
         """
 
         def read(limit: int | None, timeout: float | None) -> Iterator[Job]:
-            return self._transport.items(requests.jobs(filter, limit, labels, order_by), timeout=timeout)
+            return self._transport.items(requests.jobs(filter, limit, labels, order_by, project), timeout=timeout)
 
         return Listing(read, "Job", limit)
 
@@ -346,25 +348,36 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         self._transport.call(requests.delete_job(job_id))
 
     def cancel_jobs(
-        self, filter: str = "", *, labels: Mapping[str, str] | None = None, validate_only: bool = False
+        self,
+        filter: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        project: str | None = None,
+        validate_only: bool = False,
     ) -> MatchingJobs:
         """Cancel all of your queued and running jobs that match a filter.
 
         Args:
-            filter: as of `jobs`; required without labels. "*" matches all jobs.
+            filter: as of `jobs`; required without labels and project. "*" matches all jobs.
             labels: only jobs with these labels.
+            project: only jobs of this project; "" for those of no project.
             validate_only: count the jobs and cancel none.
 
         Raises:
             InvalidRequest: the filter is empty or invalid.
         """
-        return self._transport.changed(requests.cancel_jobs(filter, labels, validate_only))
+        return self._transport.changed(requests.cancel_jobs(filter, labels, validate_only, project))
 
     def delete_jobs(
-        self, filter: str = "", *, labels: Mapping[str, str] | None = None, validate_only: bool = False
+        self,
+        filter: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        project: str | None = None,
+        validate_only: bool = False,
     ) -> MatchingJobs:
         """Delete all of your ended jobs that match a filter, with their events and results; as `cancel_jobs`."""
-        return self._transport.changed(requests.delete_jobs(filter, labels, validate_only))
+        return self._transport.changed(requests.delete_jobs(filter, labels, validate_only, project))
 
     # Providers and devices
 

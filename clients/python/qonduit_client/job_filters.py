@@ -19,9 +19,12 @@ def both(*filters: str) -> str:
     return " AND ".join(each for each in filters if each.strip())
 
 
-def with_labels(filter: str, labels: Mapping[str, str] | None) -> str:
-    """Return a filter that also requires labels with these values."""
-    return both(*(f"label.{quoted(key)} = {quoted(value)}" for key, value in (labels or {}).items()), filter)
+def selection(filter: str, labels: Mapping[str, str] | None, project: str | None = None) -> str:
+    """Return a filter that also requires labels with these values, and a project; "" requires that there is none."""
+    parts = [f"label.{quoted(key)} = {quoted(value)}" for key, value in (labels or {}).items()]
+    if project is not None:
+        parts.append(f"project = {quoted(project)}" if project else "NOT project:*")
+    return both(*parts, filter)
 
 
 @dataclass

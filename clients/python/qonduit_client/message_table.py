@@ -185,6 +185,7 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
     "ProjectMember": (
         _Column("user", lambda each, _: each.user),
         _Column("role", lambda each, _: role_name(each.role)),
+        _Column("weight", lambda each, _: f"{each.weight:g}", right=True),
         _Column("added", lambda each, _: local_time(each.added_at)),
     ),
     "Worker": (

@@ -48,15 +48,15 @@ def members(project: str) -> Pages[ProjectMember]:
     return Pages(Request("ProjectService/ListProjectMembers", request, rpc.ListProjectMembersResponse), "members")
 
 
-def set_member(project: str, user: str, role: str) -> Request[rpc.SetProjectMemberResponse]:
-    """Add a member, or change its role; a second call changes nothing.
+def set_member(project: str, user: str, role: str, weight: float | None) -> Request[rpc.SetProjectMemberResponse]:
+    """Add a member, or change its role and its weight unless that is None; a second call changes nothing.
 
     Raises:
         ValueError: the role is not one of `ROLES`.
     """
     if role not in ROLES:
         raise ValueError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
-    member = ProjectMember(user=user, role=f"PROJECT_ROLE_{role.upper()}")
+    member = ProjectMember(user=user, role=f"PROJECT_ROLE_{role.upper()}", weight=weight)
     request = rpc.SetProjectMemberRequest(project=project, member=member)
     return Request("ProjectService/SetProjectMember", request, rpc.SetProjectMemberResponse)
 

@@ -28,7 +28,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit_client.errors import NotFound
 from qonduit_client.input_values import Inputs, struct_of
 from qonduit_client.job_credential import JobCredential, set_credential
-from qonduit_client.job_filters import MatchingJobs, with_labels
+from qonduit_client.job_filters import MatchingJobs, selection
 from qonduit_client.message_table import device_name
 from qonduit_client.parameter_values import ParameterValues, sets_of
 from qonduit_client.program_messages import Program, enum_name, programs_of
@@ -215,9 +215,15 @@ def job(job_id: int) -> Request[jobs_rpc.GetJobResponse]:
     return Request("JobService/GetJob", jobs_rpc.GetJobRequest(id=job_id), jobs_rpc.GetJobResponse)
 
 
-def jobs(filter: str, limit: int | None, labels: Mapping[str, str] | None = None, order_by: str = "") -> Pages[Job]:
+def jobs(
+    filter: str,
+    limit: int | None,
+    labels: Mapping[str, str] | None = None,
+    order_by: str = "",
+    project: str | None = None,
+) -> Pages[Job]:
     """List jobs, by default newest first."""
-    request = jobs_rpc.ListJobsRequest(filter=with_labels(filter, labels), order_by=order_by)
+    request = jobs_rpc.ListJobsRequest(filter=selection(filter, labels, project), order_by=order_by)
     return Pages(Request("JobService/ListJobs", request, jobs_rpc.ListJobsResponse), "jobs", limit=limit, size=100)
 
 
@@ -235,15 +241,19 @@ def update_job(
     return Request("JobService/UpdateJob", request, jobs_rpc.UpdateJobResponse)
 
 
-def cancel_jobs(filter: str, labels: Mapping[str, str] | None, validate_only: bool) -> BulkCalls:
+def cancel_jobs(
+    filter: str, labels: Mapping[str, str] | None, validate_only: bool, project: str | None = None
+) -> BulkCalls:
     """Cancel the jobs that match a filter."""
-    request = jobs_rpc.CancelJobsRequest(filter=with_labels(filter, labels), validate_only=validate_only)
+    request = jobs_rpc.CancelJobsRequest(filter=selection(filter, labels, project), validate_only=validate_only)
     return BulkCalls(Request("JobService/CancelJobs", request, jobs_rpc.CancelJobsResponse))
 
 
-def delete_jobs(filter: str, labels: Mapping[str, str] | None, validate_only: bool) -> BulkCalls:
+def delete_jobs(
+    filter: str, labels: Mapping[str, str] | None, validate_only: bool, project: str | None = None
+) -> BulkCalls:
     """Delete the jobs that match a filter."""
-    request = jobs_rpc.DeleteJobsRequest(filter=with_labels(filter, labels), validate_only=validate_only)
+    request = jobs_rpc.DeleteJobsRequest(filter=selection(filter, labels, project), validate_only=validate_only)
     return BulkCalls(Request("JobService/DeleteJobs", request, jobs_rpc.DeleteJobsResponse))
 
 
@@ -414,7 +424,7 @@ def deployments(
     filter: str, limit: int | None, labels: Mapping[str, str] | None = None, order_by: str = ""
 ) -> Pages[Deployment]:
     """List deployments, by default newest first."""
-    request = deployments_rpc.ListDeploymentsRequest(filter=with_labels(filter, labels), order_by=order_by)
+    request = deployments_rpc.ListDeploymentsRequest(filter=selection(filter, labels), order_by=order_by)
     first = Request("DeploymentService/ListDeployments", request, deployments_rpc.ListDeploymentsResponse)
     return Pages(first, "deployments", limit=limit, size=100)
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The running jobs of this server as costs of their lanes: estimated at the claim, known at the end.
 
-A lane is one owner of jobs in one provider's queue. Costs reach the table of lanes with the next claim of this server,
-so that the record of an ended job writes no lane, for which servers would wait for each other.
+A lane is one owner of jobs in one provider's queue, or one member among the jobs of a project there. Costs reach the
+tables of lanes with the next claim of this server, so that the record of an ended job writes no lane, for which servers
+would wait for each other.
 """
 
 from __future__ import annotations
@@ -20,28 +21,29 @@ _LONG_SECONDS: Final = 1.0
 
 
 class Lane(NamedTuple):
-    """The key of a lane."""
+    """The key of a lane. Without a member, it is the lane of all jobs of an owner."""
 
     provider_id: int
     owner: str
+    member: str = ""
 
 
 class Owed(NamedTuple):
     """What a lane owes beyond its row in the table.
 
     Attributes:
-        seconds: to add; negative if estimates were too high.
+        time: the virtual time to add; negative if estimates were too high.
         ended: the number of jobs that ended.
         observed: the sum of their seconds.
     """
 
-    seconds: float = 0.0
+    time: float = 0.0
     ended: int = 0
     observed: float = 0.0
 
     def plus(self, other: Owed) -> Owed:
         """Return the sum."""
-        return Owed(self.seconds + other.seconds, self.ended + other.ended, self.observed + other.observed)
+        return Owed(self.time + other.time, self.ended + other.ended, self.observed + other.observed)
 
 
 def add_owed(total: dict[Lane, Owed], more: Mapping[Lane, Owed]) -> None:
@@ -63,17 +65,19 @@ class Running(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """The estimated cost of a claimed job.
+    """The estimated cost of a claimed job for one of its lanes.
 
     Attributes:
         job: the job and its attempt.
-        lane: its lane.
+        lane: the lane.
         seconds: the estimate.
+        weight: the weight of the lane at the claim.
     """
 
     job: tuple[int, int]
     lane: Lane
     seconds: float
+    weight: float = 1.0
 
 
 class LaneAccounts:
@@ -88,10 +92,11 @@ class LaneAccounts:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._running: dict[tuple[int, int], tuple[Charge, float]] = {}
+        self._running: dict[tuple[int, int], tuple[float, list[Charge]]] = {}
         self._owed: dict[Lane, Owed] = {}
-        #: By provider with more lanes than a claim compares: the owner after which the next claim begins.
-        self.turns: dict[str, str] = {}
+        #: Where more lanes wait than a claim compares, after which the next claim begins: the owner by provider and "",
+        #: the member by provider and project.
+        self.turns: dict[tuple[str, str], str] = {}
         #: The providers that had queued jobs with required versions at the last claim.
         self.pinned: frozenset[str] = frozenset()
 
@@ -110,7 +115,8 @@ class LaneAccounts:
         """Add claimed jobs, which are charged."""
         now = self._clock()
         with self._lock:
-            self._running.update((charge.job, (charge, now)) for charge in charges)
+            for charge in charges:
+                self._running.setdefault(charge.job, (now, []))[1].append(charge)
 
     def ended(self, job: tuple[int, int], seconds: float | None) -> None:
         """Replace the estimated cost of an ended job by the seconds that it occupied a worker.
@@ -121,11 +127,10 @@ class LaneAccounts:
         """
         now = self._clock()
         with self._lock:
-            if (found := self._running.pop(job, None)) is not None:
-                charge, since = found
-                cost = max(LEAST_SECONDS, now - since if seconds is None else seconds)
-                owed = Owed(cost - charge.seconds, 1, cost)
-                add_owed(self._owed, {charge.lane: owed})
+            since, charges = self._running.pop(job, (now, []))
+            cost = max(LEAST_SECONDS, now - since if seconds is None else seconds)
+            for charge in charges:
+                add_owed(self._owed, {charge.lane: Owed((cost - charge.seconds) / charge.weight, 1, cost)})
 
     def forget(self, jobs: Iterable[tuple[int, int]]) -> None:
         """Drop jobs that were requeued or belong to another server; their estimates remain charged."""
@@ -138,10 +143,11 @@ class LaneAccounts:
         now = self._clock()
         found: defaultdict[Lane, Running] = defaultdict(Running)
         with self._lock:
-            for charge, since in self._running.values():
+            for since, charges in self._running.values():
                 elapsed = now - since
-                excess, long = found[charge.lane]
-                found[charge.lane] = Running(
-                    excess + max(0.0, elapsed - charge.seconds), long + (elapsed > _LONG_SECONDS)
-                )
+                for charge in charges:
+                    excess, long = found[charge.lane]
+                    found[charge.lane] = Running(
+                        excess + max(0.0, elapsed - charge.seconds), long + (elapsed > _LONG_SECONDS)
+                    )
         return dict(found)

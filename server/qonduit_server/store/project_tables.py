@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, SmallInteger, Table, Text, text
 
 from qonduit_server.store.schema_metadata import metadata
 
@@ -26,6 +26,8 @@ project_members = Table(
     Column("member", Text, primary_key=True),
     Column("role", SmallInteger, nullable=False),
     Column("added_at", BigInteger, nullable=False),
+    # Of the member's jobs among those of the project (jobs/fair_share.py).
+    Column("weight", Double, nullable=False, server_default=text("1")),
     # The projects of a user, in the order of their list.
     Index("ix_project_members_member_project", "member", "project", unique=True),
     sqlite_with_rowid=False,

@@ -24,7 +24,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.ownership import is_project, owner_of_project, project_of
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.project_tables import project_members, projects
-from qonduit_server.store.schema import credentials, deployments, jobs
+from qonduit_server.store.schema import credentials, deployments, jobs, lanes, member_lanes
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -72,8 +72,9 @@ _STORE: Final = text(
     "VALUES (:name, :description, :created_at, :created_by) ON CONFLICT DO NOTHING RETURNING name"
 )
 _STORE_MEMBER: Final = text(
-    "INSERT INTO project_members (project, member, role, added_at) VALUES (:project, :member, :role, :added_at) "
-    "ON CONFLICT (project, member) DO UPDATE SET role = :role"
+    "INSERT INTO project_members (project, member, role, added_at, weight) "
+    "VALUES (:project, :member, :role, :added_at, coalesce(:weight, 1)) ON CONFLICT (project, member) "
+    "DO UPDATE SET role = :role, weight = coalesce(:weight, project_members.weight)"
 )
 
 
@@ -89,6 +90,8 @@ class _Change(NamedTuple):
     user: str = ""
     role: int = 0
     description: str = ""
+    #: None leaves the weight of a member as it is.
+    weight: float | None = None
 
 
 def roles_of(db: Database, caller: str) -> dict[str, int]:
@@ -163,7 +166,7 @@ def delete(db: Database, caller: str, name: str, *, sees_all: bool = False) -> N
 def set_member(
     db: Database, caller: str, project: str, member: ProjectMember, *, sees_all: bool = False
 ) -> ProjectMember:
-    """Add a user to a project, or change the role of a member.
+    """Add a user to a project, or change the role and, if it is set, the weight of a member.
 
     Raises:
         NotFound: the project does not exist for the caller.
@@ -171,7 +174,8 @@ def set_member(
         FailedPrecondition: the last owner would lose its role.
         ResourceExhausted: the project has too many members, or the user too many projects.
     """
-    return db.write(_SET_MEMBER, _Change(caller, sees_all, project, member.user, member.role))
+    weight = member.weight if member.HasField("weight") else None
+    return db.write(_SET_MEMBER, _Change(caller, sees_all, project, member.user, member.role, weight=weight))
 
 
 def remove_member(db: Database, caller: str, project: str, user: str, *, sees_all: bool = False) -> None:
@@ -246,7 +250,7 @@ def _message(row: Any) -> Project:
 
 
 def _member(row: Any) -> ProjectMember:
-    member = ProjectMember(user=row.member, role=row.role)
+    member = ProjectMember(user=row.member, role=row.role, weight=row.weight)
     set_time(member.added_at, row.added_at)
     return member
 
@@ -301,6 +305,8 @@ def _delete(transaction: Transaction, change: _Change) -> None:
             kind="IN_USE",
         )
     connection.execute(sa.delete(projects).where(projects.c.name == change.project))
+    for table in (lanes, member_lanes):
+        connection.execute(sa.delete(table).where(table.c.owner == owner))
 
 
 def _counted(count: int, noun: str) -> str:
@@ -352,6 +358,7 @@ def _member_row(change: _Change) -> sa.Select[Any]:
 
 def _write_member(transaction: Transaction, change: _Change) -> None:
     values = {"project": change.project, "member": checked_text("member.user", change.user), "role": change.role}
+    values["weight"] = change.weight
     transaction.connection.execute(_STORE_MEMBER, {**values, "added_at": transaction.now})
 
 

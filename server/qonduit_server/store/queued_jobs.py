@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
+from qonduit_server.store.lane_accounts import Lane
 from qonduit_server.store.schema import IS_QUEUED, jobs
 from qonduit_server.store.sqlite_driver import Query
 
 _COUNT: Final = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {IS_QUEUED} AND caller = :owner {{}} LIMIT :most) AS q"
 # On the index of a caller's jobs by state.
 _OF_OWNER: Final = text(_COUNT.format(""))
-# On the index of claims.
+# On the indexes of claims.
 _OF_LANE: Final = text(_COUNT.format("AND provider_id = :provider AND not_before = 0"))
+_OF_MEMBER: Final = text(
+    _COUNT.format("AND provider_id = :provider AND not_before = 0 AND principal IS NOT NULL AND principal = :member")
+)
 
 _OF_ALL: Final = Query(
     select(func.count()).select_from(
@@ -39,7 +43,9 @@ def of_owner(connection: Connection, owner: str, most: int) -> int:
     return int(connection.execute(_OF_OWNER, {"owner": owner, "most": most}).scalar_one())
 
 
-def of_lane(connection: Connection, provider_id: int, owner: str, most: int) -> int:
-    """Return the number of an owner's jobs that a provider may claim, at most `most`."""
-    values = {"provider": provider_id, "owner": owner, "most": most}
-    return int(connection.execute(_OF_LANE, values).scalar_one())
+def of_lane(connection: Connection, lane: Lane, most: int) -> int:
+    """Return the number of jobs of a lane that its provider may claim, at most `most`."""
+    values: dict[str, Any] = {"provider": lane.provider_id, "owner": lane.owner, "most": most}
+    if lane.member:
+        values["member"] = lane.member
+    return int(connection.execute(_OF_MEMBER if lane.member else _OF_LANE, values).scalar_one())

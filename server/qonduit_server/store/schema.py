@@ -226,7 +226,7 @@ jobs = Table(
     Column("memory_bytes", BigInteger, nullable=False, server_default=text("0")),
     # The user who created it; NULL for its owner.
     Column("principal", Text),
-    # Of the user who created it among the users of its project (jobs/project_turns.py); 0 outside of projects.
+    # Servers before revision 0019 claim the jobs of projects in this order; later ones write 0.
     Column("turn", BigInteger, nullable=False, server_default=text("0")),
     # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
     # other conditions are tested row by row (list_scan.py).
@@ -268,7 +268,14 @@ jobs = Table(
         sqlite_where=IS_QUEUED,
         postgresql_where=IS_QUEUED,
     ),
-    # The last turns of the users of a project.
+    # The queue of each member of a project, likewise.
+    Index(
+        "ix_jobs_queued_of_member",
+        *("provider_id", "not_before", "caller", "principal", "rank", "id"),
+        sqlite_where=IN_PROJECT_QUEUE,
+        postgresql_where=IN_PROJECT_QUEUE,
+    ),
+    # For servers before revision 0019: the last turns of the users of a project.
     Index(
         "ix_jobs_turns",
         *("provider_id", "caller", "principal", "rank", "turn"),
@@ -311,6 +318,22 @@ lanes = Table(
     # The mean of the seconds of its jobs, newer ones weighted more; NULL before the first one ends.
     Column("mean_seconds", Double),
     Index("ix_lanes_virtual_start", "provider_id", "virtual_start"),
+)
+
+# The shares of the members of a project in what its lane gets. Their weights are those of the memberships.
+member_lanes = Table(
+    "member_lanes",
+    metadata,
+    # Without foreign keys: a claim writes what a member used before it left, or before its project was deleted.
+    Column("provider_id", Id, primary_key=True, autoincrement=False),
+    # The project as the owner of its jobs.
+    Column("owner", Text, primary_key=True),
+    Column("member", Text, primary_key=True),
+    # As in lanes, but among the members of the project.
+    Column("virtual_time", Double, nullable=False),
+    Column("virtual_start", Double, nullable=False),
+    Column("mean_seconds", Double),
+    Index("ix_member_lanes_virtual_start", "provider_id", "owner", "virtual_start"),
 )
 
 # The quotas of owners that differ from the default.

@@ -44,7 +44,7 @@ from qonduit_server.store.users import quota_rows
 from tests.store_fixture import CALLER, LEASE, claim, deployment, submit, succeed
 
 #: Partial indexes that hold only active jobs: they are meant to be scanned whole.
-_SMALL = ("ix_jobs_queued", "ix_jobs_leased", "ix_jobs_active")
+_SMALL = ("ix_jobs_queued", "ix_jobs_queued_of_member", "ix_jobs_leased", "ix_jobs_active")
 _LARGE = ("jobs", "events", "results", "programs", "deployments", "job_labels", "deployment_labels", "audit_entries")
 
 #: The caller and its projects each cost one range of an index.
@@ -110,8 +110,10 @@ def do_everything(db: Database) -> None:
     projects.delete(db, CALLER, "plans")
     projects.create(db, CALLER, Project(name="turns"))
     in_project = submit(db, project="turns", request_id="turn")
-    submit(db, project="turns", request_id="turn")
+    second = submit(db, project="turns")
     queue_positions.of_job(db, in_project.id)
+    queue_positions.of_jobs(db, [in_project.id, second.id])
+    succeed(db, claim(db))
     for filter in ("owner:*", "owner = x", "owner:* state = QUEUED", "owner:* id = 1", "owner:* shots > 3"):
         for order_by in ("", "id"):
             token = job_list.list_page(db, CALLER, 1, "", filter, order_by, sees_all=True).next_page_token

@@ -226,6 +226,7 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         filter: str = "",
         *,
         labels: Mapping[str, str] | None = None,
+        project: str | None = None,
         order_by: str = "",
         limit: int | None = None,
     ) -> AsyncListing[Job]:
@@ -233,7 +234,9 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
 
         Arguments are those of `qonduit_client.Client.jobs`.
         """
-        return AsyncListing(lambda: self._transport.items(requests.jobs(filter, limit, labels, order_by)), "Job")
+        return AsyncListing(
+            lambda: self._transport.items(requests.jobs(filter, limit, labels, order_by, project)), "Job"
+        )
 
     async def rerun(
         self,
@@ -287,16 +290,26 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
         await self._transport.call(requests.delete_job(job_id))
 
     async def cancel_jobs(
-        self, filter: str = "", *, labels: Mapping[str, str] | None = None, validate_only: bool = False
+        self,
+        filter: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        project: str | None = None,
+        validate_only: bool = False,
     ) -> MatchingJobs:
         """Cancel all of your queued and running jobs that match; see `qonduit_client.Client.cancel_jobs`."""
-        return await self._transport.changed(requests.cancel_jobs(filter, labels, validate_only))
+        return await self._transport.changed(requests.cancel_jobs(filter, labels, validate_only, project))
 
     async def delete_jobs(
-        self, filter: str = "", *, labels: Mapping[str, str] | None = None, validate_only: bool = False
+        self,
+        filter: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        project: str | None = None,
+        validate_only: bool = False,
     ) -> MatchingJobs:
         """Delete all of your ended jobs that match; see `qonduit_client.Client.delete_jobs`."""
-        return await self._transport.changed(requests.delete_jobs(filter, labels, validate_only))
+        return await self._transport.changed(requests.delete_jobs(filter, labels, validate_only, project))
 
     # Providers and devices
 

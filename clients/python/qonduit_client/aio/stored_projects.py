@@ -52,20 +52,24 @@ class StoredProjects:
         """Return the members of a project, in the order of their names. Raises NotFound."""
         return Table([each async for each in self._transport.items(project_requests.members(project))], "ProjectMember")
 
-    async def set_member(self, project: str, user: str, role: str = "member") -> ProjectMember:
-        """Add a user to a project, or change the role of a member, as an owner.
+    async def set_member(
+        self, project: str, user: str, role: str = "member", *, weight: float | None = None
+    ) -> ProjectMember:
+        """Add a user to a project, or change the role and the weight of a member, as an owner.
 
         Args:
             project: the name of the project.
             user: the name of the user, as in `executed_by` of the user's jobs.
             role: "viewer" reads, "member" also creates and changes jobs and deployments, "owner" also changes members.
+            weight: from 0.01 to 100; twice the weight is twice the time of workers while other members wait. None
+                leaves it as it is: 1 for a new member.
 
         Raises:
             ValueError: the role is unknown.
             Refused: you are no owner.
             PreconditionFailed: the last owner would lose its role.
         """
-        return (await self._transport.call(project_requests.set_member(project, user, role))).member
+        return (await self._transport.call(project_requests.set_member(project, user, role, weight))).member
 
     async def remove_member(self, project: str, user: str) -> None:
         """Remove a user from a project, as an owner; every member may remove itself.

@@ -170,6 +170,7 @@ def stored_jobs(
     status: str | None,
     name: str | None,
     labels: Mapping[str, str],
+    project: str | None,
 ) -> list[QonduitJob]:
     """Return jobs, the latest first; see `QonduitSampler.jobs`."""
     if status is not None and status not in _STATES:
@@ -179,7 +180,7 @@ def stored_jobs(
 
     def chosen() -> Iterator[Sequence[Job]]:
         # Not by state: that of a submission follows from the states of all its jobs.
-        for jobs in grouped(client.jobs(both(*parts, STORED), labels=labels)):
+        for jobs in grouped(client.jobs(both(*parts, STORED), labels=labels, project=project)):
             if status is None or joint_state(state_name(job.state) for job in jobs) == status:
                 yield jobs
 

@@ -166,6 +166,7 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
         status: str | None = None,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        project: str | None = None,
     ) -> list[QonduitJob]:
         """Return jobs that samplers submitted to the server, the latest first.
 
@@ -175,12 +176,15 @@ class QonduitSampler(cirq.Sampler):  # type: ignore[misc]
             status: as `job.status()` returns it.
             name: the name that they were submitted with.
             labels: labels that all of them have.
+            project: the project that owns them, "" for none; by default also the jobs of all your projects.
 
         Raises:
             ValueError: the status is unknown.
             QonduitError: the server is unreachable.
         """
-        return stored_jobs(self.client, limit, device=device, status=status, name=name, labels=labels or {})
+        return stored_jobs(
+            self.client, limit, device=device, status=status, name=name, labels=labels or {}, project=project
+        )
 
     async def run_sweep_async(
         self, program: cirq.AbstractCircuit, params: cirq.Sweepable, repetitions: int = 1

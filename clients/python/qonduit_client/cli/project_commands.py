@@ -94,15 +94,21 @@ def members(name: str) -> int:
 @click.option(
     "--role", type=click.Choice(["viewer", "member", "owner"]), default="member", show_default=True, help="The role."
 )
+@click.option(
+    "--weight",
+    type=click.FloatRange(0.01, 100),
+    metavar="NUMBER",
+    help="Twice the weight is twice the time of workers while other members wait; 1 for a new member.",
+)
 @shared_options()
-def add(name: str, users: Sequence[str], role: str) -> int:
-    """Add users to the project NAME, or change the roles of its members. For owners."""
+def add(name: str, users: Sequence[str], role: str, weight: float | None) -> int:
+    """Add users to the project NAME, or change the roles and weights of its members. For owners."""
     here = session()
     with here.client() as client:
         return act_on(
             here,
             users,
-            lambda user: client.projects.set_member(name, user, role),
+            lambda user: client.projects.set_member(name, user, role, weight=weight),
             _member_columns(),
             line=lambda member: member,
             outcome=lambda member: f"{member.user}: {role} of project {name}",
@@ -160,5 +166,6 @@ def _member_columns() -> list[Column]:
     return [
         Column("user", lambda each: each.user, "USER"),
         Column("role", lambda each: role_name(each.role), "ROLE"),
+        Column("weight", lambda each: each.weight, "WEIGHT", lambda each: f"{each.weight:g}", right=True),
         Column("added_at", lambda each: moment(each.added_at), "ADDED", lambda each: local_time(each.added_at)),
     ]

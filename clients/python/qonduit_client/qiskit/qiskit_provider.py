@@ -12,7 +12,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.providers import QiskitBackendNotFoundError
 
 from qonduit_client.client import DEFAULT_DEVICE, Client, connect
-from qonduit_client.job_filters import both, quoted
+from qonduit_client.job_filters import both, quoted, selection
 from qonduit_client.job_labels import tagged
 from qonduit_client.qiskit.backend import QonduitBackend
 from qonduit_client.qiskit.devices import NamedDevice, devices_of, find_device
@@ -112,6 +112,7 @@ class QonduitProvider:
         status: str | None = None,
         job_name: str | None = None,
         job_tags: Sequence[str] = (),
+        project: str | None = None,
     ) -> list[StoredJob]:
         """Return jobs that Qiskit submitted, the latest first.
 
@@ -121,6 +122,7 @@ class QonduitProvider:
             status: the state on the server: "QUEUED", "RUNNING", "SUCCEEDED", "FAILED" or "CANCELLED".
             job_name: the name that they were submitted with.
             job_tags: tags that all of them have.
+            project: the project that owns them, "" for none; by default also the jobs of all your projects.
 
         Raises:
             QiskitError: the state is unknown, or the server is unreachable.
@@ -131,7 +133,7 @@ class QonduitProvider:
             for field, text in (("device", backend_name), ("name", job_name))
             if text is not None
         ]
-        filter = both(*parts, *map(tagged, job_tags))
+        filter = selection(both(*parts, *map(tagged, job_tags)), None, project)
         return list(islice(stored_jobs(self.client, filter, self.get_backend), limit))
 
     def least_busy(

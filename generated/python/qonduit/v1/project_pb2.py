@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18qonduit/v1/project.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n\x07Project\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x34\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\ncreated_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12+\n\x04role\x18\x05 \x01(\x0e\x32\x17.qonduit.v1.ProjectRoleB\x04\xe2\x41\x01\x03\"\x9b\x01\n\rProjectMember\x12#\n\x04user\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{1,128}$\x12\x31\n\x04role\x18\x02 \x01(\x0e\x32\x17.qonduit.v1.ProjectRoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x32\n\x08\x61\x64\x64\x65\x64_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03*u\n\x0bProjectRole\x12\x1c\n\x18PROJECT_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13PROJECT_ROLE_VIEWER\x10\x01\x12\x17\n\x13PROJECT_ROLE_MEMBER\x10\x02\x12\x16\n\x12PROJECT_ROLE_OWNER\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18qonduit/v1/project.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x01\n\x07Project\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\x12\x34\n\ncreated_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\ncreated_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12+\n\x04role\x18\x05 \x01(\x0e\x32\x17.qonduit.v1.ProjectRoleB\x04\xe2\x41\x01\x03\"\xd4\x01\n\rProjectMember\x12#\n\x04user\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{1,128}$\x12\x31\n\x04role\x18\x02 \x01(\x0e\x32\x17.qonduit.v1.ProjectRoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x32\n\x08\x61\x64\x64\x65\x64_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12,\n\x06weight\x18\x04 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@){\x14\xaeG\xe1z\x84?H\x00\x88\x01\x01\x42\t\n\x07_weight*u\n\x0bProjectRole\x12\x1c\n\x18PROJECT_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13PROJECT_ROLE_VIEWER\x10\x01\x12\x17\n\x13PROJECT_ROLE_MEMBER\x10\x02\x12\x16\n\x12PROJECT_ROLE_OWNER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,10 +50,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROJECTMEMBER'].fields_by_name['role']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_PROJECTMEMBER'].fields_by_name['added_at']._loaded_options = None
   _globals['_PROJECTMEMBER'].fields_by_name['added_at']._serialized_options = b'\342A\001\003'
-  _globals['_PROJECTROLE']._serialized_start=506
-  _globals['_PROJECTROLE']._serialized_end=623
+  _globals['_PROJECTMEMBER'].fields_by_name['weight']._loaded_options = None
+  _globals['_PROJECTMEMBER'].fields_by_name['weight']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000Y@){\024\256G\341z\204?'
+  _globals['_PROJECTROLE']._serialized_start=563
+  _globals['_PROJECTROLE']._serialized_end=680
   _globals['_PROJECT']._serialized_start=136
   _globals['_PROJECT']._serialized_end=346
   _globals['_PROJECTMEMBER']._serialized_start=349
-  _globals['_PROJECTMEMBER']._serialized_end=504
+  _globals['_PROJECTMEMBER']._serialized_end=561
 # @@protoc_insertion_point(module_scope)

@@ -37,11 +37,13 @@ class Project(_message.Message):
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., role: _Optional[_Union[ProjectRole, str]] = ...) -> None: ...
 
 class ProjectMember(_message.Message):
-    __slots__ = ("user", "role", "added_at")
+    __slots__ = ("user", "role", "added_at", "weight")
     USER_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     ADDED_AT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
     user: str
     role: ProjectRole
     added_at: _timestamp_pb2.Timestamp
-    def __init__(self, user: _Optional[str] = ..., role: _Optional[_Union[ProjectRole, str]] = ..., added_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    weight: float
+    def __init__(self, user: _Optional[str] = ..., role: _Optional[_Union[ProjectRole, str]] = ..., added_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., weight: _Optional[float] = ...) -> None: ...

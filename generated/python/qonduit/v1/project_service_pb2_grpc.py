@@ -117,7 +117,7 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetProjectMember(self, request, context):
-        """Adds a user to a project, or changes the role of a member.
+        """Adds a user to a project, or changes the role and the weight of a member.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

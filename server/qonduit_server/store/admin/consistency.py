@@ -28,6 +28,7 @@ from qonduit_server.store.schema import (
     job_options,
     jobs,
     lanes,
+    member_lanes,
     options,
     programs,
     providers,
@@ -113,13 +114,20 @@ def queue(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
 
 def shares(connection: Connection, deep: bool, now: int) -> Iterator[Finding]:
     """Check the shares of callers: one that is not a number could keep the jobs of its caller from being claimed."""
-    is_sound = and_(
+    sound = and_(
         lanes.c.weight > 0, lanes.c.weight < _MOST, lanes.c.virtual_time < _MOST, lanes.c.virtual_start < _MOST
     )
-    rows = connection.execute(select(lanes.c.owner).where(not_(is_sound)).order_by(lanes.c.owner).limit(SAMPLE)).all()
+    yield from _lanes(connection, lanes, sound, "All callers")
+    sound = and_(member_lanes.c.virtual_time < _MOST, member_lanes.c.virtual_start < _MOST)
+    yield from _lanes(connection, member_lanes, sound, "All members of projects")
+
+
+def _lanes(connection: Connection, table: Table, sound: ColumnElement[bool], owners: str) -> Iterator[Finding]:
+    rows = connection.execute(select(table.c.owner).where(not_(sound)).order_by(table.c.owner).limit(SAMPLE)).all()
     if rows:
-        fix = "Stop all servers, then: DELETE FROM lanes. All callers then begin with equal shares."
-        yield Finding("error", f"{len(rows)} lanes have an invalid weight or time ({rows[0].owner})", fix)
+        name = table.name.replace("_", " ")
+        fix = f"Stop all servers, then: DELETE FROM {table.name}. {owners} then begin with equal shares."
+        yield Finding("error", f"{len(rows)} {name} have an invalid weight or time ({rows[0].owner})", fix)
 
 
 def _programs(connection: Connection, deep: bool) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from qonduit_server.store.schema import (
     deployments,
     jobs,
     lanes,
+    member_lanes,
     owner_totals,
     quotas,
     usage,
@@ -53,7 +54,7 @@ _OF_OBJECTS: Final = (
 #: What belongs to an owner itself, not to one of its objects.
 _OF_OWNER: Final = (
     *(table.c.owner for table in (lanes, quotas, owner_totals, usage, credentials)),
-    project_members.c.member,
+    *(project_members.c.member, member_lanes.c.member),
 )
 _DELETE_OF_OWNER: Final = tuple(sa.delete(column.table).where(column == bindparam("owner")) for column in _OF_OWNER)
 

@@ -4,25 +4,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    ColumnElement,
     Connection,
-    Select,
-    Text,
     and_,
-    bindparam,
     exists,
-    func,
-    not_,
     or_,
     select,
-    true,
 )
 
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
@@ -31,11 +22,13 @@ from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.lifecycle import FAILED
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.catalogue_snapshot import Claimable
-from qonduit_server.store.jobs import job_credentials
-from qonduit_server.store.jobs.fair_share import MAX_LANES, FairShare, LaneShare, last_owner, order, windows
+from qonduit_server.store.jobs import job_credentials, waiting_lanes
+from qonduit_server.store.jobs.fair_share import FairShare, LaneShare, order, order_members
+from qonduit_server.store.jobs.next_jobs import next_jobs
 from qonduit_server.store.jobs.pinned_jobs import PINNED
-from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
+from qonduit_server.store.ownership import is_project
 from qonduit_server.store.schema import IS_ACTIVE, IS_QUEUED, jobs, pauses, providers
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.users.quota_checks import ClaimQuotas
@@ -43,6 +36,8 @@ from qonduit_server.version_requirements import Environment
 
 #: The number of jobs with unusable credentials that a transaction passes over.
 _MOST_UNREADY: Final = 100
+#: The number of members of a project that are compared at once, however many projects have turns.
+_LEAST_MEMBERS: Final = 16
 
 
 class Claim(NamedTuple):
@@ -55,7 +50,7 @@ class Claim(NamedTuple):
     #: What lanes owe, their running jobs, and where to begin with many lanes.
     owed: Mapping[Lane, Owed]
     running: Mapping[Lane, Running]
-    turns: Mapping[str, str]
+    turns: Mapping[tuple[str, str], str]
     #: Decrypts the credentials of jobs.
     sealer: Sealer
     #: The devices whose jobs may be claimed; None for all.
@@ -88,13 +83,9 @@ class Claimed(NamedTuple):
     jobs: list[tuple[str, JobChange]]
     credentials: dict[int, str]
     charges: list[Charge]
-    turns: dict[str, str]
+    turns: dict[tuple[str, str], str]
 
 
-_IS_OF_PROVIDER: Final = (
-    jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery()
-)
-_OF_PROVIDER: Final = and_(IS_QUEUED, jobs.c.not_before == 0, _IS_OF_PROVIDER)
 _UNPINNED: Final = exists().where(IS_QUEUED, jobs.c.not_before == 0, jobs.c.provider_id == providers.c.id)
 _PINNED: Final = exists().where(IS_QUEUED, jobs.c.not_before >= PINNED, jobs.c.provider_id == providers.c.id)
 _WHOLE: Final = pauses.alias("whole")
@@ -107,52 +98,6 @@ _SELECT_WAITING: Final = Query(
         ~exists().where(_WHOLE.c.device_id == 0, _WHOLE.c.provider_id.in_((0, providers.c.id))),
     )
 )
-_ORDER: Final = (jobs.c.rank, jobs.c.turn, jobs.c.id)
-# The order of jobs of several queues, and their queue, behind the columns of SELECT_ENTRIES.
-_SELECT_ROWS: Final = SELECT_ENTRIES.add_columns(jobs.c.rank, jobs.c.turn, jobs.c.not_before)
-_SELECT_NEXT: Final = _SELECT_ROWS.where(_OF_PROVIDER).order_by(*_ORDER)
-_NOT_ELSEWHERE: Final = not_(among(jobs.c.device_id, "elsewhere"))
-_SELECT_PINNED: Final = (
-    _SELECT_ROWS.where(
-        *(IS_QUEUED, _IS_OF_PROVIDER, jobs.c.not_before == bindparam("queue"), jobs.c.caller == bindparam("owner")),
-        not_(among(jobs.c.device_id, "left")),
-    )
-    .order_by(*_ORDER)
-    .limit(bindparam("count"))
-    .with_for_update(skip_locked=True, of=jobs)
-)
-_WANTED: Final = (
-    func.unnest(bindparam("owners", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(BigInteger)))
-    .table_valued("owner", "count")
-    .render_derived(name="wanted")
-)
-
-
-class _NextJobs:
-    """The queries of the next jobs of lanes, with a condition.
-
-    Attributes:
-        of_lane: for SQLite.
-        of_lanes: for PostgreSQL.
-    """
-
-    def __init__(self, *conditions: ColumnElement[bool]) -> None:
-        next_jobs: Select[Any] = _SELECT_NEXT.where(*conditions)
-        self.of_lane: Final = Query(next_jobs.where(jobs.c.caller == bindparam("owner")).limit(bindparam("count")))
-        # Two limits: PostgreSQL plans for the constant one, and stops at that of the lane.
-        first = (
-            next_jobs.where(jobs.c.caller == _WANTED.c.owner)
-            .limit(bindparam("most"))
-            .with_for_update(skip_locked=True, of=jobs)
-            .correlate(_WANTED)
-            .subquery("first")
-        )
-        queue = select(*first.c).limit(_WANTED.c.count).lateral("queue")
-        self.of_lanes: Final = select(*queue.c).select_from(_WANTED.join(queue, true()))
-
-
-_NEXT: Final = _NextJobs()
-_NEXT_HERE: Final = _NextJobs(_NOT_ELSEWHERE)
 # The first condition makes databases use the index by device.
 _WAITS: Final = Query(
     select(jobs.c.id).where(IS_ACTIVE, IS_QUEUED, jobs.c.not_before == 0, among(jobs.c.device_id, "devices")).limit(1)
@@ -199,14 +144,17 @@ def claim_jobs(
     left = wanted.capacity[provider]
     most = left + _MOST_UNREADY
     rooms = dict(pinned)
-    for rows, others in _lanes(transaction.connection, provider, wanted.turns.get(provider, ""), pinned):
+    after = wanted.turns.get((provider, ""), "")
+    for rows, others in waiting_lanes.windows_of_queues(transaction.connection, provider, after, pinned):
         quotas.read([row.owner for row in (*rows, *others)])
         lanes = share.add([row for row in (*rows, *others) if quotas.room(row.owner) > 0])
         while lanes and left:
             for lane in lanes:
                 lane.room = quotas.room(lane.lane.owner)
             turns = order(lanes, min(left, most), wanted.slots)
-            first = _first_jobs(transaction.connection, provider, turns, wanted.claimable, rooms, paused)
+            _read_members(share, wanted, provider, found, turns, pinned)
+            turns = order_members(turns, wanted.slots)
+            first = next_jobs(transaction.connection, provider, turns, wanted.claimable, rooms, paused)
             # A device may be newer than what this server knows; then it knows more at the next claim.
             known = [(lane, row) for lane, row in first if here is None or row.device_id in here]
             transaction.queue |= len(known) < len(first)
@@ -218,10 +166,28 @@ def claim_jobs(
                 transaction.queue = True
                 return
             emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in chosen)
-            lanes = [lane for lane in lanes if lane.lane not in emptied and quotas.room(lane.lane.owner) > 0]
+            lanes = [lane for lane in lanes if lane.remains_without(emptied) and quotas.room(lane.lane.owner) > 0]
         if not left:
-            found.turns[provider] = last_owner(rows) if len(rows) == MAX_LANES else ""
+            found.turns[provider, ""] = waiting_lanes.last_name(rows) if len(rows) == waiting_lanes.MAX_LANES else ""
             return
+
+
+def _read_members(
+    share: FairShare,
+    wanted: Claim,
+    provider: str,
+    found: Claimed,
+    turns: Sequence[LaneShare],
+    pinned: Collection[int],
+) -> None:
+    """Read the members of the projects that have turns: the more projects, the fewer members of each."""
+    lanes = {lane.lane: lane for lane in turns if is_project(lane.lane.owner)}
+    for lane in lanes.values():
+        key = (provider, lane.lane.owner)
+        most = max(_LEAST_MEMBERS, waiting_lanes.MAX_LANES // len(lanes))
+        after = share.read_members(provider, lane, wanted.turns.get(key, ""), pinned, most)
+        if after or (after is not None and key in wanted.turns):
+            found.turns[key] = after
 
 
 def _start(
@@ -240,7 +206,7 @@ def _start(
         if entry.job.id in ready:
             unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
             quotas.take(lane.lane.owner, row.memory_bytes)
-            found.charges.append(Charge((entry.job.id, entry.job.attempt), lane.lane, share.charge(lane)))
+            found.charges.extend(share.charge((entry.job.id, entry.job.attempt), lane))
             found.jobs.append((provider, entry))
     # Written now, so that the next query of this transaction does not return them.
     unit.flush()
@@ -274,72 +240,3 @@ def _with_credentials(
                 unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=message))
     job_credentials.postpone(unit.transaction, unreadable)
     return ready
-
-
-def _lanes(
-    connection: Connection, provider: str, after: str, pinned: Collection[int]
-) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
-    """Yield the lanes of a provider as `windows`; with the first ones, also those that have pinned jobs alone."""
-    of_pinned = {row.owner: row for queue in pinned for row in next(windows(connection, provider, after, queue), ())}
-    for rows in windows(connection, provider, after):
-        for row in rows:
-            of_pinned.pop(row.owner, None)
-        yield rows, list(of_pinned.values())
-        of_pinned = {}
-    if of_pinned:
-        yield (), list(of_pinned.values())
-
-
-def _first_jobs(
-    connection: Connection,
-    provider: str,
-    turns: Sequence[LaneShare],
-    claimable: Claimable | None,
-    rooms: dict[int, float],
-    paused: AbstractSet[int],
-) -> list[tuple[LaneShare, Any]]:
-    """Lock and return the first jobs of lanes, a lane and its next job for each of its turns.
-
-    Args:
-        connection: a connection.
-        provider: the name of the provider.
-        turns: the lanes.
-        claimable: the devices whose jobs may be claimed; None for all.
-        rooms: the number of jobs that may be taken from each queue of pinned jobs; becomes that of further ones.
-        paused: the paused devices, whose pinned jobs are passed over.
-    """
-    counts = Counter(lane.lane.owner for lane in turns)
-    queues: dict[str, Iterator[Any]] = {}
-    elsewhere = claimable.elsewhere if claimable is not None else ()
-    queries = _NEXT_HERE if elsewhere else _NEXT
-    values: dict[str, Any] = {"provider": provider, **({"elsewhere": elsewhere} if elsewhere else {})}
-    if connection.dialect.name == "sqlite":
-        for owner, count in counts.items():
-            queues[owner] = iter(queries.of_lane(connection, {**values, "owner": owner, "count": count}))
-    else:
-        values |= {"owners": list(counts), "counts": list(counts.values()), "most": max(counts.values())}
-        rows: dict[str, list[Any]] = {owner: [] for owner in counts}
-        for row in connection.execute(queries.of_lanes, values):
-            rows[row.caller].append(row)
-        queues |= {owner: iter(each) for owner, each in rows.items()}
-    if rooms:
-        left = paused | frozenset(elsewhere)
-        for owner, count in counts.items():
-            merged = list(queues[owner])
-            for queue, room in rooms.items():
-                if limit := int(min(count, room)):
-                    of_queue = {"provider": provider, "queue": queue, "owner": owner, "count": limit}
-                    merged += connection.execute(_SELECT_PINNED, {**of_queue, "left": list(left)})
-            merged.sort(key=lambda row: (row.rank, row.turn, row.id))
-            queues[owner] = _within(merged, rooms)
-    return [(lane, each) for lane in turns if (each := next(queues[lane.lane.owner], None)) is not None]
-
-
-def _within(rows: Iterable[Any], rooms: dict[int, float]) -> Iterator[Any]:
-    """Yield the jobs of the queues that have room."""
-    for row in rows:
-        if row.not_before in rooms:
-            if rooms[row.not_before] < 1:
-                continue
-            rooms[row.not_before] -= 1
-        yield row

@@ -6,87 +6,34 @@ next job of the lowest lane, and adds the estimated cost of the job to it, which
 of the job corrects it. A lane that was idle, or is new, starts at the virtual time of its provider, so it has neither
 credit nor debt of the time before.
 
-The index of queued jobs decides which lanes have jobs; the table holds their virtual times only. So no job is lost with
-a row of that table, and creating a job does not write it.
+The owners of jobs are the lanes of a provider. The members of a project are lanes among those of the project, by the
+same rules: what the project gets is theirs to share.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, column, text
+from sqlalchemy import Connection, text
 
-from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import sqlite_driver
 from qonduit_server.store.database import Database
-from qonduit_server.store.lane_accounts import LEAST_SECONDS, Lane, Owed, Running
-from qonduit_server.store.sqlite_driver import Query
+from qonduit_server.store.jobs import lane_rows
+from qonduit_server.store.jobs.lane_rows import LaneCost
+from qonduit_server.store.jobs.waiting_lanes import last_name, windows_of_queues
+from qonduit_server.store.lane_accounts import LEAST_SECONDS, Charge, Lane, Owed, Running
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The estimated seconds of a job of a lane of which none has ended.
 UNKNOWN_SECONDS: Final = 0.1
-#: The maximum number of lanes that one step of a claim compares; the others follow in turn.
-MAX_LANES: Final = 128
 #: A caller waits for others to use at most this many seconds of workers, however much it has used alone before.
 MOST_DEBT: Final = 300.0
 #: The share of the old mean that remains after one more job ended.
 _REMAINS: Final = 0.8
-
-_PROVIDER: Final = "(SELECT id FROM providers WHERE name = :provider)"
-# The callers with jobs to claim: each step skips to the next caller in the index.
-_NEXT: Final = (
-    f"SELECT caller FROM jobs WHERE state = {int(QUEUED)} AND not_before = {{queue}} AND caller {{condition}} "
-    f"AND provider_id = {_PROVIDER} ORDER BY caller LIMIT 1"
-)
-_LANE_COLUMNS: Final[list[ColumnElement[Any]]] = [
-    column(name) for name in ("id", "owner", "place", "weight", "virtual_time", "mean_seconds", "floor")
-]
-_LANES: Final = (
-    f"WITH RECURSIVE owners (owner, place) AS (SELECT ({_NEXT.format(queue='{queue}', condition='{first} :after')}), 1 "
-    f"UNION ALL SELECT ({_NEXT.format(queue='{queue}', condition='> owners.owner')}), place + 1 FROM owners "
-    "WHERE owner IS NOT NULL AND place < :most) "
-    "SELECT p.id, o.owner, o.place, lanes.weight, lanes.virtual_time, lanes.mean_seconds, "
-    f"(SELECT max(virtual_start) FROM lanes WHERE provider_id = {_PROVIDER}) AS floor "
-    "FROM providers p CROSS JOIN owners o LEFT JOIN lanes ON lanes.provider_id = p.id AND lanes.owner = o.owner "
-    "WHERE p.name = :provider AND o.owner IS NOT NULL"
-)
-_FIRST_LANES: Final = Query(text(_LANES.format(first=">=", queue=0)).columns(*_LANE_COLUMNS))
-_NEXT_LANES: Final = Query(text(_LANES.format(first=">", queue=0)).columns(*_LANE_COLUMNS))
-_FIRST_PINNED: Final = Query(text(_LANES.format(first=">=", queue=":queue")).columns(*_LANE_COLUMNS))
-_NEXT_PINNED: Final = Query(text(_LANES.format(first=">", queue=":queue")).columns(*_LANE_COLUMNS))
-
-_COLUMNS: Final = ("provider_id", "owner", "owed", "floor", "ceiling", "charge", "start", "observed", "remains")
-_TYPES: Final = ("bigint", "text", *["float8"] * 7)
-_NEW: Final = f"unnest({', '.join(f'%b::{each}[]' for each in _TYPES)}) AS new ({', '.join(_COLUMNS)})"
-_SETS: Final = (
-    "virtual_time = {least}({greatest}(lanes.virtual_time + {owed} / weight, {floor}), {ceiling}) + {charge} / weight, "
-    "virtual_start = {greatest}(lanes.virtual_start, {start}), "
-    "mean_seconds = CASE WHEN {remains} = 1 THEN lanes.mean_seconds WHEN lanes.mean_seconds IS NULL THEN {observed} "
-    "ELSE {observed} + (lanes.mean_seconds - {observed}) * {remains} END"
-)
-_INSERTED: Final = "lanes (provider_id, owner, virtual_time, virtual_start, mean_seconds)"
-_VALUES: Final = "{greatest}({owed}, {floor}) + {charge}, {start}, CASE WHEN {remains} < 1 THEN {observed} END"
-_OF_NEW: Final = {"greatest": "GREATEST", "least": "LEAST"} | {name: f"new.{name}" for name in _COLUMNS}
-_OF_PARAMETERS: Final = {"greatest": "max", "least": "min"} | {name: f"?{n}" for n, name in enumerate(_COLUMNS, 1)}
-_SQLITE: Final = (
-    f"INSERT INTO {_INSERTED} VALUES (?1, ?2, {_VALUES.format(**_OF_PARAMETERS)}) "
-    f"ON CONFLICT (provider_id, owner) DO UPDATE SET {_SETS.format(**_OF_PARAMETERS)}"
-)
-# Rows that another server has locked are skipped: a claim never waits for one.
-_UPDATE: Final = (
-    f"WITH new AS MATERIALIZED (SELECT * FROM {_NEW}), free AS MATERIALIZED (SELECT lanes.provider_id, lanes.owner "
-    "FROM new JOIN lanes USING (provider_id, owner) ORDER BY 1, 2 FOR NO KEY UPDATE OF lanes SKIP LOCKED) "
-    f"UPDATE lanes SET {_SETS.format(**_OF_NEW)} FROM new JOIN free USING (provider_id, owner) "
-    "WHERE lanes.provider_id = new.provider_id AND lanes.owner = new.owner RETURNING lanes.provider_id, lanes.owner"
-)
-_INSERT: Final = (
-    f"INSERT INTO {_INSERTED} SELECT new.provider_id, new.owner, {_VALUES.format(**_OF_NEW)} FROM {_NEW} "
-    "ON CONFLICT DO NOTHING RETURNING provider_id, owner"
-)
 
 
 @dataclass(eq=False, slots=True)
@@ -100,6 +47,9 @@ class LaneShare:
         mean: the estimated seconds of a job.
         long: the number of its jobs that occupy a worker of this server.
         room: the number of jobs that may be claimed; quotas of its owner may limit it.
+        project: of the lane of a member, the lane of the project.
+        members: of the lane of a project, those of its members with jobs to claim, as soon as they are read.
+        further: the rows of its further members; None before the first are read, and after the last.
     """
 
     lane: Lane
@@ -108,11 +58,21 @@ class LaneShare:
     mean: float
     long: int = 0
     room: float = math.inf
+    project: LaneShare | None = None
+    members: list[LaneShare] | None = None
+    further: Iterator[tuple[Sequence[Any], Sequence[Any]]] | None = None
 
     @property
     def stride(self) -> float:
         """The virtual time that one job adds."""
         return self.mean / self.weight
+
+    def remains_without(self, emptied: Container[Lane]) -> bool:
+        """Drop members without jobs to claim; return whether the lane has jobs, as far as is known."""
+        if self.members is None:
+            return self.lane not in emptied
+        self.members = [member for member in self.members if member.lane not in emptied]
+        return bool(self.members) or self.further is not None
 
 
 def order(shares: Iterable[LaneShare], count: int, slots: int = 0) -> list[LaneShare]:
@@ -154,6 +114,28 @@ def order(shares: Iterable[LaneShare], count: int, slots: int = 0) -> list[LaneS
     return found
 
 
+def order_members(turns: Sequence[LaneShare], slots: int) -> list[LaneShare]:
+    """Replace each turn of a project, whose members are read, by a turn of one of its members; without any, drop it.
+
+    Args:
+        turns: the lanes of owners, as `order` returns them.
+        slots: as in `order`.
+    """
+    counts = Counter(share.lane for share in turns if share.members)
+    # What a project occupies is shared as the workers are among owners.
+    occupied = 0 if len(turns) > slots else 1
+    following = {
+        share.lane: iter(order(share.members, counts[share.lane], occupied * (share.long + counts[share.lane])))
+        for share in {share.lane: share for share in turns}.values()
+        if share.members
+    }
+    return [
+        next(following[share.lane]) if share.members else share
+        for share in turns
+        if share.members is None or share.members
+    ]
+
+
 @dataclass(slots=True)
 class _Change:
     charge: float = 0.0
@@ -179,7 +161,7 @@ class FairShare:
         self._changes: dict[Lane, _Change] = {}
 
     def add(self, rows: Sequence[Any]) -> list[LaneShare]:
-        """Add lanes from rows of `windows`. No lane stays further behind the lowest one than `MOST_DEBT`."""
+        """Add lanes from rows of waiting_lanes.py. No lane stays further behind the lowest one than `MOST_DEBT`."""
         shares = [self._share(row) for row in rows]
         if not shares:
             return []
@@ -192,103 +174,84 @@ class FairShare:
         return shares
 
     def _share(self, row: Any) -> LaneShare:
-        lane = Lane(row.id, row.owner)
+        lane = Lane(row.id, row.owner, row.member)
         if row.virtual_time is not None:
             self._known.add(lane)
         change = self._changes.setdefault(lane, _Change())
         change.floor = row.floor or 0.0
         share = share_of(row, self._owed.get(lane, Owed()), self._running.get(lane, Running()))
-        share.virtual_time += change.charge / share.weight
+        share.virtual_time += change.charge
         return share
 
-    def charge(self, share: LaneShare) -> float:
-        """Charge a lane for one job; return the seconds."""
+    def read_members(
+        self, provider: str, share: LaneShare, after: str, pinned: Collection[int], most: int
+    ) -> str | None:
+        """Read the next members of a project that have jobs to claim, unless some are known.
+
+        Args:
+            provider: the name of the provider.
+            share: the lane of the project.
+            after: the member after which to begin.
+            pinned: the queues of jobs whose required versions the server has.
+            most: the maximum number of members.
+
+        Returns:
+            The member after which the next claim shall begin; None if nothing was read.
+        """
+        if share.members:
+            return None
+        if share.members is None:
+            share.further = windows_of_queues(
+                self._connection, provider, after, pinned, project=share.lane.owner, most=most
+            )
+        rows, others = next(share.further, ((), ())) if share.further is not None else ((), ())
+        share.members = self.add([*rows, *others])
+        for member in share.members:
+            member.project = share
+        if not rows and not others:
+            share.further = None
+            return None
+        return last_name(rows) if len(rows) == most else ""
+
+    def charge(self, job: tuple[int, int], share: LaneShare) -> list[Charge]:
+        """Charge the lane of a job, and that of its project; return the charges."""
+        charges = self.charge(job, share.project) if share.project is not None else []
         change = self._changes[share.lane]
         change.start = max(change.start, share.virtual_time)
-        change.charge += share.mean
+        change.charge += share.stride
         share.virtual_time += share.stride
-        return share.mean
+        return [*charges, Charge(job, share.lane, share.mean, share.weight)]
 
     def flush(self) -> dict[Lane, Owed]:
         """Write all costs; return those of lanes that another server has locked."""
         changed = {
             lane for lane, change in self._changes.items() if change.charge or change.ceiling < math.inf
         } | self._owed.keys()
-        rows = [self._row(lane) for lane in sorted(changed)]
-        if not rows:
-            return {}
-        if self._connection.dialect.name == "sqlite":
-            sqlite_driver.execute(self._connection, _SQLITE, *rows)
-            return {}
-        written = self._write(_UPDATE, rows)
-        if new := [row for row in rows if Lane(*row[:2]) not in written | self._known]:
-            written |= self._write(_INSERT, new)
+        written = lane_rows.write(self._connection, [(lane, self._cost(lane)) for lane in changed], self._known)
         return {lane: self._unwritten(lane) for lane in changed - written}
 
-    def _row(self, lane: Lane) -> tuple[Any, ...]:
+    def _cost(self, lane: Lane) -> LaneCost:
         change, owed = self._changes.get(lane, _Change()), self._owed.get(lane, Owed())
         observed = owed.observed / owed.ended if owed.ended else 0.0
-        return (
-            *lane,
-            owed.seconds,
-            change.floor,
-            change.ceiling,
-            change.charge,
-            change.start,
-            observed,
-            _REMAINS**owed.ended,
+        return LaneCost(
+            owed.time, change.floor, change.ceiling, change.charge, change.start, observed, _REMAINS**owed.ended
         )
-
-    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> set[Lane]:
-        columns = tuple(map(list, zip(*rows, strict=True)))
-        return {Lane(*row) for row in self._connection.exec_driver_sql(statement, columns)}
 
     def _unwritten(self, lane: Lane) -> Owed:
         change = self._changes.get(lane, _Change())
         return self._owed.get(lane, Owed()).plus(Owed(change.charge))
 
 
-def windows(connection: Connection, provider: str, after: str = "", queue: int = 0) -> Iterator[Sequence[Any]]:
-    """Yield the lanes of a provider that have jobs to claim, at most `MAX_LANES` at once, each once.
-
-    Args:
-        connection: a connection.
-        provider: the name of the provider.
-        after: the owner after which to begin; then those before it follow.
-        queue: the queue of jobs that require versions; default: the one of those that require none.
-    """
-    first, following = (_FIRST_PINNED, _NEXT_PINNED) if queue else (_FIRST_LANES, _NEXT_LANES)
-    seen: set[str] = set()
-    for query, start in ((following, after), (first, "")) if after else ((first, ""),):
-        rows = _window(connection, query, provider, start, queue)
-        while fresh := [row for row in rows if row.owner not in seen]:
-            yield fresh
-            seen.update(row.owner for row in fresh)
-            if len(rows) < MAX_LANES:
-                break
-            rows = _window(connection, following, provider, last_owner(rows), queue)
-
-
-def last_owner(rows: Sequence[Any]) -> str:
-    """Return the last owner in the order of the database, which may differ from that of Python."""
-    return str(max(rows, key=lambda row: int(row.place)).owner)
-
-
-def _window(connection: Connection, query: Query, provider: str, after: str, queue: int) -> Sequence[Any]:
-    values = {"provider": provider, "after": after, "most": MAX_LANES}
-    return query(connection, {**values, "queue": queue} if queue else values)
-
-
 def share_of(row: Any, owed: Owed, running: Running) -> LaneShare:
-    """Return a lane from a row of `windows`."""
+    """Return a lane from a row of waiting_lanes.py."""
     weight = row.weight or 1.0
-    time = max((row.virtual_time or 0.0) + owed.seconds / weight, row.floor or 0.0)
+    time = max((row.virtual_time or 0.0) + owed.time, row.floor or 0.0)
     mean = row.mean_seconds
     if owed.ended:
         observed = owed.observed / owed.ended
         mean = observed + ((observed if mean is None else mean) - observed) * _REMAINS**owed.ended
     mean = max(LEAST_SECONDS, UNKNOWN_SECONDS if mean is None else mean)
-    return LaneShare(Lane(row.id, row.owner), weight, time + running.excess / weight, mean, running.long)
+    return LaneShare(Lane(row.id, row.owner, row.member), weight, time + running.excess / weight, mean, running.long)
 
 
 def set_weight(db: Database, provider_id: int, owner: str, weight: float) -> None:

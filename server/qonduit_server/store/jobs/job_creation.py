@@ -20,12 +20,11 @@ from qonduit_server.store import deployments, labels, program_lookup, projects, 
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, project_turns, submissions
+from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, submissions
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
-from qonduit_server.store.jobs.project_turns import UserQueue
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
-from qonduit_server.store.ownership import Scope, contains, is_project, owner_of, project_of
+from qonduit_server.store.ownership import Scope, contains, owner_of, project_of
 from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.program_lookup import StoredPrograms
 from qonduit_server.store.recent_deployments import StoredDeployment, inline_programs
@@ -104,7 +103,7 @@ _INSERT: Final = BulkInsert(
             "program_runs",
             "spec",
         ),
-        *("rank", "not_before", "expires_at", "turn", "principal"),
+        *("rank", "not_before", "expires_at", "principal"),
     ),
 )
 
@@ -257,8 +256,7 @@ def _write(
     unit = UnitOfWork(transaction)
     created: list[Job] = []
     rows: list[tuple[Any, ...]] = []
-    turns = project_turns.next_turns(transaction.connection, [_place(new) for new in accepted])
-    for job_id, new, turn in zip(job_ids, accepted, turns, strict=True):
+    for job_id, new in zip(job_ids, accepted, strict=True):
         if new in reused:
             deployment_id, sources = reused[new]
         elif new.deployment is not None:
@@ -307,7 +305,6 @@ def _write(
                 *(new.device.provider_id, new.device.id, deployment_id, new.name, spec.type, spec.shots),
                 *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), data),
                 *_times(transaction, new),
-                turn,
                 new.caller if new.caller != new.owner else None,
             )
         )
@@ -357,13 +354,6 @@ def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | N
     expires_at = microseconds(spec.expires_at) if spec.HasField("expires_at") else None
     transaction.times |= bool(not_before) or expires_at is not None
     return (-spec.priority, not_before, expires_at)
-
-
-def _place(new: Submission) -> UserQueue | None:
-    """Return the queue of its user in its project; None outside of projects."""
-    if not is_project(new.owner):
-        return None
-    return UserQueue(new.device.provider_id, new.owner, new.caller, -new.packed.spec.priority)
 
 
 def _earlier(transaction: Transaction, ids: Sequence[int]) -> dict[int, Job]:

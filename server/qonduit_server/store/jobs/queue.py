@@ -48,7 +48,7 @@ class ClaimResult(NamedTuple):
 
     tasks: list[Task]
     charges: list[Charge]
-    turns: Mapping[str, str]
+    turns: Mapping[tuple[str, str], str]
     #: What lanes owe that could not be written.
     unwritten: Mapping[Lane, Owed]
     #: Whether more jobs may wait to be claimed.

@@ -16,13 +16,15 @@ from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue, queued_jobs
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.fair_share import UNKNOWN_SECONDS, LaneShare, share_of, windows
+from qonduit_server.store.jobs.fair_share import UNKNOWN_SECONDS, LaneShare, share_of
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_credentials import has_credential
 from qonduit_server.store.jobs.pinned_jobs import PINNED, reason_to_wait
-from qonduit_server.store.lane_accounts import Owed, Running
+from qonduit_server.store.jobs.waiting_lanes import windows
+from qonduit_server.store.lane_accounts import Lane, Owed, Running
+from qonduit_server.store.ownership import is_project
 from qonduit_server.store.pauses import describe
-from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, devices, jobs, lanes, providers
+from qonduit_server.store.schema import IN_PROJECT_QUEUE, IS_LEASED, IS_QUEUED, devices, jobs, lanes, providers
 from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.users.quota_checks import claim_rooms
 from qonduit_server.store.wait_history import Ahead
@@ -34,7 +36,7 @@ MOST_COUNTED: Final = 1000
 _MESSAGE_CHARACTERS: Final = 2000
 _SELECT_JOBS: Final = (
     select(
-        *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.rank, jobs.c.turn),
+        *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.principal, jobs.c.rank),
         *(jobs.c.not_before, jobs.c.attempt, jobs.c.spec),
         *(devices.c.available, devices.c.status_message, providers.c.name.label("provider")),
     )
@@ -42,30 +44,23 @@ _SELECT_JOBS: Final = (
     .join(providers, providers.c.id == jobs.c.provider_id)
     .where(among(jobs.c.id, "ids"), jobs.c.state == int(QUEUED))
 )
-_OF_LANE: Final = (
+_OF_QUEUE: Final = (
     select(jobs.c.id)
-    .where(
-        *(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.not_before == 0),
-        jobs.c.caller == bindparam("caller"),
-    )
+    .where(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.caller == bindparam("caller"))
     .limit(MAX_POSITION)
 )
-#: The jobs of a lane in the order of claims.
+_OF_LANE: Final = _OF_QUEUE.where(jobs.c.not_before == 0)
+#: The jobs of an owner in the order of claims, unless it is a project.
 IDS_OF_LANE: Final = _OF_LANE.order_by(jobs.c.rank, jobs.c.turn, jobs.c.id)
-_IS_BEFORE: Final = tuple_(jobs.c.rank, jobs.c.turn, jobs.c.id) < tuple_(
-    bindparam("rank"), bindparam("turn"), bindparam("id")
-)
+_IS_OF_MEMBER: Final = (IN_PROJECT_QUEUE, jobs.c.principal == bindparam("member"))
+_IDS_OF_MEMBER: Final = _OF_LANE.where(*_IS_OF_MEMBER).order_by(jobs.c.rank, jobs.c.id)
+_IS_BEFORE: Final = tuple_(jobs.c.rank, jobs.c.id) < tuple_(bindparam("rank"), bindparam("id"))
 _BEFORE: Final = select(func.count()).select_from(_OF_LANE.where(_IS_BEFORE).subquery())
+_BEFORE_OF_MEMBER: Final = select(func.count()).select_from(_OF_LANE.where(*_IS_OF_MEMBER, _IS_BEFORE).subquery())
 # The jobs with the same required versions, which are claimed in the same order as those without.
-_PINNED_BEFORE: Final = select(func.count()).select_from(
-    select(jobs.c.id)
-    .where(
-        *(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.not_before == bindparam("queue")),
-        *(jobs.c.caller == bindparam("caller"), _IS_BEFORE),
-    )
-    .limit(MAX_POSITION)
-    .subquery()
-)
+_OF_PINNED: Final = _OF_QUEUE.where(jobs.c.not_before == bindparam("queue"), _IS_BEFORE)
+_PINNED_BEFORE: Final = select(func.count()).select_from(_OF_PINNED.subquery())
+_PINNED_BEFORE_OF_MEMBER: Final = select(func.count()).select_from(_OF_PINNED.where(*_IS_OF_MEMBER).subquery())
 #: The running jobs of a provider, of all servers; further ones are assumed to be like these.
 _MOST_RUNNING: Final = 1000
 _RUNNING: Final = (
@@ -183,14 +178,14 @@ def _of_provider(
     shares = [share_of(row, Owed(), Running()) for row in of_callers]
     own = {share.lane.owner: share for share in shares}
     running = [_rest(row, now) for row in connection.execute(_RUNNING, {"provider": rows[0].provider_id})]
-    counts: dict[str, float] = {}
+    counts: dict[Lane, float] = {}
     of_caller: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     attempts = {row.id: row.attempt for row in rows}
     for row in rows:
         of_caller[row.caller].append(row)
     found: dict[int, Place] = {}
     for caller, waiting in of_caller.items():
-        for job_id, earlier in _earlier(connection, waiting).items():
+        for job_id, earlier in _earlier_of_owner(connection, waiting, counts).items():
             share = own.get(caller)
             # A job that was queued after the lanes were read has none.
             others = _of_others(connection, share, earlier, shares, counts) if share else _Turns(0, 0.0)
@@ -216,45 +211,69 @@ def _ahead(share: LaneShare, earlier: int, others: float, running: Sequence[floa
     return Ahead(share.lane.provider_id, total / max(1, len(running)), own / total if total else 0.0)
 
 
-def _earlier(connection: Connection, rows: Sequence[Row[Any]]) -> Mapping[int, int]:
-    """Return the number of jobs of the same caller before each of its jobs."""
-    values = {"provider": rows[0].provider_id, "caller": rows[0].caller}
+def _earlier_of_owner(connection: Connection, rows: Sequence[Row[Any]], counts: dict[Lane, float]) -> Mapping[int, int]:
+    """Return the number of jobs of the same owner before each of its jobs; in a project, members share its turns."""
+    if not is_project(rows[0].caller):
+        return _earlier(connection, rows)
+    read = windows(connection, rows[0].provider, project=rows[0].caller)
+    shares = {row.member: share_of(row, Owed(), Running()) for window in read for row in window}
+    of_member: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        of_member[row.principal].append(row)
+    found: dict[int, int] = {}
+    for member, waiting in of_member.items():
+        for job_id, earlier in _earlier(connection, waiting, member).items():
+            share = shares.get(member)
+            others = _of_others(connection, share, earlier, shares.values(), counts).jobs if share else 0
+            found[job_id] = int(min(MAX_POSITION, earlier + others))
+    return found
+
+
+def _earlier(connection: Connection, rows: Sequence[Row[Any]], member: str = "") -> Mapping[int, int]:
+    """Return the number of jobs of the same lane before each of its jobs."""
+    values = {"provider": rows[0].provider_id, "caller": rows[0].caller, **({"member": member} if member else {})}
     pinned = [row for row in rows if row.not_before >= PINNED]
     single = rows if len(rows) == 1 else pinned
     found: dict[int, int] = {}
     for row in single:
-        before = {**values, "rank": row.rank, "turn": row.turn, "id": row.id}
-        found[row.id] = connection.execute(_BEFORE, before).scalar_one()
+        before = {**values, "rank": row.rank, "id": row.id}
+        found[row.id] = connection.execute(_BEFORE_OF_MEMBER if member else _BEFORE, before).scalar_one()
         if row in pinned:
-            found[row.id] += connection.execute(_PINNED_BEFORE, {**before, "queue": row.not_before}).scalar_one()
+            query = _PINNED_BEFORE_OF_MEMBER if member else _PINNED_BEFORE
+            found[row.id] += connection.execute(query, {**before, "queue": row.not_before}).scalar_one()
     if len(found) < len(rows):
-        places = {job_id: place for place, job_id in enumerate(connection.execute(IDS_OF_LANE, values).scalars())}
+        ids = connection.execute(_IDS_OF_MEMBER if member else IDS_OF_LANE, values).scalars()
+        places = {job_id: place for place, job_id in enumerate(ids)}
         found |= {row.id: places.get(row.id, MAX_POSITION) for row in rows if row.id not in found}
     return found
 
 
 def _of_others(
-    connection: Connection, own: LaneShare, earlier: int, shares: Iterable[LaneShare], counts: dict[str, float]
+    connection: Connection, own: LaneShare, earlier: int, shares: Iterable[LaneShare], counts: dict[Lane, float]
 ) -> _Turns:
-    """Return the jobs of other callers that are claimed before a job.
+    """Return the jobs of other lanes that are claimed before a job.
 
     Args:
         connection: a connection.
         own: the lane of the job.
         earlier: the number of jobs of the same lane before it.
-        shares: all lanes.
-        counts: the numbers of queued jobs that are known, by owner.
+        shares: all lanes of the provider; for the lane of a member, those of its project.
+        counts: the numbers of queued jobs that are known.
     """
     due = own.virtual_time + earlier * own.stride
     total = seconds = 0.0
     for share in shares:
-        if share is own or (share.virtual_time, share.lane) > (due, own.lane):
+        if share is own:
             continue
-        turns: float = math.floor((due - share.virtual_time) / share.stride) + 1
-        if share.lane.owner not in counts:
-            count = queued_jobs.of_lane(connection, *share.lane, MOST_COUNTED)
-            counts[share.lane.owner] = count if count < MOST_COUNTED else math.inf
-        turns = min(turns, counts[share.lane.owner])
+        strides = (due - share.virtual_time) / share.stride
+        # Of equal times, the lower lane is first.
+        turns: float = math.floor(strides) + 1 if share.lane < own.lane else math.ceil(strides)
+        if turns <= 0:
+            continue
+        if share.lane not in counts:
+            count = queued_jobs.of_lane(connection, share.lane, MOST_COUNTED)
+            counts[share.lane] = count if count < MOST_COUNTED else math.inf
+        turns = min(turns, counts[share.lane])
         total += turns
         seconds += turns * share.mean
         if earlier + total >= MAX_POSITION:

@@ -16,8 +16,9 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue_positions
 from qonduit_server.store.jobs.claim_selection import waiting_providers
-from qonduit_server.store.jobs.fair_share import windows
 from qonduit_server.store.jobs.queue_positions import Place
+from qonduit_server.store.jobs.waiting_lanes import windows
+from qonduit_server.store.lane_accounts import Lane
 from qonduit_server.store.schema import jobs
 
 #: The number of jobs of each provider that are chosen at once, of different callers.
@@ -94,7 +95,7 @@ class QueueSampler:
         lanes = next(windows(connection, provider), ())
         for lane in self._chance.sample(list(lanes), min(_CHOSEN, len(lanes))):
             values = {"provider": lane.id, "caller": lane.owner}
-            count = queued_jobs.of_lane(connection, lane.id, lane.owner, queue_positions.MOST_COUNTED)
+            count = queued_jobs.of_lane(connection, Lane(lane.id, lane.owner), queue_positions.MOST_COUNTED)
             offset = self._chance.randrange(max(1, count))
             yield from connection.execute(_NTH, {**values, "offset": offset}).scalars()
 

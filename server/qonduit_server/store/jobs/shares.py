@@ -14,6 +14,7 @@ from qonduit_server.store import queued_jobs
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import fair_share
+from qonduit_server.store.lane_accounts import Lane
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import IS_LEASED, IS_QUEUED, jobs, lanes, providers
 
@@ -98,6 +99,6 @@ def _share(connection: Connection, provider: Any, owner: str, floor: float, runn
         weight=lane.weight if lane else 1.0,
         lead_seconds=max(0.0, lane.virtual_time - floor) if lane else 0.0,
         mean_seconds=lane.mean_seconds if lane else None,
-        queued_jobs=queued_jobs.of_lane(connection, provider.id, owner, _MOST_COUNTED),
+        queued_jobs=queued_jobs.of_lane(connection, Lane(provider.id, owner), _MOST_COUNTED),
         running_jobs=running[provider.id, owner],
     )

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lock and select the next jobs of lanes: of owners, or of the members of projects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, BigInteger, Column, Connection, Select, Text, TextClause, bindparam, func, not_, select
+from sqlalchemy import true as always
+
+from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.catalogue_snapshot import Claimable
+from qonduit_server.store.jobs.fair_share import LaneShare
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES
+from qonduit_server.store.lane_accounts import Lane
+from qonduit_server.store.schema import IN_PROJECT_QUEUE, IS_QUEUED, jobs, providers
+from qonduit_server.store.sqlite_driver import Query
+
+_IS_OF_PROVIDER: Final = (
+    jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery()
+)
+_NOT_ELSEWHERE: Final = not_(among(jobs.c.device_id, "elsewhere"))
+# The order of jobs of several queues, and their queue, behind the columns of SELECT_ENTRIES.
+_SELECT_ROWS: Final = SELECT_ENTRIES.add_columns(jobs.c.rank, jobs.c.turn, jobs.c.not_before)
+
+
+class _Unpinned:
+    """The next jobs of several lanes that require no versions.
+
+    Args:
+        next_jobs: selects those of all lanes in the order of claims.
+        key: the columns that identify a lane, by the fields of `Lane`.
+    """
+
+    def __init__(self, next_jobs: Select[Any], key: Mapping[str, Column[str]]) -> None:
+        of_one = next_jobs.where(*(each == bindparam(name) for name, each in key.items()))
+        self._of_lane = Query(of_one.limit(bindparam("count")))
+        lists = [bindparam(f"{name}s", type_=ARRAY(Text)) for name in key]
+        wanted = (
+            func.unnest(*lists, bindparam("counts", type_=ARRAY(BigInteger)))
+            .table_valued(*key, "count")
+            .render_derived(name="wanted")
+        )
+        # Two limits: PostgreSQL plans for the constant one, and stops at that of the lane.
+        first = (
+            next_jobs.where(*(each == wanted.c[name] for name, each in key.items()))
+            .limit(bindparam("most"))
+            .with_for_update(skip_locked=True, of=jobs)
+            .correlate(wanted)
+            .subquery("first")
+        )
+        queue = select(*first.c).limit(wanted.c.count).lateral("queue")
+        self._of_lanes = select(*queue.c).select_from(wanted.join(queue, always()))
+        self._key = tuple(key)
+
+    def __call__(
+        self, connection: Connection, values: Mapping[str, Any], counts: Mapping[Lane, int]
+    ) -> dict[Lane, list[Any]]:
+        """Return the jobs of lanes, at most the given number of each."""
+        if connection.dialect.name == "sqlite":
+            return {
+                lane: list(self._of_lane(connection, {**values, **lane._asdict(), "count": count}))
+                for lane, count in counts.items()
+            }
+        lists: dict[str, Any] = {f"{name}s": [getattr(lane, name) for lane in counts] for name in self._key}
+        lists |= {"counts": list(counts.values()), "most": max(counts.values())}
+        found: dict[tuple[str, str], list[Any]] = {(lane.owner, lane.member): [] for lane in counts}
+        for row in connection.execute(self._of_lanes, {**values, **lists}):
+            found[row.caller, row.principal if "member" in self._key else ""].append(row)
+        return {lane: found[lane.owner, lane.member] for lane in counts}
+
+
+class _Queues:
+    """The queues of lanes of one kind.
+
+    Args:
+        condition: the condition of the index with their order.
+        order: the order of claims.
+        key: the columns that identify a lane, by the fields of `Lane`.
+    """
+
+    def __init__(self, condition: TextClause, order: Sequence[Column[Any]], **key: Column[str]) -> None:
+        rows = _SELECT_ROWS.where(condition, _IS_OF_PROVIDER).order_by(*order)
+        unpinned = rows.where(jobs.c.not_before == 0)
+        self._all = _Unpinned(unpinned, key)
+        self._here = _Unpinned(unpinned.where(_NOT_ELSEWHERE), key)
+        self._pinned = (
+            rows.where(jobs.c.not_before == bindparam("queue"), not_(among(jobs.c.device_id, "left")))
+            .where(*(each == bindparam(name) for name, each in key.items()))
+            .limit(bindparam("count"))
+            .with_for_update(skip_locked=True, of=jobs)
+        )
+        self._order = [each.name for each in order]
+        self._key = tuple(key)
+
+    def next_jobs(
+        self,
+        connection: Connection,
+        provider: str,
+        counts: Mapping[Lane, int],
+        elsewhere: Collection[int],
+        rooms: dict[int, float],
+        left: Collection[int],
+    ) -> dict[Lane, Iterator[Any]]:
+        """Return the next jobs of lanes, at most the given number of each. `left` are devices of pinned jobs."""
+        if not counts:
+            return {}
+        values = {"provider": provider}
+        if elsewhere:
+            found = self._here(connection, {**values, "elsewhere": elsewhere}, counts)
+        else:
+            found = self._all(connection, values, counts)
+        if not rooms:
+            return {lane: iter(rows) for lane, rows in found.items()}
+        for lane, count in counts.items():
+            for queue, room in rooms.items():
+                if limit := int(min(count, room)):
+                    of_queue = {**values, "queue": queue, "count": limit, "left": list(left)}
+                    of_lane = {name: getattr(lane, name) for name in self._key}
+                    found[lane] += connection.execute(self._pinned, {**of_queue, **of_lane})
+            found[lane].sort(key=lambda row: [getattr(row, name) for name in self._order])
+        return {lane: _within(rows, rooms) for lane, rows in found.items()}
+
+
+# Both in the order of an index.
+_OF_OWNERS: Final = _Queues(IS_QUEUED, (jobs.c.rank, jobs.c.turn, jobs.c.id), owner=jobs.c.caller)
+_OF_MEMBERS: Final = _Queues(IN_PROJECT_QUEUE, (jobs.c.rank, jobs.c.id), owner=jobs.c.caller, member=jobs.c.principal)
+
+
+def next_jobs(
+    connection: Connection,
+    provider: str,
+    turns: Sequence[LaneShare],
+    claimable: Claimable | None,
+    rooms: dict[int, float],
+    paused: AbstractSet[int],
+) -> list[tuple[LaneShare, Any]]:
+    """Lock and return the first jobs of lanes, a lane and its next job for each of its turns.
+
+    Args:
+        connection: a connection.
+        provider: the name of the provider.
+        turns: the lanes.
+        claimable: the devices whose jobs may be claimed; None for all.
+        rooms: the number of jobs that may be taken from each queue of pinned jobs; becomes that of further ones.
+        paused: the paused devices, whose pinned jobs are passed over.
+    """
+    counts = Counter(lane.lane for lane in turns)
+    elsewhere = claimable.elsewhere if claimable is not None else ()
+    left = paused | frozenset(elsewhere)
+    queues: dict[Lane, Iterator[Any]] = {}
+    for kind, of_members in ((_OF_OWNERS, False), (_OF_MEMBERS, True)):
+        own = {lane: count for lane, count in counts.items() if bool(lane.member) is of_members}
+        queues |= kind.next_jobs(connection, provider, own, elsewhere, rooms, left)
+    return [(lane, each) for lane in turns if (each := next(queues[lane.lane], None)) is not None]
+
+
+def _within(rows: Iterable[Any], rooms: dict[int, float]) -> Iterator[Any]:
+    """Yield the jobs of the queues that have room."""
+    for row in rows:
+        if row.not_before in rooms:
+            if rooms[row.not_before] < 1:
+                continue
+            rooms[row.not_before] -= 1
+        yield row

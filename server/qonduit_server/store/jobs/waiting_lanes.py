@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lanes that have jobs to claim: those of the owners at a provider, and those of the members of a project.
+
+The index of queued jobs decides which lanes have jobs, by skipping from one name to the next. The tables hold their
+virtual times only, so no job is lost with a row of these tables, and creating a job writes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, column, text
+
+from qonduit_server.store.ownership import project_of
+from qonduit_server.store.schema import IN_PROJECT_QUEUE, IS_QUEUED
+from qonduit_server.store.sqlite_driver import Query
+
+#: The maximum number of lanes of a window, which one step of a claim compares; the others follow in turn.
+MAX_LANES: Final = 128
+
+_PROVIDER: Final = "(SELECT id FROM providers WHERE name = :provider)"
+_COLUMNS: Final[list[ColumnElement[Any]]] = [
+    column(name) for name in ("id", "owner", "member", "place", "weight", "virtual_time", "mean_seconds", "floor")
+]
+# The owners with jobs to claim.
+_OWNERS: Final = {
+    "next": f"SELECT caller FROM jobs WHERE {IS_QUEUED} AND not_before = {{queue}} AND caller {{condition}} "
+    f"AND provider_id = {_PROVIDER} ORDER BY caller LIMIT 1",
+    "columns": "n.name AS owner, '' AS member, n.place, l.weight",
+    "lanes": "lanes l ON l.provider_id = p.id AND l.owner = n.name",
+    "others": f"lanes WHERE provider_id = {_PROVIDER}",
+}
+# The members with jobs to claim among those of the project :owner.
+_MEMBERS: Final = {
+    "next": f"SELECT principal FROM jobs WHERE {IN_PROJECT_QUEUE} AND not_before = {{queue}} AND caller = :owner "
+    f"AND principal {{condition}} AND provider_id = {_PROVIDER} ORDER BY principal LIMIT 1",
+    "columns": ":owner AS owner, n.name AS member, n.place, "
+    "(SELECT weight FROM project_members WHERE project = :project AND member = n.name) AS weight",
+    "lanes": "member_lanes l ON l.provider_id = p.id AND l.owner = :owner AND l.member = n.name",
+    "others": f"member_lanes WHERE provider_id = {_PROVIDER} AND owner = :owner",
+}
+
+
+def _query(of: dict[str, str], queue: str, first: str) -> Query:
+    """Return the query of a window of a queue whose first name compares with :after as `first` does."""
+    first_name = of["next"].format(queue=queue, condition=f"{first} :after")
+    next_name = of["next"].format(queue=queue, condition="> names.name")
+    statement = (
+        f"WITH RECURSIVE names (name, place) AS (SELECT ({first_name}), 1 UNION ALL "
+        f"SELECT ({next_name}), place + 1 FROM names WHERE name IS NOT NULL AND place < :most) "
+        f"SELECT p.id, {of['columns']}, l.virtual_time, l.mean_seconds, "
+        f"(SELECT max(virtual_start) FROM {of['others']}) AS floor "
+        f"FROM providers p CROSS JOIN names n LEFT JOIN {of['lanes']} WHERE p.name = :provider AND n.name IS NOT NULL"
+    )
+    return Query(text(statement).columns(*_COLUMNS))
+
+
+# The first and the following windows: of owners or members, of jobs without or with required versions.
+_QUERIES: Final = {
+    (of_members, pinned): tuple(
+        _query(_MEMBERS if of_members else _OWNERS, ":queue" if pinned else "0", first) for first in (">=", ">")
+    )
+    for of_members in (False, True)
+    for pinned in (False, True)
+}
+
+
+def windows(
+    connection: Connection, provider: str, after: str = "", *, project: str = "", queue: int = 0, most: int = 0
+) -> Iterator[Sequence[Any]]:
+    """Yield lanes that have jobs to claim at a provider, several at once, each once.
+
+    Args:
+        connection: a connection.
+        provider: the name of the provider.
+        after: the owner or the member after which to begin; then those before it follow.
+        project: a project as the owner of its jobs, whose members are the lanes; empty for the lanes of owners.
+        queue: the queue of jobs that require versions; default: the one of those that require none.
+        most: the maximum number of lanes at once; 0 means `MAX_LANES`.
+    """
+    first, following = _QUERIES[bool(project), bool(queue)]
+    values: dict[str, Any] = {"provider": provider, "most": most or MAX_LANES}
+    if queue:
+        values["queue"] = queue
+    if project:
+        values |= {"owner": project, "project": project_of(project)}
+    seen: set[str] = set()
+    for query, start in ((following, after), (first, "")) if after else ((first, ""),):
+        rows = query(connection, {**values, "after": start})
+        while fresh := [row for row in rows if name_of(row) not in seen]:
+            yield fresh
+            seen.update(map(name_of, fresh))
+            if len(rows) < (most or MAX_LANES):
+                break
+            rows = following(connection, {**values, "after": last_name(rows)})
+
+
+def windows_of_queues(
+    connection: Connection, provider: str, after: str, pinned: Collection[int], *, project: str = "", most: int = 0
+) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
+    """Yield the lanes as `windows`; with the first ones, also those that only have jobs that require versions.
+
+    `pinned` are the queues of such jobs. The other arguments are those of `windows`.
+    """
+    of_pinned = {
+        name_of(row): row
+        for queue in pinned
+        for row in next(windows(connection, provider, after, project=project, queue=queue, most=most), ())
+    }
+    for rows in windows(connection, provider, after, project=project, most=most):
+        for row in rows:
+            of_pinned.pop(name_of(row), None)
+        yield rows, list(of_pinned.values())
+        of_pinned = {}
+    if of_pinned:
+        yield (), list(of_pinned.values())
+
+
+def name_of(row: Any) -> str:
+    """Return the name of the owner or of the member whose lane a row is."""
+    return str(row.member or row.owner)
+
+
+def last_name(rows: Sequence[Any]) -> str:
+    """Return the last name in the order of the database, which may differ from that of Python."""
+    return name_of(max(rows, key=lambda row: int(row.place)))
