@@ -157,7 +157,7 @@ class Session:
             return
         target = self._start(f"serve --listen 127.0.0.1:0 {options}", "serving on ")
         self.real[shown[1] if shown else "127.0.0.1:50051"] = target
-        if _SHOWN_BROKER in self.real:
+        if (broker := self.real.get(_SHOWN_BROKER)) and broker in options:
             # The document has started a machine, which a busy system connects later.
             with qonduit_client.Client(target) as client:
                 until(lambda: bool(client.named_devices("available = true")))

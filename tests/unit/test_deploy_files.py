@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -73,3 +74,12 @@ def test_the_files_name_real_settings() -> None:
     in_image = re.findall(r"'(\w+) = ", (DEPLOY / "Containerfile").read_text())
     assert in_image
     assert set(in_image) <= set(settings_by_name())
+
+
+def test_the_guide_explains_each_panel_of_the_dashboard() -> None:
+    guide = (ROOT / "docs" / "dashboard.md").read_text()
+    panels = json.loads((DEPLOY / "grafana" / "qonduit.json").read_text())["panels"]
+    expected = [panel["title"] for panel in panels if panel["type"] != "row"]
+    assert re.findall(r"^\| (?!panel|---)([^|]+) \|", guide, re.MULTILINE) == expected
+    sections = re.findall(r"^## (.+)$", guide, re.MULTILINE)
+    assert sections[:-1] == [panel["title"] for panel in panels if panel["type"] == "row"]

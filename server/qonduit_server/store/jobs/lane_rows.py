@@ -19,7 +19,7 @@ class LaneCost(NamedTuple):
     """A change of a lane. All but `observed` and `remains` are virtual times.
 
     Attributes:
-        owed: what was owed before this claim.
+        owed: the debt before this claim.
         floor: the virtual time at which an idle lane begins.
         ceiling: the highest virtual time before the charge.
         charge: the estimates of the claimed jobs.
