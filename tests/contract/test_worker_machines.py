@@ -17,6 +17,7 @@ import pytest
 from amqp.exceptions import PreconditionFailed
 
 from qonduit.execution.v1.machine_pb2 import MachineMessage
+from qonduit_server.execution.celery import broker_link
 from qonduit_server.execution.celery import machines as machines_module
 from qonduit_server.execution.celery.broker_link import tls_options
 from qonduit_server.execution.celery.celery_executor import CeleryExecutor, make_celery_executor
@@ -324,3 +325,39 @@ def _wait_for_consumer_timeout(broker: RabbitmqBroker) -> None:
         queue.get(timeout=PATIENCE)
         with pytest.raises(PreconditionFailed):
             connection.drain_events(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("silent", ["server", "machine"])
+def test_connections_that_swallow_everything_are_replaced(
+    rabbitmq: RabbitmqBroker, way: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    # However long it takes to notice.
+    monkeypatch.setattr(machines_module, "GONE_TICKS", int(PATIENCE))
+    monkeypatch.setattr(machines_module, "SILENT_TICKS", int(PATIENCE))
+    monkeypatch.setattr(broker_link, "STALL_SECONDS", 2)
+    gate = Gate(tmp_path)
+    direct, over = _options(rabbitmq), _over(way, rabbitmq)
+    machine = RunningMachine(over if silent == "machine" else direct)
+    try:
+        with _executor(rabbitmq, over if silent == "server" else direct) as (executor, listener):
+            executor.submit([task(1, f"wait {gate.path}")])
+            listener.wait_begun(1)
+            way.silence()
+            executor.submit([task(2)])
+            executor.cancel(1, 1)
+            listener.wait_ended(1, 2)
+            assert listener.losses[1].kind is LossKind.CANCELLED
+            assert set(listener.finished) == {2}
+    finally:
+        machine.end()
+
+
+def test_messages_that_are_none_of_qonduits_are_dropped(rabbitmq: RabbitmqBroker, start: object) -> None:
+    start("there")  # type: ignore[operator]
+    with _executor(rabbitmq) as (executor, listener), kombu.Connection(rabbitmq.url()) as connection:
+        producer = connection.Producer(serializer="json")
+        listed = rabbitmq.control("list_queues", "name", "--no-table-headers").split()
+        for queue in [name for name in listed if name.startswith("qonduit.")]:
+            producer.publish(b"\xff" * 100, routing_key=queue, content_type="application/octet-stream")
+        executor.submit([task(1)])
+        listener.wait(lambda: 1 in listener.finished)

@@ -41,6 +41,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
+        self._silent: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def forward_to(self, target: str) -> None:
@@ -61,11 +62,11 @@ class Proxy:
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
 
-    @staticmethod
-    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                sink.sendall(data)
+                if source not in self._silent:
+                    sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
@@ -74,6 +75,10 @@ class Proxy:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         self._open.clear()
+
+    def silence(self) -> None:
+        """Swallow from now on what open connections carry; new ones are forwarded."""
+        self._silent.update(self._open)
 
     def close(self) -> None:
         """Ends everything."""

@@ -116,6 +116,23 @@ def test_a_dead_machine_is_noticed_earlier_than_a_frozen_one() -> None:
     assert network.losses[2, 1].kind is LossKind.DIED
 
 
+def test_a_task_whose_end_is_too_large_to_receive_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines_module, "_MAX_PARTS_BYTES", 2 * PART_BYTES)
+    network = Network()
+    pool = network.add("a")
+    network.turn(5)
+    network.machines.submit([task(1), task(2)])
+    network.turn(3)
+    pool.finish((1, 1), size=5 * PART_BYTES)
+    network.turn(3)
+    assert network.losses[1, 1].kind is LossKind.DIED
+    assert "host-a has reported its end in a message that is larger than 1.0 MiB" in network.losses[1, 1].message
+    pool.finish((2, 1), size=PART_BYTES)
+    network.turn(3)
+    assert network.ends == {(1, 1): 1, (2, 1): 1}
+    assert set(network.losses) == {(1, 1)}
+
+
 def test_machines_may_connect_to_a_restarted_broker_later_than_the_server() -> None:
     network = Network()
     pool = network.add("a")

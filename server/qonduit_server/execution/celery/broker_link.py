@@ -17,8 +17,9 @@ from typing import Any, Final, Protocol
 import kombu
 import structlog
 from amqp.exceptions import ResourceLocked
+from google.protobuf.message import DecodeError
 
-from qonduit_server.execution.celery.messages import HELLO_EXCHANGE, Outgoing
+from qonduit_server.execution.celery.messages import HELLO_EXCHANGE, STALL_SECONDS, Outgoing
 
 _log = structlog.get_logger("qonduit.broker")
 
@@ -138,7 +139,11 @@ class BrokerLink:
         failing = False
         while not self._stopping.is_set():
             connection = kombu.Connection(
-                self._url, heartbeat=_AMQP_HEARTBEAT_SECONDS, connect_timeout=_CONNECT_SECONDS, ssl=self._tls
+                self._url,
+                heartbeat=_AMQP_HEARTBEAT_SECONDS,
+                connect_timeout=_CONNECT_SECONDS,
+                ssl=self._tls,
+                transport_options={"read_timeout": STALL_SECONDS, "write_timeout": STALL_SECONDS},
             )
             try:
                 connection.connect()
@@ -150,9 +155,11 @@ class BrokerLink:
                 if not failing and not self._stopping.is_set():
                     _log.warning("broker away", broker=connection.as_uri(), why=str(error)[:200])
                 failing = True
+                with suppress(Exception):  # without the handshake, for which a broken connection waits in vain
+                    connection.collect()
                 self._stopping.wait(_PAUSE_SECONDS)
             finally:
-                with suppress(Exception):  # a broken connection cannot be closed properly
+                with suppress(Exception):
                     connection.close()
 
     def _receive(self, connection: kombu.Connection) -> None:
@@ -160,7 +167,10 @@ class BrokerLink:
 
         def handle(message: kombu.Message) -> None:
             body = message.body
-            self._endpoint.receive(body if isinstance(body, bytes) else body.encode())
+            try:
+                self._endpoint.receive(body if isinstance(body, bytes) else body.encode())
+            except DecodeError:
+                _log.warning("message dropped: it is none of Qonduit's", queue=self._queue.name, size=len(body))
             message.ack()
 
         channel = connection.channel()
@@ -221,7 +231,9 @@ class BrokerLink:
             properties=properties,
         )
         if outgoing.peer:
-            channel.basic_publish_confirm(message, exchange="", routing_key=outgoing.queue, mandatory=True)
+            channel.basic_publish_confirm(
+                message, exchange="", routing_key=outgoing.queue, mandatory=True, confirm_timeout=STALL_SECONDS
+            )
         else:
             channel.basic_publish(
                 message,

@@ -126,10 +126,11 @@ class CeleryExecutor:
         request = next(self._requests)
         with self._changed:
             if not self._machines.describe(provider, request, timeout):
+                self._machines.answer(request)
                 raise Unavailable(f"no worker machine offers {provider}", retry_after=timeout)
             self._link.wake()
             self._changed.wait_for(lambda: request in self._machines.described, timeout + _TICK_SECONDS)
-            answer = self._machines.described.pop(request, None)
+            answer = self._machines.answer(request)
         if answer is None:
             raise Unavailable(f"{provider} did not describe itself within {timeout:g} s", retry_after=timeout)
         if answer.error and answer.temporary:

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Celery
 
-from qonduit_server.execution.celery.messages import CELERY_TASK, TASK_EXCHANGE, Outgoing
+from qonduit_server.execution.celery.messages import CELERY_TASK, STALL_SECONDS, TASK_EXCHANGE, Outgoing
 
 
 def make_application(url: str, tls: dict[str, Any] | None = None) -> Celery:
@@ -32,6 +32,7 @@ def make_application(url: str, tls: dict[str, Any] | None = None) -> Celery:
         broker_connection_max_retries=None,
         broker_use_ssl=tls,
         broker_heartbeat=10,
+        broker_transport_options={"read_timeout": STALL_SECONDS, "write_timeout": STALL_SECONDS},
         worker_prefetch_multiplier=16,
     )
     return application

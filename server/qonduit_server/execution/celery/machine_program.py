@@ -31,6 +31,9 @@ _THREADS: Final = 2
 _JOIN_SECONDS: Final = 5.0
 #: The pause of Celery between two attempts to connect; its own pauses grow to half a minute.
 _RECONNECT_SECONDS: Final = 1
+#: Loggers of Celery that report a lost connection as errors with tracebacks, and the bodies of unknown messages.
+#: `BrokerLink` reports that the broker is away, and repeated messages do no harm.
+_SILENT_LOGGERS: Final = ("celery.worker.consumer.consumer", "celery.worker.loops", "celery.worker.request")
 
 
 class _Consumer(Consumer):  # type: ignore[misc]
@@ -51,11 +54,6 @@ class _CeleryWorker(WorkController):  # type: ignore[misc]
     def on_consumer_ready(self, consumer: object) -> None:
         """Report it, also after each new connection."""
         self._ready()
-
-
-def _is_no_lost_acknowledgement(record: logging.LogRecord) -> bool:
-    """Drop the traceback of Celery when the broker is lost before an acknowledgement: repeated messages do no harm."""
-    return not record.getMessage().startswith("Couldn't ack")
 
 
 class MachineProgram:
@@ -92,7 +90,8 @@ class MachineProgram:
         register(application, self._machine.run_tasks)
         application.conf.task_queues = [own_queue(tasks)]
         logging.getLogger("celery").setLevel(logging.WARNING)
-        logging.getLogger("celery.worker.request").addFilter(_is_no_lost_acknowledgement)
+        for name in _SILENT_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self._celery = _CeleryWorker(
             ready=self._machine.ready,
             app=application,
@@ -100,7 +99,9 @@ class MachineProgram:
             pool="threads",
             concurrency=_THREADS,
             consumer_cls=_Consumer,
+            # Without both, it has no connection for events, which nothing reads.
             without_gossip=True,
+            without_heartbeat=True,
             without_mingle=True,
             optimization="fair",
         )

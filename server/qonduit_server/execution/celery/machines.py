@@ -21,6 +21,7 @@ from qonduit.execution.v1.machine_pb2 import (
     DescribeProvider,
     MachineMessage,
     MachineState,
+    MessagePart,
     PathCheck,
     ProviderDescribed,
     TaskLost,
@@ -43,6 +44,7 @@ from qonduit_server.execution.celery.remote_machine import RemoteMachine, SentTa
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
 from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.execution.pending_notifications import PendingNotifications
+from qonduit_server.process.memory import format_bytes
 from qonduit_server.version_requirements import Environment, requirements_of
 
 #: The ticks without a message after which a machine is lost: if it is only silent, and if its queue has gone, too. The
@@ -102,7 +104,8 @@ class Machines:
         self.now = 0
         self._connected_at = 0
         self._notifications = notifications
-        #: Answers to `describe`, by request.
+        #: The open requests of `describe`, and the answers to them.
+        self.asked: set[int] = set()
         self.described: dict[int, ProviderDescribed] = {}
         #: The providers whose descriptions may have changed.
         self.changed_providers: set[str] = set()
@@ -193,6 +196,7 @@ class Machines:
     def describe(self, provider: str, request: int, timeout: float) -> list[str]:
         """Request the description of a provider from every machine that offers it; return their ids."""
         asked = []
+        self.asked.add(request)
         for machine in self._machines.values():
             if provider in machine.descriptions and not machine.gone:
                 wire = DescribeProvider(provider=provider, request=request)
@@ -201,6 +205,11 @@ class Machines:
                 machine.due = True
                 asked.append(machine.id)
         return asked
+
+    def answer(self, request: int) -> ProviderDescribed | None:
+        """Close a request of `describe`, and return the answer to it; None if there is none."""
+        self.asked.discard(request)
+        return self.described.pop(request, None)
 
     def lose_all(self, kind: LossKind, message: str) -> None:
         """Lose every task; running ones are cancelled at their machines."""
@@ -298,13 +307,21 @@ class Machines:
             case "stopping":
                 self._stopping(machine)
             case "part":
-                machine.parts += message.part.data
-                if len(machine.parts) > _MAX_PARTS_BYTES:
-                    machine.parts.clear()
-                elif message.part.last:
-                    whole = MachineMessage.FromString(bytes(machine.parts))
-                    machine.parts.clear()
-                    self._handle(machine, whole)
+                self._part(machine, message.part)
+
+    def _part(self, machine: RemoteMachine, part: MessagePart) -> None:
+        """Handle a part of a message. The tasks of one that is too large are lost with the next state."""
+        machine.too_large = machine.too_large or len(machine.parts) + len(part.data) > _MAX_PARTS_BYTES
+        if machine.too_large:
+            machine.parts.clear()
+        else:
+            machine.parts += part.data
+        if part.last:
+            data, dropped = bytes(machine.parts), machine.too_large
+            machine.parts.clear()
+            machine.too_large = False
+            if not dropped:
+                self._handle(machine, MachineMessage.FromString(data))
 
     def _stopping(self, machine: RemoteMachine) -> None:
         """Place the tasks elsewhere that a stopping machine has not accepted: it ignores them."""
@@ -361,7 +378,7 @@ class Machines:
                 self.changed_providers.add(name)
                 self._notifications.capacity_changed = True
                 self._place()
-        if described.request:
+        if described.request in self.asked:
             answer = self.described.get(described.request)
             if answer is None or (answer.error and not described.error):
                 self.described[described.request] = described
@@ -375,6 +392,12 @@ class Machines:
         machine.workers = list(state.workers)
         held = set(map(key_of, state.tasks))
         machine.cancels &= held | machine.tasks.keys()
+        if state.last_sequence == machine.acknowledged:
+            for key in [key for key, sent in machine.tasks.items() if sent.accepted and key not in held]:
+                # Its end was in a message that could not be received.
+                limit = format_bytes(_MAX_PARTS_BYTES)
+                message = f"{machine.host} has reported its end in a message that is larger than {limit}"
+                self._lose(key, Loss(LossKind.DIED, message))
         unknown = {key for key in held if key not in machine.tasks}
         if unknown:
             machine.cancels |= unknown

@@ -38,7 +38,9 @@ class RemoteMachine:
     stopping: bool = False
     acknowledged: int = 0
     repeat: bool = False
+    #: The parts so far of a message, and whether it is too large and its further parts are dropped.
     parts: bytearray = field(default_factory=bytearray)
+    too_large: bool = False
     #: By lane: the tasks that it accepts in total, and those that were sent.
     limits: dict[str, int] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
