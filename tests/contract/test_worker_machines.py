@@ -352,7 +352,7 @@ def test_connections_that_swallow_everything_are_replaced(
         machine.end()
 
 
-def test_messages_that_are_none_of_qonduits_are_dropped(rabbitmq: RabbitmqBroker, start: object) -> None:
+def test_messages_that_cannot_be_read_are_dropped(rabbitmq: RabbitmqBroker, start: object) -> None:
     start("there")  # type: ignore[operator]
     with _executor(rabbitmq) as (executor, listener), kombu.Connection(rabbitmq.url()) as connection:
         producer = connection.Producer(serializer="json")

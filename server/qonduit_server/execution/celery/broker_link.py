@@ -170,7 +170,7 @@ class BrokerLink:
             try:
                 self._endpoint.receive(body if isinstance(body, bytes) else body.encode())
             except DecodeError:
-                _log.warning("message dropped: it is none of Qonduit's", queue=self._queue.name, size=len(body))
+                _log.warning("message dropped: it cannot be read", queue=self._queue.name, size=len(body))
             message.ack()
 
         channel = connection.channel()
