@@ -153,7 +153,7 @@ def start(
         descriptions = _sync_catalogue(settings, database, executor)
         executor = _with_vendors(settings, database, executor, descriptions, owner, stderr, on_fault)
         dispatcher = _dispatcher(settings, database, executor, owner, on_fault, observer)
-        database.on_lost = dispatcher.abandon
+        database.on_lost(dispatcher.abandon)
         translator = _translator(options, executor)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
         rpc_server = _serve(settings, database, executor, translator, access, certificates, observer)

@@ -39,6 +39,10 @@ def _errors_of_start(settings: Settings) -> Iterator[Finding]:
     """Run the checks that a server runs when it starts."""
     checks: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: parse_url(settings.database), "Correct QONDUIT_DATABASE."),
+        (
+            lambda: parse_url(settings.database_pooler or settings.database),
+            "Correct QONDUIT_DATABASE_POOLER, which is a URL as QONDUIT_DATABASE is.",
+        ),
         (lambda: authentication.check(settings), "Correct the settings of TLS and authentication."),
         (lambda: authentication.certificates(settings), "Correct the settings of TLS."),
         (lambda: authentication.check_files(settings), "Correct the settings of authentication."),

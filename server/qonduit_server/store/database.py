@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -146,8 +147,8 @@ class Database:
         follow_failover: FollowFailover | None = None,
         pooled: Engine | None = None,
     ) -> None:
-        #: Called when a failover of the database has lost changes of this process, which must end.
-        self.on_lost: Callable[[], None] = lambda: None
+        self._lost = threading.Event()
+        self._on_lost: Callable[[], None] = lambda: None
         #: Encrypts the credentials in the database.
         self.sealer: Final = sealer
         self.kind: Final[Literal["sqlite", "postgresql"]] = (
@@ -259,7 +260,14 @@ class Database:
     def _on_failover(self, lost: bool) -> None:
         self.notifications.deliver(EVERYTHING)
         if lost:
-            self.on_lost()
+            self._lost.set()
+            self._on_lost()
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call back when a failover of the database has lost changes of this process, which must end."""
+        self._on_lost = callback
+        if self._lost.is_set():
+            callback()
 
     def close(self) -> None:
         """Finish queued writes and close every connection."""
