@@ -40,7 +40,7 @@ def _errors_of_start(settings: Settings) -> Iterator[Finding]:
     checks: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: parse_url(settings.database), "Correct QONDUIT_DATABASE."),
         (
-            lambda: parse_url(settings.database_pooler or settings.database),
+            lambda: parse_url(settings.database_pooler) if settings.database_pooler else None,
             "Correct QONDUIT_DATABASE_POOLER, which is a URL as QONDUIT_DATABASE is.",
         ),
         (lambda: authentication.check(settings), "Correct the settings of TLS and authentication."),
