@@ -20,7 +20,7 @@ def both(*filters: str) -> str:
 
 
 def selection(filter: str, labels: Mapping[str, str] | None, project: str | None = None) -> str:
-    """Return a filter that also requires labels with these values, and a project; "" requires that there is none."""
+    """Return a filter that also requires labels with these values, and a project; "" stands for jobs of no project."""
     parts = [f"label.{quoted(key)} = {quoted(value)}" for key, value in (labels or {}).items()]
     if project is not None:
         parts.append(f"project = {quoted(project)}" if project else "NOT project:*")
