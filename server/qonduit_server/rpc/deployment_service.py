@@ -65,11 +65,12 @@ class DeploymentService:
                 "deployment.programs.required",
                 "deployment.programs: must contain at least one program",
             )
-        deployment_id = request.deployment.id
-        call.check_change(deployments.owner(self._db, call.scope, deployment_id))
-        submission_checks.check_programs(request.deployment, self._limits)
-        request.deployment.id = deployment_id
-        changed = deployments.update(self._db, call.scope, request.deployment, paths)
+
+        def check(owner: str) -> None:
+            call.check_change(owner)
+            submission_checks.check_programs(request.deployment, self._limits)
+
+        changed = deployments.update(self._db, call.scope, request.deployment, paths, check)
         return UpdateDeploymentResponse(deployment=changed)
 
     def delete_deployment(self, request: DeleteDeploymentRequest, call: CallContext) -> DeleteDeploymentResponse:

@@ -41,7 +41,7 @@ from qonduit.v1.job_service_pb2 import (
     UpdateJobResponse,
     WatchJobRequest,
 )
-from qonduit_server.errors import CallError, FailedPrecondition
+from qonduit_server.errors import CallError
 from qonduit_server.rpc import automatic_device, submission_checks
 from qonduit_server.rpc.automatic_device import is_automatic
 from qonduit_server.rpc.call_context import CallContext
@@ -288,12 +288,10 @@ class JobService:
             current = log_epoch.read(connection).epoch
         known = current == request.after_epoch
         if not known and submission_checks.repeated(self._db, call.memberships, request, "RunJob") is None:
-            raise FailedPrecondition(
+            raise log_epoch.log_restored(
                 "the job of this request is not in the database: the server was restored from a backup; repeat the "
                 "request with after_sequence = 0 to create the job again",
-                subject="request_id",
-                kind="LOG_EPOCH",
-                reason="LOG_RESTORED",
+                "request_id",
             )
 
     def _admitted(

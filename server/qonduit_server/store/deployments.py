@@ -117,15 +117,26 @@ def get(db: Database, scope: Scope, deployment_id: int) -> Deployment:
     raise NotFound("deployment", deployment_id)
 
 
-def update(db: Database, scope: Scope, deployment: Deployment, paths: Sequence[str] = ()) -> Deployment:
+def update(
+    db: Database,
+    scope: Scope,
+    deployment: Deployment,
+    paths: Sequence[str] = (),
+    check: CheckChange = permit_all,
+) -> Deployment:
     """Change the name of a deployment, or replace its programs or its labels.
 
     Args:
+        db: the database.
+        scope: the owners whose deployments may be changed.
+        deployment: the new values; `check` may change them.
         paths: some of "name", "programs" and "labels"; empty means the fields that are set in `deployment`.
+        check: called with the owner of the deployment before the change.
 
     Raises:
         NotFound: the deployment does not exist.
         InvalidArgument: a path cannot be changed, or no program is given.
+        CallError: that of `check`.
     """
     unknown = [path for path in paths if path not in CHANGEABLE]
     if unknown:
@@ -141,13 +152,15 @@ def update(db: Database, scope: Scope, deployment: Deployment, paths: Sequence[s
             "deployment.programs.required",
             "deployment.programs: must contain at least one program",
         )
-    caller = owner(db, scope, deployment.id)
+    deployment_id = deployment.id
+    caller = owner(db, scope, deployment_id)
+    check(caller)
     new = prepare(caller, deployment)
     return db.write(
         _UPDATE,
         _Update(
             caller=caller,
-            deployment_id=deployment.id,
+            deployment_id=deployment_id,
             changes_name="name" in paths if paths else deployment.HasField("name"),
             name=new.name,
             programs=new.programs if changes_programs else None,

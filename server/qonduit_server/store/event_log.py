@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import bindparam, select, text
 
 from qonduit.v1.event_pb2 import JobEvent
-from qonduit_server.errors import FailedPrecondition, NotFound
+from qonduit_server.errors import NotFound
 from qonduit_server.store import log_epoch
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import MAX_ID, is_id
@@ -73,12 +73,10 @@ def check_cursor(db: Database, job_id: int, sequence: int, epoch: int, event: St
     else:
         stored = JobEvent.FromString(event.payload).log_epoch
     if stored != epoch:
-        raise FailedPrecondition(
+        raise log_epoch.log_restored(
             f"event {sequence} of job {job_id} with the log_epoch {epoch} is not in the log: the server was restored "
             "from a backup, or the request lacks after_epoch; read the events with after_sequence = 0",
-            subject=f"jobs/{job_id}",
-            kind="LOG_EPOCH",
-            reason="LOG_RESTORED",
+            f"jobs/{job_id}",
         )
 
 

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select, text, update
 
+from qonduit_server.errors import FailedPrecondition
 from qonduit_server.store.schema import database_state
 
 #: The key of the advisory lock of the sessions that write events. An arbitrary number.
@@ -43,6 +44,11 @@ class LogState(NamedTuple):
 def read(connection: Connection) -> LogState:
     """Return what the database states about its log."""
     return LogState(*connection.execute(_SELECT).one())
+
+
+def log_restored(message: str, subject: str) -> FailedPrecondition:
+    """Return the error of a client that refers to a log that a restore of the database ended."""
+    return FailedPrecondition(message, subject=subject, kind="LOG_EPOCH", reason="LOG_RESTORED")
 
 
 def join(connection: Connection) -> int:

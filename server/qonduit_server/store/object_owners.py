@@ -3,32 +3,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, select
 
+from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.schema import credentials, deployments, jobs, results
 
 _OWNERS: Final[Mapping[str, Select[Any]]] = {
-    "jobs": select(jobs.c.caller).where(jobs.c.id == bindparam("id")),
-    "deployments": select(deployments.c.caller).where(deployments.c.id == bindparam("id")),
-    "credentials": select(credentials.c.owner).where(credentials.c.id == bindparam("id")),
-    "results": select(jobs.c.caller)
-    .join(results, results.c.job_id == jobs.c.id)
-    .where(results.c.id == bindparam("id")),
+    "jobs": select(jobs.c.id, jobs.c.caller).where(among(jobs.c.id, "ids")),
+    "deployments": select(deployments.c.id, deployments.c.caller).where(among(deployments.c.id, "ids")),
+    "credentials": select(credentials.c.id, credentials.c.owner).where(among(credentials.c.id, "ids")),
+    "results": select(results.c.id, jobs.c.caller)
+    .join(jobs, results.c.job_id == jobs.c.id)
+    .where(among(results.c.id, "ids")),
 }
 
 
 def owner_of(db: Database, name: str) -> str:
     """Return the owner of an object; empty if it does not exist, or is of another kind."""
-    collection, _, rest = name.partition("/")
-    digits = rest.partition("/")[0]
-    if collection not in _OWNERS or not (digits.isascii() and digits.isdigit() and len(digits) < 20):
-        return ""
-    if not is_id(int(digits)):
-        return ""
-    with db.read() as connection:
-        return str(connection.execute(_OWNERS[collection], {"id": int(digits)}).scalar() or "")
+    return owners_of(db, [name]).get(name, "")
+
+
+def owners_of(db: Database, names: Collection[str]) -> dict[str, str]:
+    """Return the owners of those of many objects that exist, by one query for each kind."""
+    of_kind: defaultdict[str, dict[int, list[str]]] = defaultdict(dict)
+    for name in set(names):
+        kind, _, rest = name.partition("/")
+        digits = rest.partition("/")[0]
+        if kind in _OWNERS and digits.isascii() and digits.isdigit() and len(digits) < 20 and is_id(int(digits)):
+            of_kind[kind].setdefault(int(digits), []).append(name)
+    owners: dict[str, str] = {}
+    if of_kind:
+        with db.read() as connection:
+            for kind, named in of_kind.items():
+                for number, owner in connection.execute(_OWNERS[kind], {"ids": list(named)}):
+                    owners.update(dict.fromkeys(named[number], str(owner)))
+    return owners

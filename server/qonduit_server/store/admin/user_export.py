@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -23,7 +24,7 @@ from qonduit_server.store.admin.stored_objects import PAGE, BufferChunk, of_depl
 from qonduit_server.store.database import Database
 from qonduit_server.store.deployments import COLUMNS
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS
-from qonduit_server.store.object_owners import owner_of
+from qonduit_server.store.object_owners import owners_of
 from qonduit_server.store.paging import Page
 from qonduit_server.store.schema import deployments, jobs, lanes, providers
 from qonduit_server.store.users import quota_rows, usage_rows
@@ -130,9 +131,12 @@ def _items(page_of: Callable[[str], Page[Any]]) -> Iterator[Message]:
 
 def _audit_entries(db: Database, owner: str) -> Iterator[AuditEntry]:
     """Yield the entries of what an owner did, and of what others did with it or with its objects, oldest first."""
-    for entry in audit_list.since(db, 0):
-        if entry.principal == owner or entry.object == f"users/{owner}" or owner_of(db, entry.object) == owner:
-            yield entry
+    entries = audit_list.since(db, 0)
+    while batch := list(islice(entries, PAGE)):
+        owners = owners_of(db, [entry.object for entry in batch])
+        for entry in batch:
+            if owner in (entry.principal, owners.get(entry.object)) or entry.object == f"users/{owner}":
+                yield entry
 
 
 def _export_jobs(db: Database, owner: str, folder: Path, write: _Write) -> None:
