@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.provider_pb2 import Environment as EnvironmentMessage
 from qonduit_server.errors import Violation
 
 #: The versions of packages by name, as a provider reports them.
@@ -50,6 +52,17 @@ def broken(spec: JobSpec) -> Iterator[Violation]:
         path = "job.required_versions.wait"
         message = f"{path}: only a job with requirements waits for versions, and {_FIELD} is empty"
         yield Violation(path, "required_versions.wait", message)
+
+
+def environments_of(*descriptions: ProviderDescription) -> list[EnvironmentMessage]:
+    """Return the different environments of the workers that descriptions of a provider are of, in a fixed order."""
+    found: list[EnvironmentMessage] = []
+    for each in descriptions:
+        if each.unavailable:
+            continue
+        found += each.environments or ([EnvironmentMessage(versions=each.versions)] if each.versions else [])
+    different = {tuple(sorted(each.versions.items())): each for each in found}
+    return [different[key] for key in sorted(different)]
 
 
 def requirements_of(spec: JobSpec) -> tuple[str, ...]:

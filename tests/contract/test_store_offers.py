@@ -12,13 +12,14 @@ from sqlalchemy import select
 
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration, QubitCalibration
-from qonduit.v1.job_pb2 import QueueReason
+from qonduit.v1.job_pb2 import QueueReason, RequiredVersions
 from qonduit_server.store import calibrations, catalogue
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import held_jobs, queue, queue_positions, queue_times
 from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.schema import jobs
+from qonduit_server.version_requirements import Environment
 from tests.contract.rpc_fixture import until
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import LEASE, claim, description, submit
@@ -46,6 +47,44 @@ def sized(qubits: int, **options: str) -> ProviderDescription:
     found = description(devices=["one"], **options)
     found.devices[0].num_qubits = qubits
     return found
+
+
+def test_servers_know_the_environments_of_each_other(servers: tuple[Database, Database]) -> None:
+    def with_numpy(version: str) -> ProviderDescription:
+        found = description()
+        found.versions["numpy"] = version
+        return found
+
+    def known(db: Database) -> list[str]:
+        return [each["numpy"] for each in catalogue.environments(db, "IBM")]
+
+    here, there = servers
+    catalogue.sync(here, [with_numpy("2.3.5")])
+    catalogue.sync(there, [with_numpy("2.4.0")])
+    until(lambda: known(here) == known(there) == ["2.3.5", "2.4.0"])
+    (provider,) = catalogue.list_providers(here).items
+    assert [each.versions["numpy"] for each in provider.environments] == ["2.3.5", "2.4.0"]
+    # Only versions change, of a server whose devices another one offers too.
+    catalogue.refresh(there, with_numpy("2.5.0"))
+    until(lambda: known(here) == ["2.3.5", "2.5.0"])
+    broken = with_numpy("2.6.0")
+    broken.unavailable = "its SDK is missing"
+    catalogue.refresh(there, broken)
+    until(lambda: known(here) == ["2.3.5"])
+
+
+def test_a_server_that_lacks_the_versions_of_a_new_job_notifies_the_others(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    queued: list[Notification] = []
+    there.notifications.subscribe(queued.append)
+    catalogue.sync(here, [description()])
+    mine = {"IBM": [Environment({"numpy": "2.3.5"})]}
+    StandingClaim(here, "here", {"IBM": 1}, LEASE, 1, lambda: None, mine)
+    job = submit(here, required_versions=RequiredVersions(requirements=["numpy>=2.4"]))
+    until(lambda: any(each.queue for each in queued))
+    theirs = {"IBM": [Environment({"numpy": "2.4.0"})]}
+    (task,) = queue.claim(there, "there", {"IBM": 1}, LEASE, environments=theirs)
+    assert task.job_id == job.id
 
 
 def test_the_catalogue_is_the_union_of_running_servers(servers: tuple[Database, Database]) -> None:

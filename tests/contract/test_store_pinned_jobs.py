@@ -12,6 +12,7 @@ from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import Job, QueueReason, RequiredVersions
 from qonduit.v1.project_pb2 import Project
 from qonduit.v1.provenance_pb2 import Provenance
+from qonduit.v1.provider_pb2 import Environment as EnvironmentMessage
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue, pauses, projects
@@ -24,6 +25,13 @@ from tests.store_fixture import CALLER, LEASE, description, submit, succeed
 
 OLD = {"qiskit-aer": "0.17.2", "numpy": "2.3.5"}
 NEW = {"qiskit-aer": "0.18.0", "numpy": "2.3.5"}
+
+
+def offer(db: Database, *environments: Mapping[str, str]) -> None:
+    """Store that the workers of a server have these environments."""
+    described = description()
+    described.environments.extend(EnvironmentMessage(versions=each) for each in environments)
+    catalogue.sync(db, [described])
 
 
 def pinned(db: Database, *requirements: str, **options: object) -> Job:
@@ -56,8 +64,7 @@ def test_jobs_of_a_caller_start_in_their_order_with_and_without_versions(db: Dat
     made = [pinned(db, "numpy>=2"), submit(db), pinned(db, "qiskit-aer<1"), submit(db), pinned(db, "numpy>=2")]
     first = pinned(db, "numpy>=2", priority=5)
     expected = [first.id, *(job.id for job in made)]
-    places = queue_positions.of_jobs(db, expected)
-    db.announce_environments({"IBM": [Environment(OLD)]}, 30)
+    offer(db, OLD)
     places = queue_positions.of_jobs(db, expected)
     assert places[first.id].position == 0
     assert places[made[4].id].position == 4  # those without versions, and those with the same ones
@@ -144,7 +151,7 @@ def test_a_claim_finds_its_versions_among_more_than_it_compares_at_once(
 
 
 def test_a_job_waits_with_the_versions_that_workers_have(db: Database) -> None:
-    db.announce_environments({"IBM": [Environment(NEW), Environment(OLD, 0)]}, 30)
+    offer(db, NEW, OLD)
     waiting, served = pinned(db, "qiskit-aer==0.16.0"), pinned(db, "qiskit-aer==0.17.2")
     places = queue_positions.of_jobs(db, [waiting.id, served.id])
     assert places[waiting.id].reason == QueueReason.QUEUE_REASON_VERSIONS
@@ -154,7 +161,7 @@ def test_a_job_waits_with_the_versions_that_workers_have(db: Database) -> None:
 
 
 def test_versions_that_no_worker_has_are_refused_unless_the_job_waits(db: Database) -> None:
-    db.announce_environments({"IBM": [Environment(OLD)]}, 30)
+    offer(db, OLD)
     spec = JobSpec(required_versions=RequiredVersions(requirements=["qiskit-aer==0.18.*"]))
     with pytest.raises(FailedPrecondition, match=r"workers have qiskit-aer 0\.17\.2; set .*wait") as caught:
         pinned_jobs.check_served(db, "IBM/aer_simulator", spec)
@@ -167,7 +174,7 @@ def test_versions_that_no_worker_has_are_refused_unless_the_job_waits(db: Databa
 def test_an_exact_rerun_is_refused_if_no_worker_has_the_versions_of_the_first_run(db: Database) -> None:
     spec = JobSpec(required_provenance=Provenance(versions=OLD))
     pinned_jobs.check_served(db, "IBM/aer_simulator", spec)  # no worker has described itself: it waits
-    db.announce_environments({"IBM": [Environment(NEW)]}, 30)
+    offer(db, NEW)
     with pytest.raises(FailedPrecondition, match=r"differs in qiskit-aer===0\.17\.2 \(has 0\.18\.0\)") as caught:
         pinned_jobs.check_served(db, "IBM/aer_simulator", spec)
     assert caught.value.reason == "NOT_REPRODUCIBLE"

@@ -133,8 +133,9 @@ def test_the_command_line_requires_versions(local: Server, tmp_path: Path) -> No
 @pytest.mark.timeout(600)
 def test_servers_of_one_database_run_the_jobs_of_their_versions(shared: str, older: str) -> None:
     with ExitStack() as ends:
-        new = ends.enter_context(serving(shared, providers="IBM", workers="1"))
-        old = ends.enter_context(serving(shared, providers="IBM", workers="1", provider_python=f"IBM={older}"))
+        settings = {"providers": "IBM", "workers": "1", "lease_seconds": "5"}
+        new = ends.enter_context(serving(shared, **settings))
+        old = ends.enter_context(serving(shared, **settings, provider_python=f"IBM={older}"))
         clients = [ends.enter_context(Client(server.target)) for server in (new, old)]
         for client in clients:
             wait(lambda client=client: environments(client) == {OLD, NEW})  # type: ignore[misc]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from qonduit.v1.provider_pb2 import Environment, Provider
 from qonduit.v1.provider_service_pb2 import (
     GetProviderRequest,
     GetProviderResponse,
@@ -28,14 +27,12 @@ class ProviderService:
 
     def get_provider(self, request: GetProviderRequest, call: CallContext) -> GetProviderResponse:
         """Return one provider."""
-        return GetProviderResponse(provider=self._with_environments(catalogue.provider(self._db, request.id)))
+        return GetProviderResponse(provider=catalogue.provider(self._db, request.id))
 
     def list_providers(self, request: ListProvidersRequest, call: CallContext) -> ListProvidersResponse:
         """Return a page of providers."""
         page = catalogue.list_providers(self._db, request.page_size, request.page_token, request.filter)
-        return ListProvidersResponse(
-            providers=map(self._with_environments, page.items), next_page_token=page.next_page_token
-        )
+        return ListProvidersResponse(providers=page.items, next_page_token=page.next_page_token)
 
     def pause_provider(self, request: PauseProviderRequest, call: CallContext) -> PauseProviderResponse:
         """Pause the devices of a provider."""
@@ -48,10 +45,4 @@ class ProviderService:
         """End the pause of a provider."""
         provider = catalogue.provider(self._db, request.id)
         pauses.resume(self._db, Paused(provider.id))
-        return ResumeProviderResponse(provider=self._with_environments(catalogue.provider(self._db, request.id)))
-
-    def _with_environments(self, provider: Provider) -> Provider:
-        provider.environments.extend(
-            Environment(versions=versions) for versions in self._db.environments.of(provider.name)
-        )
-        return provider
+        return ResumeProviderResponse(provider=catalogue.provider(self._db, request.id))

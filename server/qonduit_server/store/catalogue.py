@@ -20,7 +20,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
-from qonduit.v1.provider_pb2 import Provider
+from qonduit.v1.provider_pb2 import Environment, Provider
 from qonduit_server.errors import NotFound
 from qonduit_server.store import calibrations, catalogue_snapshot, pauses, server_offers
 from qonduit_server.store.catalogue_snapshot import Claimable, Snapshot
@@ -32,6 +32,7 @@ from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_langu
 from qonduit_server.store.schema import pauses as pause_rows
 from qonduit_server.store.server_offers import NOT_OFFERED
 from qonduit_server.store.writer import Operation, Transaction
+from qonduit_server.version_requirements import Versions
 
 #: How long other servers show the devices of a server that does not renew its offers.
 _LEASE: Final = timedelta(seconds=30)
@@ -79,6 +80,8 @@ class _Cache:
             with db.read() as connection:
                 snapshot = catalogue_snapshot.read(connection)
                 catalogue_snapshot.add_pauses(snapshot, pauses.for_callers(connection))
+                offers = server_offers.descriptions(connection) if db.kind == "postgresql" else self.own()
+                catalogue_snapshot.add_environments(snapshot, _environments(offers))
             if self._own is not None:
                 snapshot.claimable = catalogue_snapshot.claimable(snapshot, self.own())
             with self._lock:
@@ -144,6 +147,11 @@ def withdraw(db: Database) -> None:
 def claimable(db: Database) -> Claimable | None:
     """Return the devices whose jobs this server may claim, from memory; None if it offers none, and may claim all."""
     return _cached(db).claimable
+
+
+def environments(db: Database, provider: str) -> Sequence[Versions]:
+    """Return the different environments of the workers of a provider at all servers, from memory."""
+    return _cached(db).environments.get(provider, ())
 
 
 def provider(db: Database, provider_id: int) -> Provider:
@@ -278,6 +286,10 @@ def _copy_device(found: Device) -> Device:
     return copy
 
 
+def _environments(offers: Sequence[ProviderDescription]) -> dict[str, list[Environment]]:
+    return {each.provider.name: list(each.environments) for each in server_offers.union(offers)}
+
+
 def _sync(transaction: Transaction, calls: Sequence[_Cache]) -> list[None]:
     # Of calls in the same transaction, each stores the newest offers.
     _store(transaction, calls[-1])
@@ -304,9 +316,12 @@ def _store(transaction: Transaction, cache: _Cache) -> None:
     if transaction.kind == "postgresql":
         # Servers that start at the same time would insert the same names.
         connection.exec_driver_sql("LOCK TABLE providers IN SHARE ROW EXCLUSIVE MODE")
+        former = _environments(server_offers.descriptions(connection))
         server_offers.delete_expired(connection)
         server_offers.replace(connection, cache.server, cache.lease, own)
         offers = server_offers.descriptions(connection)
+        # No row of the catalogue contains them.
+        transaction.catalogue |= _environments(offers) != former
     before = catalogue_snapshot.read(connection)
     known = {found.name: found for found in before.providers.values()}
     stored: dict[str, int] = {}

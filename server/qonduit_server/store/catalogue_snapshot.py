@@ -12,9 +12,10 @@ from sqlalchemy import Connection, select
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
-from qonduit.v1.provider_pb2 import Provider, ProviderAssemblerLanguage
+from qonduit.v1.provider_pb2 import Environment, Provider, ProviderAssemblerLanguage
 from qonduit_server.store import pauses
 from qonduit_server.store.schema import devices, provider_languages, providers
+from qonduit_server.version_requirements import Versions
 
 
 class Claimable(NamedTuple):
@@ -39,6 +40,8 @@ class Snapshot:
     devices: dict[int, Device] = field(default_factory=dict)
     by_name: dict[str, Device] = field(default_factory=dict)
     claimable: Claimable | None = None
+    #: The environments of the workers, by the name of their provider.
+    environments: dict[str, list[Versions]] = field(default_factory=dict)
 
 
 def read(connection: Connection) -> Snapshot:
@@ -65,6 +68,15 @@ def add_pauses(snapshot: Snapshot, found: Mapping[pauses.Paused, Pause]) -> None
     for provider in snapshot.providers.values():
         if (paused := pauses.pause_of(found, provider.id)) is not None:
             provider.pause.CopyFrom(paused)
+
+
+def add_environments(snapshot: Snapshot, found: Mapping[str, Sequence[Environment]]) -> None:
+    """Add the environments of workers, which are given by the names of their providers."""
+    providers = {each.name: each for each in snapshot.providers.values()}
+    for name, environments in found.items():
+        snapshot.environments[name] = [dict(each.versions) for each in environments]
+        if (known := providers.get(name)) is not None:
+            known.environments.extend(environments)
 
 
 def _device(row: Any) -> Device:

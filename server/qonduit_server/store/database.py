@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from types import TracebackType
@@ -22,16 +22,13 @@ from qonduit_server.store.audit_trail import Act, AuditTrail, acting
 from qonduit_server.store.database_errors import UNAVAILABLE_ERRORS, is_unavailable
 from qonduit_server.store.database_health import DatabaseHealth, unavailable
 from qonduit_server.store.engines import connect_to_write, drop, make_engine, parse_url
-from qonduit_server.store.environments import Environments
 from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.lane_accounts import LaneAccounts
 from qonduit_server.store.notification_bus import EVERYTHING, CallerUse, Notification, NotificationBus
 from qonduit_server.store.quota_registry import QuotaRegistry
 from qonduit_server.store.recent_deployments import RecentDeployments
-from qonduit_server.store.server_messages import send
 from qonduit_server.store.wait_history import Waits
 from qonduit_server.store.writer import FollowUp, Operation, Transaction, Writer
-from qonduit_server.version_requirements import Environment
 
 if TYPE_CHECKING:
     from qonduit_server.store.postgresql_transactions import FollowFailover
@@ -162,8 +159,6 @@ class Database:
         self.waits: Final = Waits()
         #: The quotas of owners.
         self.quotas: Final = QuotaRegistry(self.read)
-        #: The environments of the workers of all servers.
-        self.environments: Final = Environments()
         #: The latest inline deployments that this server stored.
         self.recent_deployments: Final = RecentDeployments()
         self._clock = clock
@@ -190,7 +185,7 @@ class Database:
             from qonduit_server.store.shared_use import SharedUse
 
             self._partials, self._use = SharedPartials(), SharedUse()
-            receivers = (self._partials, self._use, self.environments)
+            receivers = (self._partials, self._use)
             self._listener = PostgresqlListener(engine, pooled, self.notifications.deliver, self.health, receivers)
             transactions = PostgresqlTransactions(
                 *(engine, clock, self.quotas, self._listener, self.health, self.event_cache),
@@ -236,13 +231,6 @@ class Database:
         if self._use is not None:
             with acting(None):
                 self._use.send(self._writer, uses)
-
-    def announce_environments(self, environments: Mapping[str, Sequence[Environment]], seconds: float) -> None:
-        """Replace the environments of this server's workers; other servers keep them for some seconds."""
-        payloads = self.environments.announce(environments, seconds)
-        if self.kind == "postgresql":
-            with acting(None):
-                send(self._writer, self.environments.channels, payloads)
 
     def record(self, act: Act) -> Future[None]:
         """Queue the entry of an act that changes nothing else; the future is done once it is committed."""

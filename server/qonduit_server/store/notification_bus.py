@@ -61,7 +61,6 @@ class Notification:
         partial: JobEvents with partial results, serialized, by job; never stored. `shared_partials` sends them to other
             servers.
         use: what a caller uses at another server.
-        environments_wanted: another server asks for the environments of this one.
     """
 
     queue: bool = False
@@ -75,7 +74,6 @@ class Notification:
     run_times: Sequence[RunTime] = ()
     partial: Mapping[int, bytes] = field(default_factory=dict)
     use: CallerUse | None = None
-    environments_wanted: bool = False
 
     def __bool__(self) -> bool:
         """Whether anything changed."""

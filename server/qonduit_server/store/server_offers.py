@@ -16,9 +16,12 @@ from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, func, in
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
 from qonduit_server.store.server_tables import server_offers, servers
+from qonduit_server.version_requirements import environments_of
 
 #: The status of a device that no server offers.
 NOT_OFFERED: Final = "no running server offers it"
+#: The different environments of a provider that are shown, and that jobs can require.
+MAX_ENVIRONMENTS: Final = 16
 _NOW: Final = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 _UNTIL: Final = _NOW + bindparam("lease", type_=BigInteger)
 _IS_EXPIRED: Final = servers.c.offers_until < _NOW
@@ -86,6 +89,9 @@ def union(offers: Iterable[ProviderDescription]) -> list[ProviderDescription]:
         merged.provider.supported_languages.extend(
             line for line in offer.provider.supported_languages if line.supported_language not in known
         )
+        for environment in environments_of(offer):
+            if environment not in merged.environments and len(merged.environments) < MAX_ENVIRONMENTS:
+                merged.environments.append(environment)
         for device in offer.devices:
             new = _offered(device, offer.unavailable)
             best = devices.setdefault((name, device.name), new)
@@ -107,7 +113,10 @@ def _offered(device: Device, unavailable: str) -> Device:
 
 def _stored(description: ProviderDescription) -> bytes:
     kept = ProviderDescription(
-        provider=description.provider, devices=description.devices, unavailable=description.unavailable
+        provider=description.provider,
+        devices=description.devices,
+        unavailable=description.unavailable,
+        environments=environments_of(description),
     )
     return kept.SerializeToString()
 

@@ -21,6 +21,7 @@ from qonduit_server.execution.celery.messages import (
     provider_of,
 )
 from qonduit_server.execution.executor import Key
+from qonduit_server.version_requirements import environments_of
 
 
 @dataclass(eq=False)
@@ -169,8 +170,8 @@ def merged(first: ProviderDescription, second: ProviderDescription) -> ProviderD
         elif (device.available, device.num_qubits) > (mine.available, mine.num_qubits):
             mine.CopyFrom(device)
     calibrated = {each.device for each in first.calibrations}
-    if first.versions != second.versions:
-        # Which of the two is the first is chance; environments are reported by themselves.
-        merged.ClearField("versions")
+    merged.ClearField("versions")
+    merged.ClearField("environments")
+    merged.environments.extend(environments_of(first, second))
     merged.calibrations.extend(each for each in second.calibrations if each.device not in calibrated)
     return merged

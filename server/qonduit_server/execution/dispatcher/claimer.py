@@ -68,7 +68,6 @@ class Claimer:
         limits: the default limits of tasks.
         on_late_claim: called after the jobs of a claim whose response was lost are submitted: their cancellations may
             have been missed.
-        on_environments: called when the environments of the workers have changed.
         log: a logger that is bound to the server's name.
         observer: receives each claim.
     """
@@ -83,7 +82,6 @@ class Claimer:
         slots: int,
         limits: TaskLimits,
         on_late_claim: Callable[[], None],
-        on_environments: Callable[[], None],
         log: Any,
         observer: Observer,
     ) -> None:
@@ -94,7 +92,6 @@ class Claimer:
         self._slots = slots
         self._limits = limits
         self._on_late_claim = on_late_claim
-        self._on_environments = on_environments
         self._log = log
         self._observer = observer
         self._claiming = threading.Lock()
@@ -177,13 +174,9 @@ class Claimer:
     def _compare_environments(self) -> None:
         """Read the environments of the workers. If they change, jobs that require versions may start."""
         before, self._environments = self._environments, self._executor.environments()
-        if self._environments == before:
-            return
         self._empty -= {
             name for name in self._db.lane_accounts.pinned if self._environments.get(name) != before.get(name)
         }
-        if _versions(self._environments) != _versions(before):
-            self._on_environments()
 
     def _stand(self, capacity: Mapping[str, int]) -> bool:
         """Keep a standing claim of these tasks; return whether a former one was made.
@@ -273,7 +266,3 @@ class Claimer:
         for task in tasks:
             if self._running.cancel_requested((task.job_id, task.attempt)):
                 self._executor.cancel(task.job_id, task.attempt)
-
-
-def _versions(environments: Mapping[str, Sequence[Environment]]) -> dict[str, list[dict[str, str]]]:
-    return {name: [dict(each.versions) for each in found] for name, found in environments.items()}

@@ -106,7 +106,6 @@ class Dispatcher:
             slots=slots,
             limits=TaskLimits(time_limit_seconds, memory_limit_bytes, max_result_bytes),
             on_late_claim=self._lease_keeper.cancels_changed,
-            on_environments=self._lease_keeper.environments_changed,
             log=self._log,
             observer=observer,
         )
@@ -208,8 +207,6 @@ class Dispatcher:
             self._claimer.queue_changed()
         if notification.times or notification.catalogue:  # another server may have paused a device
             self._lease_keeper.times_changed()
-        if notification.environments_wanted:
-            self._lease_keeper.environments_changed()
         if notification.cancels:
             self._lease_keeper.cancels_changed()
 

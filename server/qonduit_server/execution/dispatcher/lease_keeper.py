@@ -50,7 +50,6 @@ class LeaseKeeper:
         self._wake = threading.Event()
         self._cancels_changed = True
         self._times_changed = True
-        self._environments_changed = True
         self._stopping = threading.Event()
 
     def cancels_changed(self) -> None:
@@ -61,11 +60,6 @@ class LeaseKeeper:
     def times_changed(self) -> None:
         """Read the times of queued jobs: one may be earlier than before."""
         self._times_changed = True
-        self._wake.set()
-
-    def environments_changed(self) -> None:
-        """Announce the environments of the workers: they may have changed, or another server asks for them."""
-        self._environments_changed = True
         self._wake.set()
 
     def stop(self) -> None:
@@ -84,9 +78,6 @@ class LeaseKeeper:
             if self._stopping.is_set():
                 return
             try:
-                if self._environments_changed or self._clock() >= renew_at:
-                    self._environments_changed = False
-                    self._db.announce_environments(self._executor.environments(), self._lease.total_seconds())
                 if self._cancels_changed:
                     self._cancels_changed = False
                     self._forward_cancels()

@@ -20,6 +20,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, column, select, text
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.lifecycle import QUEUED
+from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.schema import IS_QUEUED, jobs, providers
 from qonduit_server.version_requirements import Environment, listed, matches, requirements_of, unmet
@@ -70,7 +71,7 @@ def check_served(db: Database, device: str, spec: JobSpec) -> None:
     """
     requirements = requirements_of(spec)
     provider = device.partition("/")[0]
-    environments = db.environments.of(provider)
+    environments = catalogue.environments(db, provider)
     if not requirements or spec.required_versions.wait or any(matches(requirements, each) for each in environments):
         return
     if spec.HasField("required_provenance"):
@@ -95,7 +96,7 @@ def check_served(db: Database, device: str, spec: JobSpec) -> None:
 
 def reason_to_wait(db: Database, provider: str, spec: JobSpec) -> str:
     """Return the versions of the workers of a provider if none has those that a job requires; empty if one has."""
-    requirements, environments = requirements_of(spec), db.environments.of(provider)
+    requirements, environments = requirements_of(spec), catalogue.environments(db, provider)
     if any(matches(requirements, each) for each in environments):
         return ""
     return f"no worker of {provider} has {', '.join(requirements)}; workers have {listed(requirements, environments)}"

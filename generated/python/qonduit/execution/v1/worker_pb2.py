@@ -29,7 +29,7 @@ from qonduit.v1 import device_pb2 as qonduit_dot_v1_dot_device__pb2
 from qonduit.v1 import provider_pb2 as qonduit_dot_v1_dot_provider__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!qonduit/execution/v1/worker.proto\x12\x14qonduit.execution.v1\x1a\x1fqonduit/execution/v1/task.proto\x1a!qonduit/execution/v1/vendor.proto\x1a\x1cqonduit/v1/calibration.proto\x1a\x17qonduit/v1/device.proto\x1a\x19qonduit/v1/provider.proto\"V\n\x10\x43\x61libratedDevice\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x02 \x01(\x0b\x32\x1d.qonduit.v1.DeviceCalibration\"\xe4\x02\n\x13ProviderDescription\x12&\n\x08provider\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.Provider\x12#\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x12.qonduit.v1.Device\x12\x13\n\x0bunavailable\x18\x03 \x01(\t\x12<\n\x0c\x63\x61librations\x18\x04 \x03(\x0b\x32&.qonduit.execution.v1.CalibratedDevice\x12I\n\x08versions\x18\x05 \x03(\x0b\x32\x37.qonduit.execution.v1.ProviderDescription.VersionsEntry\x12\x31\n\x06vendor\x18\x06 \x01(\x0b\x32!.qonduit.execution.v1.VendorTerms\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\t\n\x07Preload\"5\n\x04\x46ork\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x1a\n\x12memory_limit_bytes\x18\x02 \x01(\x03\"|\n\x11\x46orkServerRequest\x12\x30\n\x07preload\x18\x01 \x01(\x0b\x32\x1d.qonduit.execution.v1.PreloadH\x00\x12*\n\x04\x66ork\x18\x02 \x01(\x0b\x32\x1a.qonduit.execution.v1.ForkH\x00\x42\t\n\x07request\"(\n\x06Loaded\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"(\n\x06\x46orked\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x0b\n\x03pid\x18\x02 \x01(\x03\".\n\x06\x45xited\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x11\n\texit_code\x18\x02 \x01(\x05\"\xec\x01\n\x0f\x46orkServerReply\x12@\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32).qonduit.execution.v1.ProviderDescriptionH\x00\x12.\n\x06loaded\x18\x02 \x01(\x0b\x32\x1c.qonduit.execution.v1.LoadedH\x00\x12.\n\x06\x66orked\x18\x03 \x01(\x0b\x32\x1c.qonduit.execution.v1.ForkedH\x00\x12.\n\x06\x65xited\x18\x04 \x01(\x0b\x32\x1c.qonduit.execution.v1.ExitedH\x00\x42\x07\n\x05reply\"J\n\rWorkerRequest\x12.\n\x03run\x18\x01 \x01(\x0b\x32\x1f.qonduit.execution.v1.TaskBatchH\x00\x42\t\n\x07request\"N\n\x0bWorkerReply\x12\x36\n\x06\x65vents\x18\x01 \x01(\x0b\x32$.qonduit.execution.v1.TaskEventBatchH\x00\x42\x07\n\x05replyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!qonduit/execution/v1/worker.proto\x12\x14qonduit.execution.v1\x1a\x1fqonduit/execution/v1/task.proto\x1a!qonduit/execution/v1/vendor.proto\x1a\x1cqonduit/v1/calibration.proto\x1a\x17qonduit/v1/device.proto\x1a\x19qonduit/v1/provider.proto\"V\n\x10\x43\x61libratedDevice\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x32\n\x0b\x63\x61libration\x18\x02 \x01(\x0b\x32\x1d.qonduit.v1.DeviceCalibration\"\x93\x03\n\x13ProviderDescription\x12&\n\x08provider\x18\x01 \x01(\x0b\x32\x14.qonduit.v1.Provider\x12#\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x12.qonduit.v1.Device\x12\x13\n\x0bunavailable\x18\x03 \x01(\t\x12<\n\x0c\x63\x61librations\x18\x04 \x03(\x0b\x32&.qonduit.execution.v1.CalibratedDevice\x12I\n\x08versions\x18\x05 \x03(\x0b\x32\x37.qonduit.execution.v1.ProviderDescription.VersionsEntry\x12\x31\n\x06vendor\x18\x06 \x01(\x0b\x32!.qonduit.execution.v1.VendorTerms\x12-\n\x0c\x65nvironments\x18\x07 \x03(\x0b\x32\x17.qonduit.v1.Environment\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\t\n\x07Preload\"5\n\x04\x46ork\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x1a\n\x12memory_limit_bytes\x18\x02 \x01(\x03\"|\n\x11\x46orkServerRequest\x12\x30\n\x07preload\x18\x01 \x01(\x0b\x32\x1d.qonduit.execution.v1.PreloadH\x00\x12*\n\x04\x66ork\x18\x02 \x01(\x0b\x32\x1a.qonduit.execution.v1.ForkH\x00\x42\t\n\x07request\"(\n\x06Loaded\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"(\n\x06\x46orked\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x0b\n\x03pid\x18\x02 \x01(\x03\".\n\x06\x45xited\x12\x11\n\tworker_id\x18\x01 \x01(\x03\x12\x11\n\texit_code\x18\x02 \x01(\x05\"\xec\x01\n\x0f\x46orkServerReply\x12@\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32).qonduit.execution.v1.ProviderDescriptionH\x00\x12.\n\x06loaded\x18\x02 \x01(\x0b\x32\x1c.qonduit.execution.v1.LoadedH\x00\x12.\n\x06\x66orked\x18\x03 \x01(\x0b\x32\x1c.qonduit.execution.v1.ForkedH\x00\x12.\n\x06\x65xited\x18\x04 \x01(\x0b\x32\x1c.qonduit.execution.v1.ExitedH\x00\x42\x07\n\x05reply\"J\n\rWorkerRequest\x12.\n\x03run\x18\x01 \x01(\x0b\x32\x1f.qonduit.execution.v1.TaskBatchH\x00\x42\t\n\x07request\"N\n\x0bWorkerReply\x12\x36\n\x06\x65vents\x18\x01 \x01(\x0b\x32$.qonduit.execution.v1.TaskEventBatchH\x00\x42\x07\n\x05replyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,25 +41,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALIBRATEDDEVICE']._serialized_start=209
   _globals['_CALIBRATEDDEVICE']._serialized_end=295
   _globals['_PROVIDERDESCRIPTION']._serialized_start=298
-  _globals['_PROVIDERDESCRIPTION']._serialized_end=654
-  _globals['_PROVIDERDESCRIPTION_VERSIONSENTRY']._serialized_start=607
-  _globals['_PROVIDERDESCRIPTION_VERSIONSENTRY']._serialized_end=654
-  _globals['_PRELOAD']._serialized_start=656
-  _globals['_PRELOAD']._serialized_end=665
-  _globals['_FORK']._serialized_start=667
-  _globals['_FORK']._serialized_end=720
-  _globals['_FORKSERVERREQUEST']._serialized_start=722
-  _globals['_FORKSERVERREQUEST']._serialized_end=846
-  _globals['_LOADED']._serialized_start=848
-  _globals['_LOADED']._serialized_end=888
-  _globals['_FORKED']._serialized_start=890
-  _globals['_FORKED']._serialized_end=930
-  _globals['_EXITED']._serialized_start=932
-  _globals['_EXITED']._serialized_end=978
-  _globals['_FORKSERVERREPLY']._serialized_start=981
-  _globals['_FORKSERVERREPLY']._serialized_end=1217
-  _globals['_WORKERREQUEST']._serialized_start=1219
-  _globals['_WORKERREQUEST']._serialized_end=1293
-  _globals['_WORKERREPLY']._serialized_start=1295
-  _globals['_WORKERREPLY']._serialized_end=1373
+  _globals['_PROVIDERDESCRIPTION']._serialized_end=701
+  _globals['_PROVIDERDESCRIPTION_VERSIONSENTRY']._serialized_start=654
+  _globals['_PROVIDERDESCRIPTION_VERSIONSENTRY']._serialized_end=701
+  _globals['_PRELOAD']._serialized_start=703
+  _globals['_PRELOAD']._serialized_end=712
+  _globals['_FORK']._serialized_start=714
+  _globals['_FORK']._serialized_end=767
+  _globals['_FORKSERVERREQUEST']._serialized_start=769
+  _globals['_FORKSERVERREQUEST']._serialized_end=893
+  _globals['_LOADED']._serialized_start=895
+  _globals['_LOADED']._serialized_end=935
+  _globals['_FORKED']._serialized_start=937
+  _globals['_FORKED']._serialized_end=977
+  _globals['_EXITED']._serialized_start=979
+  _globals['_EXITED']._serialized_end=1025
+  _globals['_FORKSERVERREPLY']._serialized_start=1028
+  _globals['_FORKSERVERREPLY']._serialized_end=1264
+  _globals['_WORKERREQUEST']._serialized_start=1266
+  _globals['_WORKERREQUEST']._serialized_end=1340
+  _globals['_WORKERREPLY']._serialized_start=1342
+  _globals['_WORKERREPLY']._serialized_end=1420
 # @@protoc_insertion_point(module_scope)

@@ -20,7 +20,7 @@ class CalibratedDevice(_message.Message):
     def __init__(self, device: _Optional[str] = ..., calibration: _Optional[_Union[_calibration_pb2.DeviceCalibration, _Mapping]] = ...) -> None: ...
 
 class ProviderDescription(_message.Message):
-    __slots__ = ("provider", "devices", "unavailable", "calibrations", "versions", "vendor")
+    __slots__ = ("provider", "devices", "unavailable", "calibrations", "versions", "vendor", "environments")
     class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -34,13 +34,15 @@ class ProviderDescription(_message.Message):
     CALIBRATIONS_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     VENDOR_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
     provider: _provider_pb2.Provider
     devices: _containers.RepeatedCompositeFieldContainer[_device_pb2.Device]
     unavailable: str
     calibrations: _containers.RepeatedCompositeFieldContainer[CalibratedDevice]
     versions: _containers.ScalarMap[str, str]
     vendor: _vendor_pb2.VendorTerms
-    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, _Mapping]] = ..., devices: _Optional[_Iterable[_Union[_device_pb2.Device, _Mapping]]] = ..., unavailable: _Optional[str] = ..., calibrations: _Optional[_Iterable[_Union[CalibratedDevice, _Mapping]]] = ..., versions: _Optional[_Mapping[str, str]] = ..., vendor: _Optional[_Union[_vendor_pb2.VendorTerms, _Mapping]] = ...) -> None: ...
+    environments: _containers.RepeatedCompositeFieldContainer[_provider_pb2.Environment]
+    def __init__(self, provider: _Optional[_Union[_provider_pb2.Provider, _Mapping]] = ..., devices: _Optional[_Iterable[_Union[_device_pb2.Device, _Mapping]]] = ..., unavailable: _Optional[str] = ..., calibrations: _Optional[_Iterable[_Union[CalibratedDevice, _Mapping]]] = ..., versions: _Optional[_Mapping[str, str]] = ..., vendor: _Optional[_Union[_vendor_pb2.VendorTerms, _Mapping]] = ..., environments: _Optional[_Iterable[_Union[_provider_pb2.Environment, _Mapping]]] = ...) -> None: ...
 
 class Preload(_message.Message):
     __slots__ = ()
