@@ -189,6 +189,7 @@ class Languages:
         memory: Memory = ANY_MEMORY,
         gate_names: frozenset[str] = NO_NAMES,
         free: frozenset[str] = NO_NAMES,
+        scope: str = "",
     ) -> Circuit:
         """Read a program.
 
@@ -201,6 +202,7 @@ class Languages:
             gate_names: gates that are kept whole if the program defines them.
             free: inputs whose values vary, an array's elements as `name[i]`. Those without a value in `inputs` become
                 `Circuit.parameters`; those with one are read with it, as one point of a sweep.
+            scope: keeps the cached programs of owners apart.
 
         Raises:
             MemoryNotGranted: it is Python source, for which the task must request memory first.
@@ -224,7 +226,7 @@ class Languages:
         more = self._sandbox.environment(name(language)) if built else ""
         if gate_names or free:
             more = json.dumps([more, sorted(gate_names), sorted(free)])
-        key = self._cache.key(language, source, inputs, more)
+        key = self._cache.key(language, source, inputs, more, scope)
         circuit = self._cache.get(key)
         if circuit is None:
             began = time.perf_counter()

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The translation cache: IR circuits of slowly read programs on disk, shared by all workers and later server runs.
 
-A file stores one program. Its name is the hash of all inputs of reading: the source, its language, its inputs, the
-versions of the libraries and of the readers. Entries are therefore never stale; files of other versions are evicted in
-time. Files are written to a temporary name and renamed, contain their own hash, and are evicted least recently used
-first when their total size exceeds the limit.
+Several machines may share the folder. A file stores one program. Its name is the hash of all inputs of reading: the
+source, its language, its inputs, the versions of the libraries and of the readers, and the owner of the program. So no
+caller can observe that another one has an equal program. Entries are therefore never stale; files of other versions are
+evicted in time. Files are written to a temporary name and renamed, contain their own hash, and are evicted least
+recently used first when their total size exceeds the limit. Files that another user wrote, or could write, are ignored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +31,7 @@ _HASH: Final = hashlib.sha256
 _HASH_BYTES: Final = 32
 #: Number of writes between checks of the cache's size.
 _LOOK_EVERY: Final = 32
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class TranslationCache:
@@ -45,16 +48,24 @@ class TranslationCache:
         self._readers = readers_version()
         self._writes = 0
 
-    def key(self, language: int, source: str | bytes, inputs: Inputs, more: str = "") -> str:
-        """Return the cache key of a program; `more` are further inputs of reading."""
-        about = json.dumps([self._readers, language, isinstance(source, str), inputs, more], sort_keys=True)
+    def key(self, language: int, source: str | bytes, inputs: Inputs, more: str = "", scope: str = "") -> str:
+        """Return the cache key of a program.
+
+        Args:
+            language: its language.
+            source: its source.
+            inputs: values of its inputs.
+            more: further inputs of reading.
+            scope: names the owner of the program; other owners have other entries.
+        """
+        about = json.dumps([self._readers, language, isinstance(source, str), inputs, more, scope], sort_keys=True)
         return _HASH(about.encode() + b"\0" + (source.encode() if isinstance(source, str) else source)).hexdigest()
 
     def get(self, key: str) -> Circuit | None:
         """Return the entry of a key and mark it as recently used."""
         path = self._path(key)
         try:
-            data = path.read_bytes()
+            data = self._read(path)
         except OSError:
             return None
         if _HASH(data[_HASH_BYTES:]).digest() != data[:_HASH_BYTES]:
@@ -73,7 +84,7 @@ class TranslationCache:
         """Store a program."""
         body = serialization.dump(circuit)
         path = self._path(key)
-        if body is None or len(body) > self._most_bytes // 8:
+        if body is None or len(body) + _HASH_BYTES > self._most_file_bytes:
             return
         with contextlib.suppress(OSError):
             for folder in (self._folder, path.parent):
@@ -90,6 +101,20 @@ class TranslationCache:
             if self._writes % _LOOK_EVERY == 0:
                 self._tidy()
             self._writes += 1
+
+    @property
+    def _most_file_bytes(self) -> int:
+        return self._most_bytes // 8
+
+    def _read(self, path: Path) -> bytes:
+        """Return the bytes of a file that only this user can have written. Raises OSError."""
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())
+            if state.st_uid != os.geteuid() or state.st_mode & _WRITABLE_BY_OTHERS:
+                raise PermissionError(f"{path} may have been written by another user")
+            if state.st_size > self._most_file_bytes:
+                raise OSError(f"{path} is too large")
+            return file.read(self._most_file_bytes)
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / key[2:]
@@ -116,13 +141,15 @@ class TranslationCache:
 
 
 def readers_version() -> str:
-    """Return a hash of the environment: versions of libraries, and the files of readers and IR."""
+    """Return a hash of the environment: versions of libraries, and the files of readers and IR.
+
+    It is the same on all machines with this release, whenever it was installed there.
+    """
     about = [f"format {serialization.FORMAT}"]
     for library in _LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):
             about.append(f"{library} {version(library)}")
     rooms = Path(__file__).parent, Path(serialization.__file__).parent
     for path in sorted(path for room in rooms for path in room.rglob("*.py")):
-        state = path.stat()
-        about.append(f"{path.name} {state.st_size} {state.st_mtime_ns}")
+        about.append(f"{path.name} {_HASH(path.read_bytes()).hexdigest()}")
     return _HASH("\n".join(about).encode()).hexdigest()

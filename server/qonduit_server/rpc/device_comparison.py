@@ -21,6 +21,7 @@ from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.task_messages import task_program
 from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.ownership import cache_scope
 
 #: The reasons of failures of programs that are not read in time.
 _NOT_READ: Final = ("TIME_LIMIT", "NO_TIME")
@@ -105,7 +106,8 @@ class DeviceComparison:
         """Return the features of the programs; none if they are not read in time and `unread` allows that."""
         if self._analyze is None:
             raise FailedPrecondition("this server does not analyze programs", subject="device", kind="DEVICE")
-        task = Task(spec=job.spec, programs=[task_program(program.id, program) for program in job.programs])
+        programs = [task_program(program.id, program) for program in job.programs]
+        task = Task(spec=job.spec, programs=programs, cache_scope=cache_scope(caller.name))
         outcome = self._analyze(task, caller.seconds, caller.add_callback, self._budget.charge(caller.name))
         if isinstance(outcome, Failure):
             if unread and outcome.reason in _NOT_READ:

@@ -24,6 +24,7 @@ from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.job_rows import NewJob
 from qonduit_server.store.jobs.task_messages import task_program
+from qonduit_server.store.ownership import cache_scope, owner_for
 
 #: The path of the programs of a job.
 PROGRAMS: Final = "deployment.programs"
@@ -133,6 +134,7 @@ class JobValidator:
             else deployments.get(self._db, new.caller, new.deployment_id).programs
         )
         task = self._task(new.spec, programs, provider, device.name)
+        task.cache_scope = cache_scope(owner_for(new.caller, new.project))
         outcome = self._run(task, seconds, add_callback, self._budget.charge(new.caller))
         if isinstance(outcome, Failure):
             raise failure_error(outcome, f"{provider}/{device.name}", PROGRAMS)

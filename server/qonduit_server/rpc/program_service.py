@@ -33,6 +33,7 @@ from qonduit_server.rpc.job_watches import draining
 from qonduit_server.rpc.program_errors import is_fault_of_program, violation
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.submission_checks import program_violations
+from qonduit_server.store.ownership import cache_scope
 
 #: The maximum number of running and waiting translations.
 _MAX_UNDER_WAY: Final = 128
@@ -53,6 +54,7 @@ class Translate(Protocol):
         seconds: float,
         add_callback: Callable[[Callable[[], None]], bool],
         charge: Charge,
+        scope: str,
     ) -> TranslateProgramResponse | Failure:
         """Translate a program.
 
@@ -63,6 +65,7 @@ class Translate(Protocol):
             seconds: the time until the caller's deadline; infinity without a deadline.
             add_callback: registers a callback for the end of the call; returns False if the call has ended.
             charge: receives the time of the worker.
+            scope: keeps cached programs of callers apart.
 
         Returns:
             The translation, or the failure. Its reason is CANCELLED if the call ended.
@@ -79,6 +82,7 @@ def translation_disabled(
     seconds: float,
     add_callback: Callable[[Callable[[], None]], bool],
     charge: Charge,
+    scope: str,
 ) -> TranslateProgramResponse | Failure:
     """Return the failure of a server that does not translate."""
     return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, message="translation is disabled on this server")
@@ -132,6 +136,7 @@ class ProgramService:
                 call.seconds_left(),
                 call.add_callback,
                 self._budget.charge(call.principal.name),
+                cache_scope(call.principal.name),
             )
         finally:
             self._slots.release()

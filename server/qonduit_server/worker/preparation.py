@@ -180,7 +180,8 @@ class Preparation:
 
             names = gate_names(spec.noise_model)
         return self.environment.languages.read(
-            program.language, program.text, program.binary, inputs, memory, names, free
+            *(program.language, program.text, program.binary, inputs, memory, names, free),
+            scope=task.cache_scope,
         )
 
     def with_noise(self, index: int, circuit: Circuit) -> Circuit:
@@ -277,6 +278,7 @@ class Preparation:
         if (key := self._keys.get(index)) is None:
             program = self.task.programs[index]
             key = self._keys[index] = (
+                self.task.cache_scope,
                 program.language,
                 program.text or program.binary,
                 self.inputs(index).SerializeToString(deterministic=True),

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from qonduit_server.languages import translation_cache as caching
 from qonduit_server.languages.openqasm3 import openqasm3_reader
 from qonduit_server.languages.translation_cache import TranslationCache
 
+ROOT = Path(__file__).resolve().parents[3]
 QASM3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
 PROGRAM = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
 gate g(a) p, q { rx(a / 2) p; ctrl @ x p, q; }
@@ -53,6 +57,57 @@ def test_the_cached_circuit_equals_the_one_read(tmp_path: Path) -> None:
     assert found is not None
     assert same(found, circuit)
     assert found.key(0b11) == circuit.key(0b11)
+
+
+def test_owners_share_no_entry(tmp_path: Path, always: None) -> None:
+    languages = registry.Languages(kept(tmp_path))
+    for scope in ("one", "other", "one"):
+        languages.read(QASM3, PROGRAM, b"", {"theta": 0.7}, scope=scope)
+    assert len(files(tmp_path)) == 2
+
+
+def test_another_installation_of_the_same_release_uses_the_entries(tmp_path: Path) -> None:
+    """As on another machine: the files of its readers have other paths and times."""
+    cache = kept(tmp_path)
+    cache.put(cache.key(QASM3, PROGRAM, {"theta": 0.7}, scope="one"), openqasm3_reader.read(PROGRAM, {"theta": 0.7}))
+    copied = tmp_path / "installation"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for root in ("server", "clients/python", "generated/python"):
+        shutil.copytree(ROOT / root, copied / root, ignore=ignored, copy_function=shutil.copyfile)
+    code = (
+        "from pathlib import Path; from qonduit_server.languages.translation_cache import TranslationCache; "
+        f"cache = TranslationCache(Path({str(tmp_path / 'cache')!r}), 1 << 20); "
+        f"key = lambda scope: cache.key({int(QASM3)}, {PROGRAM!r}, {{'theta': 0.7}}, scope=scope); "
+        "found = [cache.get(key(each)) for each in ('one', 'two')]; "
+        "import qonduit_server; print([each is not None for each in found], qonduit_server.__file__)"
+    )
+    paths = [str(copied / root) for root in ("server", "clients/python", "generated/python")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"[True, False] {copied}")
+
+
+@pytest.mark.parametrize("others", [0o620, 0o602])
+def test_a_file_that_others_could_write_is_a_miss(tmp_path: Path, others: int) -> None:
+    cache = kept(tmp_path)
+    key = cache.key(QASM3, PROGRAM, {"theta": 0.7})
+    cache.put(key, openqasm3_reader.read(PROGRAM, {"theta": 0.7}))
+    (path,) = files(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    path.chmod(others)
+    assert cache.get(key) is None
+    path.chmod(0o600)
+    assert cache.get(key) is not None
+
+
+def test_a_file_of_another_user_or_of_any_size_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = kept(tmp_path)
+    key = cache.key(QASM3, PROGRAM, {"theta": 0.7})
+    cache.put(key, openqasm3_reader.read(PROGRAM, {"theta": 0.7}))
+    assert kept(tmp_path, most_bytes=1000).get(key) is None
+    monkeypatch.setattr(caching.os, "geteuid", lambda: os.getuid() + 1)
+    assert cache.get(key) is None
 
 
 def test_formulas_and_warnings_are_cached() -> None:

@@ -133,6 +133,7 @@ class Translator:
         seconds: float,
         add_callback: AddCallback,
         charge: Charge = _free,
+        scope: str = "",
     ) -> TranslateProgramResponse | Failure:
         """Translate a program and wait for the result.
 
@@ -143,6 +144,7 @@ class Translator:
             seconds: the time until the caller's deadline; infinity without a deadline.
             add_callback: registers a callback for the end of the call; returns False if the call has ended.
             charge: receives the time of the worker.
+            scope: keeps cached programs of callers apart.
 
         Returns:
             The translation, or the failure. Its reason is CANCELLED if the call ended.
@@ -152,6 +154,7 @@ class Translator:
         """
         task = _translation(program, target, inputs, self._max_seconds)
         task.memory_limit_bytes = self._pools.memory_limit_bytes
+        task.cache_scope = scope
         waiting, failure = self._finish(task, seconds, add_callback, charge)
         if failure is None and waiting.failed:
             failure = next(iter(waiting.failed.values())).failure

@@ -15,6 +15,7 @@ from qonduit.v1.job_pb2 import Job
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
+from qonduit_server.store.ownership import cache_scope, owner_of
 from qonduit_server.store.schema import programs
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.writer import Transaction
@@ -57,6 +58,7 @@ def _task(job: Job, spec: JobSpec, provider: str, sources: Mapping[int, QuantumP
         device=job.device.partition("/")[2],
         spec=spec,
         credential=credential,
+        cache_scope=cache_scope(owner_of(job)),
         programs=[task_program(run.program_id, sources[run.program_id], run.points_done) for run in job.program_runs],
     )
 
