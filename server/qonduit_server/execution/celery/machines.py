@@ -207,7 +207,7 @@ class Machines:
         return asked
 
     def answer(self, request: int) -> ProviderDescribed | None:
-        """Close a request of `describe`, and return the answer to it; None if there is none."""
+        """Close a request of `describe`, and return the answer to it, if any."""
         self.asked.discard(request)
         return self.described.pop(request, None)
 

@@ -23,7 +23,7 @@ HELLO_EXCHANGE: Final = "qonduit.machines"
 TASK_EXCHANGE: Final = "qonduit.tasks"
 #: The largest message that is sent at once; RabbitMQ advises against messages of many megabytes.
 PART_BYTES: Final = 512 * 1024
-#: The time after which a connection is broken that accepts or confirms nothing: a network can swallow what is sent.
+#: The time after which a connection is broken that accepts or confirms nothing: a network can lose bytes silently.
 STALL_SECONDS: Final = 20
 #: The prefix of the lanes of interactive tasks.
 _INTERACTIVE: Final = "interactive:"
