@@ -74,7 +74,7 @@ def test_servers_notify_each_other_once(shared: tuple[Database, Database]) -> No
     assert there.one(catalogue=True)
     assert catalogue.device_by_name(second, "IBM/aer_simulator").name == "aer_simulator"
     job = submit(first)
-    assert there.one(queue=True, jobs=frozenset({job.id}))
+    assert there.one(queued=frozenset({"IBM"}), jobs=frozenset({job.id}))
     (task,) = claim(second)
     assert here.one(jobs=frozenset({job.id}), queue=False)
     job_rows.cancel(first, CALLER, job.id)

@@ -84,15 +84,15 @@ def test_claimers_are_notified_of_jobs_that_a_standing_claim_leaves(
     catalogue.sync(db, [description(), description("AWS", ["local"])])
     other = catalogue.device_by_name(db, "AWS/local")
     notifications.clear()
-    standing, _ = stand(db)
+    standing, answered = stand(db, capacity=1)
     submit(db, device=other)
-    assert [each.queue for each in notifications] == [True]
-    assert standing.tasks() == []
-    full, _ = stand(db, capacity=1)
+    # No job that it could claim was queued.
+    assert [each.queued for each in notifications] == [{"AWS"}]
+    assert not answered.is_set()
     submit(db)
     # Another job may wait, because the claim took as many as it wanted.
-    assert [each.queue for each in notifications] == [True, True]
-    assert len(full.tasks() or []) == 1
+    assert [each.queued for each in notifications] == [{"AWS"}, {"IBM", "AWS"}]
+    assert len(standing.tasks() or []) == 1
 
 
 def test_a_withdrawn_claim_claims_nothing(db: Database, notifications: list[Notification]) -> None:

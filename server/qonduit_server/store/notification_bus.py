@@ -6,8 +6,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from qonduit_server.cost_estimates import RunTime
+
+#: In place of the name of a provider: jobs may have been queued for any.
+ANY_PROVIDER: Final = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Notification:
     """The changes of a transaction.
 
     Attributes:
-        queue: jobs were queued.
+        queued: the names of the providers for which jobs were queued, or `ANY_PROVIDER`.
         times: jobs were queued that wait for a time or expire; not sent to other servers.
         cancels: the cancel of a running job was requested.
         jobs: jobs that have new events or are deleted.
@@ -63,7 +67,7 @@ class Notification:
         use: what a caller uses at another server.
     """
 
-    queue: bool = False
+    queued: frozenset[str] = frozenset()
     times: bool = False
     cancels: bool = False
     jobs: frozenset[int] = frozenset()
@@ -75,14 +79,19 @@ class Notification:
     partial: Mapping[int, bytes] = field(default_factory=dict)
     use: CallerUse | None = None
 
+    @property
+    def queue(self) -> bool:
+        """Whether jobs were queued."""
+        return bool(self.queued)
+
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        changed = self.queue or self.times or self.cancels or self.jobs or self.all_jobs
+        changed = self.queued or self.times or self.cancels or self.jobs or self.all_jobs
         return bool(changed or self.catalogue or self.quotas)
 
 
 #: Delivered when notifications may have been missed.
-EVERYTHING = Notification(queue=True, cancels=True, all_jobs=True, catalogue=True, quotas=True)
+EVERYTHING = Notification(queued=frozenset((ANY_PROVIDER,)), cancels=True, all_jobs=True, catalogue=True, quotas=True)
 
 
 class NotificationBus:

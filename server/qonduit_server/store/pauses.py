@@ -16,6 +16,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
+from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, pauses, providers
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.writer import Operation, Transaction
@@ -146,7 +147,8 @@ def _pause(transaction: Transaction, calls: Sequence[_NewPause]) -> list[None]:
 def _resume(transaction: Transaction, calls: Sequence[Paused]) -> list[None]:
     for subject in calls:
         transaction.connection.execute(_DELETE, subject._asdict())
-    transaction.catalogue = transaction.times = transaction.queue = True
+    transaction.catalogue = transaction.times = True
+    transaction.queued.add(ANY_PROVIDER)
     return [None] * len(calls)
 
 

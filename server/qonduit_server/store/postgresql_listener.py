@@ -25,12 +25,14 @@ from qonduit_server.store import migrations
 from qonduit_server.store.database_health import DatabaseHealth, Part
 from qonduit_server.store.engines import connect_apart, sever
 from qonduit_server.store.migrations import compatibility
-from qonduit_server.store.notification_bus import EVERYTHING, Notification
+from qonduit_server.store.notification_bus import ANY_PROVIDER, EVERYTHING, Notification
 from qonduit_server.store.server_messages import Receiver
 
 _CHANNEL: Final = "qonduit"
 #: PostgreSQL limits a payload to 8000 bytes.
 _IDS_A_PAYLOAD: Final = 350
+#: Longer names of providers are sent as "any provider".
+_NAMES_CHARACTERS: Final = 200
 #: More changed jobs than this in one transaction are sent as "any job".
 _MAX_IDS: Final = 3500
 _RECONNECT_SECONDS: Final = 0.5
@@ -48,8 +50,10 @@ def payloads(server: str, notification: Notification) -> Iterator[str]:
     """Encode a notification as payloads for NOTIFY."""
     ids = sorted(notification.jobs)
     message: dict[str, Any] = {"s": server}
+    if notification.queued:
+        names = sorted(notification.queued)
+        message["q"] = names if sum(map(len, names)) <= _NAMES_CHARACTERS and all(names) else 1
     for flag, name in (
-        (notification.queue, "q"),
         (notification.cancels, "c"),
         (notification.catalogue, "d"),
         (notification.quotas, "u"),
@@ -71,13 +75,19 @@ def read_payload(payload: str) -> tuple[str, Notification]:
     if not isinstance(message, dict):
         raise ValueError("not a notification payload")
     return str(message.get("s")), Notification(
-        queue="q" in message,
+        queued=_queued(message),
         cancels="c" in message,
         catalogue="d" in message,
         quotas="u" in message,
         all_jobs="a" in message,
         jobs=frozenset(message.get("j", ())),
     )
+
+
+def _queued(message: dict[str, Any]) -> frozenset[str]:
+    # A server of an earlier release sends 1.
+    names = message.get("q", ())
+    return frozenset(names if isinstance(names, (list, tuple)) else (ANY_PROVIDER,))
 
 
 class Unresponsive(psycopg.OperationalError):

@@ -16,7 +16,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,7 +34,7 @@ from qonduit_server.store.audit_trail import Act, AuditTrail, current_act
 from qonduit_server.store.database_errors import FAULTS, is_race, is_unavailable
 from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
 from qonduit_server.store.event_cache import EventCache
-from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
+from qonduit_server.store.notification_bus import ANY_PROVIDER, EVERYTHING, Notification, StoredEvent
 from qonduit_server.store.quota_registry import QuotaRegistry, QuotaSnapshot
 from qonduit_server.store.usage_ledger import UsageLedger
 
@@ -69,7 +70,8 @@ class Transaction:
         #: Microseconds since 1970.
         self.now = int(clock().timestamp() * 1_000_000)
         self.timestamp = Timestamp(seconds=self.now // 1_000_000, nanos=self.now % 1_000_000 * 1000)
-        self.queue = False
+        #: The names of the providers for which jobs were queued, or `ANY_PROVIDER`.
+        self.queued: set[str] = set()
         self.times = False
         self.cancels = False
         self.catalogue = False
@@ -109,7 +111,7 @@ class Transaction:
     def notification(self) -> Notification:
         """Return the notification to deliver after the commit."""
         return Notification(
-            queue=self.queue,
+            queued=frozenset(self.queued),
             times=self.times,
             cancels=self.cancels,
             jobs=frozenset(self._jobs),
@@ -164,15 +166,17 @@ class _Call:
 
 
 class FollowUp(Generic[R]):
-    """A change that the next transaction that queues jobs also makes, once.
+    """A change that the next transaction that queues jobs of some providers also makes, once.
 
     Attributes:
+        providers: the names of the providers.
         run: makes the change. It is called again if the transaction is retried.
         future: holds the result of `run` once it is committed. It holds None if `run` was called but the transaction
             was rolled back, and raises Unavailable if it is unknown whether it was committed.
     """
 
-    def __init__(self, run: Callable[[Transaction], R]) -> None:
+    def __init__(self, providers: Iterable[str], run: Callable[[Transaction], R]) -> None:
+        self.providers = frozenset(providers)
         self.run = run
         self.future: Future[R | None] = Future()
         self.result: R | None = None
@@ -364,10 +368,10 @@ class Writer:
                 results = operation.run(transaction, [call.argument for call in group])
                 for call, result in zip(group, results, strict=True):
                     call.result = result
-            if transaction.queue and followed is not None:
-                followed.extend(self._take_follow_ups())
+            if transaction.queued and followed is not None:
+                followed.extend(self._take_follow_ups(transaction.queued))
             if followed:
-                transaction.queue = False  # a follow-up sets it again if jobs remain
+                transaction.queued.clear()  # a follow-up adds those that have further jobs
                 for follow_up in followed:
                     follow_up.result = follow_up.run(transaction)
             if transaction.usage:
@@ -384,9 +388,10 @@ class Writer:
         self._audit.committed()
         return notification
 
-    def _take_follow_ups(self) -> list[FollowUp[Any]]:
+    def _take_follow_ups(self, queued: AbstractSet[str]) -> list[FollowUp[Any]]:
         with self._lock:
-            taken, self._follow_ups = self._follow_ups, []
+            taken = [each for each in self._follow_ups if ANY_PROVIDER in queued or each.providers & queued]
+            self._follow_ups = [each for each in self._follow_ups if each not in taken]
         return taken
 
     def _finish(self, calls: list[_Call], notification: Notification) -> None:

@@ -34,7 +34,7 @@ from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
-from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.notification_bus import ANY_PROVIDER, Notification
 from qonduit_server.store.writer import FollowUp
 from qonduit_server.version_requirements import Environment
 from tests.unit.execution.fake_forkserver import FakeProvider
@@ -580,6 +580,33 @@ def test_a_standing_claim_whose_answer_was_lost_is_found_by_its_owner(
         ids = [task.job_id for task in executor.submitted]
         listener.events([finished(job_id) for job_id in ids])
         store.wait_ended(*ids)
+
+
+def test_jobs_of_providers_without_workers_here_cause_no_claim(
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stands, claims, claim = standing(store, monkeypatch), [], queue.claim
+
+    def counting(*arguments: Any) -> list[Task]:
+        claims.append(arguments)
+        return claim(*arguments)
+
+    monkeypatch.setattr(queue, "claim", counting)
+    with dispatching_to_fake(store) as (_, executor, listener):
+        assert stands.acquire(timeout=PATIENCE)
+        before = len(claims)
+        for _ in range(5):
+            store.db.notifications.deliver(Notification(queued=frozenset(("OTHER",))))
+        job_id = store.create()
+        executor.wait(lambda: bool(executor.submitted))
+        assert stands.acquire(timeout=PATIENCE)
+        assert len(claims) == before
+        # A notification of any provider causes one, as a lost connection does.
+        store.db.notifications.deliver(Notification(queued=frozenset((ANY_PROVIDER,))))
+        assert stands.acquire(timeout=PATIENCE)
+        assert len(claims) == before + 1
+        listener.events([finished(job_id)])
+        store.wait_ended(job_id)
 
 
 def test_a_job_that_is_queued_after_a_standing_claim_was_made_starts(

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from qonduit_server.errors import CallError, NotFound, Unavailable
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.notification_bus import ANY_PROVIDER, Notification
 from qonduit_server.store.writer import FollowUp, Operation, Transaction
 
 
@@ -154,7 +154,7 @@ def break_after_commit(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_watchers_reread_after_a_commit_of_unknown_outcome(file: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
-        transaction.queue = True
+        transaction.queued.add("IBM")
         return [None] * len(arguments)
 
     looked = threading.Event()
@@ -184,7 +184,7 @@ def _queue_jobs(transaction: Transaction, arguments: Sequence[str]) -> list[str]
         transaction.connection.execute(
             text("INSERT INTO providers (name, with_token) VALUES (:name, false)"), {"name": name}
         )
-    transaction.queue = True
+    transaction.queued.add("IBM")
     return list(arguments)
 
 
@@ -194,7 +194,7 @@ def _name_claim(transaction: Transaction) -> int:
 
 
 def test_a_follow_up_is_made_once_by_the_next_transaction_that_queues_jobs(file: Database) -> None:
-    follow_up = FollowUp(_name_claim)
+    follow_up = FollowUp(["IBM"], _name_claim)
     file.follow(follow_up)
     file.write(Operation(lambda transaction, arguments: list(arguments)), None)
     assert not follow_up.future.done()
@@ -204,12 +204,24 @@ def test_a_follow_up_is_made_once_by_the_next_transaction_that_queues_jobs(file:
     file.write(Operation(_queue_jobs), "second")
 
 
+@pytest.mark.parametrize(("queued", "made"), [("AWS", False), (ANY_PROVIDER, True)])
+def test_a_follow_up_is_made_only_for_its_providers(file: Database, queued: str, made: bool) -> None:
+    def queue_other(transaction: Transaction, arguments: Sequence[None]) -> Sequence[None]:
+        transaction.queued.add(queued)
+        return arguments
+
+    follow_up = FollowUp(["IBM", "GOOGLE"], _name_claim)
+    file.follow(follow_up)
+    file.write(Operation(queue_other), None)
+    assert file.withdraw(follow_up) is not made
+
+
 def test_claimers_are_notified_if_any_follow_up_leaves_jobs(file: Database) -> None:
     queued: list[bool] = []
     file.notifications.subscribe(lambda notification: queued.append(notification.queue))
 
     def leave(transaction: Transaction) -> None:
-        transaction.queue = True
+        transaction.queued.add("IBM")
 
     def take_all(transaction: Transaction) -> None:
         taken.append(transaction)
@@ -218,7 +230,7 @@ def test_claimers_are_notified_if_any_follow_up_leaves_jobs(file: Database) -> N
     follow_ups: Sequence[Callable[[Transaction], None]]
     for place, follow_ups in enumerate(([], [leave, take_all], [take_all])):
         for each in follow_ups:
-            file.follow(FollowUp(each))
+            file.follow(FollowUp(["IBM"], each))
         file.write(Operation(_queue_jobs), f"job {place}")
     assert len(taken) == 2
     assert queued[:2] == [True, True]
@@ -226,7 +238,7 @@ def test_claimers_are_notified_if_any_follow_up_leaves_jobs(file: Database) -> N
 
 
 def test_a_withdrawn_follow_up_is_not_made(file: Database) -> None:
-    follow_up, other = FollowUp(_name_claim), FollowUp(lambda transaction: "other")
+    follow_up, other = FollowUp(["IBM"], _name_claim), FollowUp(["IBM"], lambda transaction: "other")
     file.follow(follow_up)
     file.follow(other)
     assert file.withdraw(follow_up)
@@ -240,7 +252,7 @@ def test_calls_are_committed_without_a_follow_up_that_fails(file: Database) -> N
         _name_claim(transaction)
         raise KeyError("a fault")
 
-    follow_up = FollowUp(fail)
+    follow_up = FollowUp(["IBM"], fail)
     file.follow(follow_up)
     assert file.write(Operation(_queue_jobs), "first") == "first"
     assert follow_up.future.result(0) is None
@@ -252,7 +264,7 @@ def test_a_follow_up_of_a_commit_of_unknown_outcome_is_unavailable(
     file: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_after_commit(file, monkeypatch)
-    follow_up = FollowUp(_name_claim)
+    follow_up = FollowUp(["IBM"], _name_claim)
     file.follow(follow_up)
     with pytest.raises(Unavailable):
         file.write(Operation(_queue_jobs), "first")

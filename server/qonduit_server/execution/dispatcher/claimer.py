@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +23,7 @@ from qonduit_server.observer import Observer
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
+from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.version_requirements import Environment
 
 #: The retry interval of a claim while the database is unavailable.
@@ -96,7 +97,9 @@ class Claimer:
         self._observer = observer
         self._claiming = threading.Lock()
         self._wake = threading.Event()
-        self._queue_changed = True
+        self._changes = threading.Lock()
+        #: The providers for which jobs were queued since the last claim, or `ANY_PROVIDER`; guarded by `_changes`.
+        self._queued = {ANY_PROVIDER}
         self._stopping = threading.Event()
         # The lock guards the attributes below.
         #: The owners of claims whose responses were lost: the claims may have succeeded.
@@ -112,9 +115,10 @@ class Claimer:
         """Claim again: the executor may want more tasks."""
         self._wake.set()
 
-    def queue_changed(self) -> None:
-        """Claim again: jobs may wait for any provider."""
-        self._queue_changed = True
+    def queue_changed(self, providers: Iterable[str] = (ANY_PROVIDER,)) -> None:
+        """Claim again: jobs may wait for these providers."""
+        with self._changes:
+            self._queued.update(providers)
         self._wake.set()
 
     def wait_for_claim(self, seconds: float) -> None:
@@ -147,11 +151,7 @@ class Claimer:
             if self._running.closed:
                 return False
             try:
-                if self._queue_changed:
-                    # First the answer of a standing claim: it does not know the jobs that were queued after it.
-                    self._end_standing()
-                    self._queue_changed = False
-                    self._empty.clear()
+                self._note_queued()
                 capacity = self._executor.capacity()
                 self._compare_environments()
                 wanted = {name: count for name, count in capacity.items() if name not in self._empty}
@@ -167,9 +167,22 @@ class Claimer:
                 # The claim may have succeeded with its response lost: renewals by this server must not keep such jobs
                 # from other servers.
                 self._unanswered.append(self._running.change_owner())
-                self._queue_changed = True
+                self.queue_changed()
         self._stopping.wait(_CLAIM_AGAIN_SECONDS)
         return True
+
+    def _note_queued(self) -> None:
+        """Note the providers for which jobs were queued. Others need no further claim, and no other standing claim.
+
+        Raises:
+            Unavailable: a standing claim may have been made with its response lost.
+        """
+        with self._changes:
+            queued, self._queued = self._queued, set()
+        if ANY_PROVIDER in queued or queued & self._empty:
+            # First the answer of the standing claim: it does not know the jobs that were queued after it.
+            self._end_standing()
+            self._empty = set() if ANY_PROVIDER in queued else self._empty - queued
 
     def _compare_environments(self) -> None:
         """Read the environments of the workers. If they change, jobs that require versions may start."""
@@ -216,7 +229,7 @@ class Claimer:
             return True
         tasks = standing.tasks(seconds)
         if tasks is None:
-            self._queue_changed = True
+            self.queue_changed()
         else:
             self._submit_claimed(tasks, standing.owner, standing.capacity)
         return False

@@ -204,7 +204,7 @@ class Dispatcher:
     def _on_notification(self, notification: Notification) -> None:
         """Notify the threads that a commit concerns; called by the store."""
         if notification.queue:
-            self._claimer.queue_changed()
+            self._claimer.queue_changed(notification.queued)
         if notification.times or notification.catalogue:  # another server may have paused a device
             self._lease_keeper.times_changed()
         if notification.cancels:

@@ -157,13 +157,14 @@ def claim_jobs(
             first = next_jobs(transaction.connection, provider, turns, wanted.claimable, rooms, paused)
             # A device may be newer than what this server knows; then it knows more at the next claim.
             known = [(lane, row) for lane, row in first if here is None or row.device_id in here]
-            transaction.queue |= len(known) < len(first)
+            if len(known) < len(first):
+                transaction.queued.add(provider)
             chosen = [(lane, row) for lane, row in known if row.device_id not in paused]
             transaction.times |= len(chosen) < len(known)
             left -= _start(unit, share, quotas, wanted, provider, found, chosen)
             most -= len(chosen)
             if not most:
-                transaction.queue = True
+                transaction.queued.add(provider)
                 return
             emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in chosen)
             lanes = [lane for lane in lanes if lane.remains_without(emptied) and quotas.room(lane.lane.owner) > 0]

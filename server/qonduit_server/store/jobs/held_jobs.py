@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, exists, or_, select, update
 
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.schema import IS_ACTIVE, IS_QUEUED, devices, jobs, pauses
 from qonduit_server.store.server_offers import NOT_OFFERED
 from qonduit_server.store.writer import Transaction
@@ -70,4 +71,4 @@ def _move(transaction: Transaction, ids: list[int], value: int) -> None:
     if ids:
         transaction.connection.execute(_MOVE, {"ids": ids, "value": value})
         # The jobs behind those that were held can be claimed, too.
-        transaction.queue = True
+        transaction.queued.add(ANY_PROVIDER)

@@ -23,7 +23,7 @@ from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, submissions
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
-from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs, provider_of
 from qonduit_server.store.ownership import Scope, contains, owner_of, project_of
 from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.program_lookup import StoredPrograms
@@ -322,7 +322,7 @@ def _write(
         if new.secret:
             job_credentials.insert(transaction.connection, new.sealer, job, new.secret)
     unit.flush()
-    transaction.queue = True
+    transaction.queued.update(provider_of(job) for job in created)
     return created
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -36,6 +37,7 @@ from qonduit_server.store.jobs.pinned_jobs import queues_for
 from qonduit_server.store.jobs.task_messages import tasks_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork, usage_key
 from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed, add_owed
+from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.results import buffers, large_results
 from qonduit_server.store.schema import IS_LEASED, devices, jobs, providers
 from qonduit_server.store.users.quota_checks import ClaimQuotas
@@ -51,8 +53,8 @@ class ClaimResult(NamedTuple):
     turns: Mapping[tuple[str, str], str]
     #: What lanes owe that could not be written.
     unwritten: Mapping[Lane, Owed]
-    #: Whether more jobs may wait to be claimed.
-    more: bool = False
+    #: The providers of which more jobs may wait to be claimed, or `ANY_PROVIDER`.
+    more: AbstractSet[str] = frozenset()
     #: The providers with jobs that require versions.
     pinned: frozenset[str] = frozenset()
 
@@ -321,12 +323,11 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
     pinned = frozenset(provider for provider, own in waiting.items() if own.pinned)
-    more = (
-        bool(waiting.keys() - emptied)
-        or wait_elsewhere(transaction.connection, claims[0].claimable)
-        # Another server may have their versions.
-        or (bool(pinned) and transaction.kind == "postgresql")
-    )
+    more = waiting.keys() - emptied
+    if wait_elsewhere(transaction.connection, claims[0].claimable):
+        more.add(ANY_PROVIDER)
+    if transaction.kind == "postgresql":
+        more |= pinned  # another server may have their versions
     return [
         ClaimResult(
             leased,

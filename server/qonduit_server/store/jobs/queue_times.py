@@ -18,6 +18,7 @@ from qonduit_server.store.jobs import held_jobs
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.pinned_jobs import queue_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
+from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.schema import EXPIRES, IS_QUEUED, jobs, providers
 from qonduit_server.store.usage_ledger import DAY
 from qonduit_server.store.users.quota_checks import seconds_to_midnight
@@ -74,7 +75,8 @@ def apply_due(db: Database) -> float:
 
 
 def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[None]:
-    transaction.queue |= any(calls)
+    if any(calls):
+        transaction.queued.add(ANY_PROVIDER)
     now = {"now": transaction.now}
     unit = UnitOfWork(transaction)
     for entry in unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, now).all()):
@@ -87,7 +89,7 @@ def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[None]:
         due.setdefault(queue_of(JobSpec.FromString(row.spec or b"")), []).append(row.id)
     for queue, ids in due.items():
         transaction.connection.execute(_PROMOTE, {"ids": ids, "queue": queue})
-        transaction.queue = True
+        transaction.queued.add(ANY_PROVIDER)
     held_jobs.move(transaction)
     return [None] * len(calls)
 

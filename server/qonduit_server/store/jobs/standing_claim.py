@@ -47,7 +47,7 @@ class StandingClaim:
         self._lease = lease
         self._slots = slots
         self._owed: dict[Lane, Owed] = {}
-        self._follow_up: FollowUp[ClaimResult] = FollowUp(self._run)
+        self._follow_up: FollowUp[ClaimResult] = FollowUp(capacity, self._run)
         self._follow_up.future.add_done_callback(lambda _: on_result())
         db.follow(self._follow_up)
 
@@ -83,7 +83,7 @@ class StandingClaim:
         add_owed(self._owed, self._db.lane_accounts.take())
         claim = claim_of(self._db, self.owner, self.capacity, self._lease, self._slots, self._owed, self.environments)
         # The claim itself may find that another one must follow.
-        transaction.queue = False
+        transaction.queued.clear()
         (result,) = run_claims(transaction, [claim])
-        transaction.queue |= result.more
+        transaction.queued |= result.more
         return result

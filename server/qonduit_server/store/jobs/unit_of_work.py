@@ -18,7 +18,7 @@ from qonduit_server.store.bulk_statements import BulkInsert, BulkUpdate, among
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
-from qonduit_server.store.notification_bus import StoredEvent
+from qonduit_server.store.notification_bus import ANY_PROVIDER, StoredEvent
 from qonduit_server.store.ownership import owner_of, project_of
 from qonduit_server.store.schema import devices, events, jobs, providers
 from qonduit_server.store.sqlite_driver import Query
@@ -123,6 +123,11 @@ def job_message(row: Sequence[Any]) -> Job:
 def usage_key(job: Job) -> UsageKey:
     """Return the key under which the usage of a job is recorded."""
     return UsageKey(owner_of(job), job.executed_by, job.device)
+
+
+def provider_of(job: Job) -> str:
+    """Return the name of the provider of a job."""
+    return job.device.partition("/")[0]
 
 
 def server_of(owner: str) -> str:
@@ -247,8 +252,10 @@ class UnitOfWork:
         if ended and before != QUEUED:
             self.transaction.usage.ran(usage_key(job), jobs=1)
         # The end of a job may let others start, which quotas of its owner held.
-        if state == QUEUED or (ended and before != QUEUED and self._may_hold(owner_of(job))):
-            self.transaction.queue = True
+        if ended and before != QUEUED and self._may_hold(owner_of(job)):
+            self.transaction.queued.add(ANY_PROVIDER)
+        elif state == QUEUED:
+            self.transaction.queued.add(provider_of(job))
         change = StateChange(from_state=before, to_state=state, job=job)
         leave_out_large(change.job)
         shorten_runs(change.job)

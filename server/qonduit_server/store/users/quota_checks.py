@@ -18,6 +18,7 @@ from sqlalchemy import ARRAY, Connection, Text, bindparam, select, text
 from qonduit_server.errors import QuotaExceeded
 from qonduit_server.store import queued_jobs
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.quota_registry import Allowance
 from qonduit_server.store.schema import IS_LEASED, jobs, owner_totals
 from qonduit_server.store.usage_ledger import DAY, Used
@@ -163,7 +164,8 @@ class ClaimQuotas:
         locked = set(limited)
         if self._transaction.kind == "postgresql":
             locked = set(connection.execute(_TRY_LOCK, {"owners": sorted(limited)}).scalars())
-            self._transaction.queue |= len(locked) < len(limited)
+            if len(locked) < len(limited):
+                self._transaction.queued.add(ANY_PROVIDER)
         pending = {owner: self._transaction.usage.pending(owner).seconds for owner in locked}
         rooms = claim_rooms(connection, {owner: limited[owner] for owner in locked}, self._transaction.now, pending)
         self._rooms |= {owner: rooms.get(owner, ClaimRoom()) for owner in limited}

@@ -16,6 +16,7 @@ from qonduit_server.store import queued_jobs
 from qonduit_server.store.bulk_statements import BulkUpsert
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
+from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.quota_registry import NAMES, allowance
 from qonduit_server.store.schema import quotas
@@ -123,7 +124,7 @@ def _set(transaction: Transaction, changes: Sequence[_Change]) -> list[QuotaValu
             transaction.connection.execute(_DELETE, {"of": change.owner})
         answers.append(limits)
     transaction.quotas_changed = True
-    transaction.queue = True  # jobs that a quota held may start
+    transaction.queued.add(ANY_PROVIDER)  # jobs that a quota held may start
     return answers
 
 
