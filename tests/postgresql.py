@@ -103,10 +103,9 @@ class PostgresqlServer:
         if primary is None:
             options = "-U test --auth=trust --encoding=UTF8 --no-locale --no-sync"
             self._run("initdb", "-D", self._data, *options.split())
+            self.start()
         else:
-            options = "--write-recovery-conf --checkpoint=fast --no-sync"
-            self._run("pg_basebackup", "-D", self._data, "-d", f"host={primary.host} user=test", *options.split())
-        self.start()
+            self.follow(primary)
 
     def _options(self) -> dict[str, object]:
         if self._identity is None:
@@ -174,6 +173,13 @@ class PostgresqlServer:
             os.kill(pid, signal.SIGKILL)
         self._process.wait(100)
         self._process = None
+
+    def follow(self, primary: PostgresqlServer) -> None:
+        """Start as a standby of another server, with its data instead of those of this server, which is stopped."""
+        shutil.rmtree(self._data, ignore_errors=True)
+        options = "--write-recovery-conf --checkpoint=fast --no-sync"
+        self._run("pg_basebackup", "-D", self._data, "-d", f"host={primary.host} user=test", *options.split())
+        self.start()
 
     def promote(self) -> None:
         """Make a standby accept writes, and wait until it does."""

@@ -24,8 +24,8 @@ from tests.postgresql import PostgresqlServer, find_binaries
 from tests.server_process import log_lines, serving
 
 WAIT = 100.0
-#: Seconds of load after the failover; `make failover` uses more.
-SECONDS = float(os.environ.get("SECONDS_AFTER_FAILOVER", "1"))
+#: The number of failovers under load; `make failover` uses more.
+FAILOVERS = int(os.environ.get("FAILOVERS", "1"))
 
 
 @pytest.fixture
@@ -49,13 +49,19 @@ def catch_up(primary: PostgresqlServer, standby: PostgresqlServer) -> None:
     until(lambda: standby.execute(f"SELECT pg_last_wal_replay_lsn() >= '{position}'") == [(True,)])
 
 
-@pytest.mark.timeout(300)
+def wait_for_standby(primary: PostgresqlServer) -> None:
+    """Make commits of a primary wait for its standby from now on."""
+    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    primary.execute("SELECT pg_reload_conf()")
+    until(lambda: primary.execute("SELECT sync_state FROM pg_stat_replication") == [("sync",)])
+
+
+@pytest.mark.timeout(300 * FAILOVERS)
 def test_a_failover_to_a_synchronous_standby_loses_nothing(
     pair: tuple[PostgresqlServer, PostgresqlServer], tmp_path: Path
 ) -> None:
     primary, standby = pair
-    primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-    primary.execute("SELECT pg_reload_conf()")
+    wait_for_standby(primary)
     url = primary.url("qonduit", standby)
     # The lease is longer than the outage.
     with (
@@ -64,11 +70,16 @@ def test_a_failover_to_a_synchronous_standby_loses_nothing(
         Load(first.target) as load,
     ):
         load.wait_until_busy()
-        primary.kill()
-        load.wait_until_refused()
-        standby.promote()
-        load.wait_until_served()
-        load.keep_running(SECONDS)
+        for left in reversed(range(FAILOVERS)):
+            primary.kill()
+            load.wait_until_refused()
+            standby.promote()
+            load.wait_until_served()
+            if left:
+                primary.follow(standby)
+                primary, standby = standby, primary
+                wait_for_standby(primary)
+                load.wait_until_served()
         load.__exit__(None, None, None)
         load.check()
         print(load.summary())
@@ -80,7 +91,7 @@ def test_a_failover_to_a_synchronous_standby_loses_nothing(
             for line in log_lines(server, lambda line: line["event"] == "database failed over")
         ]
         assert [line["lost"] for line in followed] == [False] * len(followed)
-        assert sum(line["new_log"] for line in followed) == 1
+        assert sum(line["new_log"] for line in followed) == FAILOVERS
         assert first.process.poll() is second.process.poll() is None
 
 

@@ -26,6 +26,12 @@ from qonduit_server.store.writer import Transaction
 _log: Final[Any] = structlog.get_logger("qonduit.store")
 
 
+# With a synchronous standby, all commits wait for it, so that watchers see no event that a failover could lose. Read
+# each time, because standbys come and go while the session lives.
+_RELAX: Final = (
+    "SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_standby_names') = '' THEN 'off' "
+    "ELSE current_setting('synchronous_commit') END, true)"
+)
 _NO_CHANGE: Final = text("UPDATE jobs SET id = id WHERE false")
 
 
@@ -69,6 +75,8 @@ class PostgresqlTransactions:
         self._timeline: Timeline | None = None
         self._last_change: Change | None = None
         self._timeline_readable = True
+        #: Whether commits wait for a standby, as far as is known.
+        self._is_synchronous = False
         #: Whether a failover lost changes of this server.
         self._lost = False
         self._engine = engine
@@ -125,9 +133,8 @@ class PostgresqlTransactions:
         try:
             if self._log_epoch is None:
                 self._log_epoch = self._join(connection)
-            # With a synchronous standby, watchers see no event that a failover could lose.
-            if not durable and not (self._timeline and self._timeline.is_synchronous):
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            if not durable:
+                self._is_synchronous = connection.exec_driver_sql(_RELAX).scalar_one() in timeline.WAITING
             transaction = self._transaction(connection, self._log_epoch)
             work(transaction)
             notification = transaction.notification()
@@ -159,6 +166,7 @@ class PostgresqlTransactions:
             epoch = self._follow(connection, found)
         connection.commit()
         self._timeline = found
+        self._is_synchronous = found.is_synchronous
         return epoch
 
     def _read_timeline(self, connection: Connection) -> Timeline | None:
@@ -189,7 +197,7 @@ class PostgresqlTransactions:
         log_epoch.lock(connection)
         new_log = timeline.read(connection).recorded != found.current
         transaction = self._transaction(connection, log_epoch.read(connection).epoch)
-        uncertain = lost or (new_log and not (self._timeline and self._timeline.is_synchronous))
+        uncertain = lost or (new_log and not self._is_synchronous)
         failed = self._follow_failover(transaction, new_log=new_log, lost=uncertain)
         timeline.record(connection, found.current)
         if notification := transaction.notification():

@@ -19,11 +19,13 @@ from sqlalchemy import Connection, bindparam, select, text, update
 from qonduit_server.store.notification_bus import StoredEvent
 from qonduit_server.store.schema import database_state, events
 
+#: The values of synchronous_commit with which a standby has what was acknowledged.
+WAITING: Final = ("on", "remote_apply")
 _READ: Final = text(
     "SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE (SELECT CAST(system_identifier AS text) FROM "
     "pg_control_system()) || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS current, "
     "(SELECT timeline FROM database_state) AS recorded, current_setting('synchronous_standby_names') <> '' "
-    "AND current_setting('synchronous_commit') IN ('on', 'remote_apply') AS is_synchronous"
+    f"AND current_setting('synchronous_commit') IN {WAITING} AS is_synchronous"
 )
 _POSITION: Final = text("SELECT CAST(pg_current_wal_insert_lsn() AS text)")
 # NULL if the server was restarted since its promotion.
