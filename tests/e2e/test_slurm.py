@@ -167,7 +167,7 @@ def test_a_job_of_a_dead_node_runs_again_on_another_one(site: Site) -> None:
     try:
         ended, pilot = _moves_to_another_pilot(site, lambda _: site.cluster.kill_node("one"))
         assert (ended.state, ended.attempt, ended.returned_attempts) == (SUCCEEDED, 2, 0)
-        site.cluster.wait(pilot, "NODE_FAIL")
+        site.cluster.wait(pilot, "NODE_FAIL", "FAILED")
     finally:
         site.cluster.start_node("one")
 
