@@ -79,8 +79,8 @@ class Observer:
     def task_lost(self, kind: str) -> None:
         """Observe a task that ended without a report of its worker: "died", "cancelled", "time limit", "stopped"."""
 
-    def worker_ended(self, provider: str, cause: str) -> None:
-        """Observe the end of a worker process: "died", the kind of the loss for which it was killed, or "replaced"."""
+    def worker_ended(self, provider: str, cause: str, count: int = 1) -> None:
+        """Observe ends of worker processes: "died", the kind of the loss for which they were killed, or "replaced"."""
 
     def retention_failed(self) -> None:
         """Observe a sweep of retention that failed: the database or the archive does not take it."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import kombu
 import pytest
@@ -23,6 +24,7 @@ from qonduit_server.execution.celery.broker_link import tls_options
 from qonduit_server.execution.celery.celery_executor import CeleryExecutor, make_celery_executor
 from qonduit_server.execution.celery.messages import PART_BYTES
 from qonduit_server.execution.executor import ExecutorOptions, LossKind
+from qonduit_server.observer import Observer
 from tests.certificate_authority import CertificateAuthority
 from tests.e2e.test_client import Proxy
 from tests.rabbitmq import RabbitmqBroker, start_or_skip
@@ -87,6 +89,20 @@ def test_a_killed_machine_is_lost_within_seconds_and_others_go_on(
         executor.submit([task(1, attempt=2)])
         listener.wait(lambda: 1 in listener.finished)
         assert second.process.poll() is None
+
+
+def test_the_ends_of_worker_processes_reach_the_server(rabbitmq: RabbitmqBroker, start: object, tmp_path: Path) -> None:
+    class Recording(Observer):
+        def worker_ended(self, provider: str, cause: str, count: int = 1) -> None:
+            seen.put((provider, cause, count))
+
+    seen: SimpleQueue[tuple[str, str, int]] = SimpleQueue()
+    start("there")  # type: ignore[operator]
+    with _executor(rabbitmq, replace(_options(rabbitmq), observer=Recording())) as (executor, listener):
+        executor.submit([task(1, f"wait {Gate(tmp_path).path}")])
+        listener.wait_begun(1)
+        executor.cancel(1, 1)
+        assert seen.get(timeout=PATIENCE) == ("TEST", "cancelled", 1)
 
 
 def test_a_frozen_machine_loses_its_tasks_and_returns_without_them(

@@ -174,9 +174,9 @@ class Metrics(Observer):
         """Count a task that ended without a report of its worker."""
         self._lost_tasks.add(1, kind)
 
-    def worker_ended(self, provider: str, cause: str) -> None:
-        """Count a worker process that ended."""
-        self._worker_ends.add(1, provider, cause)
+    def worker_ended(self, provider: str, cause: str, count: int = 1) -> None:
+        """Count worker processes that ended."""
+        self._worker_ends.add(count, provider, cause)
 
     def retention_failed(self) -> None:
         """Count a sweep of retention that failed."""

@@ -20,7 +20,9 @@ from qonduit_server.execution.celery import machines as machines_module
 from qonduit_server.execution.celery import worker_machine as machine_module
 from qonduit_server.execution.celery.celery_executor import CeleryExecutor, check_broker
 from qonduit_server.execution.celery.messages import HELLO_EXCHANGE, PART_BYTES, VERSION
+from qonduit_server.execution.celery.worker_ends import MachineEnds, WorkerEnds
 from qonduit_server.execution.executor import Loss, LossKind
+from qonduit_server.observer import Observer
 from tests.unit.execution.machine_network import KEYS, NO_KEYS, SERVER, Network
 from tests.unit.execution.pool_fixture import task
 
@@ -242,6 +244,26 @@ def test_a_task_that_a_stopping_machine_has_not_accepted_goes_to_another_one_at_
     network.turn(3, tick=False)
     assert set(pool.running) == {(1, 1)}
     assert not pool.running[1, 1].declined_before  # its events are not repetitions
+
+
+def test_a_server_observes_the_ends_of_worker_processes_since_it_knows_their_machine() -> None:
+    class Recording(Observer):
+        def worker_ended(self, provider: str, cause: str, count: int = 1) -> None:
+            seen.append((provider, cause, count))
+
+    seen: list[tuple[str, str, int]] = []
+    counted, ends = WorkerEnds(), MachineEnds(["TEST"], Recording())
+    counted.worker_ended("TEST", "died")
+    ends.update(counted.counts())
+    assert seen == []
+    counted.worker_ended("TEST", "died", 2)
+    counted.worker_ended("TEST", "cancelled")
+    # Those of a provider that the server does not offer, and of a later release.
+    counted.worker_ended("OTHER", "died")
+    counted.worker_ended("TEST", "?")
+    ends.update(counted.counts())
+    ends.update(counted.counts())
+    assert seen == [("TEST", "died", 2), ("TEST", "cancelled", 1)]
 
 
 def test_an_idle_machine_is_idle_since_its_last_task_ended() -> None:

@@ -33,6 +33,7 @@ from qonduit_server.execution.executor import (
     is_interactive,
 )
 from qonduit_server.execution.pending_notifications import PendingNotifications
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.version_requirements import Environment
 
 #: The time without a request after which a machine cancels the tasks of a server.
@@ -57,6 +58,7 @@ class CeleryExecutor:
         server: the id of the server in the list of workers.
         keys: encrypt the credentials of tasks; without a key, such tasks fail.
         on_description: called, in a thread of its own, with each description that changed after the first ones.
+        observer: receives the ends of the machines' worker processes.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class CeleryExecutor:
         server: str = "",
         keys: KeyRing,
         on_description: Callable[[ProviderDescription], None] = lambda description: None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._server = server
         self._providers = tuple(dict.fromkeys(providers))
@@ -77,7 +80,9 @@ class CeleryExecutor:
         self._changed = threading.Condition(self._lock)
         self._credentials = TaskCredentials(keys)
         self._notifications = PendingNotifications()
-        self._machines = Machines(queue, self._providers, _PATIENCE_SECONDS, self._credentials, self._notifications)
+        self._machines = Machines(
+            queue, self._providers, _PATIENCE_SECONDS, self._credentials, self._notifications, observer
+        )
         self._link = BrokerLink(
             broker,
             own_queue(queue, hellos=True),
@@ -309,6 +314,7 @@ def make_celery_executor(options: ExecutorOptions) -> CeleryExecutor:
         server=options.server,
         keys=options.worker_keys,
         on_description=options.on_description,
+        observer=options.observer,
     )
 
 

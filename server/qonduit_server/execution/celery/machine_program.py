@@ -10,6 +10,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from qonduit_server.execution.celery.broker_link import BrokerLink, own_queue, t
 from qonduit_server.execution.celery.celery_executor import check_broker
 from qonduit_server.execution.celery.celery_messages import make_application, register
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
+from qonduit_server.execution.celery.worker_ends import WorkerEnds
 from qonduit_server.execution.celery.worker_machine import WorkerMachine
 from qonduit_server.execution.executor import ExecutorOptions
 from qonduit_server.execution.local.interactive_pools import NO_PROVIDER, make_interactive_pools
@@ -72,7 +74,8 @@ class MachineProgram:
         self._stopping = False
         self.id = str(uuid4())
         requests, tasks = f"qonduit.requests.{self.id}", f"qonduit.tasks.{self.id}"
-        self._pool, interactive = make_local_executor(options), make_interactive_pools(options)
+        ends = WorkerEnds()
+        self._pool, interactive = make_local_executor(replace(options, observer=ends)), make_interactive_pools(options)
         self._machine = WorkerMachine(
             self.id,
             host or socket.gethostname(),
@@ -84,6 +87,7 @@ class MachineProgram:
             task_memory_bytes=options.task_memory_bytes or options.memory_bytes,
             memory_bytes=options.memory_bytes,
             credentials=TaskCredentials(options.worker_keys),
+            worker_ends=ends.counts,
         )
         self._link = BrokerLink(options.broker, own_queue(requests), self._machine, authorities=options.broker_ca)
         application = make_application(options.broker, tls_options(options.broker, options.broker_ca))

@@ -42,8 +42,10 @@ from qonduit_server.execution.celery.messages import (
 )
 from qonduit_server.execution.celery.remote_machine import RemoteMachine, SentTask, merged
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
+from qonduit_server.execution.celery.worker_ends import MachineEnds
 from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.execution.pending_notifications import PendingNotifications
+from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.process.memory import format_bytes
 from qonduit_server.version_requirements import Environment, requirements_of
 
@@ -74,6 +76,7 @@ class Machines:
         patience_seconds: the time without a request after which a machine cancels the tasks of this server.
         credentials: encrypts the credentials of tasks.
         notifications: receives ends and events for the listener, in order.
+        observer: receives the ends of worker processes.
     """
 
     def __init__(
@@ -83,7 +86,9 @@ class Machines:
         patience_seconds: float,
         credentials: TaskCredentials,
         notifications: PendingNotifications,
+        observer: Observer = UNOBSERVED,
     ) -> None:
+        self._observer = observer
         self._server = server
         self._credentials = credentials
         self._providers = tuple(dict.fromkeys(providers))
@@ -286,7 +291,8 @@ class Machines:
     def _add(self, message: MachineMessage) -> RemoteMachine:
         hello = message.hello
         queues = (hello.request_queue, hello.task_queue)
-        machine = RemoteMachine(message.machine, *queues, hello.host, self.now, next(self._sessions))
+        ends = MachineEnds(self._providers, self._observer)
+        machine = RemoteMachine(message.machine, *queues, hello.host, self.now, next(self._sessions), ends)
         machine.preload = list(self._preload)
         self._machines[message.machine] = machine
         return machine
@@ -390,6 +396,7 @@ class Machines:
         machine.limits = dict(state.limits)
         machine.task_memory_bytes, machine.memory_bytes = state.task_memory_bytes, state.memory_bytes
         machine.workers = list(state.workers)
+        machine.ends.update(state.worker_ends)
         held = set(map(key_of, state.tasks))
         machine.cancels &= held | machine.tasks.keys()
         if state.last_sequence == machine.acknowledged:

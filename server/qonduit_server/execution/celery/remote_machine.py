@@ -20,6 +20,7 @@ from qonduit_server.execution.celery.messages import (
     lane_of,
     provider_of,
 )
+from qonduit_server.execution.celery.worker_ends import MachineEnds
 from qonduit_server.execution.executor import Key
 from qonduit_server.version_requirements import environments_of
 
@@ -34,6 +35,7 @@ class RemoteMachine:
     host: str
     heard_at: int
     session: int
+    ends: MachineEnds
     #: Whether the broker has no queue of the machine.
     gone: bool = False
     stopping: bool = False

@@ -30,6 +30,7 @@ from qonduit.execution.v1.machine_pb2 import (
     TaskLost,
     TaskMessage,
     TasksAccepted,
+    WorkerEndCount,
 )
 from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskEventBatch
@@ -133,6 +134,7 @@ class WorkerMachine:
         task_memory_bytes: the limit of the memory of one task; 0 means no limit.
         memory_bytes: the limit of the memory of all running tasks; 0 means no limit.
         credentials: decrypts the credentials of tasks.
+        worker_ends: returns the counts of ended worker processes.
         in_background: runs a function without delaying the caller; default: in two threads.
     """
 
@@ -149,6 +151,7 @@ class WorkerMachine:
         task_memory_bytes: int = 0,
         memory_bytes: int = 0,
         credentials: TaskCredentials,
+        worker_ends: Callable[[], Sequence[WorkerEndCount]] = tuple,
         in_background: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._id = id
@@ -172,6 +175,7 @@ class WorkerMachine:
         self._wake: Callable[[], None] = lambda: None
         # Describing takes seconds, and cancelling may wait for the pool: neither delays the receipt of messages.
         self._actions = ThreadPoolExecutor(2, thread_name_prefix="machine-action")
+        self._worker_ends = worker_ends
         self._in_background = in_background or self._actions.submit
 
     def start(self, wake: Callable[[], None]) -> None:
@@ -393,6 +397,7 @@ class WorkerMachine:
             last_sequence=session.sequence,
             task_memory_bytes=self._task_memory_bytes,
             memory_bytes=self._memory_bytes,
+            worker_ends=self._worker_ends(),
         )
         if not self._stopping:
             places = {**capacity, **self._interactive_places()}

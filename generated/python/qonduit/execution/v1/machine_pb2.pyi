@@ -105,7 +105,7 @@ class MachineHello(_message.Message):
     def __init__(self, request_queue: _Optional[str] = ..., task_queue: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
 
 class MachineState(_message.Message):
-    __slots__ = ("limits", "tasks", "workers", "last_sequence", "task_memory_bytes", "memory_bytes")
+    __slots__ = ("limits", "tasks", "workers", "last_sequence", "task_memory_bytes", "memory_bytes", "worker_ends")
     class LimitsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -119,13 +119,25 @@ class MachineState(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TASK_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ENDS_FIELD_NUMBER: _ClassVar[int]
     limits: _containers.ScalarMap[str, int]
     tasks: _containers.RepeatedCompositeFieldContainer[TaskKey]
     workers: _containers.RepeatedCompositeFieldContainer[_system_service_pb2.Worker]
     last_sequence: int
     task_memory_bytes: int
     memory_bytes: int
-    def __init__(self, limits: _Optional[_Mapping[str, int]] = ..., tasks: _Optional[_Iterable[_Union[TaskKey, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[_system_service_pb2.Worker, _Mapping]]] = ..., last_sequence: _Optional[int] = ..., task_memory_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
+    worker_ends: _containers.RepeatedCompositeFieldContainer[WorkerEndCount]
+    def __init__(self, limits: _Optional[_Mapping[str, int]] = ..., tasks: _Optional[_Iterable[_Union[TaskKey, _Mapping]]] = ..., workers: _Optional[_Iterable[_Union[_system_service_pb2.Worker, _Mapping]]] = ..., last_sequence: _Optional[int] = ..., task_memory_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., worker_ends: _Optional[_Iterable[_Union[WorkerEndCount, _Mapping]]] = ...) -> None: ...
+
+class WorkerEndCount(_message.Message):
+    __slots__ = ("provider", "cause", "count")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    cause: str
+    count: int
+    def __init__(self, provider: _Optional[str] = ..., cause: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class TasksAccepted(_message.Message):
     __slots__ = ("message_id", "tasks")
