@@ -221,6 +221,7 @@ bench: setup  ## run the benchmarks, relative to the bare SDKs in the same run; 
 JOBS ?= 100 1000000 10000000
 growth: setup  ## measure lists, claims and retention with JOBS="100 1000000 10000000" stored jobs; needs 25 GB of disk and an hour
 	$(BIN)/python -m tests.benchmarks.growth --jobs $(JOBS)
+	$(BIN)/python -m tests.benchmarks.job_writes
 
 watchers: setup  ## open 10,000 watchers on a real server, and print their cost
 	$(BIN)/python -m tests.watchers

@@ -12,7 +12,8 @@ from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit_server.store.audit_tables import audit_entries as entries
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, filter_terms, number_field, text_field, time_field
-from qonduit_server.store.list_scan import Order, Path, Row, Scan, ScannedList, read_page, whole_path
+from qonduit_server.store.list_indexes import Order, Path, ScannedList, whole_path
+from qonduit_server.store.list_scan import Row, Scan, read_page
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.timestamps import set_time
 
@@ -30,7 +31,7 @@ _ENTRIES: Final = ScannedList(
         "time": Order(
             (),
             of_all=[
-                Path(_ORDER, lambda name: (entries.c.principal == name,), equal="principal"),
+                Path(_ORDER, lambda name: ((entries.c.principal, name),), equal="principal", is_ranged=True),
                 whole_path(*_ORDER),
             ],
         )

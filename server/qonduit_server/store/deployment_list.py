@@ -22,18 +22,8 @@ from qonduit_server.store.filter_conditions import (
     time_field,
 )
 from qonduit_server.store.labels import DEPLOYMENT_LABELS
-from qonduit_server.store.list_scan import (
-    Order,
-    Row,
-    Scan,
-    ScannedList,
-    chosen_owners,
-    label_path,
-    owner_path,
-    present_order,
-    read_page,
-    whole_path,
-)
+from qonduit_server.store.list_indexes import Order, ScannedList, label_path, owner_path, present_order, whole_path
+from qonduit_server.store.list_scan import Row, Scan, chosen_owners, read_page
 from qonduit_server.store.owned_queries import principal_of
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import deployment_labels, deployments
@@ -53,7 +43,7 @@ _FIELDS: Final[Mapping[str, Field]] = {
 }
 _BY_ID: Final = (
     label_path(deployment_labels.c.deployment_id),
-    owner_path(deployments.c.id, by=deployments.c.name),
+    owner_path(deployments.c.id, by=deployments.c.name, is_ranged=False),
     owner_path(deployments.c.id),
 )
 _DEPLOYMENTS: Final = ScannedList(

@@ -1,25 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads rows of large lists by filter and order, in bounded time for any number of rows.
 
-A list names the indexes (`Path`) that yield its rows in each order. A scan follows the best one for a filter. If the
-index covers the whole filter, each row that it reads is in the list. Otherwise the scan reads keys in chunks, tests the
-rows of each chunk, and stops after a time: the page is then short or empty, and the next one continues there.
+A list names the indexes that yield its rows in each order (`list_indexes.py`). A scan follows the best one for a
+filter. If the index covers the whole filter, each row that it reads is in the list. Otherwise the scan reads keys in
+chunks, tests the rows of each chunk, and stops after a time: the page is then short or empty, and the next one
+continues there. All pages together test a bounded number of rows that do not match.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Column, ColumnElement, Connection, Executable, Select, Text, literal, select, tuple_, union_all
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Executable,
+    Select,
+    TextClause,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
 
 from qonduit_server.errors import InvalidArgument, ResourceExhausted
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.column_limits import MAX_ID
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Term, names_any
+from qonduit_server.store.list_indexes import Order, Path, ScannedList
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 
 #: After this time a scan for a page ends with the current chunk.
@@ -31,88 +45,8 @@ _MAX_CHUNK: Final = 4096
 M = TypeVar("M", bound=Message)
 Row: TypeAlias = Any
 Keys: TypeAlias = tuple[int | str, ...]
-
-
-@dataclass(frozen=True)
-class Path:
-    """An index that yields the rows of a list in order.
-
-    Attributes:
-        order: its columns after those that `conditions` compare by =; the last one is the id of the row.
-        equal: the column of the term that the index serves by =; empty if it serves none. "label." is any label.
-        conditions: returns the conditions that the index serves, from the value of that term.
-        owner: the column of the owner, with which the index begins.
-        tested_owner: the expression of the owner, tested row by row, if the index does not begin with it.
-        values: the values of that term that the index serves; None for all.
-    """
-
-    order: tuple[Column[Any], ...]
-    conditions: Callable[[Any], Sequence[ColumnElement[bool]]] = lambda value: ()
-    equal: str = ""
-    owner: Column[Any] | None = None
-    tested_owner: ColumnElement[Any] | None = None
-    values: Collection[Any] | None = None
-
-    def serves(self, term: Term) -> bool:
-        """Return whether the index finds the rows of a term."""
-        if self.equal.endswith("."):
-            return term.operator == "=" and term.column.startswith(self.equal)
-        served = self.values is None or term.value in self.values
-        return term.operator == "=" and term.column == self.equal and served
-
-
-@dataclass(frozen=True)
-class Order:
-    """An order of a list.
-
-    Attributes:
-        paths: in the order of preference; the last one serves every filter.
-        present: for an order by a column that may be NULL, this column.
-        after: the paths for the rows where that column is NULL, which are listed last.
-        of_all: in place of `paths` for the rows of all owners; empty if they have no such order.
-    """
-
-    paths: Sequence[Path]
-    present: Column[Any] | None = None
-    after: Sequence[Path] = ()
-    of_all: Sequence[Path] = ()
-
-
-def owner_path(*order: Column[Any], by: Column[Any] | None = None) -> Path:
-    """Return the path of an index that begins with the owner, or with the owner and another column."""
-    owner = order[-1].table.c.caller
-    if by is None:
-        return Path(order, owner=owner)
-    return Path(order, lambda value: (by == literal(value, by.type),), equal=str(by.name), owner=owner)
-
-
-def label_path(*order: Column[Any]) -> Path:
-    """Return the path of an index of labels that begins with the owner, the key and the value."""
-    labels = order[-1].table.c
-    return Path(
-        order,
-        lambda label: (labels.key == label[0], labels.value == label[1]),
-        equal="label.",
-        owner=labels.caller,
-    )
-
-
-def present_order(*columns: Column[Any], after: Sequence[Path]) -> Order:
-    """Return the order by an index that begins with the owner and a column that may be NULL.
-
-    Args:
-        columns: of the index, after the owner.
-        after: the paths for the rows where the first column is NULL.
-    """
-    first = columns[0]
-    path = Path(columns, lambda value: (first.is_not(None),), owner=columns[-1].table.c.caller)
-    return Order([path], present=first, after=after)
-
-
-def whole_path(*order: Column[Any]) -> Path:
-    """Return the path of an index of all rows."""
-    # The condition makes databases read the index, not the table.
-    return Path(order, lambda value: (order[0] > 0,))
+#: Columns of an index with the values that they equal.
+_Equals: TypeAlias = Sequence[tuple[Column[Any], Any]]
 
 
 def chosen_owners(
@@ -126,30 +60,6 @@ def chosen_owners(
     if not sees_all or not names_any(filter, ("owner", "project")):
         return owners
     return {str(term.value) for term in terms if term.column == "caller" and term.operator == "="} or None
-
-
-@dataclass(frozen=True)
-class ScannedList:
-    """A large list.
-
-    Attributes:
-        id: its primary key.
-        rows: the name of its rows in messages.
-        orders: by the name of the field; the first one is the default, descending.
-        fields: the names of fields whose column, or `Path.equal`, has another name.
-    """
-
-    id: Column[Any]
-    rows: str
-    orders: Mapping[str, Order]
-    fields: Mapping[str, str]
-
-    def indexed(self, paths: Sequence[Path]) -> str:
-        """Describe the comparisons that the indexes of an order serve."""
-        equal = [self.fields.get(path.equal, path.equal) for path in paths if path.equal]
-        first = paths[-1].order[0].name if len(paths[-1].order) > 1 else "id"
-        ranges = f"ranges of {self.fields.get(first, first)}"
-        return f"= on {', '.join(dict.fromkeys(equal))}, and {ranges}" if equal else ranges
 
 
 class Position(NamedTuple):
@@ -194,12 +104,14 @@ class Segment:
 
     Attributes:
         path: the index.
-        ranges: the conditions that the index serves, for each owner.
+        ranges: the columns and values that the index compares by =, for each owner.
+        served: the other conditions that the index serves.
         tested: the conditions that each row is tested for.
     """
 
     path: Path
-    ranges: Sequence[Sequence[ColumnElement[bool]]]
+    ranges: Sequence[_Equals]
+    served: Sequence[ColumnElement[bool] | TextClause]
     tested: Sequence[ColumnElement[bool]]
 
     @property
@@ -210,6 +122,11 @@ class Segment:
 
 class Scan:
     """A filter and an order of a list.
+
+    Several indexes can have the order of a list. PostgreSQL chooses among them by how often values occur, as if they
+    were spread evenly over time. The list of an owner with many old jobs would then read the newer jobs of all others.
+    So equal values are written as a range of rows, (owner, state) between two equal pairs, and are part of the order:
+    only one index has that order. SQLite keeps no statistics and prefers the index with more equal columns.
 
     Args:
         listed: the list.
@@ -279,7 +196,8 @@ class Scan:
             while True:
                 left = wanted - len(found)
                 if segment.is_covered and len(segment.ranges) == 1 and segment.path.order[-1] is self._id:
-                    rows = connection.execute(self._after(query, segment, segment.ranges[0], keys).limit(left)).all()
+                    found_by = self._after(connection, query, segment, segment.ranges[0], keys)
+                    rows = connection.execute(found_by.limit(left)).all()
                     last = None
                 else:
                     rows, last, read = self._chunk(
@@ -323,7 +241,7 @@ class Scan:
     ) -> _Chunk:
         """Return the next rows of an index."""
         order = segment.path.order
-        read = connection.execute(self._keys_after(segment, keys, size)).all()
+        read = connection.execute(self._keys_after(connection, segment, keys, size)).all()
         if not read:
             return _Chunk([], None, 0)
         own = [self._id.table.c[column.name] for column in order[:-1]] + [self._id]
@@ -331,10 +249,12 @@ class Scan:
         rows = connection.execute(tested, {"ids": [row[-1] for row in read]}).all()
         return _Chunk(rows, tuple(read[-1]) if len(read) == size else None, len(read))
 
-    def _keys_after(self, segment: Segment, keys: Keys | None, size: int) -> Executable:
+    def _keys_after(self, connection: Connection, segment: Segment, keys: Keys | None, size: int) -> Executable:
         """Return the query for the next keys of a segment."""
         order = segment.path.order
-        queries = [self._after(select(*order), segment, conditions, keys).limit(size) for conditions in segment.ranges]
+        queries = [
+            self._after(connection, select(*order), segment, equals, keys).limit(size) for equals in segment.ranges
+        ]
         if len(queries) == 1:
             return queries[0]
         # Each part reads its index in order and stops after `size` rows: the merge sorts that number for each owner.
@@ -342,14 +262,27 @@ class Scan:
         return select(merged).order_by(*self._directed(merged.c[column.name] for column in order)).limit(size)
 
     def _after(
-        self, query: Select[Any], segment: Segment, conditions: Sequence[ColumnElement[bool]], keys: Keys | None
+        self, connection: Connection, query: Select[Any], segment: Segment, equals: _Equals, keys: Keys | None
     ) -> Select[Any]:
-        order = segment.path.order
-        query = query.where(*conditions).order_by(*self._directed(order))
-        if keys is None:
+        query = query.where(*segment.served)
+        order: Sequence[Column[Any]] = segment.path.order
+        place = None if keys is None else _literals(order, keys)
+        columns, values = zip(*equals, strict=True) if equals else ((), ())
+        same = _literals(columns, values)
+        if segment.path.is_ranged and connection.dialect.name == "postgresql":
+            # The planner does not know the value of a subquery, nor how many rows are in such a range. Otherwise it
+            # would sort all rows of an owner that it takes for a small one.
+            same[0] = select(same[0]).scalar_subquery()
+            within = tuple_(*columns, order[0])
+            query = query.where(within >= tuple_(*same, -MAX_ID), within <= tuple_(*same, MAX_ID))
+            order = (*columns, *order)
+            place = place and [*same, *place]
+        else:
+            query = query.where(*(column == value for column, value in zip(columns, same, strict=True)))
+        query = query.order_by(*self._directed(order))
+        if place is None:
             return query
-        place = tuple_(*(literal(key, column.type) for key, column in zip(keys, order, strict=True)))
-        return query.where(tuple_(*order) < place if self._descending else tuple_(*order) > place)
+        return query.where(tuple_(*order) < tuple_(*place) if self._descending else tuple_(*order) > tuple_(*place))
 
     def _directed(self, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
         return [column.desc() if self._descending else column.asc() for column in columns]
@@ -438,7 +371,7 @@ def _segment(paths: Sequence[Path], owners: Sequence[str], terms: Sequence[Term]
     path, chosen = next(
         (path, term) for path in paths for term in (*terms, None) if (path.serves(term) if term else not path.equal)
     )
-    served = list(path.conditions(chosen.value if chosen else None))
+    served = list(path.conditions)
     tested: list[ColumnElement[bool]] = []
     if path.tested_owner is not None:
         tested.append(path.tested_owner.in_(owners))
@@ -450,9 +383,14 @@ def _segment(paths: Sequence[Path], owners: Sequence[str], terms: Sequence[Term]
             served.append(column.op(term.operator, is_comparison=True)(literal(term.value, column.type)))
         elif term is not chosen:
             tested.append(term.condition)
+    equals = path.equals(chosen.value if chosen else None)
     owner = path.owner
-    ranges = [served] if owner is None else [[owner == literal(each, Text()), *served] for each in owners]
-    return Segment(path, ranges, tested)
+    ranges = [equals] if owner is None else [[(owner, each), *equals] for each in owners]
+    return Segment(path, ranges, served, tested)
+
+
+def _literals(columns: Sequence[Column[Any]], values: Sequence[Any]) -> list[ColumnElement[Any]]:
+    return [literal(value, column.type) for column, value in zip(columns, values, strict=True)]
 
 
 def _keys(row: Row, path: Path) -> Keys:

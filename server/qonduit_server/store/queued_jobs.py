@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
@@ -11,14 +13,16 @@ from qonduit_server.store.lane_accounts import Lane
 from qonduit_server.store.schema import IS_QUEUED, jobs
 from qonduit_server.store.sqlite_driver import Query
 
-_COUNT: Final = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {IS_QUEUED} AND caller = :owner {{}} LIMIT :most) AS q"
+_COUNT: Final = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {IS_QUEUED} AND caller = {{}} {{}} LIMIT :most) AS q"
 # On the index of a caller's jobs by state.
-_OF_OWNER: Final = text(_COUNT.format(""))
+_OF_OWNER: Final = text(_COUNT.format(":owner", ""))
 # On the indexes of claims.
-_OF_LANE: Final = text(_COUNT.format("AND provider_id = :provider AND not_before = 0"))
-_OF_MEMBER: Final = text(
-    _COUNT.format("AND provider_id = :provider AND not_before = 0 AND principal IS NOT NULL AND principal = :member")
-)
+_CLAIMABLE: Final = "AND provider_id = :provider AND not_before = 0"
+_OF_LANE: Final = text(_COUNT.format(":owner", _CLAIMABLE))
+_OF_MEMBER: Final = text(_COUNT.format(":owner", f"{_CLAIMABLE} AND principal IS NOT NULL AND principal = :member"))
+_OF_OWNERS: Final = f"SELECT o.value, ({_COUNT.format('o.value', _CLAIMABLE)}) FROM {{}}"
+_OF_OWNERS_SQLITE: Final = text(_OF_OWNERS.format("json_each(:owners) AS o"))
+_OF_OWNERS_POSTGRESQL: Final = text(_OF_OWNERS.format("unnest(CAST(:owners AS text[])) AS o(value)"))
 
 _OF_ALL: Final = Query(
     select(func.count()).select_from(
@@ -49,3 +53,20 @@ def of_lane(connection: Connection, lane: Lane, most: int) -> int:
     if lane.member:
         values["member"] = lane.member
     return int(connection.execute(_OF_MEMBER if lane.member else _OF_LANE, values).scalar_one())
+
+
+def of_lanes(connection: Connection, lanes: Sequence[Lane], most: int) -> dict[Lane, int]:
+    """Return the numbers of jobs of a provider's lanes that it may claim, each at most `most`.
+
+    Those of owners are counted in one statement, those of members one by one.
+    """
+    found = {lane: of_lane(connection, lane, most) for lane in lanes if lane.member}
+    of_owners = {lane.owner: lane for lane in lanes if not lane.member}
+    if of_owners:
+        values = {"provider": lanes[0].provider_id, "most": most}
+        if connection.dialect.name == "sqlite":
+            rows = connection.execute(_OF_OWNERS_SQLITE, {**values, "owners": json.dumps(list(of_owners))})
+        else:
+            rows = connection.execute(_OF_OWNERS_POSTGRESQL, {**values, "owners": list(of_owners)})
+        found |= {of_owners[owner]: int(count) for owner, count in rows}
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import and_, case, literal
+from sqlalchemy import case, literal
 
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit_server.lifecycle import ACTIVE
@@ -30,19 +30,16 @@ from qonduit_server.store.filter_conditions import (
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
 from qonduit_server.store.labels import JOB_LABELS
-from qonduit_server.store.list_scan import (
+from qonduit_server.store.list_indexes import (
     Order,
     Path,
-    Row,
-    Scan,
     ScannedList,
-    chosen_owners,
     label_path,
     owner_path,
     present_order,
-    read_page,
     whole_path,
 )
+from qonduit_server.store.list_scan import Row, Scan, chosen_owners, read_page
 from qonduit_server.store.owned_queries import principal_of
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import IS_ACTIVE, job_labels, jobs
@@ -70,17 +67,17 @@ _OWNER: Final = jobs.c.caller.concat("")
 _CREATED: Final = (jobs.c.created_at, jobs.c.id)
 _BY_CREATION: Final = (
     # The primary key, which does not contain the owner.
-    Path(_CREATED, lambda value: (jobs.c.id == value,), equal="id", tested_owner=_OWNER),
-    owner_path(*_CREATED, by=jobs.c.deployment_id),
-    owner_path(*_CREATED, by=jobs.c.name),
+    Path(_CREATED, lambda value: ((jobs.c.id, value),), equal="id", tested_owner=_OWNER),
+    owner_path(*_CREATED, by=jobs.c.deployment_id, is_ranged=False),
+    owner_path(*_CREATED, by=jobs.c.name, is_ranged=False),
     label_path(job_labels.c.created_at, job_labels.c.job_id),
     owner_path(*_CREATED, by=jobs.c.device_id),
     owner_path(*_CREATED, by=jobs.c.state),
     owner_path(*_CREATED),
 )
 _ALL_BY_CREATION: Final = (
-    Path(_CREATED, lambda value: (jobs.c.id == value,), equal="id"),
-    Path(_CREATED, lambda value: (and_(IS_ACTIVE, jobs.c.state == value),), equal="state", values=ACTIVE),
+    Path(_CREATED, lambda value: ((jobs.c.id, value),), equal="id"),
+    Path(_CREATED, lambda value: ((jobs.c.state, value),), (IS_ACTIVE,), equal="state", values=ACTIVE),
     whole_path(*_CREATED),
 )
 _BY_ID: Final = whole_path(jobs.c.id)

@@ -33,6 +33,8 @@ from qonduit_server.store.wait_history import Ahead
 MAX_POSITION: Final = 10_000
 #: The jobs of other callers are counted up to this number each; a caller with more is assumed to have any number.
 MOST_COUNTED: Final = 1000
+#: The number of lanes whose jobs are counted in one statement.
+_LANES_PER_COUNT: Final = 100
 _MESSAGE_CHARACTERS: Final = 2000
 _SELECT_JOBS: Final = (
     select(
@@ -262,22 +264,23 @@ def _of_others(
     """
     due = own.virtual_time + earlier * own.stride
     total = seconds = 0.0
+    before: list[tuple[LaneShare, float]] = []
     for share in shares:
-        if share is own:
-            continue
         strides = (due - share.virtual_time) / share.stride
         # Of equal times, the lower lane is first.
         turns: float = math.floor(strides) + 1 if share.lane < own.lane else math.ceil(strides)
-        if turns <= 0:
-            continue
-        if share.lane not in counts:
-            count = queued_jobs.of_lane(connection, share.lane, MOST_COUNTED)
-            counts[share.lane] = count if count < MOST_COUNTED else math.inf
-        turns = min(turns, counts[share.lane])
-        total += turns
-        seconds += turns * share.mean
-        if earlier + total >= MAX_POSITION:
-            break
+        if share is not own and turns > 0:
+            before.append((share, turns))
+    for first in range(0, len(before), _LANES_PER_COUNT):
+        some = before[first : first + _LANES_PER_COUNT]
+        missing = [share.lane for share, _ in some if share.lane not in counts]
+        for lane, count in queued_jobs.of_lanes(connection, missing, MOST_COUNTED).items():
+            counts[lane] = count if count < MOST_COUNTED else math.inf
+        for share, turns in some:
+            total += min(turns, counts[share.lane])
+            seconds += min(turns, counts[share.lane]) * share.mean
+            if earlier + total >= MAX_POSITION:
+                return _Turns(total, seconds)
     return _Turns(total, seconds)
 
 
