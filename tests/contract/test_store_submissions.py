@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
+from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.execution.v1.vendor_pb2 import (
     IDEMPOTENCY_CLIENT_TOKEN,
     NativeCircuit,
@@ -16,10 +17,13 @@ from qonduit.execution.v1.vendor_pb2 import (
     VendorOutcome,
     VendorOutcomes,
 )
+from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_PROVIDER, Failure
 from qonduit.v1.job_pb2 import JobState, VendorCancellation
+from qonduit_server.errors import FailedPrecondition
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, queue, submissions
-from qonduit_server.store.jobs.submissions import Change, Holder, State
+from qonduit_server.store.jobs.submission_entries import Change, Entry, Holder, State
+from tests.contract.rpc_fixture import until
 from tests.store_fixture import CALLER, Clock, claim, history, submit
 
 SCOPE = frozenset({CALLER})
@@ -43,7 +47,7 @@ def planned(db: Database, *keys: str) -> Holder:
     return holder
 
 
-def entries(db: Database, holder: Holder) -> list[submissions.Entry]:
+def entries(db: Database, holder: Holder) -> list[Entry]:
     return submissions.read(db, [holder.job_id]).get(holder.job_id, [])
 
 
@@ -147,3 +151,63 @@ def test_deleting_a_job_deletes_its_submissions(db: Database) -> None:
     with db.read() as connection:
         for table in ("submissions", "submission_payloads"):
             assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0
+
+
+def test_a_change_of_another_state_than_expected_changes_nothing(db: Database) -> None:
+    holder = planned(db)
+    begins = Change(
+        holder=holder, stage=0, part=0, expects=(State.PLANNED,), state=State.SUBMITTING, begins=timedelta(seconds=7)
+    )
+    assert submissions.change(db, begins)
+    with pytest.raises(submissions.Superseded):
+        submissions.change(db, begins)
+    assert [entry.calls for entry in entries(db, holder)] == [1]
+
+
+def test_a_repeated_call_has_a_later_deadline_and_the_first_beginning(db: Database) -> None:
+    holder = planned(db)
+    begins = Change(holder=holder, stage=0, part=0, state=State.SUBMITTING, begins=timedelta(seconds=7))
+    assert submissions.change(db, begins)
+    (first,) = entries(db, holder)
+    until(lambda: submissions.now(db) > first.begun_at)
+    assert submissions.change(db, begins)
+    (second,) = entries(db, holder)
+    assert second.begun_at == first.begun_at
+    assert second.deadline > first.deadline
+    assert second.calls == 2
+
+
+def unknown(db: Database, *keys: str) -> Holder:
+    """Return a failed job whose first submission is unknown."""
+    holder = planned(db, *keys)
+    assert submissions.change(db, Change(holder=holder, stage=0, part=0, state=State.UNKNOWN))
+    failure = Failure(category=FAILURE_CATEGORY_PROVIDER, reason="SUBMISSION_UNKNOWN", message="m")
+    end = TaskEvent(job_id=holder.job_id, attempt=1, finished=TaskFinished(failure=failure))
+    assert not queue.record(db, "me", [end])
+    return holder
+
+
+def test_a_job_adopts_the_submissions_of_another_one_once(db: Database) -> None:
+    holder = unknown(db, "a", "b")
+    before = entries(db, holder)
+    with pytest.raises(FailedPrecondition, match="could be charged twice"):
+        job_rows.rerun(db, CALLER, holder.job_id)
+    made = job_rows.rerun(db, CALLER, holder.job_id, vendor_id="v-7").job
+    assert made.resolved_from == holder.job_id
+    found = submissions.read(db, [made.id])[made.id]
+    assert [(entry.state, entry.vendor_id) for entry in found] == [(State.SUBMITTED, "v-7"), (State.PLANNED, "")]
+    assert [entry.token for entry in found] == [entry.token for entry in before]
+    assert submissions.request(db, made.id, 1, 0) == wanted("b")
+    assert job_rows.get(db, SCOPE, made.id).provider_specific_id == "v-7"
+    assert entries(db, holder)[0].state == State.ADOPTED
+    with pytest.raises(FailedPrecondition, match="no unknown submission"):
+        job_rows.rerun(db, CALLER, holder.job_id, vendor_id="v-7")
+
+
+def test_a_submission_that_did_not_happen_permits_a_rerun(db: Database) -> None:
+    holder = unknown(db)
+    job_rows.resolve_as_not_submitted(db, SCOPE, holder.job_id)
+    again = job_rows.rerun(db, CALLER, holder.job_id).job
+    assert submissions.read(db, [again.id]) == {}
+    with pytest.raises(FailedPrecondition, match="no unknown submission"):
+        job_rows.resolve_as_not_submitted(db, SCOPE, holder.job_id)

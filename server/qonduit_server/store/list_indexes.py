@@ -20,7 +20,7 @@ class Path:
         order: its columns after those that are compared by =; the last one is the id of the row.
         equals: returns the columns and values that the index compares by =, from the value of a term.
         conditions: the other conditions that the index serves.
-        equal: the column of that term; empty if there is none. "label." is any label.
+        equal: the column of that term, or empty. "label." is any label.
         owner: the column of the owner, with which the index begins.
         tested_owner: the expression of the owner, tested row by row, if the index does not begin with it.
         values: the values of that term that the index serves; None for all.

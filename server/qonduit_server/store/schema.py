@@ -30,7 +30,9 @@ from sqlalchemy import (
 )
 
 from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
-from qonduit_server.store import audit_tables, project_tables, server_tables  # noqa: F401 - their tables belong to the schema
+
+# Their tables belong to the schema.
+from qonduit_server.store import audit_tables, project_tables, server_tables, submission_tables  # noqa: F401
 from qonduit_server.store.schema_metadata import Id
 from qonduit_server.store.schema_metadata import metadata as metadata
 
@@ -420,48 +422,6 @@ job_options = Table(
     Column("sha256", Text, primary_key=True),
     Index("ix_job_options_sha256", "sha256"),
     sqlite_with_rowid=False,
-)
-
-# The submissions of jobs to vendors: the ledger that keeps a job from being submitted, and paid, twice
-# (jobs/submissions.py).
-submissions = Table(
-    "submissions",
-    metadata,
-    Column("job_id", Id, primary_key=True, autoincrement=False),
-    # The number of the call of the device in the job, and the number of the part of that call.
-    Column("stage", Integer, primary_key=True, autoincrement=False),
-    Column("part", Integer, primary_key=True, autoincrement=False),
-    # Identifies the call by its contents.
-    Column("key", Text, nullable=False),
-    Column("state", SmallInteger, nullable=False),
-    # An Idempotency: how the vendor prevents or shows a second submission.
-    Column("idempotency", SmallInteger, nullable=False),
-    # The id, token or tag of this server.
-    Column("token", Text, nullable=False),
-    Column("vendor_id", Text),
-    # The number of calls that submitted it.
-    Column("calls", Integer, nullable=False),
-    # Before `deadline`, a call that was made at `begun_at` may still reach the vendor.
-    Column("begun_at", BigInteger),
-    Column("deadline", BigInteger),
-    # The part of the provider's status, as a VendorJob message.
-    Column("status", LargeBinary),
-    sqlite_with_rowid=False,
-)
-
-# What submissions sent and received.
-submission_payloads = Table(
-    "submission_payloads",
-    metadata,
-    Column("job_id", Id, primary_key=True, autoincrement=False),
-    Column("stage", Integer, primary_key=True, autoincrement=False),
-    Column("part", Integer, primary_key=True, autoincrement=False),
-    # 1: a Submission message; 2: a VendorOutcomes message; 3: the vendor's response, compressed.
-    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
-    # Of the data before compression, in lower-case hexadecimal.
-    Column("sha256", Text, nullable=False),
-    # NULL if it was too large to be kept.
-    Column("data", LargeBinary),
 )
 
 events = Table(

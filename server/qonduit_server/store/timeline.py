@@ -19,7 +19,7 @@ from sqlalchemy import Connection, bindparam, select, text, update
 from qonduit_server.store.notification_bus import StoredEvent
 from qonduit_server.store.schema import database_state, events
 
-#: The values of synchronous_commit with which a standby has what was acknowledged.
+#: The values of synchronous_commit with which a standby has all acknowledged changes.
 WAITING: Final = ("on", "remote_apply")
 _READ: Final = text(
     "SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE (SELECT CAST(system_identifier AS text) FROM "

@@ -11,7 +11,7 @@ from qonduit_server.execution.remote.poll_intervals import Pause, jittered, next
 from qonduit_server.execution.remote.remote_jobs import Agenda, Part, RemoteJob, RemoteJobs, Step, StepKind
 from qonduit_server.execution.remote.terms import with_defaults
 from qonduit_server.execution.remote.vendor_processes import Account
-from qonduit_server.store.jobs.submissions import Holder
+from qonduit_server.store.jobs.submission_entries import Holder
 
 TERMS = with_defaults(VendorTerms(poll_seconds=2, max_poll_seconds=10))
 

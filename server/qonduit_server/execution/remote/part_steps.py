@@ -25,7 +25,8 @@ from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, Remo
 from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade, VendorProcesses
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import submissions
-from qonduit_server.store.jobs.submissions import Change, Entry, State, Superseded
+from qonduit_server.store.jobs.submission_entries import Change, Entry, State
+from qonduit_server.store.jobs.submissions import Superseded
 
 _log = structlog.get_logger("qonduit.remote")
 

@@ -30,7 +30,7 @@ from qonduit_server.execution.remote.vendor_processes import Account, VendorProc
 from qonduit_server.execution.remote.vendor_work import VendorWork
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import submissions
-from qonduit_server.store.jobs.submissions import Holder
+from qonduit_server.store.jobs.submission_entries import Holder
 from qonduit_server.version_requirements import Environment
 
 _log = structlog.get_logger("qonduit.remote")

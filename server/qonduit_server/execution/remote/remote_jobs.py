@@ -14,7 +14,7 @@ from qonduit.execution.v1.vendor_pb2 import VendorJob, VendorTerms
 from qonduit_server.execution.executor import Key
 from qonduit_server.execution.remote.poll_intervals import Pause
 from qonduit_server.execution.remote.vendor_processes import Account
-from qonduit_server.store.jobs.submissions import Holder
+from qonduit_server.store.jobs.submission_entries import Holder
 
 StepKind = Literal["open", "prepare", "plan", "submit", "recover", "poll", "fetch", "cancel"]
 

@@ -25,7 +25,7 @@ from qonduit_server.execution.remote.poll_intervals import jittered
 from qonduit_server.execution.remote.remote_jobs import Part, RemoteJob
 from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade
 from qonduit_server.store.jobs import submissions
-from qonduit_server.store.jobs.submissions import Entry, State
+from qonduit_server.store.jobs.submission_entries import Entry, State
 
 _log = structlog.get_logger("qonduit.remote")
 

@@ -31,7 +31,8 @@ from qonduit_server.execution.remote.submitter import Submitter, unknown
 from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade, VendorProcesses
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import submissions
-from qonduit_server.store.jobs.submissions import Entry, State, Superseded
+from qonduit_server.store.jobs.submission_entries import Entry, State
+from qonduit_server.store.jobs.submissions import Superseded
 
 #: The vendor does not know a submitted job: it fails after this number of polls in succession, because lists lag.
 _MISSES: Final = 5

@@ -20,7 +20,7 @@ from qonduit_server.store import deployments, labels, program_lookup, projects, 
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
-from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, submissions
+from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, submission_settlement
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs, provider_of
@@ -74,7 +74,7 @@ class Submission:
     deployment: NewDeployment | None = None
     equal: StoredDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
-    adopts: submissions.Adoption | None = None
+    adopts: submission_settlement.Adoption | None = None
 
 
 _Key = tuple[str, str, str | None]
@@ -126,7 +126,7 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
             continue
         rejection = _rejection(new, free - len(accepted), stored, deleted, unknown)
         if rejection is None and new.adopts is not None:
-            rejection = None if new.adopts.job_id in adopted else submissions.not_unknown(new.adopts.job_id)
+            rejection = None if new.adopts.job_id in adopted else submission_settlement.not_unknown(new.adopts.job_id)
             adopted.discard(new.adopts.job_id)
         if rejection is None and quotas:
             shots, size = new.packed.total_shots(_count(new, stored)), _stored_bytes(new, reused)
@@ -162,7 +162,7 @@ def _adoptable(transaction: Transaction, new_jobs: Sequence[Submission]) -> set[
     """Lock the failed jobs that new ones continue; return those that have an unknown submission."""
     wanted = {new.adopts.job_id for new in new_jobs if new.adopts is not None}
     UnitOfWork(transaction).load(wanted)
-    return {job_id for job_id in wanted if submissions.is_unknown(transaction.connection, job_id)}
+    return {job_id for job_id in wanted if submission_settlement.is_unknown(transaction.connection, job_id)}
 
 
 def _key(new: Submission) -> _Key:
@@ -318,7 +318,7 @@ def _write(
     )
     for job, new in zip(created, accepted, strict=True):
         if new.adopts is not None:
-            submissions.adopt(transaction, new.adopts, job.id)
+            submission_settlement.adopt(transaction, new.adopts, job.id)
         if new.secret:
             job_credentials.insert(transaction.connection, new.sealer, job, new.secret)
     unit.flush()

@@ -19,7 +19,7 @@ from qonduit_server.store import catalogue, deployments, labels
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.event_log import require_job
-from qonduit_server.store.jobs import submissions
+from qonduit_server.store.jobs import submission_settlement
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
@@ -188,7 +188,7 @@ def rerun(
         NotFound: the other job does not exist.
     """
     credential = credential or RerunCredential()
-    method, adopts = (_RESOLVE, submissions.Adoption(job_id, vendor_id)) if vendor_id else (_RERUN, None)
+    method, adopts = (_RESOLVE, submission_settlement.Adoption(job_id, vendor_id)) if vendor_id else (_RERUN, None)
     what = " exact" if exact else f" adopts {vendor_id}" if vendor_id else ""
     fingerprints = [f"{job_id}{what}{each}".encode() for each in credential.hashes]
     try:
@@ -200,7 +200,7 @@ def rerun(
         with db.read() as connection:
             # Read whole, because the other job and its large options may be deleted before the new job is written.
             (spec,) = whole_specs(connection, [source])
-            if adopts is None and submissions.is_unknown(connection, job_id):
+            if adopts is None and submission_settlement.is_unknown(connection, job_id):
                 raise unresolved(job_id)
             # The times of the other job are in the past.
             for field in ("required_provenance", "not_before", "expires_at"):
@@ -257,7 +257,7 @@ def resolve_as_not_submitted(db: Database, scope: Scope, job_id: int, check: Che
     """Record that the vendor does not have a job; return the job. Raises NotFound, FailedPrecondition, as `check`."""
     owner = require_job(db, scope, job_id)
     check(owner)
-    submissions.state_not_submitted(db, owner, job_id)
+    submission_settlement.state_not_submitted(db, owner, job_id)
     return get(db, scope, job_id)
 
 

@@ -34,6 +34,7 @@ from qonduit_server.store.jobs.claim_selection import (
 from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
 from qonduit_server.store.jobs.pinned_jobs import queues_for
+from qonduit_server.store.jobs.submission_entries import Entry
 from qonduit_server.store.jobs.task_messages import tasks_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork, usage_key
 from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed, add_owed
@@ -421,7 +422,7 @@ def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
     return [len(expired), *[0] * (len(expiries) - 1)]
 
 
-def _cancelling_submissions(unit: UnitOfWork) -> dict[int, list[submissions.Entry]]:
+def _cancelling_submissions(unit: UnitOfWork) -> dict[int, list[Entry]]:
     """Return the submissions of the loaded jobs that are being cancelled."""
     ids = [job_id for job_id, entry in unit.entries.items() if entry.job.state == CANCELLING]
     return submissions.entries_of(unit.transaction.connection, ids)

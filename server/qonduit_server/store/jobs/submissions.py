@@ -12,10 +12,8 @@ from __future__ import annotations
 import hashlib
 import uuid
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -24,119 +22,35 @@ from sqlalchemy import bindparam, select
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.vendor_pb2 import Idempotency, Submission, VendorJob, VendorOutcomes
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
-from qonduit.v1.job_pb2 import ProviderStatus, VendorCancellation, VendorPart
 from qonduit_server.encryption.sealing import Sealer
-from qonduit_server.errors import CallError, FailedPrecondition, NotFound
+from qonduit_server.errors import CallError
 from qonduit_server.lifecycle import CANCELLING, LEASED
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.job_sizes import truncate
+from qonduit_server.store.jobs.submission_entries import (
+    OPEN,
+    SHOWN_PARTS,
+    SHOWN_TEXT_BYTES,
+    Change,
+    Entry,
+    Holder,
+    State,
+    status_of,
+)
 from qonduit_server.store.jobs.task_messages import tasks_of
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, server_of
-from qonduit_server.store.ownership import owner_of
-from qonduit_server.store.schema import jobs, submission_payloads, submissions
+from qonduit_server.store.schema import jobs
+from qonduit_server.store.submission_tables import submission_payloads, submissions
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The largest response of a vendor that is kept, after compression.
 MAX_RAW_BYTES: Final = 4 * 1024**2
-#: The limits of what a job shows of its parts: it must take at most 16 KiB.
-_SHOWN_PARTS: Final = 16
-_SHOWN_ID_BYTES: Final = 160
-_SHOWN_WORD_BYTES: Final = 64
-_SHOWN_TEXT_BYTES: Final = 512
 #: The kinds of payloads.
 REQUEST: Final = 1
 OUTCOMES: Final = 2
 RAW: Final = 3
-
-
-class State(IntEnum):
-    """The states of a submission."""
-
-    PLANNED = 1  #: it was not sent
-    SUBMITTING = 2  #: a call may have reached the vendor, or may still do so
-    SUBMITTED = 3  #: the vendor has it, and its id is known
-    DONE = 4  #: its outcomes are stored
-    UNKNOWN = 5  #: it cannot be found out whether the vendor has it
-    NOT_SUBMITTED = 6  #: a user states that the vendor does not have it
-    ADOPTED = 7  #: a user stated the vendor's id, and another job continues
-
-
-#: The states of submissions that a vendor may have, and whose outcomes are not stored.
-OPEN: Final = (State.SUBMITTING, State.SUBMITTED)
-
-
-class Holder(NamedTuple):
-    """The server that has the lease of an attempt. Without the lease, it changes nothing."""
-
-    job_id: int
-    attempt: int
-    server: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A submission.
-
-    Attributes:
-        stage: the number of the call of the device in the job.
-        part: the number of the part of this call.
-        key: of the call, as in `Submission`.
-        state: its state.
-        idempotency: how the vendor prevents double submissions.
-        token: the id, token or tag of this server.
-        vendor_id: the vendor's id; empty if it is not known.
-        calls: the number of calls that submitted it.
-        begun_at: the time of the last such call, in microseconds since 1970.
-        deadline: the time until which that call may reach the vendor, in microseconds since 1970.
-        status: what the vendor reported last.
-    """
-
-    stage: int
-    part: int
-    key: str
-    state: State
-    idempotency: Idempotency
-    token: str
-    vendor_id: str
-    calls: int
-    begun_at: int
-    deadline: int
-    status: VendorJob
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A change of a submission; fields that are not set leave their values.
-
-    Attributes:
-        holder: the server that makes it.
-        stage: of the submission.
-        part: of the submission.
-        expects: the states of which it must have one.
-        state: its new state.
-        begins: a call begins that may reach the vendor for so long.
-        job: what the vendor reports; its id is kept if it has one.
-        cancellation: what became of a request to cancel the job.
-        message: a remark on the job.
-        outcomes: the outcomes.
-        raw: the vendor's response.
-        shown: whether the job gets an event.
-    """
-
-    holder: Holder
-    stage: int
-    part: int
-    expects: Collection[State] = ()
-    state: State | None = None
-    begins: timedelta | None = None
-    job: VendorJob | None = None
-    cancellation: VendorCancellation | None = None
-    message: str | None = None
-    outcomes: VendorOutcomes | None = None
-    raw: bytes | None = None
-    shown: bool = False
 
 
 class Superseded(CallError):
@@ -147,18 +61,6 @@ class _Plan(NamedTuple):
     holder: Holder
     submissions: Sequence[Submission]
     idempotency: Idempotency
-
-
-class Adoption(NamedTuple):
-    """The vendor's id of the first unknown submission of a failed job, whose submissions a new job continues."""
-
-    job_id: int
-    vendor_id: str
-
-
-class _Settlement(NamedTuple):
-    owner: str
-    job_id: int
 
 
 class _Reading(NamedTuple):
@@ -173,7 +75,7 @@ _SELECT: Final = (
     .where(among(submissions.c.job_id, "ids"))
     .order_by(submissions.c.job_id, submissions.c.stage, submissions.c.part)
 )
-_INSERT: Final = sa.insert(submissions)
+INSERT: Final = sa.insert(submissions)
 _UPDATE: Final = (
     sa.update(submissions)
     .where(
@@ -182,15 +84,6 @@ _UPDATE: Final = (
         submissions.c.part == bindparam("of_part"),
     )
     .values({name: bindparam(f"new_{name}") for name in _CHANGED})
-)
-_SET_STATE: Final = (
-    sa.update(submissions)
-    .where(
-        submissions.c.job_id == bindparam("job"),
-        submissions.c.stage == bindparam("of_stage"),
-        submissions.c.part == bindparam("of_part"),
-    )
-    .values(state=bindparam("new_state"))
 )
 _OF_JOBS: Final = among(submission_payloads.c.job_id, "ids")
 _SELECT_PAYLOADS: Final = (
@@ -205,7 +98,7 @@ _SELECT_PAYLOAD: Final = select(submission_payloads.c.data).where(
     submission_payloads.c.kind == bindparam("kind"),
 )
 _INSERT_PAYLOAD: Final = sa.insert(submission_payloads)
-_SET_VENDOR_ID: Final = (
+SET_VENDOR_ID: Final = (
     sa.update(jobs)
     .where(jobs.c.id == bindparam("job"), jobs.c.provider_specific_id.is_(None))
     .values(provider_specific_id=bindparam("vendor_id"))
@@ -285,64 +178,11 @@ def entries_of(connection: sa.Connection, job_ids: Sequence[int]) -> dict[int, l
     return found
 
 
-def state_not_submitted(db: Database, owner: str, job_id: int) -> None:
-    """Record that the vendor does not have the unknown submissions of a failed job, which may then run again.
-
-    Raises:
-        NotFound: the job does not exist.
-        FailedPrecondition: it has no unknown submissions.
-    """
-    db.write(_SETTLE, _Settlement(owner, job_id))
-
-
-def is_unknown(connection: sa.Connection, job_id: int) -> bool:
-    """Return whether a job has unknown submissions."""
-    return any(entry.state == State.UNKNOWN for entry in entries_of(connection, [job_id]).get(job_id, ()))
-
-
-def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
-    """Copy the submissions of a failed job, which the transaction has locked, to a new job.
-
-    The first unknown one has the vendor's id. Submitted ones are polled, planned ones are submitted, and the others are
-    looked up again.
-    """
-    connection = transaction.connection
-    entries = entries_of(connection, [adoption.job_id])[adoption.job_id]
-    first = next(entry for entry in entries if entry.state == State.UNKNOWN)
-    source = {"job_id": job_id}
-    for entry in entries:
-        adopted = entry is first
-        status = VendorJob(vendor_id=adoption.vendor_id, word="adopted") if adopted else entry.status
-        values = {
-            **source,
-            "stage": entry.stage,
-            "part": entry.part,
-            "key": entry.key,
-            "state": State.SUBMITTED if adopted else entry.state,
-            "idempotency": entry.idempotency,
-            "token": entry.token,
-            "vendor_id": status.vendor_id or entry.vendor_id or None,
-            "calls": entry.calls,
-            "begun_at": entry.begun_at or None,
-            "deadline": entry.deadline or None,
-            "status": status.SerializeToString(),
-        }
-        connection.execute(_INSERT, values)
-    columns = ("stage", "part", "kind", "sha256", "data")
-    copied = select(sa.literal(job_id), *(submission_payloads.c[name] for name in columns)).where(
-        submission_payloads.c.job_id == adoption.job_id
-    )
-    connection.execute(sa.insert(submission_payloads).from_select(["job_id", *columns], copied))
-    connection.execute(_SET_VENDOR_ID, {"job": job_id, "vendor_id": adoption.vendor_id})
-    place = {"job": adoption.job_id, "of_stage": first.stage, "of_part": first.part}
-    connection.execute(_SET_STATE, {**place, "new_state": int(State.ADOPTED)})
-
-
 def warn_of_open(unit: UnitOfWork, entry: JobChange, entries: Sequence[Entry]) -> None:
     """Append a warning to a job that ends as cancelled while a vendor may have its submissions."""
     left = [each for each in entries if each.state in OPEN]
     if left and entry.job.state == CANCELLING:
-        ids = ", ".join(each.vendor_id or f"the job with the tag {each.token}" for each in left[:_SHOWN_PARTS])
+        ids = ", ".join(each.vendor_id or f"the job with the tag {each.token}" for each in left[:SHOWN_PARTS])
         message = f"the vendor has not confirmed the cancellation of {ids}: it may run, and may be charged"
         unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=message))
 
@@ -394,7 +234,7 @@ def _insert(transaction: Transaction, wanted: _Plan, known: Sequence[Entry]) -> 
         job_id = wanted.holder.job_id
         values = {"job_id": job_id, "stage": stage, "part": new.part, "key": new.key, "state": State.PLANNED}
         values |= {"idempotency": int(wanted.idempotency), "token": str(uuid.uuid4()), "calls": 0}
-        transaction.connection.execute(_INSERT, values)
+        transaction.connection.execute(INSERT, values)
         _keep(transaction, (job_id, stage, new.part), REQUEST, new.SerializeToString(deterministic=True))
 
 
@@ -466,7 +306,7 @@ def _apply(transaction: Transaction, before: Entry, wanted: Change) -> Entry:
     values |= {"new_deadline": deadline or None, "new_status": status.SerializeToString()}
     transaction.connection.execute(_UPDATE, values)
     if after.vendor_id and not before.vendor_id:
-        transaction.connection.execute(_SET_VENDOR_ID, {"job": job_id, "vendor_id": after.vendor_id})
+        transaction.connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": after.vendor_id})
     place = (job_id, before.stage, before.part)
     if before.state == State.DONE:
         return after
@@ -482,7 +322,7 @@ def _show(unit: UnitOfWork, job: JobChange, changed: Change, entries: Sequence[E
     status = status_of(entries, changed)
     before = job.job.provider_status
     status.cancellation = before.cancellation if changed.cancellation is None else changed.cancellation
-    status.message = before.message if changed.message is None else truncate(changed.message, _SHOWN_TEXT_BYTES)
+    status.message = before.message if changed.message is None else truncate(changed.message, SHOWN_TEXT_BYTES)
     for entry in entries:
         if entry.vendor_id and not job.job.HasField("provider_specific_id"):
             job.job.provider_specific_id = entry.vendor_id
@@ -490,35 +330,6 @@ def _show(unit: UnitOfWork, job: JobChange, changed: Change, entries: Sequence[E
         return
     job.job.provider_status.CopyFrom(status)
     unit.append(job, provider_status=status)
-
-
-def status_of(entries: Sequence[Entry], changed: Change | None = None) -> ProviderStatus:
-    """Return the status that the submissions of a job have together."""
-    last = entries[-1].status if entries else VendorJob()
-    if changed is not None and changed.job is not None:
-        last = changed.job
-    status = ProviderStatus(state=truncate(last.word, _SHOWN_WORD_BYTES), part_count=len(entries))
-    if last.HasField("queue_position"):
-        status.queue_position = last.queue_position
-    if last.HasField("started_at"):
-        status.started_at.CopyFrom(last.started_at)
-    if last.HasField("estimated_start"):
-        status.estimated_start.CopyFrom(last.estimated_start)
-    costs = [entry.status for entry in entries if entry.status.HasField("cost")]
-    if costs and len({each.cost_unit for each in costs}) == 1:
-        status.cost.amount = sum(each.cost for each in costs)
-        status.cost.unit = truncate(costs[0].cost_unit, _SHOWN_WORD_BYTES)
-    status.may_be_charged = any(entry.status.may_be_charged for entry in entries)
-    status.parts.extend(
-        VendorPart(
-            stage=entry.stage,
-            part=entry.part,
-            vendor_id=truncate(entry.vendor_id, _SHOWN_ID_BYTES),
-            state=truncate(entry.status.word, _SHOWN_WORD_BYTES),
-        )
-        for entry in entries[:_SHOWN_PARTS]
-    )
-    return status
 
 
 def _task(transaction: Transaction, reads: Sequence[_Reading]) -> list[Task | None]:
@@ -532,34 +343,6 @@ def _task(transaction: Transaction, reads: Sequence[_Reading]) -> list[Task | No
     return [tasks[0] if tasks else None for tasks in tasks_of(transaction, unit, wanted, readable)]
 
 
-def _settle(transaction: Transaction, calls: Sequence[_Settlement]) -> list[CallError | None]:
-    unit = UnitOfWork(transaction)
-    unit.load({call.job_id for call in calls})
-    answers: list[CallError | None] = []
-    for call in calls:
-        job = unit.entries.get(call.job_id)
-        entries = entries_of(transaction.connection, [call.job_id]).get(call.job_id, [])
-        unknown = [entry for entry in entries if entry.state == State.UNKNOWN]
-        if job is None or owner_of(job.job) != call.owner:
-            answers.append(NotFound("job", call.job_id))
-            continue
-        answers.append(None if unknown else not_unknown(call.job_id))
-        for entry in unknown:
-            place = {"job": call.job_id, "of_stage": entry.stage, "of_part": entry.part}
-            transaction.connection.execute(_SET_STATE, {**place, "new_state": int(State.NOT_SUBMITTED)})
-    return answers
-
-
-def not_unknown(job_id: int) -> FailedPrecondition:
-    """Return the error of a job without an unknown submission."""
-    return FailedPrecondition(f"job {job_id} has no unknown submission to settle", subject=f"jobs/{job_id}")
-
-
-def _settled(call: _Settlement, _: object) -> Sequence[str]:
-    return (f"jobs/{call.job_id}",)
-
-
-_SETTLE: Final = Operation(_settle, objects=_settled)
 _PLAN: Final = Operation(_plan)
 _CHANGE: Final = Operation(_change)
 _TASK: Final = Operation(_task, durable=False)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A submission of a job to a vendor, its changes, and the status that the submissions of a job have together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob, VendorOutcomes
+from qonduit.v1.job_pb2 import ProviderStatus, VendorCancellation, VendorPart
+from qonduit_server.store.jobs.job_sizes import truncate
+
+#: The limits of what a job shows of its parts: it must take at most 16 KiB.
+SHOWN_PARTS: Final = 16
+_SHOWN_ID_BYTES: Final = 160
+_SHOWN_WORD_BYTES: Final = 64
+SHOWN_TEXT_BYTES: Final = 512
+
+
+class State(IntEnum):
+    """The states of a submission."""
+
+    PLANNED = 1  #: it was not sent
+    SUBMITTING = 2  #: a call may have reached the vendor, or may still do so
+    SUBMITTED = 3  #: the vendor has it, and its id is known
+    DONE = 4  #: its outcomes are stored
+    UNKNOWN = 5  #: it cannot be found out whether the vendor has it
+    NOT_SUBMITTED = 6  #: a user states that the vendor does not have it
+    ADOPTED = 7  #: a user stated the vendor's id, and another job continues
+
+
+#: The states of submissions that a vendor may have, and whose outcomes are not stored.
+OPEN: Final = (State.SUBMITTING, State.SUBMITTED)
+
+
+class Holder(NamedTuple):
+    """The server that has the lease of an attempt. Without the lease, it changes nothing."""
+
+    job_id: int
+    attempt: int
+    server: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A submission.
+
+    Attributes:
+        stage: the number of the call of the device in the job.
+        part: the number of the part of this call.
+        key: of the call, as in `Submission`.
+        state: its state.
+        idempotency: how the vendor prevents double submissions.
+        token: the id, token or tag of this server.
+        vendor_id: the vendor's id; empty if it is not known.
+        calls: the number of calls that submitted it.
+        begun_at: the time of the last such call, in microseconds since 1970.
+        deadline: the time until which that call may reach the vendor, in microseconds since 1970.
+        status: what the vendor reported last.
+    """
+
+    stage: int
+    part: int
+    key: str
+    state: State
+    idempotency: Idempotency
+    token: str
+    vendor_id: str
+    calls: int
+    begun_at: int
+    deadline: int
+    status: VendorJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A change of a submission; fields that are not set leave their values.
+
+    Attributes:
+        holder: the server that makes it.
+        stage: of the submission.
+        part: of the submission.
+        expects: the states of which it must have one.
+        state: its new state.
+        begins: a call begins that may reach the vendor for so long.
+        job: what the vendor reports; its id is kept if it has one.
+        cancellation: what became of a request to cancel the job.
+        message: a remark on the job.
+        outcomes: the outcomes.
+        raw: the vendor's response.
+        shown: whether the job gets an event.
+    """
+
+    holder: Holder
+    stage: int
+    part: int
+    expects: Collection[State] = ()
+    state: State | None = None
+    begins: timedelta | None = None
+    job: VendorJob | None = None
+    cancellation: VendorCancellation | None = None
+    message: str | None = None
+    outcomes: VendorOutcomes | None = None
+    raw: bytes | None = None
+    shown: bool = False
+
+
+def status_of(entries: Sequence[Entry], changed: Change | None = None) -> ProviderStatus:
+    """Return the status that the submissions of a job have together."""
+    last = entries[-1].status if entries else VendorJob()
+    if changed is not None and changed.job is not None:
+        last = changed.job
+    status = ProviderStatus(state=truncate(last.word, _SHOWN_WORD_BYTES), part_count=len(entries))
+    if last.HasField("queue_position"):
+        status.queue_position = last.queue_position
+    if last.HasField("started_at"):
+        status.started_at.CopyFrom(last.started_at)
+    if last.HasField("estimated_start"):
+        status.estimated_start.CopyFrom(last.estimated_start)
+    costs = [entry.status for entry in entries if entry.status.HasField("cost")]
+    if costs and len({each.cost_unit for each in costs}) == 1:
+        status.cost.amount = sum(each.cost for each in costs)
+        status.cost.unit = truncate(costs[0].cost_unit, _SHOWN_WORD_BYTES)
+    status.may_be_charged = any(entry.status.may_be_charged for entry in entries)
+    status.parts.extend(
+        VendorPart(
+            stage=entry.stage,
+            part=entry.part,
+            vendor_id=truncate(entry.vendor_id, _SHOWN_ID_BYTES),
+            state=truncate(entry.status.word, _SHOWN_WORD_BYTES),
+        )
+        for entry in entries[:SHOWN_PARTS]
+    )
+    return status
