@@ -43,6 +43,7 @@ class _Reloadable(Protocol):
 #: The server could not start, or the database has an error.
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+_HEALTH_SECONDS = 5.0
 
 
 @click.group(help="Run and maintain a Qonduit server. Each setting is an option or the variable QONDUIT_<NAME>.")
@@ -290,6 +291,23 @@ def doctor(deep: bool, as_json: bool, configuration: Configuration) -> None:
         if finding.how_to_mend:
             click.echo(f"{'':9}{finding.how_to_mend}")
     sys.exit(_exit_code(findings))
+
+
+@main.command()
+@click.option("--service", default="", metavar="NAME", help="Readiness of a service, as qonduit.v1.JobService.")
+@settings_options("listen", "tls_certificate")
+def health(service: str, configuration: Configuration) -> None:
+    """Print the health of the server with these settings on this machine. Exit with 1 unless it is SERVING.
+
+    For health checks of containers. Without --service, it is the liveness of the server. With client certificates
+    (tls_client_ca), the server refuses this command.
+    """
+    from qonduit_server.rpc.health_check import status_of
+
+    settings = configuration.settings
+    status = status_of(settings.listen, settings.tls_certificate, service, _HEALTH_SECONDS)
+    click.echo(status)
+    sys.exit(0 if status == "SERVING" else EXIT_FAILED)
 
 
 main.add_command(token)

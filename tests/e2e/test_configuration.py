@@ -228,6 +228,20 @@ def test_other_files_of_tls_are_used_for_new_connections(tmp_path: Path) -> None
         assert presented(it.server.target) == "new"
 
 
+def test_the_health_of_a_server_by_its_own_settings(tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path)
+    authority.issue("server")
+    with configured(tmp_path, 'tls_certificate = "server.pem"\ntls_key = "server.key"\n') as it:
+        own = {"QONDUIT_SERVER_CONFIG": str(it.file), "QONDUIT_LISTEN": it.server.target}
+        done = qonduit("health", **own)
+        assert (done.returncode, done.stdout) == (0, "SERVING\n"), done.stderr
+        assert qonduit("health", "--service", "qonduit.v1.JobService", **own).stdout == "SERVING\n"
+        done = qonduit("health", "--service", "other", **own)
+        assert (done.returncode, done.stdout[:10]) == (1, "NOT_FOUND:")
+    done = qonduit("health", **own)
+    assert (done.returncode, done.stdout[:12]) == (1, "UNAVAILABLE:")
+
+
 def test_the_check_prints_settings_with_origins_and_without_secrets(tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
     file.write_text('database = "postgresql://anna:s3cret@db.example.org/q"\nmax_shots = 7\nproviders = ["IBM"]\n')

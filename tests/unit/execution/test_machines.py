@@ -40,7 +40,7 @@ def _hello_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_task_ends_once_over_a_broker_that_loses_and_repeats(loss: float, repetition: float, seed: int) -> None:
     chance = random.Random(seed)
     network = Network(lambda: chance.random() < loss, lambda: chance.random() < repetition)
-    # With so many losses a machine may seem silent: then its tasks end as DIED, and the dispatcher repeats them.
+    # With this many losses a machine may seem silent: then its tasks end as DIED, and the dispatcher repeats them.
     pools = [network.add("a"), network.add("b", slots=2)]
     network.turn(10)
     network.machines.submit(task(i) for i in range(1, 41))

@@ -74,6 +74,7 @@ _SERVER: Final[dict[str, str]] = {
     "worker": "Run the tasks of servers whose executor is celery.",
     "demo": "Run a Bell circuit on three providers, with live progress.",
     "doctor": "Check this machine and suggest fixes.",
+    "health": "Show whether the server of this machine serves.",
     "migrate": "Upgrade the database schema to this version.",
     "token": "Create, list and revoke the tokens of a server's callers.",
     "audit": "List, export and verify the audit log.",
