@@ -25,7 +25,8 @@ from qonduit_server.store.audit_trail import Act, acting
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_list, job_rows, queue
 from qonduit_server.store.results import result_rows
-from qonduit_server.store.schema import metadata, owner_totals
+from qonduit_server.store.schema import metadata
+from qonduit_server.store.usage_tables import owner_totals
 from qonduit_server.store.users import quota_rows
 from tests.store_fixture import BELL, claim, finished, history, known_device, result, submit, succeed, succeeded
 

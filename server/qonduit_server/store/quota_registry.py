@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.store.notification_bus import Notification
-from qonduit_server.store.schema import quotas
+from qonduit_server.store.usage_tables import quotas
 
 #: The value of a quota without a limit.
 UNLIMITED: Final = -1

@@ -32,7 +32,13 @@ from sqlalchemy import (
 from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
 
 # Their tables belong to the schema.
-from qonduit_server.store import audit_tables, project_tables, server_tables, submission_tables  # noqa: F401
+from qonduit_server.store import (  # noqa: F401
+    audit_tables,
+    project_tables,
+    server_tables,
+    submission_tables,
+    usage_tables,
+)
 from qonduit_server.store.schema_metadata import Id
 from qonduit_server.store.schema_metadata import metadata as metadata
 
@@ -336,46 +342,6 @@ member_lanes = Table(
     Column("virtual_start", Double, nullable=False),
     Column("mean_seconds", Double),
     Index("ix_member_lanes_virtual_start", "provider_id", "owner", "virtual_start"),
-)
-
-# The quotas of owners that differ from the default.
-quotas = Table(
-    "quotas",
-    metadata,
-    Column("owner", Text, primary_key=True),
-    # A QuotaValues message.
-    Column("limits", LargeBinary, nullable=False),
-)
-
-# What quotas limit, by owner, changed with each job: the stored bytes, and the use of the latest day with any.
-owner_totals = Table(
-    "owner_totals",
-    metadata,
-    Column("owner", Text, primary_key=True),
-    # Days since 1970 (UTC).
-    Column("day", Integer, nullable=False),
-    # The bytes of programs, results, buffers and large options.
-    Column("stored_bytes", BigInteger, nullable=False),
-    # The shots of the jobs that were created on that day.
-    Column("shots", BigInteger, nullable=False),
-    # The seconds of workers of the attempts that ended on that day.
-    Column("seconds", Double, nullable=False),
-)
-
-# What jobs used when they ran; kept when the jobs are deleted.
-usage = Table(
-    "usage",
-    metadata,
-    Column("owner", Text, primary_key=True),
-    # The day on which the jobs ended: days since 1970 (UTC).
-    Column("day", Integer, primary_key=True, autoincrement=False),
-    Column("executed_by", Text, primary_key=True),
-    # "PROVIDER/device".
-    Column("device", Text, primary_key=True),
-    Column("jobs", BigInteger, nullable=False),
-    Column("shots", BigInteger, nullable=False),
-    Column("seconds", Double, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # Stored credentials of providers. The secret is encrypted; its row, owner and provider are bound to it.

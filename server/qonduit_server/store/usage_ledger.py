@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection
 
 from qonduit_server.store.bulk_statements import BulkUpsert
-from qonduit_server.store.schema import owner_totals, usage
+from qonduit_server.store.usage_tables import owner_totals, usage
 
 #: Microseconds per day.
 DAY: Final = 86_400_000_000

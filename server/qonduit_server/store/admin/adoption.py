@@ -24,7 +24,8 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.owned_queries import principal_of
 from qonduit_server.store.ownership import is_project
 from qonduit_server.store.project_tables import project_members
-from qonduit_server.store.schema import credentials, deployment_labels, deployments, job_labels, jobs, owner_totals
+from qonduit_server.store.schema import credentials, deployment_labels, deployments, job_labels, jobs
+from qonduit_server.store.usage_tables import owner_totals
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The name of memberships in the counts.

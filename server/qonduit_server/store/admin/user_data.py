@@ -17,16 +17,8 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, large_options
 from qonduit_server.store.project_tables import project_members
-from qonduit_server.store.schema import (
-    credentials,
-    deployments,
-    jobs,
-    lanes,
-    member_lanes,
-    owner_totals,
-    quotas,
-    usage,
-)
+from qonduit_server.store.schema import credentials, deployments, jobs, lanes, member_lanes
+from qonduit_server.store.usage_tables import owner_totals, quotas, usage
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The number of rows that are read, or deleted, at once.

@@ -20,8 +20,9 @@ from qonduit_server.store import queued_jobs
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.quota_registry import Allowance
-from qonduit_server.store.schema import IS_LEASED, jobs, owner_totals
+from qonduit_server.store.schema import IS_LEASED, jobs
 from qonduit_server.store.usage_ledger import DAY, Used
+from qonduit_server.store.usage_tables import owner_totals
 from qonduit_server.store.writer import Transaction
 
 #: The memory that a running job counts with, unless a worker found that it needs more: every task gets it.

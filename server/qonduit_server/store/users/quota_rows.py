@@ -19,8 +19,8 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.quota_registry import NAMES, allowance
-from qonduit_server.store.schema import quotas
 from qonduit_server.store.usage_ledger import Used
+from qonduit_server.store.usage_tables import quotas
 from qonduit_server.store.users.quota_checks import read_running, read_totals
 from qonduit_server.store.writer import Operation, Transaction
 

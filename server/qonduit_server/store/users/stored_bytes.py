@@ -16,10 +16,10 @@ from qonduit_server.store.schema import (
     job_options,
     jobs,
     options,
-    owner_totals,
     programs,
     results,
 )
+from qonduit_server.store.usage_tables import owner_totals
 
 #: The bytes of results, buffers and large options, each with the id of its job.
 _OF_JOBS: Final = (

@@ -14,7 +14,7 @@ from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
-from qonduit_server.store.schema import usage
+from qonduit_server.store.usage_tables import usage
 from qonduit_server.store.users.quota_checks import read_totals
 
 _EPOCH: Final = date(1970, 1, 1)
