@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,6 +21,8 @@ import pytest
 import qonduit_client
 from qonduit.v1.job_pb2 import JobState
 from qonduit_server.encryption import key_ring
+from tests.e2e.faults.submitting import a_job
+from tests.e2e.faults.trap import RecordingTrap
 from tests.e2e.test_credentials import serving_vendor
 from tests.rabbitmq import RabbitmqBroker
 from tests.server_process import SERVE, WORK, Server, serving, working
@@ -82,6 +86,34 @@ def test_jobs_run_on_machines_that_come_and_go(
                 assert ended.state == JobState.JOB_STATE_SUCCEEDED
                 assert ended.attempt == 2
                 assert ended.celery_id != job.celery_id
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("jobs", [200, pytest.param(10_000, marks=pytest.mark.long)])
+def test_queued_jobs_wait_in_the_database(
+    rabbitmq: RabbitmqBroker, tmp_path: Path, serve: Callable[[str], object], trap: RecordingTrap, jobs: int
+) -> None:
+    with ExitStack() as ends:
+        server: Server = ends.enter_context(serve(f"sqlite:///{tmp_path / 'q.sqlite3'}"))  # type: ignore[arg-type]
+        client = ends.enter_context(qonduit_client.Client(server.target))
+        ends.enter_context(working(rabbitmq.url(), environment=trap.environment))
+        _wait(lambda: bool(client.named_devices("available = true")))
+        _, worker = trap.submit_and_stop(server.target, a_job(1, 0, 0))
+        with ThreadPoolExecutor(8) as callers:
+            handles = list(callers.map(lambda _: client.run(BELL, device="IBM/aer_simulator", shots=1), range(jobs)))
+        lines = rabbitmq.control("list_queues", "name", "messages", "--no-table-headers").splitlines()
+        waiting = {name: int(number) for name, number in map(str.split, lines) if name.startswith("qonduit.")}
+        # The only worker is occupied: a few short tasks were sent ahead, and wait in the machine.
+        print(f"{jobs} jobs, messages in the broker: {sum(waiting.values())}")
+        assert sum(waiting.values()) < 40
+        queued = [handle for handle in handles if handle.job().state == JobState.JOB_STATE_QUEUED]
+        assert len(queued) >= jobs - 40
+        queued[-1].cancel()
+        assert queued[-1].wait(PATIENCE).state == JobState.JOB_STATE_CANCELLED
+        assert client.cancel_jobs('state = "QUEUED"')
+        os.kill(worker, signal.SIGCONT)
+        for handle in handles[:40]:
+            handle.wait(PATIENCE)
 
 
 #: A program of the next release: it sends messages of the next version, and understands those of this one.
