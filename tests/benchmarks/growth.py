@@ -33,8 +33,6 @@ from tests.store_fixture import LEASE
 
 _CALLS: Final = 15
 _CLAIM: Final = "claim of 16"
-#: As an operator runs it.
-_POSTGRESQL: Final = {"shared_buffers": "256MB", "max_wal_size": "4GB", "fsync": "on"}
 #: Free bytes of disk that a job needs, while it is loaded.
 _BYTES_A_JOB: Final = 2500
 #: The index that the database makes for the ids of jobs.
@@ -169,7 +167,10 @@ def main() -> None:
                 continue
             if (binaries := find_binaries()) is None:
                 raise SystemExit("there is no PostgreSQL (initdb)")
-            server = PostgresqlServer(binaries, folder=tempfile.gettempdir(), **_POSTGRESQL)
+            # As an operator runs it.
+            server = PostgresqlServer(
+                binaries, folder=tempfile.gettempdir(), shared_buffers="256MB", max_wal_size="4GB", fsync="on"
+            )
             try:
                 print(table(_grow(server.url(server.new_database()), sorted(options.jobs))))
             finally:

@@ -21,7 +21,8 @@ from tests.store_fixture import submit
 #: Enough that PostgreSQL prefers an index to the table.
 JOBS = 20_000
 PAGE = 50
-GUIDE = Path(__file__).parents[2] / "docs" / "filters.md"
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE = DOCS / "filters.md"
 #: The scans that read a table or an index from its start to its end, and sorts.
 WHOLE = re.compile(r"Seq Scan on (jobs|job_labels)|^SCAN (jobs|job_labels)$")
 SORT = re.compile(r"Sort  \(|USE TEMP B-TREE FOR ORDER BY")
@@ -72,6 +73,17 @@ def rows_of(line: str) -> int:
 def is_chunk(statement: str) -> bool:
     """Return whether a statement reads rows by a list of ids."""
     return "json_each" in statement or "= ANY" in statement
+
+
+def test_the_advice_on_vacuum_is_valid(db: Database) -> None:
+    statements = re.findall(r"`(ALTER TABLE \w+ SET [^`]+)`", (DOCS / "operating.md").read_text())
+    assert len(statements) == 2
+    if db.kind == "postgresql":
+        with db.read() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            options = connection.exec_driver_sql("SELECT reloptions FROM pg_class WHERE relname = 'jobs'").scalar_one()
+        assert options == ["autovacuum_vacuum_scale_factor=0.02"]
 
 
 def test_the_guide_lists_these_filters_with_their_indexes() -> None:
