@@ -29,6 +29,7 @@ def shared(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[s
     postgresql.drop_database(name)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("provider", ["CLOUD_TOKEN", "CLOUD_NOTHING"])
 def test_a_server_that_was_stopped_before_a_submission_does_not_make_it_later(
@@ -48,16 +49,17 @@ def test_a_server_that_was_stopped_before_a_submission_does_not_make_it_later(
         assert hits.get(timeout=200) == stale.server.process.pid
         with served_vendor(tmp_path, vendor=vendor, database=shared, **settings) as fresh:
             job = fresh.end(job_id)
+            # Other threads than the one at the trap stop first, so the call may have been made in time.
+            before = vendor.accepted
             # Its next change of the ledger shows that it lost the job, after the call that it would have made.
             trap.arm("change-committed", action="T")
             stale.server.process.send_signal(signal.SIGCONT)
             hits.get(timeout=200)
             assert fresh.run(provider).state == JobState.JOB_STATE_SUCCEEDED
+            assert vendor.accepted == before + 1  # the other job
         if provider == "CLOUD_TOKEN":
-            assert job.state == JobState.JOB_STATE_SUCCEEDED, job.failure
-            assert job.attempt == 2
-            assert vendor.accepted == 2
+            assert (job.state, job.attempt, before) == (JobState.JOB_STATE_SUCCEEDED, 2, 1), job.failure
         else:
             assert job.failure.reason == "SUBMISSION_UNKNOWN"
-            assert vendor.accepted == 1  # of the other job
+            assert before <= 1
     trap.close()
