@@ -24,6 +24,7 @@ from qonduit_server.store import audit_list, deployment_list, event_log
 from qonduit_server.store.admin import retention
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_list, job_rows, queue, queue_positions, queue_totals
+from qonduit_server.store.ownership import Visibility
 from qonduit_server.store.paging import Page
 from qonduit_server.store.results import result_rows
 from qonduit_server.store.users import usage_rows
@@ -79,7 +80,7 @@ def lists(db: Database, count: int) -> Mapping[tuple[str, str, str], Callable[..
 def _page(
     db: Database, caller: str, filter: str, order_by: str, token: str = "", *, sees_all: bool = False
 ) -> Page[Job]:
-    return job_list.list_page(db, caller, 50, token, filter, order_by, sees_all=sees_all)
+    return job_list.list_page(db, Visibility(caller, sees_all=sees_all), 50, token, filter, order_by)
 
 
 def calls(db: Database, count: int) -> Mapping[str, Callable[[], object]]:

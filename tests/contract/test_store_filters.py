@@ -17,6 +17,7 @@ from qonduit_server.store import catalogue, deployment_list, deployments, list_s
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.filter_language import parse
 from qonduit_server.store.jobs import bulk_changes, job_list, job_rows
+from qonduit_server.store.ownership import Visibility
 from qonduit_server.store.paging import Page
 from tests.contract.filter_evaluation import BASE, FILTERS, holds
 from tests.store_fixture import CALLER, claim, deployment, description, submit, succeed
@@ -300,7 +301,7 @@ def test_a_filter_without_an_index_tests_a_bounded_number_of_rows(
     with pytest.raises(ResourceExhausted, match=r"serves in this order: ranges of finished_at"):
         walk(lambda token: jobs_page(token, "shots = 7", "finished_at"))
     with pytest.raises(ResourceExhausted, match=r"serves in this order: = on id, state, and ranges of created_at"):
-        walk(lambda token: job_list.list_page(db, CALLER, 3, token, "owner:* shots = 7", sees_all=True))
+        walk(lambda token: job_list.list_page(db, Visibility(CALLER, sees_all=True), 3, token, "owner:* shots = 7"))
     for change in (bulk_changes.cancel_matching, bulk_changes.delete_matching):
         monkeypatch.setattr(bulk_changes, "_BATCH", 3)
         token = change(db, CALLER, "shots = 8", validate_only=True, seconds=-1.0).next_page_token

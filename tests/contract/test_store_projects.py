@@ -18,7 +18,7 @@ from qonduit_server.store import deployment_list, deployments, projects
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import bulk_changes, job_list, job_rows
 from qonduit_server.store.memberships import MembershipCache
-from qonduit_server.store.ownership import owner_of
+from qonduit_server.store.ownership import Visibility, owner_of
 from qonduit_server.store.users import quota_rows, usage_rows
 from tests.contract.test_store_filters import walk
 from tests.postgresql import PostgresqlServer
@@ -146,8 +146,8 @@ def test_a_list_of_several_owners_is_merged_in_order(db: Database, filter: str, 
     submit(db, caller="ben")
 
     def pages(size: int) -> list[int]:
-        owners = frozenset({LAB})
-        return walk(lambda token: job_list.list_page(db, "anna", size, token, filter, order_by, owners=owners))
+        visible = Visibility("anna", frozenset({LAB}))
+        return walk(lambda token: job_list.list_page(db, visible, size, token, filter, order_by))
 
     whole = pages(1000)
     assert sorted(whole) == sorted(made)
@@ -161,7 +161,7 @@ def test_lists_are_filtered_by_owner_project_and_user(db: Database) -> None:
     own, shared = submit(db, caller="anna").id, submit_to_lab(db, "ben")
 
     def found(filter: str) -> list[int]:
-        return [job.id for job in job_list.list_page(db, "anna", filter=filter, owners=frozenset({LAB})).items]
+        return [job.id for job in job_list.list_page(db, Visibility("anna", frozenset({LAB})), filter=filter).items]
 
     assert found("") == [shared, own]
     assert found('owner = "anna"') == found("mine = true") == [own]
@@ -175,7 +175,7 @@ def test_operators_list_the_jobs_of_all_projects_by_a_filter(db: Database) -> No
     own, shared = submit(db, caller="carl").id, submit_to_lab(db, "anna")
 
     def found(filter: str, *, sees_all: bool = True) -> list[int]:
-        return [job.id for job in job_list.list_page(db, "olga", filter=filter, sees_all=sees_all).items]
+        return [job.id for job in job_list.list_page(db, Visibility("olga", sees_all=sees_all), filter=filter).items]
 
     assert found("") == found('project = "lab"', sees_all=False) == []
     assert found('project = "lab"') == found('owner = "projects/lab"') == found("project:*") == [shared]
@@ -219,7 +219,7 @@ def test_a_bulk_cancel_reaches_the_projects_of_the_caller(db: Database) -> None:
     make_lab(db, ben=projects.MEMBER)
     shared = submit_to_lab(db, "anna")
     assert bulk_changes.cancel_matching(db, "ben", "*").job_ids == []
-    assert bulk_changes.cancel_matching(db, "ben", "*", owners=frozenset({LAB})).job_ids == [shared]
+    assert bulk_changes.cancel_matching(db, Visibility("ben", frozenset({LAB})), "*").job_ids == [shared]
 
 
 def test_a_change_is_seen_at_once_on_this_server_and_soon_on_others(db: Database) -> None:

@@ -16,7 +16,7 @@ from qonduit_server.errors import CallError, QuotaExceeded, Unauthenticated
 from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.rpc.auth.principal import UNAUTHENTICATED, Metadata
 from qonduit_server.store.memberships import NO_ONE
-from qonduit_server.store.ownership import Scope
+from qonduit_server.store.ownership import Scope, Visibility
 
 REQUEST_ID_KEY = "x-request-id"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,64}").fullmatch
@@ -97,6 +97,16 @@ class CallContext:
         self._observer = observer
         #: Its trace, if it is traced.
         self.trace = observer.call_began(method, metadata)
+
+    @property
+    def readable(self) -> Visibility:
+        """The objects that a list of this call contains."""
+        return Visibility(self.principal.name, self.memberships.readable, self.scope is None)
+
+    @property
+    def changeable(self) -> Visibility:
+        """The objects that a change of all matching objects concerns."""
+        return Visibility(self.principal.name, self.memberships.changeable, self.scope is None)
 
     def check_change(self, owner: str) -> None:
         """Check that the call may change an object in its scope.

@@ -44,9 +44,7 @@ class DeploymentService:
     def list_deployments(self, request: ListDeploymentsRequest, call: CallContext) -> ListDeploymentsResponse:
         """Return a page of the caller's deployments."""
         page = deployment_list.list_page(
-            *(self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by),
-            sees_all=call.scope is None,
-            owners=call.memberships.readable,
+            self._db, call.readable, request.page_size, request.page_token, request.filter, request.order_by
         )
         return ListDeploymentsResponse(deployments=page.items, next_page_token=page.next_page_token)
 

@@ -122,9 +122,7 @@ class JobService:
     def list_jobs(self, request: ListJobsRequest, call: CallContext) -> ListJobsResponse:
         """Return a page of the caller's jobs."""
         page = job_list.list_page(
-            *(self._db, call.principal.name, request.page_size, request.page_token, request.filter, request.order_by),
-            sees_all=call.scope is None,
-            owners=call.memberships.readable,
+            self._db, call.readable, request.page_size, request.page_token, request.filter, request.order_by
         )
         return ListJobsResponse(jobs=page.items, next_page_token=page.next_page_token)
 
@@ -143,20 +141,14 @@ class JobService:
     def cancel_jobs(self, request: CancelJobsRequest, call: CallContext) -> CancelJobsResponse:
         """Request the cancellation of the caller's jobs that match a filter."""
         done = bulk_changes.cancel_matching(
-            *(self._db, call.principal.name, request.filter, request.page_token),
-            sees_all=call.scope is None,
-            validate_only=request.validate_only,
-            owners=call.memberships.changeable,
+            self._db, call.changeable, request.filter, request.page_token, validate_only=request.validate_only
         )
         return CancelJobsResponse(count=done.count, job_ids=done.job_ids, next_page_token=done.next_page_token)
 
     def delete_jobs(self, request: DeleteJobsRequest, call: CallContext) -> DeleteJobsResponse:
         """Delete the caller's ended jobs that match a filter."""
         done = bulk_changes.delete_matching(
-            *(self._db, call.principal.name, request.filter, request.page_token),
-            sees_all=call.scope is None,
-            validate_only=request.validate_only,
-            owners=call.memberships.changeable,
+            self._db, call.changeable, request.filter, request.page_token, validate_only=request.validate_only
         )
         return DeleteJobsResponse(count=done.count, job_ids=done.job_ids, next_page_token=done.next_page_token)
 

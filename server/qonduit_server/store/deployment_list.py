@@ -9,7 +9,6 @@ from typing import Final
 from sqlalchemy import select
 
 from qonduit.v1.deployment_pb2 import Deployment
-from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.deployments import COLUMNS, messages
 from qonduit_server.store.filter_conditions import (
@@ -25,6 +24,7 @@ from qonduit_server.store.labels import DEPLOYMENT_LABELS
 from qonduit_server.store.list_indexes import Order, ScannedList, label_path, owner_path, present_order, whole_path
 from qonduit_server.store.list_scan import Row, Scan, chosen_owners, read_page
 from qonduit_server.store.owned_queries import principal_of
+from qonduit_server.store.ownership import Visibility
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import deployment_labels, deployments
 
@@ -59,29 +59,25 @@ _DEPLOYMENTS: Final = ScannedList(
 
 def list_page(
     db: Database,
-    caller: str,
+    caller: Visibility | str,
     page_size: int = 0,
     page_token: str = "",
     filter: str = "",
     order_by: str = "",
-    *,
-    sees_all: bool = False,
-    owners: frozenset[str] = frozenset(),
 ) -> Page[Deployment]:
-    """Return a page of the deployments of the caller and of other owners, by default the newest first.
+    """Return a page of the deployments that a caller sees, by default the newest first.
 
     `order_by` is id or name.
 
-    As with jobs, a page may be short or empty and have a token of the next page. With `sees_all`, a filter that names
-    the owner selects from the deployments of all owners.
+    As with jobs, a page may be short or empty and have a token of the next page.
 
     Raises:
         InvalidArgument: bad filter, page token or order.
     """
     terms = filter_terms(filter, _FIELDS)
-    chosen = chosen_owners(owners | {checked_text("caller", caller)}, terms, filter, sees_all=sees_all)
-    scan = Scan(_DEPLOYMENTS, chosen, terms, order_by)
-    cursor = Cursor(("deployments", caller, filter, order_by), page_size, page_token)
+    visible = Visibility.of(caller)
+    scan = Scan(_DEPLOYMENTS, chosen_owners(visible, terms, filter), terms, order_by)
+    cursor = Cursor(("deployments", visible.caller, filter, order_by), page_size, page_token)
     return read_page(db, scan, cursor, _SELECT_ROWS, _row_size, messages)
 
 

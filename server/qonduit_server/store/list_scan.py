@@ -30,10 +30,11 @@ from sqlalchemy import (
 
 from qonduit_server.errors import InvalidArgument, ResourceExhausted
 from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.column_limits import MAX_ID
+from qonduit_server.store.column_limits import MAX_ID, checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Term, names_any
 from qonduit_server.store.list_indexes import Order, Path, ScannedList
+from qonduit_server.store.ownership import Visibility
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 
 #: After this time a scan for a page ends with the current chunk.
@@ -49,16 +50,15 @@ Keys: TypeAlias = tuple[int | str, ...]
 _Equals: TypeAlias = Sequence[tuple[Column[Any], Any]]
 
 
-def chosen_owners(
-    owners: Collection[str], terms: Sequence[Term], filter: str, *, sees_all: bool
-) -> Collection[str] | None:
+def chosen_owners(visible: Visibility, terms: Sequence[Term], filter: str) -> Collection[str] | None:
     """Return the owners of the rows to scan; None for all owners.
 
     A filter that names the owner or the project selects from the rows of all owners if the caller may see them, else
     from those of its owners.
     """
-    if not sees_all or not names_any(filter, ("owner", "project")):
-        return owners
+    if not visible.sees_all or not names_any(filter, ("owner", "project")):
+        checked_text("caller", visible.caller)
+        return visible.owners
     return {str(term.value) for term in terms if term.column == "caller" and term.operator == "="} or None
 
 

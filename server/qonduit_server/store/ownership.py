@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -68,3 +69,28 @@ def owner_of(job: Job) -> str:
 def cache_scope(owner: str) -> str:
     """Return the text by which workers keep the programs of an owner apart, without knowing the owner."""
     return hashlib.sha256(owner.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """The objects that a list, or a change of all matching objects, concerns.
+
+    Attributes:
+        caller: the caller, whose objects are concerned.
+        others: further owners whose objects are concerned, such as its projects.
+        sees_all: whether a filter that names the owner selects from the objects of all owners.
+    """
+
+    caller: str
+    others: frozenset[str] = frozenset()
+    sees_all: bool = False
+
+    @staticmethod
+    def of(caller: Visibility | str) -> Visibility:
+        """Return the visibility of a caller; a name stands for a caller without other owners."""
+        return Visibility(caller) if isinstance(caller, str) else caller
+
+    @property
+    def owners(self) -> frozenset[str]:
+        """The owners, unless a filter selects from all."""
+        return self.others | {self.caller}

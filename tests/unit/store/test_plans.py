@@ -38,6 +38,7 @@ from qonduit_server.store.jobs import (
     queue_totals,
     shares,
 )
+from qonduit_server.store.ownership import Visibility
 from qonduit_server.store.pauses import Paused
 from qonduit_server.store.results import result_rows
 from qonduit_server.store.users import quota_rows
@@ -49,6 +50,8 @@ _LARGE = ("jobs", "events", "results", "programs", "deployments", "job_labels", 
 
 #: The caller and its projects each cost one range of an index.
 PROJECTS = frozenset({"projects/lab", "projects/group"})
+MEMBER = Visibility(CALLER, PROJECTS)
+OPERATOR = Visibility(CALLER, sees_all=True)
 
 
 def do_everything(db: Database) -> None:
@@ -98,9 +101,9 @@ def do_everything(db: Database) -> None:
             job_list.list_page(db, CALLER, 1, token, filter, order_by)
     for filter in ("", "state = QUEUED", "label.a = b", "shots > 3", "project = lab"):
         for order_by in ("", "id", "name", "finished_at"):
-            token = job_list.list_page(db, CALLER, 1, "", filter, order_by, owners=PROJECTS).next_page_token
-            job_list.list_page(db, CALLER, 1, token, filter, order_by, owners=PROJECTS)
-        deployment_list.list_page(db, CALLER, owners=PROJECTS)
+            token = job_list.list_page(db, MEMBER, 1, "", filter, order_by).next_page_token
+            job_list.list_page(db, MEMBER, 1, token, filter, order_by)
+        deployment_list.list_page(db, MEMBER)
     job_rows.get(db, PROJECTS | {CALLER}, job.id)
     projects.create(db, CALLER, Project(name="plans"))
     projects.roles_of(db, CALLER)
@@ -116,11 +119,11 @@ def do_everything(db: Database) -> None:
     succeed(db, claim(db))
     for filter in ("owner:*", "owner = x", "owner:* state = QUEUED", "owner:* id = 1", "owner:* shots > 3"):
         for order_by in ("", "id"):
-            token = job_list.list_page(db, CALLER, 1, "", filter, order_by, sees_all=True).next_page_token
-            job_list.list_page(db, CALLER, 1, token, filter, order_by, sees_all=True)
-        deployment_list.list_page(db, CALLER, filter="owner:*", sees_all=True)
-    bulk_changes.cancel_matching(db, CALLER, "owner:* id = 4711", sees_all=True)
-    bulk_changes.delete_matching(db, CALLER, "owner:* id = 4711", sees_all=True)
+            token = job_list.list_page(db, OPERATOR, 1, "", filter, order_by).next_page_token
+            job_list.list_page(db, OPERATOR, 1, token, filter, order_by)
+        deployment_list.list_page(db, OPERATOR, filter="owner:*")
+    bulk_changes.cancel_matching(db, OPERATOR, "owner:* id = 4711")
+    bulk_changes.delete_matching(db, OPERATOR, "owner:* id = 4711")
     bulk_changes.cancel_matching(db, CALLER, "label.a = b")
     bulk_changes.delete_matching(db, CALLER, "shots > 3000")
     job_rows.get(db, CALLER, job.id)

@@ -20,7 +20,7 @@ from qonduit_server.store.jobs.job_list import scan_of
 from qonduit_server.store.jobs.job_rows import cancel_loaded
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
 from qonduit_server.store.list_scan import Row
-from qonduit_server.store.ownership import owner_of
+from qonduit_server.store.ownership import Visibility, owner_of
 from qonduit_server.store.paging import Cursor
 from qonduit_server.store.results import buffers
 from qonduit_server.store.schema import jobs
@@ -63,55 +63,52 @@ class _Candidates(NamedTuple):
 
 def cancel_matching(
     db: Database,
-    caller: str,
+    caller: Visibility | str,
     filter: str,
     page_token: str = "",
     *,
-    sees_all: bool = False,
     validate_only: bool = False,
     seconds: float = CALL_SECONDS,
-    owners: frozenset[str] = frozenset(),
 ) -> BulkChange:
     """Request the cancel of the queued and running jobs that match a filter.
 
     Args:
         db: the database.
-        caller: the caller, whose jobs are cancelled.
+        caller: the caller, with the owners whose jobs are cancelled.
         filter: as of `job_list.list_page`, not empty; "*" matches all.
         page_token: from the previous call.
-        sees_all: whether a filter that names the owner selects from the jobs of all owners.
         validate_only: only count the jobs.
         seconds: the time after which the call ends with the current transaction.
-        owners: the other owners whose jobs are cancelled.
 
     Raises:
         InvalidArgument: bad filter or page token.
         ResourceExhausted: the earlier calls have tested too many jobs that do not match.
     """
+    visible = Visibility.of(caller)
 
     def cancel(rows: Sequence[Row]) -> list[int]:
         by_state: dict[int, list[int]] = {}
         for row in rows:
             by_state.setdefault(row.state, []).append(row.id)
         # The filter may select by state, so a job that was claimed meanwhile is not cancelled as a queued one.
-        calls = [_Candidates(None if sees_all else owners | {caller}, state, ids) for state, ids in by_state.items()]
+        calls = [
+            _Candidates(None if visible.sees_all else visible.owners, state, ids) for state, ids in by_state.items()
+        ]
         return [job_id for call in calls for job_id in db.write(_CANCEL, call)]
 
     states = (QUEUED, RUNNING)
     change = None if validate_only else cancel
-    return _change(db, caller, owners, "cancel", filter, page_token, states, change, seconds, sees_all=sees_all)
+    return _change(db, visible, "cancel", filter, page_token, states, change, seconds)
 
 
 def delete_matching(
     db: Database,
-    caller: str,
+    caller: Visibility | str,
     filter: str,
     page_token: str = "",
     *,
-    sees_all: bool = False,
     validate_only: bool = False,
     seconds: float = CALL_SECONDS,
-    owners: frozenset[str] = frozenset(),
 ) -> BulkChange:
     """Delete the ended jobs that match a filter, with their events and results; arguments as of cancel."""
     deadline = time.monotonic() + seconds
@@ -130,26 +127,23 @@ def delete_matching(
 
     states = tuple(sorted(TERMINAL))
     change = None if validate_only else delete
-    return _change(db, caller, owners, "delete", filter, page_token, states, change, seconds, sees_all=sees_all)
+    return _change(db, Visibility.of(caller), "delete", filter, page_token, states, change, seconds)
 
 
 def _change(
     db: Database,
-    caller: str,
-    owners: frozenset[str],
+    visible: Visibility,
     name: str,
     filter: str,
     page_token: str,
     states: Sequence[JobState],
     change: _Change | None,
     seconds: float,
-    *,
-    sees_all: bool,
 ) -> BulkChange:
     if not filter.strip():
         raise InvalidArgument.of("filter", "filter.required", 'filter: must not be empty; "*" matches all jobs')
-    scan = scan_of(db, caller, filter, states=states, owners=owners, sees_all=sees_all)
-    cursor = Cursor((name, caller, filter), 0, page_token)
+    scan = scan_of(db, visible, filter, states=states)
+    cursor = Cursor((name, visible.caller, filter), 0, page_token)
     after = scan.position(cursor)
     scan.require_index(cursor, db.max_tested_rows)
     done = BulkChange()

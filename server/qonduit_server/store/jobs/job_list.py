@@ -41,6 +41,7 @@ from qonduit_server.store.list_indexes import (
 )
 from qonduit_server.store.list_scan import Row, Scan, chosen_owners, read_page
 from qonduit_server.store.owned_queries import principal_of
+from qonduit_server.store.ownership import Visibility
 from qonduit_server.store.paging import Cursor, Page
 from qonduit_server.store.schema import IS_ACTIVE, job_labels, jobs
 
@@ -96,71 +97,61 @@ _JOBS: Final = ScannedList(
 
 def list_page(
     db: Database,
-    caller: str,
+    caller: Visibility | str,
     page_size: int = 0,
     page_token: str = "",
     filter: str = "",
     order_by: str = "",
-    *,
-    sees_all: bool = False,
-    owners: frozenset[str] = frozenset(),
 ) -> Page[Job]:
-    """Return a page of the jobs of the caller and of other owners, by default the newest first.
+    """Return a page of the jobs that a caller sees, by default the newest first.
 
     A page may have fewer jobs than its size, or none, and a token of the next page: the filter matches few jobs.
 
     Args:
         db: the database.
-        caller: the caller, whose jobs are listed.
+        caller: the caller, with the owners whose jobs are listed.
         page_size: the maximum number of jobs; 0 means 50.
         page_token: from the previous page.
         filter: see docs/filters.md.
         order_by: created_at, finished_at, name or id, with "desc" after it for the reverse order.
-        sees_all: whether a filter that names the owner selects from the jobs of all owners.
-        owners: the other owners whose jobs are listed.
 
     Raises:
         InvalidArgument: bad filter (INVALID_FILTER), page token (INVALID_PAGE_TOKEN) or order.
         ResourceExhausted: the earlier pages have tested too many jobs that do not match (LIMIT_EXCEEDED).
     """
-    scan = scan_of(db, caller, filter, order_by, owners=owners, sees_all=sees_all)
-    cursor = Cursor(("jobs", caller, filter, order_by), page_size, page_token)
+    visible = Visibility.of(caller)
+    scan = scan_of(db, visible, filter, order_by)
+    cursor = Cursor(("jobs", visible.caller, filter, order_by), page_size, page_token)
     return read_page(db, scan, cursor, SELECT_JOBS, _size, lambda _, rows: [_listed(row) for row in rows])
 
 
 def scan_of(
     db: Database,
-    caller: str,
+    visible: Visibility,
     filter: str,
     order_by: str = "",
     states: Sequence[JobState] = (),
-    owners: frozenset[str] = frozenset(),
-    *,
-    sees_all: bool = False,
 ) -> Scan:
     """Return the scan of the jobs that match a filter; those in some states only, one state after the other.
 
     Args:
         db: the database.
-        caller: the caller, whose jobs are scanned.
+        visible: the caller, with the owners whose jobs are scanned.
         filter: as of `list_page`.
         order_by: as of `list_page`.
         states: the states; empty for all.
-        owners: the other owners whose jobs are scanned.
-        sees_all: as of `list_page`.
 
     Raises:
         InvalidArgument: bad filter or order.
     """
-    checked_text("caller", caller)
     fields = {
         **_FIELDS,
         "device": Named(jobs.c.device_id, {name: device.id for name, device in catalogue.devices_by_name(db).items()}),
-        "mine": boolean_field(case((principal_of(jobs) == caller, True), else_=False)),
+        "mine": boolean_field(case((principal_of(jobs) == checked_text("caller", visible.caller), True), else_=False)),
     }
     terms: Sequence[Term] = filter_terms(filter, fields)
     within = [Term(jobs.c.state == literal(int(state)), "state", "=", int(state)) for state in states]
-    return Scan(_JOBS, chosen_owners(owners | {caller}, terms, filter, sees_all=sees_all), terms, order_by, within)
+    return Scan(_JOBS, chosen_owners(visible, terms, filter), terms, order_by, within)
 
 
 def _listed(row: Row) -> Job:
