@@ -11,7 +11,6 @@ of the machines. While the broker is away, or the receiver is blocked, no tick a
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -25,7 +24,6 @@ from qonduit.execution.v1.machine_pb2 import (
     PathCheck,
     ProviderDescribed,
     TaskLost,
-    TaskMessage,
 )
 from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
@@ -35,26 +33,23 @@ from qonduit_server.execution.celery import placement
 from qonduit_server.execution.celery.messages import (
     VERSION,
     Outgoing,
-    interactive_lane,
     key_of,
-    message_id_of,
     understood,
 )
-from qonduit_server.execution.celery.remote_machine import RemoteMachine, SentTask, merged
+from qonduit_server.execution.celery.remote_machine import RemoteMachine, merged
+from qonduit_server.execution.celery.sent_tasks import SentTasks
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
 from qonduit_server.execution.celery.worker_ends import MachineEnds
 from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.execution.pending_notifications import PendingNotifications
 from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.process.memory import format_bytes
-from qonduit_server.version_requirements import Environment, requirements_of
+from qonduit_server.version_requirements import Environment
 
 #: The ticks without a message after which a machine is lost: if it is only silent, and if its queue has gone, too. The
 #: queues of all machines have gone when the server has connected to a restarted broker: then it waits for the longer.
 SILENT_TICKS: Final = 12
 GONE_TICKS: Final = 3
-#: The ticks after which tasks are sent again that were not accepted.
-_RESEND_TICKS: Final = 5
 #: The maximum of bytes of the parts of one message.
 _MAX_PARTS_BYTES: Final = 256 * 1024**2
 
@@ -90,18 +85,11 @@ class Machines:
     ) -> None:
         self._observer = observer
         self._server = server
-        self._credentials = credentials
         self._providers = tuple(dict.fromkeys(providers))
         self._patience = Duration()
         self._patience.FromNanoseconds(int(patience_seconds * 1e9))
         self._machines: dict[str, RemoteMachine] = {}
-        self._tasks: dict[Key, SentTask] = {}
-        #: The waiting tasks, by lane.
-        self._backlog: dict[str, OrderedDict[Key, SentTask]] = {
-            lane: OrderedDict()
-            for lane in (*self._providers, *(interactive_lane(name) for name in ("", *self._providers)))
-        }
-        self._to_send: deque[Outgoing] = deque()
+        self._sent = SentTasks(server, self._providers, self._machines, credentials, notifications)
         self._sessions = itertools.count(1)
         #: The providers whose SDKs machines load, also those that appear later.
         self._preload: list[str] = []
@@ -123,7 +111,7 @@ class Machines:
         for name in self._providers:
             # Those that wait although there is room need another machine.
             room = placement.room_for(name, self._machines.values())
-            if room > 0 and len(self._backlog[name]) < placement.MOST_WAITING:
+            if room > 0 and self._sent.waiting(name) < placement.MOST_WAITING:
                 wanted[name] = room
         return wanted
 
@@ -156,7 +144,7 @@ class Machines:
 
     def requests_due(self) -> bool:
         """Return whether there is something to send before the next tick."""
-        return bool(self._to_send) or any(machine.due for machine in self._machines.values())
+        return bool(self._sent.outgoing) or any(machine.due for machine in self._machines.values())
 
     def workers(self) -> list[Worker]:
         """Return the worker processes of all machines, with the versions of their environments."""
@@ -169,27 +157,17 @@ class Machines:
 
     def keys(self) -> set[Key]:
         """Return the tasks that have not ended."""
-        return set(self._tasks)
+        return self._sent.keys()
 
     # What the executor requests.
 
     def submit(self, tasks: Iterable[Task]) -> None:
         """Place tasks on machines; those without a free place wait."""
-        for task in tasks:
-            self._wait(SentTask(task, requirements=requirements_of(task.spec)))
-        self._place()
+        self._sent.submit(tasks)
 
     def cancel(self, key: Key) -> None:
         """Cancel a task: at once if no machine has it, otherwise when its machine answers."""
-        sent = self._tasks.get(key)
-        if sent is None:
-            return
-        if sent.machine is None:
-            self._lose(key, Loss(LossKind.CANCELLED, "cancelled before it began"))
-        else:
-            sent.cancelled, sent.moving = True, False
-            sent.machine.cancels.add(key)
-            sent.machine.due = True
+        self._sent.cancel(key)
 
     def preload(self, providers: Sequence[str]) -> None:
         """Request all machines to load SDKs, now or when they appear."""
@@ -218,11 +196,7 @@ class Machines:
 
     def lose_all(self, kind: LossKind, message: str) -> None:
         """Lose every task; running ones are cancelled at their machines."""
-        for key, sent in list(self._tasks.items()):
-            if sent.machine is not None:
-                sent.machine.cancels.add(key)
-                sent.machine.due = True
-            self._lose(key, Loss(kind, message))
+        self._sent.lose_all(kind, message)
 
     # What arrives.
 
@@ -275,8 +249,8 @@ class Machines:
 
     def outgoing(self, *, tick: bool) -> Sequence[Outgoing]:
         """Return the messages to send; with `tick`, also the periodic ones."""
-        out = list(self._to_send)
-        self._to_send.clear()
+        out = list(self._sent.outgoing)
+        self._sent.outgoing.clear()
         for machine in self._machines.values():
             if tick or machine.due:
                 out.append(machine.request(self._server, self._patience))
@@ -301,7 +275,7 @@ class Machines:
         match message.WhichOneof("message"):
             case "accepted":
                 for key in map(key_of, message.accepted.tasks):
-                    if (sent := self._tasks.get(key)) is not None and sent.machine is machine:
+                    if (sent := self._sent.get(key)) is not None and sent.machine is machine:
                         sent.accepted = True
             case "events":
                 for event in message.events.events:
@@ -335,46 +309,46 @@ class Machines:
         self._offers_changed(machine)
         for sent in [each for each in machine.tasks.values() if not each.accepted]:
             if sent.cancelled:
-                self._lose(sent.key, Loss(LossKind.CANCELLED, "cancelled before it began"))
+                self._sent.lose(sent.key, Loss(LossKind.CANCELLED, "cancelled before it began"))
             else:
-                self._take_back(sent)
-        self._place()
+                self._sent.take_back(sent)
+        self._sent.place()
 
     def _event(self, machine: RemoteMachine, event: TaskEvent) -> None:
         key = (event.job_id, event.attempt)
-        sent = self._tasks.get(key)
+        sent = self._sent.get(key)
         if sent is None or sent.machine is not machine:
             machine.cancels.add(key)
             return
         sent.accepted = True
         if not sent.cancelled and placement.outgrows(sent, event, machine, self._machines.values()):
             sent.need, sent.dropped = machine.task_memory_bytes + 1, True
-            self._move(sent, machine)
+            self._sent.move(sent, machine)
         if sent.dropped:
             if event.HasField("finished") and sent.cancelled:
-                self._lose(key, Loss(LossKind.CANCELLED, "cancelled between two machines"))
+                self._sent.lose(key, Loss(LossKind.CANCELLED, "cancelled between two machines"))
             elif event.HasField("finished"):
-                self._return(sent)
+                self._sent.send_elsewhere(sent)
             return
         if event.HasField("declined"):
             sent.need = event.declined.memory_bytes
             if not sent.cancelled and placement.moves(sent, machine, self._machines.values()):
-                self._move(sent, machine)
+                self._sent.move(sent, machine)
         if event.HasField("started"):
             event.started.message_id = sent.message_id
         self._notifications.event(event)
         if event.HasField("finished"):
-            self._forget(key)
+            self._sent.forget(key)
 
     def _lost(self, machine: RemoteMachine, lost: TaskLost) -> None:
         key = key_of(lost.task)
         machine.cancels.discard(key)
-        sent = self._tasks.get(key)
+        sent = self._sent.get(key)
         if sent is not None and sent.machine is machine and sent.moving and lost.kind == _CANCELLED:
-            self._return(sent)
+            self._sent.send_elsewhere(sent)
         elif sent is not None and sent.machine is machine:
             seconds = lost.seconds if lost.HasField("seconds") else None
-            self._lose(key, Loss(_KINDS.get(lost.kind, LossKind.DIED), lost.message, lost.pid, seconds))
+            self._sent.lose(key, Loss(_KINDS.get(lost.kind, LossKind.DIED), lost.message, lost.pid, seconds))
 
     def _described(self, machine: RemoteMachine, described: ProviderDescribed) -> None:
         if not described.error:
@@ -383,7 +357,7 @@ class Machines:
                 machine.descriptions[name] = described.description
                 self.changed_providers.add(name)
                 self._notifications.capacity_changed = True
-                self._place()
+                self._sent.place()
         if described.request in self.asked:
             answer = self.described.get(described.request)
             if answer is None or (answer.error and not described.error):
@@ -404,13 +378,13 @@ class Machines:
                 # Its end was in a message that could not be received.
                 limit = format_bytes(_MAX_PARTS_BYTES)
                 message = f"{machine.host} has reported its end in a message that is larger than {limit}"
-                self._lose(key, Loss(LossKind.DIED, message))
+                self._sent.lose(key, Loss(LossKind.DIED, message))
         unknown = {key for key in held if key not in machine.tasks}
         if unknown:
             machine.cancels |= unknown
             machine.due = True
         self._notifications.capacity_changed = True
-        self._place()
+        self._sent.place()
 
     def _tick(self) -> None:
         self.now += 1
@@ -418,100 +392,17 @@ class Machines:
             gone = machine.gone and machine.heard_at > self._connected_at
             if self.now - machine.heard_at > (GONE_TICKS if gone else SILENT_TICKS):
                 self._remove(machine)
-        for sent in self._tasks.values():
-            if sent.machine is not None and not sent.accepted and self.now - sent.sent_at >= _RESEND_TICKS:
-                self._send(sent.machine, [sent])
-        for sent in [each for waiting in self._backlog.values() for each in waiting.values()]:
-            end = placement.hopeless(sent, self._machines.values(), self.now - sent.waits_since)
-            if isinstance(end, Loss):
-                self._lose(sent.key, end)
-            elif end is not None:
-                self._forget(sent.key)
-                self._notifications.event(end)
+        self._sent.check(self.now)
 
     def _remove(self, machine: RemoteMachine) -> None:
         """Lose a machine with its tasks."""
         del self._machines[machine.id]
         for key in list(machine.tasks):
-            accepted = self._tasks[key].accepted
+            accepted = machine.tasks[key].accepted
             message = f"the worker machine {machine.host} was lost" if accepted else "its worker machine was lost"
-            self._lose(key, Loss(LossKind.DIED if accepted else LossKind.STOPPED, message))
+            self._sent.lose(key, Loss(LossKind.DIED if accepted else LossKind.STOPPED, message))
         self._offers_changed(machine)
 
     def _offers_changed(self, machine: RemoteMachine) -> None:
         self.changed_providers |= set(machine.descriptions)
         self._notifications.capacity_changed = True
-
-    # Tasks.
-
-    def _lose(self, key: Key, loss: Loss) -> None:
-        self._forget(key)
-        self._notifications.lose(key, loss)
-
-    def _forget(self, key: Key) -> None:
-        sent = self._tasks.pop(key)
-        self._backlog[sent.lane].pop(key, None)
-        if sent.machine is not None:
-            sent.machine.tasks.pop(key, None)
-
-    def _wait(self, sent: SentTask) -> None:
-        """Let a task wait for a machine."""
-        sent.waits_since = self.now
-        self._tasks[sent.key] = self._backlog[sent.lane][sent.key] = sent
-
-    def _move(self, sent: SentTask, machine: RemoteMachine) -> None:
-        """Request a task from its machine, for another one."""
-        sent.moving = True
-        machine.cancels.add(sent.key)
-        machine.due = True
-
-    def _return(self, sent: SentTask) -> None:
-        """Send a task that its machine has returned to another one."""
-        sent.task.declined_before = True
-        self._take_back(sent)
-        self._place()
-
-    def _take_back(self, sent: SentTask) -> None:
-        """Let a task that its machine will not run wait for another one."""
-        assert sent.machine is not None
-        sent.machine.tasks.pop(sent.key)
-        sent.refused.add(sent.machine.id)
-        sent.machine, sent.message_id = None, ""
-        sent.accepted = sent.moving = sent.dropped = False
-        self._wait(sent)
-        self._backlog[sent.lane].move_to_end(sent.key, last=False)
-
-    def _place(self) -> None:
-        """Send waiting tasks to the machines with the most room."""
-        for lane, waiting in self._backlog.items():
-            placed: dict[str, list[SentTask]] = {}
-            if not waiting or not (room := placement.room_for(lane, self._machines.values())):
-                continue
-            for sent in list(waiting.values()):
-                if (machine := placement.choose(sent, self._machines.values())) is None:
-                    continue
-                del waiting[sent.key]
-                sent.machine = machine
-                machine.tasks[sent.key] = sent
-                machine.sent[lane] = machine.sent.get(lane, 0) + 1
-                placed.setdefault(machine.id, []).append(sent)
-                room -= 1
-                if not room:
-                    break
-            for machine_id, batch in placed.items():
-                for message in placement.messages(batch):
-                    self._send(self._machines[machine_id], message)
-
-    def _send(self, machine: RemoteMachine, batch: Sequence[SentTask]) -> None:
-        message_id = batch[0].message_id or message_id_of((each.task.job_id, each.task.attempt) for each in batch)
-        message = TaskMessage(
-            version=VERSION,
-            server=self._server,
-            session=machine.session,
-            message_id=message_id,
-            tasks=[each.task for each in batch],
-        )
-        self._credentials.seal(message)
-        for each in batch:
-            each.message_id, each.sent_at = message_id, self.now
-        self._to_send.append(Outgoing(machine.task_queue, message.SerializeToString(), message_id))

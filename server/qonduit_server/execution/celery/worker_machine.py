@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -36,10 +36,10 @@ from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskEventBatch
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.errors import CallError, Unavailable
+from qonduit_server.execution.celery.machine_session import MOST_WAIT_SECONDS, MachineSession
 from qonduit_server.execution.celery.messages import (
     VERSION,
     Outgoing,
-    in_parts,
     interactive_lane,
     is_interactive_lane,
     key_of,
@@ -56,10 +56,6 @@ _log = structlog.get_logger("qonduit.machine")
 
 #: The bytes that may wait for one server; with more, the pool waits.
 _MOST_BYTES: Final = 64 * 1024**2
-#: How long the pool waits at most, if the server's patience is longer.
-_MOST_WAIT_SECONDS: Final = 60.0
-#: The number of ended tasks that are remembered, so that a repeated message does not run them again.
-_REMEMBERED: Final = 10_000
 #: The number of interactive tasks in a lane that it accepts from all servers at once.
 _INTERACTIVE_PLACES: Final = 16
 #: The interval of hellos and of the check for silent servers.
@@ -71,51 +67,6 @@ _KINDS: Final = {
     LossKind.TIME_LIMIT: WireLossKind.LOSS_KIND_TIME_LIMIT,
     LossKind.STOPPED: WireLossKind.LOSS_KIND_STOPPED,
 }
-
-
-class _Session:
-    """The tasks and messages of one server."""
-
-    def __init__(self, server: str, number: int) -> None:
-        self.server = server
-        self.number = number
-        self.heard_at = time.monotonic()
-        self.patience = _MOST_WAIT_SECONDS
-        #: The number of tasks so far, by lane.
-        self.received: dict[str, int] = {}
-        #: The lanes of the tasks that have not ended.
-        self.tasks: dict[Key, str] = {}
-        self.ended: OrderedDict[Key, None] = OrderedDict()
-        #: The messages that the server may not have, in order, and how many of them were sent.
-        self.unacknowledged: deque[tuple[int, bytes]] = deque()
-        self.sent = 0
-        self.bytes = 0
-        self.sequence = 0
-        self.state_due = True
-
-    def add(self, message: MachineMessage) -> None:
-        """Add a message, in parts if it is large."""
-        for part in in_parts(message):
-            self.sequence += 1
-            part.sequence = self.sequence
-            data = part.SerializeToString()
-            self.unacknowledged.append((self.sequence, data))
-            self.bytes += len(data)
-
-    def acknowledge(self, sequence: int, *, repeat: bool) -> None:
-        """Drop the messages that the server has; with `repeat`, send the others again."""
-        while self.unacknowledged and self.unacknowledged[0][0] <= sequence:
-            self.bytes -= len(self.unacknowledged.popleft()[1])
-            self.sent = max(0, self.sent - 1)
-        if repeat:
-            self.sent = 0
-
-    def end(self, key: Key) -> None:
-        """Remember an ended task."""
-        self.tasks.pop(key, None)
-        self.ended[key] = None
-        if len(self.ended) > _REMEMBERED:
-            self.ended.popitem(last=False)
 
 
 class WorkerMachine:
@@ -164,7 +115,7 @@ class WorkerMachine:
         self._host = host
         self._hello = Outgoing("", MachineMessage(version=VERSION, machine=id, hello=hello).SerializeToString())
         self._changed = threading.Condition()
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, MachineSession] = {}
         self._hello_at = 0.0
         self._workers: list[Worker] = []
         #: Whether the list of workers was requested.
@@ -286,7 +237,7 @@ class WorkerMachine:
         capacity = self._pool.capacity() if states else {}
         if listed and sessions:
             self._workers = self._listed()
-        lost: list[_Session] = []
+        lost: list[MachineSession] = []
         with self._changed:
             for session in sessions:
                 if now - session.heard_at > session.patience:
@@ -319,10 +270,10 @@ class WorkerMachine:
             self._drop(previous, "its server had given up this machine")
         with self._changed:
             if session is None:
-                session = self._sessions[request.server] = _Session(request.server, request.session)
+                session = self._sessions[request.server] = MachineSession(request.server, request.session)
                 self._idle_since = time.monotonic()
             session.heard_at = time.monotonic()
-            session.patience = request.patience.ToNanoseconds() / 1e9 or _MOST_WAIT_SECONDS
+            session.patience = request.patience.ToNanoseconds() / 1e9 or MOST_WAIT_SECONDS
             session.acknowledge(request.acknowledged, repeat=request.repeat)
             session.state_due = self._list_due = True
             self._changed.notify_all()
@@ -348,7 +299,7 @@ class WorkerMachine:
         """Queue events for their servers. Wait while a server has not received many bytes."""
         for session, batch in self._by_session((event.job_id, event.attempt, event) for event in events):
             with self._changed:
-                deadline = time.monotonic() + min(session.patience, _MOST_WAIT_SECONDS)
+                deadline = time.monotonic() + min(session.patience, MOST_WAIT_SECONDS)
                 while session.bytes > _MOST_BYTES and self._is_current(session) and time.monotonic() < deadline:
                     self._changed.wait(0.5)
                 session.add(self._message(session, events=TaskEventBatch(events=batch)))
@@ -386,10 +337,10 @@ class WorkerMachine:
 
     # Parts.
 
-    def _message(self, session: _Session, **fields: object) -> MachineMessage:
+    def _message(self, session: MachineSession, **fields: object) -> MachineMessage:
         return MachineMessage(version=VERSION, machine=self._id, session=session.number, **fields)  # type: ignore[arg-type]
 
-    def _state(self, session: _Session, capacity: Mapping[str, int], workers: Sequence[Worker]) -> MachineState:
+    def _state(self, session: MachineSession, capacity: Mapping[str, int], workers: Sequence[Worker]) -> MachineState:
         """Return the state for one server: servers share the free places."""
         state = MachineState(
             tasks=keys_of(session.tasks),
@@ -417,14 +368,14 @@ class WorkerMachine:
             worker.host = self._host
         return workers
 
-    def _end(self, session: _Session, key: Key) -> None:
+    def _end(self, session: MachineSession, key: Key) -> None:
         session.end(key)
         self._idle_since = time.monotonic()
 
-    def _is_current(self, session: _Session) -> bool:
+    def _is_current(self, session: MachineSession) -> bool:
         return self._sessions.get(session.server) is session
 
-    def _by_session(self, events: Iterable[tuple[int, int, TaskEvent]]) -> list[tuple[_Session, list[TaskEvent]]]:
+    def _by_session(self, events: Iterable[tuple[int, int, TaskEvent]]) -> list[tuple[MachineSession, list[TaskEvent]]]:
         with self._changed:
             batches: dict[str, list[TaskEvent]] = {}
             for job_id, attempt, event in events:
@@ -434,7 +385,7 @@ class WorkerMachine:
                         break
             return [(self._sessions[server], batch) for server, batch in batches.items()]
 
-    def _drop(self, session: _Session, why: str) -> None:
+    def _drop(self, session: MachineSession, why: str) -> None:
         """End a session: cancel its tasks and forget its messages."""
         with self._changed:
             if self._is_current(session):
@@ -448,7 +399,7 @@ class WorkerMachine:
         for key, lane in tasks.items():
             self._stop_task(key, lane)
 
-    def _cancel(self, session: _Session, key: Key) -> None:
+    def _cancel(self, session: MachineSession, key: Key) -> None:
         if (lane := session.tasks.get(key)) is not None:
             self._stop_task(key, lane)
 
@@ -459,11 +410,11 @@ class WorkerMachine:
         else:
             self._pool.cancel(*key)
 
-    def _describe_all(self, session: _Session) -> None:
+    def _describe_all(self, session: MachineSession) -> None:
         for description in self._pool.descriptions(20.0):
             self._answer(session, ProviderDescribed(description=description))
 
-    def _describe(self, session: _Session, request: DescribeProvider) -> None:
+    def _describe(self, session: MachineSession, request: DescribeProvider) -> None:
         answer = ProviderDescribed(request=request.request)
         try:
             answer.description.CopyFrom(self._pool.describe(request.provider, request.timeout.ToNanoseconds() / 1e9))
@@ -473,7 +424,7 @@ class WorkerMachine:
             answer.error, answer.temporary = str(error), isinstance(error, Unavailable)
         self._answer(session, answer)
 
-    def _answer(self, session: _Session, answer: ProviderDescribed) -> None:
+    def _answer(self, session: MachineSession, answer: ProviderDescribed) -> None:
         with self._changed:
             session.add(self._message(session, described=answer))
         self._wake()

@@ -67,8 +67,9 @@ class Supervisor:
             self._launch(provider, now)
 
     def preload(self, providers: Iterable[str] | None) -> None:
-        """Load SDKs in the background, one after another; default: all."""
-        self._preloads = [name for name in (providers or self._providers) if name in self._providers]
+        """Load SDKs in the background, one after another and after those of earlier calls; default: all."""
+        wanted = [name for name in (providers or self._providers) if name in self._providers]
+        self._preloads = list(dict.fromkeys([*self._preloads, *wanted]))
 
     def load(self, provider: ForkServer) -> None:
         """Request an idle fork server to load its SDK."""
