@@ -278,6 +278,13 @@ def test_providers_share_the_slots_the_oldest_task_first(tmp_path: Path) -> None
         assert listener.endings[0] == 1
 
 
+def test_a_later_preload_does_not_replace_an_earlier_one() -> None:
+    with pool("TEST", "OTHER") as (made, listener):
+        made.preload(["TEST"])
+        made.preload(["OTHER"])
+        listener.wait(lambda: {worker.provider for worker in made.list_workers()} == {"TEST", "OTHER"})
+
+
 @pytest.mark.parametrize("fold", ["1", "8"])
 def test_each_of_thousands_ends_once_while_workers_are_killed(fold: str) -> None:
     count, dice = 3000, random.Random(1)
