@@ -22,7 +22,7 @@ include $(LANGUAGES:%=clients/%/client.mk)
 CHECKS := check-style check-types check-imports check-words check-github check-deploy check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample crash vendors away failover bench growth watchers soak adapters mutants docs clean help
+.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample numerics crash vendors away failover bench growth watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -170,6 +170,10 @@ deploy: wheels build/deploy/debian.tar  ## build the image, and run it and the u
 
 slurm: setup  ## run worker machines in jobs of a real Slurm; several minutes
 	$(BIN)/python -m pytest -m "long or not long" tests/e2e/test_slurm.py
+
+PACKAGE ?=
+numerics: setup  ## compare counts at fixed seeds between versions of the SDKs, and write docs/numerics.md; half an hour; PACKAGE=... prints one
+	$(BIN)/python -m tests.numerics $(if $(PACKAGE),--package $(PACKAGE))
 
 corpus: setup  ## run every program of the corpus on every simulator, and print the matrix
 	$(BIN)/python -m tests.corpus

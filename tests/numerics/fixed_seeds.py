@@ -106,7 +106,8 @@ def _counts(runner: Runner, device: str, text: str, noise: NoiseModel | None) ->
             counts = dict(event.program_succeeded.result.counts_and_probabilities.counts)
             assert sum(counts.values()) == _SHOTS
             return counts
-    raise AssertionError(f"{device}: {events[-2:]}")
+    failures = [event.program_failed.failure.message or event.finished.failure.message for event in events]
+    raise AssertionError(f"{device}: {' '.join(' '.join(failures).split())[:300]}")
 
 
 def _hash(values: Mapping[str, Any]) -> str:
