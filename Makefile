@@ -172,7 +172,7 @@ slurm: setup  ## run worker machines in jobs of a real Slurm; several minutes
 	$(BIN)/python -m pytest -m "long or not long" tests/e2e/test_slurm.py
 
 PACKAGE ?=
-numerics: setup  ## compare counts at fixed seeds between versions of the SDKs, and write docs/numerics.md; half an hour; PACKAGE=... prints one
+numerics: setup  ## compare counts at fixed seeds between versions of the SDKs, and write docs/numerics.md; half an hour; PACKAGE=... compares one
 	$(BIN)/python -m tests.numerics $(if $(PACKAGE),--package $(PACKAGE))
 
 corpus: setup  ## run every program of the corpus on every simulator, and print the matrix

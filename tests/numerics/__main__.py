@@ -45,7 +45,7 @@ class Outcome:
 
     Attributes:
         package: the package whose version differs.
-        version: its version; that of the locked environment is the first one of a package.
+        version: its version.
         hashes: by device and program; None if the environment cannot run them, with the reason.
     """
 
@@ -71,7 +71,8 @@ def run(python: str, providers: Sequence[str]) -> dict[str, Any]:
     command = [python, "-m", "tests.numerics.fixed_seeds", *providers]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["no output"])[-1]}
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return {"error": last.removeprefix("AssertionError: ")}
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
