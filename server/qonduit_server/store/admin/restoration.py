@@ -22,7 +22,7 @@ from qonduit_server.store.admin.command_database import command_act
 from qonduit_server.store.audit_trail import acting
 from qonduit_server.store.database import Database
 from qonduit_server.store.id_allocation import skip_ids
-from qonduit_server.store.jobs.queue import end_lease
+from qonduit_server.store.jobs.lease_ends import end_lease
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.schema import IS_ACTIVE, IS_LEASED, devices, jobs
 from qonduit_server.store.writer import Operation, Transaction

@@ -12,17 +12,14 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, bindparam, select, text, update
 
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
-from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
-from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import StoreFault, Unavailable
-from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
+from qonduit_server.lifecycle import CANCELLING
 from qonduit_server.store import catalogue
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.database_errors import FAULTS
-from qonduit_server.store.jobs import job_credentials, submissions
-from qonduit_server.store.jobs.attempt_times import most_seconds
+from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.claim_selection import (
     Claim,
     Claimed,
@@ -32,11 +29,11 @@ from qonduit_server.store.jobs.claim_selection import (
     waiting_providers,
 )
 from qonduit_server.store.jobs.fair_share import FairShare
+from qonduit_server.store.jobs.lease_ends import EXPIRE, RELEASE, Expiry, Release
 from qonduit_server.store.jobs.outcome_recording import OutcomeRecorder
 from qonduit_server.store.jobs.pinned_jobs import queues_for
-from qonduit_server.store.jobs.submission_entries import Entry
 from qonduit_server.store.jobs.task_messages import tasks_of
-from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork, usage_key
+from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed, add_owed
 from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.results import buffers, large_results
@@ -78,34 +75,11 @@ class _Recorded(NamedTuple):
     unused: set[int]
 
 
-class _Release(NamedTuple):
-    owner: str
-    #: The jobs and attempts, with the seconds for which they occupied a worker, as far as they are known.
-    jobs: Mapping[tuple[int, int], float | None]
-    cause: str
-    counts: bool
-    reuses_number: bool
-
-
 class _Renewal(NamedTuple):
     owner: str
     lease: int
 
 
-class _Expiry(NamedTuple):
-    max_attempts: int
-    all_owners: bool
-
-
-# Ordered like the index of leased jobs, so that the database uses that index.
-_SELECT_EXPIRED: Final = (
-    SELECT_ENTRIES.where(IS_LEASED, jobs.c.lease_until < bindparam("now"))
-    .order_by(jobs.c.owner, jobs.c.state)
-    .with_for_update(skip_locked=True)
-)
-_END_OF_TIME: Final = 2**63 - 1
-_LOST: Final = "the server that ran the job was lost"
-_SERVER_LOST: Final = "SERVER_LOST"
 #: Number of attempts to write a large result whose chunks another server deletes, before `record` fails.
 _WRITE_ATTEMPTS: Final = 3
 _SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
@@ -259,7 +233,7 @@ def release(
             that claims no more jobs, because then only the owner distinguishes the two.
     """
     if jobs:
-        db.write(_RELEASE, _Release(owner, jobs, cause, counts, reuses_number))
+        db.write(RELEASE, Release(owner, jobs, cause, counts, reuses_number))
         db.lane_accounts.forget(jobs)
 
 
@@ -284,17 +258,7 @@ def expire(db: Database, *, max_attempts: int = 0, all_owners: bool = False) -> 
         max_attempts: the maximum number of starts of a job; 0 means no limit.
         all_owners: end all leases, expired or not. Use it only if no other server can be alive.
     """
-    return db.write(_EXPIRE, _Expiry(max_attempts, all_owners))
-
-
-def attempts_exhausted(reason: str, attempt: int, cause: str) -> Failure:
-    """Return the failure of a job whose last allowed attempt was lost."""
-    return Failure(
-        category=FailureCategory.FAILURE_CATEGORY_WORKER,
-        reason=reason,
-        message=f"the job was started {attempt} times (max_attempts) and no attempt ended; last: {cause}",
-        retryable=True,
-    )
+    return db.write(EXPIRE, Expiry(max_attempts, all_owners))
 
 
 def _microseconds(duration: timedelta) -> int:
@@ -379,78 +343,14 @@ def _record(transaction: Transaction, batches: Sequence[_Batch]) -> list[_Record
     return answers
 
 
-def _release(transaction: Transaction, releases: Sequence[_Release]) -> list[None]:
-    unit = UnitOfWork(transaction)
-    unit.load({job_id for release in releases for job_id, _ in release.jobs})
-    sent = _cancelling_submissions(unit)
-    for release in releases:
-        for (job_id, attempt), seconds in release.jobs.items():
-            entry = unit.entries.get(job_id)
-            if entry and entry.owner == release.owner and entry.job.attempt == attempt and entry.job.state in LEASED:
-                _count_lost(unit, entry, seconds)
-                submissions.warn_of_open(unit, entry, sent.get(job_id, ()))
-                end_lease(unit, entry, release.cause, counts=release.counts, reuses_number=release.reuses_number)
-    unit.flush()
-    return [None] * len(releases)
-
-
 def _renew(transaction: Transaction, renewals: Sequence[_Renewal]) -> list[None]:
     for renewal in renewals:
         transaction.connection.execute(_RENEW, {"of": renewal.owner, "until": transaction.now + renewal.lease})
     return [None] * len(renewals)
 
 
-def _expire(transaction: Transaction, expiries: Sequence[_Expiry]) -> list[int]:
-    unit = UnitOfWork(transaction)
-    before = _END_OF_TIME if any(each.all_owners for each in expiries) else transaction.now
-    most = max(each.max_attempts for each in expiries)
-    expired = unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
-    # The next attempt of a job that is at a vendor only polls: it is not the program that ends the servers.
-    at_vendor = submissions.entries_of(transaction.connection, [entry.job.id for entry in expired])
-    for entry in expired:
-        job = entry.job
-        _count_lost(unit, entry)
-        submissions.warn_of_open(unit, entry, at_vendor.get(job.id, ()))
-        counted = job.attempt - job.returned_attempts
-        if job.state == RUNNING and 0 < most <= counted and job.id not in at_vendor:
-            job.failure.CopyFrom(attempts_exhausted(_SERVER_LOST, counted, _LOST))
-            unit.set_open_programs(entry, FAILED, job.failure)
-            unit.move(entry, FAILED)
-        else:
-            end_lease(unit, entry, _LOST, counts=True)
-    unit.flush()
-    return [len(expired), *[0] * (len(expiries) - 1)]
-
-
-def _cancelling_submissions(unit: UnitOfWork) -> dict[int, list[Entry]]:
-    """Return the submissions of the loaded jobs that are being cancelled."""
-    ids = [job_id for job_id, entry in unit.entries.items() if entry.job.state == CANCELLING]
-    return submissions.entries_of(unit.transaction.connection, ids)
-
-
-def _count_lost(unit: UnitOfWork, entry: JobChange, seconds: float | None = None) -> None:
-    """Add an attempt that ends without an outcome to the usage of its owner."""
-    used = most_seconds(unit.transaction, entry) if seconds is None else seconds
-    unit.transaction.usage.ran(usage_key(entry.job), seconds=used)
-
-
-def end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool, reuses_number: bool = False) -> None:
-    """End a lease without an outcome. Ended programs keep their outcomes; those of the next attempt are ignored."""
-    if entry.job.state == CANCELLING:
-        unit.set_open_programs(entry, CANCELLED)
-        unit.move(entry, CANCELLED)
-    elif entry.job.state == RUNNING:
-        unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{cause}; the job was requeued"))
-        unit.set_open_programs(entry, QUEUED)
-        if not counts:
-            unit.uncount_attempt(entry, reuses_number=reuses_number)
-        unit.move(entry, QUEUED)
-
-
 _CLAIM: Final = Operation(run_claims, durable=False)
 _CLAIMED: Final = Operation(_claimed, durable=False)
 _RECORD: Final = Operation(_record, durable=False)
 _RECORD_ENDS: Final = Operation(_record, durable=True)
-_RELEASE: Final = Operation(_release, durable=True)
 _RENEW_ALL: Final = Operation(_renew, durable=False)
-_EXPIRE: Final = Operation(_expire, durable=True)
