@@ -8,15 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
-from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.device_service_pb2 import DeviceFit
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
-from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
 from qonduit_client import notebook, requests
+from qonduit_client.device_calls import DeviceCalls
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job import JobHandle
@@ -42,7 +40,7 @@ from qonduit_client.transport import Transport
 from qonduit_client.usage import UsageCalls
 
 
-class Client(Primitives, StoredPrograms, Operations, UsageCalls):
+class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
     """A connection to a Qonduit server and a context manager. Thread-safe; each process needs its own client.
 
     The client retries safe calls while the server is unreachable: reads, cancels, and submissions. Each submission
@@ -378,67 +376,6 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
     ) -> MatchingJobs:
         """Delete all of your ended jobs that match a filter, with their events and results; as `cancel_jobs`."""
         return self._transport.changed(requests.delete_jobs(filter, labels, validate_only, project))
-
-    # Providers and devices
-
-    def providers(self) -> Table[Provider]:
-        """Return the providers, as a list with a table as its text."""
-        return Table(self._transport.items(requests.providers()), "Provider")
-
-    def devices(self, filter: str = "") -> Table[Device]:
-        """Return the devices, as a list with a table as its text; a filter is, for example, 'is_simulator = true'."""
-        devices = list(self._transport.items(requests.devices(filter)))
-        return Table(devices, "Device", {each.id: each.name for each in self.providers()})
-
-    def named_devices(self, filter: str = "") -> dict[str, Device]:
-        """Return the devices by the names that `run` accepts, "PROVIDER/device"."""
-        return requests.named(self._transport.items(requests.devices(filter)), self.providers())
-
-    def calibration(self, device: str | int | Device) -> DeviceCalibration:
-        """Return the measured properties of a device: of its qubits, of its gates, and the coupled pairs.
-
-        Args:
-            device: "PROVIDER/device", its id, or one of `devices()`.
-
-        Raises:
-            NotFound: the device does not exist.
-            PreconditionFailed: the device has no calibration, as an ideal simulator.
-        """
-        if isinstance(device, str):
-            device = requests.id_of(device, self.named_devices())
-        device_id = device.id if isinstance(device, Device) else device
-        return self._transport.call(requests.calibration(device_id)).calibration
-
-    def compare_devices(
-        self,
-        program: Program | Iterable[Program] | None = None,
-        shots: int = 1000,
-        language: str | None = None,
-        *,
-        deployment_id: int | None = None,
-        inputs: Inputs | None = None,
-        statevector: bool = False,
-        simulation: Simulation | None = None,
-        noise_model: Noise | None = None,
-    ) -> list[DeviceFit]:
-        """Return how each device would run a job: whether it can, by which method, in how much memory and time.
-
-        Arguments are those of `run`. The devices that "AUTO" may choose come first, the fastest of them at the top.
-
-        Raises:
-            InvalidRequest: a program is invalid; the error names the program and the position.
-        """
-        request = requests.compare_devices(
-            program,
-            shots,
-            language,
-            deployment_id=deployment_id,
-            inputs=inputs,
-            statevector=statevector,
-            simulation=simulation,
-            noise_model=noise_model,
-        )
-        return list(self._transport.call(request).fits)
 
     # Programs
 

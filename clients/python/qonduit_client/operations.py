@@ -9,7 +9,7 @@ from typing import Any
 from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.system_service_pb2 import Share
-from qonduit_client import operator_requests, requests
+from qonduit_client import device_requests, operator_requests, requests
 from qonduit_client.listing import Listing, Table
 from qonduit_client.transport import Transport
 
@@ -84,6 +84,6 @@ class Operations:
     def _subject_id(self, subject: str) -> int:
         if subject == operator_requests.SERVER:
             return 0
-        providers = list(self._transport.items(requests.providers()))
-        found = list(self._transport.items(requests.devices("")))
-        return operator_requests.id_of_subject(subject, requests.named(found, providers), providers)
+        providers = list(self._transport.items(device_requests.providers()))
+        found = list(self._transport.items(device_requests.devices("")))
+        return operator_requests.id_of_subject(subject, device_requests.named(found, providers), providers)

@@ -11,7 +11,8 @@ from qonduit.v1 import provider_service_pb2 as providers_rpc
 from qonduit.v1 import system_service_pb2 as system_rpc
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider
-from qonduit_client.requests import Pages, Request, id_of, provider_id_of
+from qonduit_client.device_requests import id_of, provider_id_of
+from qonduit_client.requests import Pages, Request
 
 #: What pauses all servers of a database.
 SERVER: Final = "server"

@@ -13,23 +13,19 @@ from google.protobuf.message import Message
 
 from qonduit.v1 import audit_service_pb2 as audit_rpc
 from qonduit.v1 import deployment_service_pb2 as deployments_rpc
-from qonduit.v1 import device_service_pb2 as devices_rpc
 from qonduit.v1 import job_service_pb2 as jobs_rpc
 from qonduit.v1 import program_service_pb2 as programs_rpc
-from qonduit.v1 import provider_service_pb2 as providers_rpc
 from qonduit.v1 import result_service_pb2 as results_rpc
 from qonduit.v1 import system_service_pb2 as system_rpc
 from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, JobType
-from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.result_pb2 import Result
 from qonduit_client.errors import NotFound
 from qonduit_client.input_values import Inputs, struct_of
 from qonduit_client.job_credential import JobCredential, set_credential
 from qonduit_client.job_filters import MatchingJobs, selection
-from qonduit_client.message_table import device_name
 from qonduit_client.parameter_values import ParameterValues, sets_of
 from qonduit_client.program_messages import Program, enum_name, programs_of
 from qonduit_client.required_versions import Versions, required_versions_of
@@ -279,75 +275,6 @@ def results(job_id: int, points: range | None = None, program: int | None = None
             raise ValueError(f"points must be a range of consecutive points, as range(0, 100), got {points}")
         request.first_point, request.end_point = points.start, points.stop
     return Pages(Request("ResultService/ListResults", request, results_rpc.ListResultsResponse), "results")
-
-
-# Providers and devices
-
-
-def compare_devices(
-    program: Program | Iterable[Program] | None,
-    shots: int,
-    language: str | None,
-    *,
-    deployment_id: int | None,
-    inputs: Inputs | None,
-    statevector: bool,
-    simulation: Simulation | None,
-    noise_model: Noise | None,
-) -> Request[devices_rpc.CompareDevicesResponse]:
-    """Compare devices for a job; raises as `submit`."""
-    job = submit(
-        *(program, "AUTO", shots, None, None, language),
-        deployment_id=deployment_id,
-        inputs=inputs,
-        statevector=statevector,
-        simulation=simulation,
-        noise_model=noise_model,
-        validate_only=True,
-    ).message
-    request = devices_rpc.CompareDevicesRequest(job=job.job)
-    if job.HasField("deployment"):
-        request.deployment.CopyFrom(job.deployment)
-    return Request("DeviceService/CompareDevices", request, devices_rpc.CompareDevicesResponse)
-
-
-def providers() -> Pages[Provider]:
-    """List the providers."""
-    request = providers_rpc.ListProvidersRequest()
-    return Pages(Request("ProviderService/ListProviders", request, providers_rpc.ListProvidersResponse), "providers")
-
-
-def devices(filter: str) -> Pages[Device]:
-    """List the devices."""
-    request = devices_rpc.ListDevicesRequest(filter=filter)
-    return Pages(Request("DeviceService/ListDevices", request, devices_rpc.ListDevicesResponse), "devices")
-
-
-def named(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[str, Device]:
-    """Return devices by their names, "PROVIDER/device"; "?" stands for an unlisted provider."""
-    owners = {provider.id: provider.name for provider in providers}
-    return {device_name(device, owners): device for device in devices}
-
-
-def calibration(device_id: int) -> Request[devices_rpc.GetDeviceCalibrationResponse]:
-    """Return the calibration of a device."""
-    request = devices_rpc.GetDeviceCalibrationRequest(id=device_id)
-    return Request("DeviceService/GetDeviceCalibration", request, devices_rpc.GetDeviceCalibrationResponse)
-
-
-def id_of(name: str, known: Mapping[str, Device]) -> int:
-    """Return the id of the device called "PROVIDER/device". Raises NotFound."""
-    if name not in known:
-        raise missing("device", name, known_names("devices", known))
-    return known[name].id
-
-
-def provider_id_of(name: str, providers: Iterable[Provider]) -> int:
-    """Return the id of the provider of a name. Raises NotFound."""
-    ids = {provider.name: provider.id for provider in providers}
-    if name not in ids:
-        raise missing("provider", name, known_names("providers", ids))
-    return ids[name]
 
 
 def known_names(kinds: str, names: Iterable[str]) -> str:

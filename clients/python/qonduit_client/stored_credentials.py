@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from qonduit.v1.credential_pb2 import Credential
 from qonduit.v1.provider_pb2 import Provider
-from qonduit_client import credential_requests, requests
+from qonduit_client import credential_requests, device_requests
 from qonduit_client.listing import Table
 from qonduit_client.transport import Transport
 
@@ -32,7 +32,7 @@ class StoredCredentials:
         if isinstance(provider, Provider):
             provider_id = provider.id
         else:
-            provider_id = requests.provider_id_of(provider, self._transport.items(requests.providers()))
+            provider_id = device_requests.provider_id_of(provider, self._transport.items(device_requests.providers()))
         request = credential_requests.create(name, provider_id, secret, project)
         return self._transport.call(request).credential
 

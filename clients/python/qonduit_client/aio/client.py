@@ -9,15 +9,13 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from qonduit.v1.audit_service_pb2 import AuditEntry
-from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.device_service_pb2 import DeviceFit
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
-from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
 from qonduit_client import notebook, requests
+from qonduit_client.aio.device_calls import DeviceCalls
 from qonduit_client.aio.job import JobHandle
 from qonduit_client.aio.operations import Operations
 from qonduit_client.aio.primitives import Primitives
@@ -43,7 +41,7 @@ from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
 
 
-class Client(Primitives, StoredPrograms, Operations, UsageCalls):
+class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
     """A connection to a Qonduit server for one event loop, and an async context manager. Many tasks may use it.
 
     Arguments and retries are those of `qonduit_client.Client`. The client may be created before the loop runs, and
@@ -310,60 +308,6 @@ class Client(Primitives, StoredPrograms, Operations, UsageCalls):
     ) -> MatchingJobs:
         """Delete all of your ended jobs that match; see `qonduit_client.Client.delete_jobs`."""
         return await self._transport.changed(requests.delete_jobs(filter, labels, validate_only, project))
-
-    # Providers and devices
-
-    async def providers(self) -> Table[Provider]:
-        """Return the providers, as a list with a table as its text."""
-        return await AsyncListing(lambda: self._transport.items(requests.providers()), "Provider")
-
-    async def devices(self, filter: str = "") -> Table[Device]:
-        """Return the devices, as a list with a table as its text; a filter is, for example, 'is_simulator = true'."""
-        devices = [each async for each in self._transport.items(requests.devices(filter))]
-        return Table(devices, "Device", {each.id: each.name for each in await self.providers()})
-
-    async def named_devices(self, filter: str = "") -> dict[str, Device]:
-        """Return the devices by the names that `run` accepts, "PROVIDER/device"."""
-        devices = [each async for each in self._transport.items(requests.devices(filter))]
-        return requests.named(devices, await self.providers())
-
-    async def calibration(self, device: str | int | Device) -> DeviceCalibration:
-        """Return the measured properties of a device; see `qonduit_client.Client.calibration`."""
-        if isinstance(device, str):
-            device = requests.id_of(device, await self.named_devices())
-        device_id = device.id if isinstance(device, Device) else device
-        return (await self._transport.call(requests.calibration(device_id))).calibration
-
-    async def compare_devices(
-        self,
-        program: Program | Iterable[Program] | None = None,
-        shots: int = 1000,
-        language: str | None = None,
-        *,
-        deployment_id: int | None = None,
-        inputs: Inputs | None = None,
-        statevector: bool = False,
-        simulation: Simulation | None = None,
-        noise_model: Noise | None = None,
-    ) -> list[DeviceFit]:
-        """Return how each device would run a job: whether it can, by which method, in how much memory and time.
-
-        Arguments are those of `run`. The devices that "AUTO" may choose come first, the fastest of them at the top.
-
-        Raises:
-            InvalidRequest: a program is invalid; the error names the program and the position.
-        """
-        request = requests.compare_devices(
-            program,
-            shots,
-            language,
-            deployment_id=deployment_id,
-            inputs=inputs,
-            statevector=statevector,
-            simulation=simulation,
-            noise_model=noise_model,
-        )
-        return list((await self._transport.call(request)).fits)
 
     # Programs
 

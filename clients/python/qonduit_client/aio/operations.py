@@ -7,7 +7,7 @@ from typing import Any
 
 from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.system_service_pb2 import Share
-from qonduit_client import operator_requests, requests
+from qonduit_client import device_requests, operator_requests
 from qonduit_client.aio.transport import Transport
 from qonduit_client.listing import Table
 
@@ -59,6 +59,6 @@ class Operations:
     async def _subject_id(self, subject: str) -> int:
         if subject == operator_requests.SERVER:
             return 0
-        providers = [each async for each in self._transport.items(requests.providers())]
-        found = [each async for each in self._transport.items(requests.devices(""))]
-        return operator_requests.id_of_subject(subject, requests.named(found, providers), providers)
+        providers = [each async for each in self._transport.items(device_requests.providers())]
+        found = [each async for each in self._transport.items(device_requests.devices(""))]
+        return operator_requests.id_of_subject(subject, device_requests.named(found, providers), providers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from qonduit.v1.credential_pb2 import Credential
 from qonduit.v1.provider_pb2 import Provider
-from qonduit_client import credential_requests, requests
+from qonduit_client import credential_requests, device_requests
 from qonduit_client.aio.transport import Transport
 from qonduit_client.listing import Table
 
@@ -32,8 +32,8 @@ class StoredCredentials:
         if isinstance(provider, Provider):
             provider_id = provider.id
         else:
-            known = [each async for each in self._transport.items(requests.providers())]
-            provider_id = requests.provider_id_of(provider, known)
+            known = [each async for each in self._transport.items(device_requests.providers())]
+            provider_id = device_requests.provider_id_of(provider, known)
         request = credential_requests.create(name, provider_id, secret, project)
         return (await self._transport.call(request)).credential
 

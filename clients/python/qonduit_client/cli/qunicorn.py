@@ -136,7 +136,7 @@ class _Importer:
         shots: int,
         dry_run: bool,
     ) -> None:
-        from qonduit_client.requests import named
+        from qonduit_client.device_requests import named
 
         self._here = here
         self._client = client

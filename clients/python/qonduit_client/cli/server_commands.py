@@ -59,8 +59,8 @@ def devices(
     if device is not None:
         return show_device(device)
     from qonduit_client.cli.as_json import as_dict
+    from qonduit_client.device_requests import named
     from qonduit_client.formatting import language_name
-    from qonduit_client.requests import named
 
     here = session()
     with here.client() as client:
@@ -97,8 +97,8 @@ def devices(
 def show_device(name: str) -> int:
     """Write one device, and its calibration if it has one."""
     from qonduit_client.cli.as_json import as_dict
+    from qonduit_client.device_requests import id_of
     from qonduit_client.errors import PreconditionFailed
-    from qonduit_client.requests import id_of
 
     here = session()
     calibration = None
