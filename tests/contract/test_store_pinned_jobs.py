@@ -92,7 +92,7 @@ def test_members_of_a_project_share_workers_whether_their_jobs_require_versions_
     assert [job for job in taken if job in pinned_ids] == pinned_ids[:2]
     jobs = [job_rows.get(db, None, each).executed_by for each in taken]
     assert sorted(jobs) == ["a", "a", "b", "b", "c", "c"]
-    db.announce_environments({"IBM": [Environment(OLD)]}, 30)
+    offer(db, OLD)
     places = queue_positions.of_jobs(db, pinned_ids[2:])
     assert {job_id: queue_positions.of_job(db, job_id) for job_id in pinned_ids[2:]} == places
     assert places[pinned_ids[2]].position < places[pinned_ids[3]].position
