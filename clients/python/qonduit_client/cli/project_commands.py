@@ -96,9 +96,9 @@ def members(name: str) -> int:
 )
 @click.option(
     "--weight",
-    type=click.FloatRange(0.01, 100),
+    type=float,
     metavar="NUMBER",
-    help="Twice the weight is twice the time of workers while other members wait; 1 for a new member.",
+    help="Twice the weight is twice the time of workers while other members wait; 1 for a new member. From 0.01 to 100.",
 )
 @shared_options()
 def add(name: str, users: Sequence[str], role: str, weight: float | None) -> int:
