@@ -182,9 +182,16 @@ class SlurmCluster:
                 try:
                     variables = (entry / "environ").read_bytes().split(b"\0")
                     if own in variables and variable.encode() in variables:
+                        self._kill_step(entry)
                         signal.pidfd_send_signal(handle, signal.SIGKILL)
                 finally:
                     os.close(handle)
+
+    def _kill_step(self, process: Path) -> None:
+        """Kill the daemon of a job's step, the parent of the job: it overwrites its own variables."""
+        parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        if Path(f"/proc/{parent}/exe").resolve().name.startswith("slurmstepd"):
+            os.kill(parent, signal.SIGKILL)
 
 
 def start_or_skip() -> SlurmCluster:
