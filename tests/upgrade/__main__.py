@@ -33,6 +33,8 @@ from tests.server_process import serving
 from tests.upgrade.sample import FOLDER, GHZ, LABELS, LARGE, STATES, SWEEP, creating, deploying, programs, request_id
 
 _ATTEMPTS = 20
+#: More jobs than two workers take at once.
+_AHEAD = 40
 
 
 def fill(database: str) -> None:
@@ -66,6 +68,9 @@ def fill(database: str) -> None:
         for job_id in (running, cancelling):
             follow(job_id, JobState.JOB_STATE_RUNNING)
         waiting = create("cancelled")
+        # Workers are assigned short tasks ahead.
+        for number in range(_AHEAD):
+            create(f"ahead {number}")
         create("queued")
         create(LARGE)
         jobs.CancelJob(calls.CancelJobRequest(id=waiting), timeout=100)

@@ -234,7 +234,7 @@ jobs = Table(
     Column("memory_bytes", BigInteger, nullable=False, server_default=text("0")),
     # The user who created it; NULL for its owner.
     Column("principal", Text),
-    # Servers before revision 0019 claim the jobs of projects in this order; later ones write 0.
+    # Servers before revision 0017 claim the jobs of projects in this order; later ones write 0.
     Column("turn", BigInteger, nullable=False, server_default=text("0")),
     # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
     # other conditions are tested row by row (list_scan.py).
@@ -283,7 +283,7 @@ jobs = Table(
         sqlite_where=IN_PROJECT_QUEUE,
         postgresql_where=IN_PROJECT_QUEUE,
     ),
-    # For servers before revision 0019: the last turns of the users of a project.
+    # For servers before revision 0017: the last turns of the users of a project.
     Index(
         "ix_jobs_turns",
         *("provider_id", "caller", "principal", "rank", "turn"),

@@ -4,8 +4,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0019"
-down_revision = "0017"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 # Earlier servers claim the jobs of a project in the order of `jobs.turn` and `jobs.id`, and charge no member.
