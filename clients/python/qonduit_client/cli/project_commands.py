@@ -98,7 +98,7 @@ def members(name: str) -> int:
     "--weight",
     type=float,
     metavar="NUMBER",
-    help="Twice the weight is twice the time of workers while other members wait; 1 for a new member. From 0.01 to 100.",
+    help="Twice the weight is twice the time of workers while other members wait; from 0.01 to 100, 1 by default.",
 )
 @shared_options()
 def add(name: str, users: Sequence[str], role: str, weight: float | None) -> int:
