@@ -42,6 +42,8 @@ class Proxy:
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = []
         self._silent: set[socket.socket] = set()
+        #: The threads that read what clients send.
+        self._passing: list[threading.Thread] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def forward_to(self, target: str) -> None:
@@ -60,7 +62,10 @@ class Proxy:
                     continue
                 self._open += [near, far]
                 for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                    passing = threading.Thread(target=self._pass_on, args=(source, sink), daemon=True)
+                    if source is near:
+                        self._passing.append(passing)
+                    passing.start()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
@@ -68,6 +73,13 @@ class Proxy:
                 if source not in self._silent:
                     sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
+
+    def wait_closed(self) -> int:
+        """Wait until the clients have closed all of their connections; return how many there were."""
+        for passing in self._passing:
+            passing.join(WAIT)
+            assert not passing.is_alive(), "a client keeps a connection"
+        return len(self._passing)
 
     def cut(self) -> None:
         """Cut the open connections; new ones are forwarded."""
@@ -130,6 +142,18 @@ def test_each_event_arrives_once_though_the_connection_is_cut(server: Server, tw
             assert seen == list(range(1, job.job().last_sequence + 1))
             assert cuts == 3
             assert len(job.results()) == 12
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize("twin", BOTH_CLIENTS)
+def test_a_closed_client_leaves_no_connection(server: Server, twin: str) -> None:
+    proxy = Proxy(server.target)
+    try:
+        with BOTH_CLIENTS[twin](proxy.target) as client:
+            # The client stops reading a stream when it has the result.
+            assert client.run(BELL2, shots=10).result(WAIT).shots == 10
+        assert proxy.wait_closed() >= 1
     finally:
         proxy.close()
 

@@ -86,6 +86,7 @@ class Transport(Endpoint):
                         yield response
                 finally:
                     responses.cancel()
+                    _drain(responses)
         except (grpc.RpcError, ValueError) as cause:
             raise self._error(cause) from None
 
@@ -148,6 +149,17 @@ class Transport(Endpoint):
         if not isinstance(cause, grpc.RpcError):  # not a connection error: an invalid token, for example
             raise cause
         return self.error(cause)
+
+
+def _drain(responses: Any) -> None:
+    """Read the remaining events of a cancelled stream, which arrive at once.
+
+    grpcio 1.85 releases the connection of a stream of one thread only when all its events were read, even if the
+    channel is closed, and has no public function for that.
+    """
+    consume = getattr(responses, "_consume_next_event", None)
+    while consume is not None and responses._state.due:
+        consume()
 
 
 def _bytes_of(message: Message) -> bytes:
