@@ -329,6 +329,20 @@ def test_damage_is_reported_and_a_file_in_use_is_not_rewritten(tmp_path: Path) -
         add(3)
 
 
+def test_what_a_killed_erasure_leaves_is_no_part_of_the_archive(tmp_path: Path) -> None:
+    files = Archive(tmp_path)
+    with files.batch() as write:
+        write({"kind": "job", "owner": "anna", "number": 1})
+        write({"kind": "job", "owner": "ben", "number": 2})
+    files.close_file()
+    (path,) = files_of(tmp_path)
+    left = path.with_name(f".{path.name}")
+    left.write_bytes(path.read_bytes()[:-9])
+    assert files_of(tmp_path) == [path]
+    assert archive.erase(path, "anna") == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def command(folder: Path, *arguments: str, code: int = 0) -> list[str]:
     """Run `qonduit archive`, and return the lines of its output."""
     done = CliRunner().invoke(

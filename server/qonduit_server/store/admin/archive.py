@@ -30,6 +30,8 @@ MAX_FILE_BYTES: Final = 256 * 1024**2
 RESERVED_BYTES: Final = 64 * 1024**2
 _SUFFIX: Final = ".jsonl.gz"
 _PART: Final = ".part"
+#: Begins the name of a file that `erase` writes, and that replaces another one.
+_REWRITTEN: Final = "."
 #: Between speed and size: a server compresses while it works.
 _LEVEL: Final = 4
 
@@ -109,7 +111,7 @@ class Archive:
             return
         try:
             self._path.rename(self._path.with_suffix(""))
-            self._sync_folder()
+            _sync(self._folder)
         except OSError as error:
             raise ArchiveFailed(f"cannot rename {self._path}: {error.strerror}") from error
         finally:
@@ -121,15 +123,8 @@ class Archive:
         file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
         self._file = file
-        self._sync_folder()
+        _sync(self._folder)
         return file
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _require_space(self) -> None:
         found = os.statvfs(self._folder)
@@ -139,6 +134,14 @@ class Archive:
                 f"cannot write the archive {self._folder}: its disk has {free} bytes free, and an archive leaves "
                 f"{self._reserved_bytes} to others; nothing is deleted (retention_archive)"
             )
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -169,7 +172,11 @@ def files_of(folder: Path) -> list[Path]:
         StartError: the folder cannot be read.
     """
     try:
-        found = [path for path in folder.iterdir() if path.name.endswith((_SUFFIX, _SUFFIX + _PART))]
+        found = [
+            path
+            for path in folder.iterdir()
+            if path.name.endswith((_SUFFIX, _SUFFIX + _PART)) and not path.name.startswith(_REWRITTEN)
+        ]
     except OSError as error:
         raise StartError(f"cannot read the archive {folder}: {error.strerror} (retention_archive)") from error
     return sorted(found, key=lambda path: (not path.name.endswith(_PART), path.name))
@@ -209,7 +216,7 @@ def erase(path: Path, owner: str) -> int:
     count = sum(1 for record in records_of(path) if record["owner"] == owner)
     if not count:
         return 0
-    rewritten = path.with_name(f".{path.name}")
+    rewritten = path.with_name(_REWRITTEN + path.name)
     try:
         with path.open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,6 +230,7 @@ def erase(path: Path, owner: str) -> int:
             finally:
                 os.close(file)
             rewritten.replace(path)
+            _sync(path.parent)
     except BlockingIOError as error:
         raise StartError(f"a server writes {path} now; run the command again after its sweep") from error
     except OSError as error:
