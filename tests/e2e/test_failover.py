@@ -7,21 +7,30 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import pytest
+from sqlalchemy import text
 
 from qonduit.v1.job_pb2 import JobState
 from qonduit_client import Client
 from qonduit_client.errors import NotFound, PreconditionFailed
+from qonduit_server.errors import Unavailable
+from qonduit_server.store import catalogue
+from qonduit_server.store.admin import restoration
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.writer import Operation
 from tests.contract.rpc_fixture import BELL, until
 from tests.e2e.load import Load
 from tests.e2e.test_backup import QONDUIT
 from tests.missing_components import lacking
 from tests.postgresql import PostgresqlServer, find_binaries
 from tests.server_process import log_lines, serving
+from tests.store_fixture import CALLER, LEASE, claim, description, submit, succeed
 
 WAIT = 100.0
 #: The number of failovers under load; `make failover` uses more.
@@ -119,6 +128,50 @@ def test_the_first_start_after_a_failover_begins_a_new_log(
         # What the client knows is there: it continues.
         client.job(job.id).update(schedule={"not_before": datetime.now(UTC)})
         assert next(client.job(job.id).events(after_sequence=1)).sequence == 2
+
+
+_BACKEND: Final[Operation[None, int]] = Operation(
+    lambda transaction, calls: [transaction.connection.execute(text("SELECT pg_backend_pid()")).scalar_one()]
+)
+
+
+@pytest.mark.timeout(300)
+def test_a_job_that_another_server_deleted_is_not_taken_for_lost(
+    pair: tuple[PostgresqlServer, PostgresqlServer],
+) -> None:
+    primary, standby = pair
+    url, follow = primary.url("qonduit", standby), restoration.follow_failover
+    lost: list[str] = []
+
+    def writes(db: Database) -> bool:
+        try:
+            return submit(db).id > 0
+        except Unavailable:
+            return bool(lost)
+
+    def writer_of(db: Database) -> int:
+        return db.write(_BACKEND, None)
+
+    with (
+        closing(open_database(url, follow_failover=follow)) as idle,
+        closing(open_database(url, follow_failover=follow)) as other,
+    ):
+        idle.on_lost(lambda: lost.append("idle"))
+        catalogue.sync(idle, [description()])
+        until(lambda: bool(catalogue.devices_by_name(other)))
+        job = submit(idle)
+        succeed(idle, claim(idle))
+        job_rows.delete(other, CALLER, job.id)
+        queue.renew(idle, "me", LEASE)
+        catch_up(primary, standby)
+        primary.kill()
+        standby.promote()
+        until(lambda: writes(other))
+        before = writer_of(other)
+        until(lambda: writes(idle))
+        assert not lost
+        # The second server that follows does not end the session of the first one.
+        assert writer_of(other) == before
 
 
 @pytest.mark.timeout(300)

@@ -112,6 +112,9 @@ class PostgresqlTransactions:
             self._last_change = Change(job_id, stored[-1])
         elif durable:
             self._last_change = Change(position=self._position(self._connection))
+        elif self._last_change is not None and not self._last_change.position:
+            # Once for each event that is the last one, at the latest when leases are renewed.
+            self._last_change = self._last_change._replace(position=self._position(self._connection))
         return notification
 
     def _position(self, connection: Connection) -> str:
@@ -191,11 +194,14 @@ class PostgresqlTransactions:
                 kind="TIMELINE",
             )
         lost = self._last_change is not None and not timeline.contains(connection, self._last_change)
-        log_epoch.leave(connection)
-        connection.commit()
-        # Another server may have followed it meanwhile.
-        log_epoch.lock(connection)
-        new_log = timeline.read(connection).recorded != found.current
+        # Otherwise another server has followed it, and the sessions that write know its log.
+        is_first = found.recorded != found.current
+        if is_first:
+            log_epoch.leave(connection)
+            connection.commit()
+            log_epoch.lock(connection)
+        # Another server may have followed it while this one waited.
+        new_log = is_first and timeline.read(connection).recorded != found.current
         transaction = self._transaction(connection, log_epoch.read(connection).epoch)
         uncertain = lost or (new_log and not self._is_synchronous)
         failed = self._follow_failover(transaction, new_log=new_log, lost=uncertain)
@@ -203,7 +209,7 @@ class PostgresqlTransactions:
         if notification := transaction.notification():
             self._listener.notify(connection, notification)
         connection.commit()
-        epoch = log_epoch.join(connection)
+        epoch = log_epoch.join(connection) if is_first else log_epoch.read(connection).epoch
         connection.commit()
         _log.warning(
             "database failed over", timeline=found.current, log_epoch=epoch, new_log=new_log, lost=lost, failed=failed

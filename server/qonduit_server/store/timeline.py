@@ -54,8 +54,8 @@ class Change(NamedTuple):
 
     Attributes:
         job_id: the job of its last event; 0 for a change without events.
-        event: its last event.
-        position: the position in the write-ahead log after a change without events; "" if it is not known.
+        event: its last event, which another server may delete with its job.
+        position: a position in the write-ahead log after the change; "" if it is not known.
     """
 
     job_id: int = 0
@@ -82,5 +82,6 @@ def contains(connection: Connection, change: Change) -> bool:
     """Return whether a server that took over certainly has a change."""
     if change.event is not None:
         values = {"job": change.job_id, "sequence": change.event.sequence}
-        return connection.execute(_EVENT, values).scalar_one_or_none() == change.event.payload
+        if connection.execute(_EVENT, values).scalar_one_or_none() == change.event.payload:
+            return True
     return bool(change.position and connection.execute(_CONTAINS, {"position": change.position}).scalar_one())
