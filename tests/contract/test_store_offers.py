@@ -13,8 +13,9 @@ from sqlalchemy import select
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration, QubitCalibration
 from qonduit.v1.job_pb2 import QueueReason, RequiredVersions
-from qonduit_server.store import calibrations, catalogue
+from qonduit_server.store import calibrations, catalogue, server_offers
 from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.engines import connect_to_write
 from qonduit_server.store.jobs import held_jobs, queue, queue_positions, queue_times
 from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
@@ -56,14 +57,15 @@ def test_servers_know_the_environments_of_each_other(servers: tuple[Database, Da
         return found
 
     def known(db: Database) -> list[str]:
-        return [each["numpy"] for each in catalogue.environments(db, "IBM")]
+        # They have the order of the servers' random ids.
+        return sorted(each["numpy"] for each in catalogue.environments(db, "IBM"))
 
     here, there = servers
     catalogue.sync(here, [with_numpy("2.3.5")])
     catalogue.sync(there, [with_numpy("2.4.0")])
     until(lambda: known(here) == known(there) == ["2.3.5", "2.4.0"])
     (provider,) = catalogue.list_providers(here).items
-    assert [each.versions["numpy"] for each in provider.environments] == ["2.3.5", "2.4.0"]
+    assert {each.versions["numpy"] for each in provider.environments} == {"2.3.5", "2.4.0"}
     # Only versions change, of a server whose devices another one offers too.
     catalogue.refresh(there, with_numpy("2.5.0"))
     until(lambda: known(here) == ["2.3.5", "2.5.0"])
@@ -118,6 +120,21 @@ def test_a_frozen_server_offers_its_devices_again(servers: tuple[Database, Datab
     catalogue._cache_of(there).lease = LEASE
     catalogue.renew(there)
     until(lambda: offered(here) == {"IBM/one", "IBM/two"})
+
+
+def test_offers_that_are_renewed_now_are_not_deleted_and_not_waited_for(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    catalogue.sync(here, [description(devices=["one"])])
+    catalogue.sync(there, [description(devices=["two"])], GONE)
+    name = catalogue._cache_of(there).server
+    with connect_to_write(there._engine) as connection, connection.begin():
+        assert server_offers.renew(connection, name, LEASE)
+        # While it waits for the lock that this one has.
+        with connect_to_write(here._engine) as other, other.begin():
+            other.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+            server_offers.delete_expired(other)
+    catalogue.renew(here)
+    assert offered(here) == {"IBM/one", "IBM/two"}
 
 
 def test_a_device_of_several_servers_is_what_each_of_them_can_run(servers: tuple[Database, Database]) -> None:

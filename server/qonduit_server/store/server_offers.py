@@ -28,6 +28,8 @@ _IS_EXPIRED: Final = servers.c.offers_until < _NOW
 _RENEW: Final = update(servers).where(servers.c.id == bindparam("server")).values(offers_until=_UNTIL)
 _ADD_SERVER: Final = insert(servers).values(id=bindparam("server"), offers_until=_UNTIL)
 _ANY_EXPIRED: Final = select(servers.c.id).where(_IS_EXPIRED).limit(1)
+# Without those that their servers renew now: their transactions may wait for the lock of this one.
+_LOCK_EXPIRED: Final = select(servers.c.id).where(_IS_EXPIRED).with_for_update(skip_locked=True)
 _ALIVE: Final = select(servers.c.id).where(~_IS_EXPIRED)
 _DESCRIPTIONS: Final = select(server_offers.c.description).order_by(server_offers.c.server_id, server_offers.c.position)
 
@@ -59,7 +61,7 @@ def any_expired(connection: Connection) -> bool:
 
 def delete_expired(connection: Connection) -> None:
     """Delete the offers of servers that have not renewed them in time."""
-    _delete(connection, connection.execute(select(servers.c.id).where(_IS_EXPIRED)).scalars().all())
+    _delete(connection, connection.execute(_LOCK_EXPIRED).scalars().all())
 
 
 def withdraw(connection: Connection, server: str) -> None:
