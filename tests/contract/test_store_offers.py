@@ -137,6 +137,23 @@ def test_offers_that_are_renewed_now_are_not_deleted_and_not_waited_for(servers:
     assert offered(here) == {"IBM/one", "IBM/two"}
 
 
+def test_jobs_for_the_available_device_of_another_server_are_left_to_it(servers: tuple[Database, Database]) -> None:
+    here, there = servers
+    disabled = sized(20)
+    disabled.devices[0].available = False
+    catalogue.sync(here, [disabled])
+    catalogue.sync(there, [sized(30)])
+    until(lambda: offered(here) == {"IBM/one"})
+    job = submit(here, device=catalogue.device_by_name(here, "IBM/one"))
+    assert claim(here) == []
+    # If no server has an available one, those that have it run the jobs that wait.
+    also_disabled = sized(30)
+    also_disabled.devices[0].available = False
+    catalogue.refresh(there, also_disabled)
+    until(lambda: not offered(here))
+    assert [task.job_id for task in claim(here)] == [job.id]
+
+
 def test_a_device_of_several_servers_is_what_each_of_them_can_run(servers: tuple[Database, Database]) -> None:
     here, there = servers
     catalogue.sync(here, [sized(30)])

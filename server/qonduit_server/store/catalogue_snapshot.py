@@ -22,7 +22,7 @@ class Claimable(NamedTuple):
     """The devices whose jobs a server claims, by id.
 
     Attributes:
-        here: the devices that the server offers.
+        here: the devices that the server offers, without those that are available at other servers only.
         elsewhere: all others that it knows.
         offered_elsewhere: those of them that are available, at other servers.
     """
@@ -92,8 +92,21 @@ def _device(row: Any) -> Device:
 
 
 def claimable(snapshot: Snapshot, own: Sequence[ProviderDescription]) -> Claimable:
-    """Return the devices whose jobs a server claims that offers these providers, as far as they are available."""
-    names = {f"{each.provider.name}/{device.name}" for each in own if not each.unavailable for device in each.devices}
-    here = frozenset(device.id for name, device in snapshot.by_name.items() if name in names)
+    """Return the devices whose jobs a server claims that offers these providers.
+
+    A device that is unavailable at all servers stays one of its own: the jobs that wait for it still run. If another
+    server has an available one, the jobs are made for that.
+    """
+    offered = {
+        f"{each.provider.name}/{device.name}": device.available
+        for each in own
+        if not each.unavailable
+        for device in each.devices
+    }
+    here = frozenset(
+        device.id
+        for name, device in snapshot.by_name.items()
+        if name in offered and (offered[name] or not device.available)
+    )
     elsewhere = frozenset(snapshot.devices) - here
     return Claimable(here, elsewhere, frozenset(each for each in elsewhere if snapshot.devices[each].available))
