@@ -137,7 +137,8 @@ def start(
 
         def on_description(description: ProviderDescription) -> None:
             """Store a description that changed while the server runs. The database is open by then."""
-            _store_description(settings, opened[0], description)
+            with suppress(Unavailable):  # stored when leases are renewed
+                _store_description(settings, opened[0], description)
 
         options = executor_options(
             settings, server=owner, stderr=stderr, on_description=on_description, observer=observer

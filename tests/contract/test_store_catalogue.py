@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event
@@ -13,11 +16,12 @@ from sqlalchemy import Engine, event
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration, QubitCalibration
 from qonduit.v1.deployment_pb2 import Deployment
-from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from qonduit_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from qonduit_server.store import calibrations, catalogue, deployment_list, deployments
-from qonduit_server.store.database import Database
+from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.notification_bus import Notification
+from tests.contract.rpc_fixture import until
 from tests.store_fixture import CALLER, claim, deployment, description, submit, succeed
 
 
@@ -101,6 +105,24 @@ def test_a_refresh_of_one_provider_keeps_the_others(db: Database) -> None:
     assert offered == {"IBM/two", "AWS/sv1"}
     catalogue.refresh(db, description("NEW", ["first"]))
     assert catalogue.device_by_name(db, "NEW/first").available
+
+
+def test_a_description_that_the_database_missed_is_stored_when_leases_are_renewed(tmp_path: Path) -> None:
+    file = tmp_path / "x.sqlite3"
+    with closing(open_database(f"sqlite:///{file}")) as db:
+        catalogue.sync(db, [description(devices=["one"])])
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable):
+                catalogue.refresh(db, description(devices=["two"]))
+
+        def is_renewed() -> bool:
+            with suppress(Unavailable):
+                catalogue.renew(db)
+            return "IBM/two" in catalogue.devices_by_name(db)
+
+        until(is_renewed)
+        assert not catalogue.device_by_name(db, "IBM/one").available
 
 
 def test_a_calibration_is_written_only_where_it_changed(db: Database) -> None:

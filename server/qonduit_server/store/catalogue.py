@@ -21,7 +21,7 @@ from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.provider_pb2 import Environment, Provider
-from qonduit_server.errors import NotFound
+from qonduit_server.errors import NotFound, Unavailable
 from qonduit_server.store import calibrations, catalogue_snapshot, pauses, server_offers
 from qonduit_server.store.catalogue_snapshot import Claimable, Snapshot
 from qonduit_server.store.database import Database
@@ -46,6 +46,8 @@ class _Cache:
         self.server: Final = uuid.uuid4().hex
         #: How long these offers are valid without a renewal.
         self.lease = _LEASE
+        #: Whether the database lacks the latest offers, because it was unavailable.
+        self.must_store = False
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._changes = 0
@@ -122,19 +124,35 @@ def sync(db: Database, descriptions: Sequence[ProviderDescription], lease: timed
     cache = _cache_of(db)
     cache.lease = lease
     cache.offer(descriptions, others=False)
-    db.write(_SYNC, cache)
+    _store_offers(db, cache)
 
 
 def refresh(db: Database, description: ProviderDescription) -> None:
-    """Store the description of one provider. Its devices that no server describes become unavailable."""
+    """Store the description of one provider. Its devices that no server describes become unavailable.
+
+    Raises:
+        Unavailable: the database does not answer; `renew` stores the description later.
+    """
     cache = _cache_of(db)
     cache.offer([description], others=True)
-    db.write(_SYNC, cache)
+    _store_offers(db, cache)
+
+
+def _store_offers(db: Database, cache: _Cache) -> None:
+    cache.must_store = False
+    try:
+        db.write(_SYNC, cache)
+    except Unavailable:
+        cache.must_store = True
+        raise
 
 
 def renew(db: Database) -> None:
     """Renew what this server offers, and make devices unavailable whose last server is lost."""
-    if db.kind == "postgresql" and (cache := _cache_of(db)).own():
+    cache = _cache_of(db)
+    if cache.must_store:
+        _store_offers(db, cache)
+    elif db.kind == "postgresql" and cache.own():
         db.write(_RENEW, cache)
 
 
