@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import pytest
+from sqlalchemy import Engine, event
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import Job, QueueReason, RequiredVersions
@@ -70,6 +71,25 @@ def test_jobs_of_a_caller_start_in_their_order_with_and_without_versions(db: Dat
     assert places[made[4].id].position == 4  # those without versions, and those with the same ones
     found = [job_id for _ in expected for job_id in claimed(db, OLD, capacity=1)]
     assert found == expected
+
+
+def test_many_requirements_of_one_caller_cost_the_claims_of_others_little(db: Database) -> None:
+    for number in range(20):
+        pinned(db, f"numpy>=1.0.{number}", caller="many")
+    others = [submit(db, caller=f"other{number}") for number in range(20)]
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        found = claimed(db, OLD, capacity=22)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert {job.id for job in others} < set(found)
+    # A few for each queue, and not one for each queue of each caller.
+    assert len([each for each in statements if "not_before" in each and each.startswith("SELECT")]) < 100
 
 
 def test_callers_share_workers_whether_their_jobs_require_versions_or_not(db: Database) -> None:

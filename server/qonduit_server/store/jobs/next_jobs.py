@@ -3,12 +3,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, Column, Connection, Select, Text, TextClause, bindparam, func, not_, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    Connection,
+    Select,
+    Text,
+    TextClause,
+    bindparam,
+    func,
+    not_,
+    select,
+    text,
+)
 from sqlalchemy import true as always
 
 from qonduit_server.store.bulk_statements import among
@@ -93,6 +107,7 @@ class _Queues:
             .limit(bindparam("count"))
             .with_for_update(skip_locked=True, of=jobs)
         )
+        self._has_pinned = _has_pinned(condition, key)
         self._order = [each.name for each in order]
         self._key = tuple(key)
 
@@ -115,14 +130,51 @@ class _Queues:
             found = self._all(connection, values, counts)
         if not rooms:
             return {lane: iter(rows) for lane, rows in found.items()}
-        for lane, count in counts.items():
-            for queue, room in rooms.items():
-                if limit := int(min(count, room)):
+        for lane, queues in self._pinned_queues(connection, provider, list(counts), list(rooms)).items():
+            for queue in queues:
+                if limit := int(min(counts[lane], rooms[queue])):
                     of_queue = {**values, "queue": queue, "count": limit, "left": list(left)}
                     of_lane = {name: getattr(lane, name) for name in self._key}
                     found[lane] += connection.execute(self._pinned, {**of_queue, **of_lane})
             found[lane].sort(key=lambda row: [getattr(row, name) for name in self._order])
         return {lane: _within(rows, rooms) for lane, rows in found.items()}
+
+    def _pinned_queues(
+        self, connection: Connection, provider: str, lanes: Sequence[Lane], queues: Sequence[int]
+    ) -> dict[Lane, list[int]]:
+        """Return the lanes that have pinned jobs, with their queues. There may be hundreds of queues of one caller."""
+        values: dict[str, Any] = {"provider": provider}
+        if connection.dialect.name == "sqlite":
+            pairs = [[lane.owner, lane.member] for lane in lanes]
+            values |= {"lanes": json.dumps(pairs), "queues": json.dumps(queues)}
+        else:
+            values |= {"owners": [lane.owner for lane in lanes], "members": [lane.member for lane in lanes]}
+            values |= {"queues": queues}
+        found: defaultdict[Lane, list[int]] = defaultdict(list)
+        for place, queue in connection.execute(self._has_pinned[connection.dialect.name], values):
+            found[lanes[place]].append(queue)
+        return found
+
+
+def _has_pinned(condition: TextClause, key: Mapping[str, Column[str]]) -> dict[str, TextClause]:
+    """Return the queries for the places of lanes, and the queues in which they have pinned jobs, by dialect."""
+    own = " AND ".join(f"{column.name} = {{{name}}}" for name, column in key.items())
+    # Not by EXISTS, which PostgreSQL may compare with all queued jobs.
+    first = (
+        f"(SELECT 1 FROM jobs WHERE {condition} AND provider_id = (SELECT id FROM providers WHERE name = :provider) "
+        f"AND not_before = q.value AND {own} LIMIT 1) IS NOT NULL"
+    )
+    sqlite = first.format(owner="json_extract(o.value, '$[0]')", member="json_extract(o.value, '$[1]')")
+    return {
+        "sqlite": text(
+            f"SELECT o.key, q.value FROM json_each(:lanes) AS o CROSS JOIN json_each(:queues) AS q WHERE {sqlite}"
+        ),
+        "postgresql": text(
+            "SELECT o.place - 1, q.value FROM unnest(CAST(:owners AS text[]), CAST(:members AS text[])) "
+            "WITH ORDINALITY AS o(owner, member, place) CROSS JOIN unnest(CAST(:queues AS bigint[])) AS q(value) "
+            f"WHERE {first.format(owner='o.owner', member='o.member')}"
+        ),
+    }
 
 
 # Both in the order of an index.
