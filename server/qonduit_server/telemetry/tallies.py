@@ -56,7 +56,9 @@ class Tally(Collector):
         """Return the metric with all observations."""
         with self._lock:
             self._count_waiting()
-            yield self._filled(self._family())
+            filled = self._filled(self._family())
+        # Without the lock: the caller may continue late, and other threads add meanwhile.
+        yield filled
 
     def _count_waiting(self) -> None:
         """Count the observations that wait now. Under the lock."""

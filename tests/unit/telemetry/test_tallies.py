@@ -86,3 +86,13 @@ def test_few_observations_wait_without_a_scrape() -> None:
         waiting.append(len(calls._waiting))
     assert max(waiting) < MOST_WAITING
     assert f"calls_total {3 * MOST_WAITING}.0" in text(calls)
+
+
+def test_a_scrape_that_does_not_continue_blocks_no_observation() -> None:
+    calls = Counter("calls", "Calls.", [])
+    scrape = iter(calls.collect())
+    next(scrape)
+    adding = threading.Thread(target=lambda: [calls.add(1) for _ in range(MOST_WAITING)], daemon=True)
+    adding.start()
+    adding.join(60)
+    assert not adding.is_alive()
