@@ -233,6 +233,8 @@ def test_the_health_of_a_server_by_its_own_settings(tmp_path: Path) -> None:
     authority.issue("server")
     with configured(tmp_path, 'tls_certificate = "server.pem"\ntls_key = "server.key"\n') as it:
         own = {"QONDUIT_SERVER_CONFIG": str(it.file), "QONDUIT_LISTEN": it.server.target}
+        # A container may have a proxy, which does not reach the server.
+        own |= {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
         done = qonduit("health", **own)
         assert (done.returncode, done.stdout) == (0, "SERVING\n"), done.stderr
         assert qonduit("health", "--service", "qonduit.v1.JobService", **own).stdout == "SERVING\n"
@@ -240,6 +242,9 @@ def test_the_health_of_a_server_by_its_own_settings(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout[:10]) == (1, "NOT_FOUND:")
     done = qonduit("health", **own)
     assert (done.returncode, done.stdout[:12]) == (1, "UNAVAILABLE:")
+    nameless = str(authority.issue("nameless", dns="").certificate)
+    done = qonduit("health", **own | {"QONDUIT_TLS_CERTIFICATE": nameless})
+    assert done.stdout.startswith(f"cannot read {nameless} (tls_certificate)"), done.stderr
 
 
 def test_the_check_prints_settings_with_origins_and_without_secrets(tmp_path: Path) -> None:
