@@ -108,8 +108,11 @@ class TranslationCache:
 
     def _read(self, path: Path) -> bytes:
         """Return the bytes of a file that only this user can have written. Raises OSError."""
-        with path.open("rb") as file:
+        # Without O_NONBLOCK, the open of a FIFO would wait for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise OSError(f"{path} is not a regular file")
             if state.st_uid != os.geteuid() or state.st_mode & _WRITABLE_BY_OTHERS:
                 raise PermissionError(f"{path} may have been written by another user")
             if state.st_size > self._most_file_bytes:

@@ -106,6 +106,11 @@ def test_a_file_of_another_user_or_of_any_size_is_a_miss(tmp_path: Path, monkeyp
     key = cache.key(QASM3, PROGRAM, {"theta": 0.7})
     cache.put(key, openqasm3_reader.read(PROGRAM, {"theta": 0.7}))
     assert kept(tmp_path, most_bytes=1000).get(key) is None
+    pipe = cache.key(QASM3, PROGRAM, {"theta": 0.8})
+    entry = tmp_path / "cache" / pipe[:2] / pipe[2:]
+    entry.parent.mkdir(exist_ok=True)
+    os.mkfifo(entry)
+    assert cache.get(pipe) is None
     monkeypatch.setattr(caching.os, "geteuid", lambda: os.getuid() + 1)
     assert cache.get(key) is None
 
