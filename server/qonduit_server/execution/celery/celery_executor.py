@@ -44,6 +44,8 @@ _JOIN_SECONDS: Final = 5.0
 _FIRST_SECONDS: Final = 5.0
 #: How long `list_workers` waits for the answers of machines.
 _LIST_SECONDS: Final = 1.0
+#: The pause after a description that was not stored, because the database was unavailable.
+_STORE_AGAIN_SECONDS: Final = 1.0
 
 
 class CeleryExecutor:
@@ -57,7 +59,8 @@ class CeleryExecutor:
         authorities: the file of the CAs of the broker's certificate; default: those of the system.
         server: the id of the server in the list of workers.
         keys: encrypt the credentials of tasks; without a key, such tasks fail.
-        on_description: called, in a thread of its own, with each description that changed after the first ones.
+        on_description: called, in a thread of its own, with a copy of each description that changed after the first
+            ones; called again later if it raises `Unavailable`.
         observer: receives the ends of the machines' worker processes.
     """
 
@@ -120,7 +123,7 @@ class CeleryExecutor:
             )
             self._known = {name: self._described(name) for name in self._providers}
             self._machines.changed_providers.clear()
-            return list(self._known.values())
+            return [_copy(each) for each in self._known.values()]
 
     def describe(self, provider: str, timeout: float) -> ProviderDescription:
         """Return the description of a provider as new processes of the machines read it."""
@@ -280,15 +283,29 @@ class CeleryExecutor:
                     return
                 names, self._machines.changed_providers = self._machines.changed_providers, set()
                 changed = [each for name in sorted(names) if (each := self._described(name)) != self._known.get(name)]
-                self._known.update((each.provider.name, each) for each in changed)
             for description in changed:
-                self._on_description(description)
+                self._report(description)
 
     # Parts.
 
+    def _report(self, description: ProviderDescription) -> None:
+        """Report a changed description; if it cannot be stored, note it for later and pause."""
+        name = description.provider.name
+        try:
+            self._on_description(_copy(description))
+        except Unavailable:
+            with self._changed:
+                self._machines.changed_providers.add(name)
+                self._changed.wait_for(lambda: self._stopping, _STORE_AGAIN_SECONDS)
+        else:
+            with self._lock:
+                self._known[name] = description
+
     def _described(self, name: str) -> ProviderDescription:
         described = self._machines.descriptions().get(name)
-        return described or ProviderDescription(provider=Provider(name=name), unavailable="no worker machine offers it")
+        if described is None:
+            return ProviderDescription(provider=Provider(name=name), unavailable="no worker machine offers it")
+        return _copy(described)
 
     def _unavailable(self, task: Task) -> str:
         """Return why a task fails at once; empty if it can run or wait."""
@@ -332,6 +349,12 @@ def check_broker(url: str) -> None:
         )
     if scheme not in ("amqp", "amqps"):
         raise StartError("the executor celery needs the URL of a RabbitMQ: amqp://USER@HOST/VHOST, or amqps (broker)")
+
+
+def _copy(description: ProviderDescription) -> ProviderDescription:
+    copy = ProviderDescription()
+    copy.CopyFrom(description)
+    return copy
 
 
 class _Recipients:
