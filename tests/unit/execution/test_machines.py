@@ -7,6 +7,7 @@ import math
 import random
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -350,6 +351,25 @@ def _with_credential(job_id: int) -> Task:
     made = task(job_id)
     made.credential = SECRET
     return made
+
+
+def test_a_session_that_ends_while_tasks_arrive_leaves_none_of_them_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network()
+    pool = network.add("a")
+    network.turn(3)
+    submit = pool.submit
+
+    def submit_late(tasks: Sequence[Task]) -> None:
+        """Submit tasks after a request of the next session, which another thread receives."""
+        request = MachineRequest(version=VERSION, server=SERVER, session=4711)
+        network.hosts["a"].receive(request.SerializeToString())
+        submit(tasks)
+
+    monkeypatch.setattr(pool, "submit", submit_late)
+    network.machines.submit([task(1)])
+    network.turn()
+    assert pool.submitted == {(1, 1): 1}
+    assert not pool.running
 
 
 def test_a_credential_travels_encrypted_and_only_with_its_own_task() -> None:

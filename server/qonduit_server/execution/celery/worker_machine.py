@@ -216,6 +216,12 @@ class WorkerMachine:
             if why := unreadable.get((task.job_id, task.attempt)):
                 described = f"the credential of the job, sent to {self._host}, {why}"
                 self.events([provider_failure(task, "CREDENTIAL_MISSING", described, retryable=True)])
+        with self._changed:
+            dropped = not self._is_current(session)
+        if dropped:
+            # Their cancellation may have come before the pool had them.
+            for task in readable:
+                self._stop_task((task.job_id, task.attempt), lane_of(task))
         self._wake()
 
     # The endpoint of the link.
