@@ -147,13 +147,8 @@ class Machines:
         return bool(self._sent.outgoing) or any(machine.due for machine in self._machines.values())
 
     def workers(self) -> list[Worker]:
-        """Return the worker processes of all machines, with the versions of their environments."""
-        found = []
-        for machine in self._machines.values():
-            for worker in machine.workers:
-                worker.versions.update(machine.versions(worker.provider))
-                found.append(worker)
-        return found
+        """Return the worker processes of all machines."""
+        return [worker for machine in self._machines.values() for worker in machine.workers]
 
     def keys(self) -> set[Key]:
         """Return the tasks that have not ended."""
