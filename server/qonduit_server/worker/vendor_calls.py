@@ -39,14 +39,16 @@ class VendorCalls:
         while piece := server.recv(65536):
             for body in buffer.feed(piece):
                 call = VendorCall.FromString(body)
-                left = call.until - time.monotonic()
-                if left <= 0:
+                if (left := call.until - time.monotonic()) > 0:
+                    # The kernel ends the process then, whatever the SDK does.
+                    signal.setitimer(signal.ITIMER_REAL, left)
+                # Read after the timer is set, because the process may have been stopped before.
+                if call.until <= time.monotonic():
+                    signal.setitimer(signal.ITIMER_REAL, 0)
                     not_sent = VendorErrorKind.VENDOR_ERROR_KIND_NOT_SENT
                     late = VendorReply(error=VendorReply.Error(kind=not_sent, message="the call is late"))
                     server.sendall(framing.pack(late))
                     continue
-                # The kernel ends the process then, whatever the SDK does.
-                signal.setitimer(signal.ITIMER_REAL, left)
                 reply = self.answer(call)
                 server.sendall(framing.pack(reply))
                 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -78,17 +78,20 @@ class Submitter:
             self.recover(part)
             return
         if job.cancelled:
-            self._on_cancelled(part)
+            # Whether the vendor has the part is not known if the call would be a repetition.
+            (self.recover if again else self._on_cancelled)(part)
             return
+        # A repetition is decided again after the pause: the vendor may have forgotten the token by then.
+        following = self.recover if again else self.submit
         if (wait := line.pause.until - self._steps.clock()) > 0:
-            self._steps.schedule("submit", job, partial(self.submit, part, again=again), wait)
+            self._steps.schedule("submit", job, partial(following, part), wait)
             return
         terms = line.terms
         wanted = submissions.request(self._steps.db, job.holder.job_id, part.stage, part.part)
         call = VendorCall()
         call.submit.token = entry.token
         call.submit.submission.CopyFrom(wanted)
-        reply, error = self._call_once(part, call, terms, again=again)
+        reply, error = self._call_once(part, entry, call, terms, again=again)
         if error is None and (len(reply.jobs) != 1 or not reply.jobs[0].vendor_id):
             error = VendorReply.Error(message="the vendor's answer contains no id")
         if error is None:
@@ -105,14 +108,15 @@ class Submitter:
         else:
             line.pause.failed(self._steps.clock(), error.retry_after_seconds, self._steps.chance)
             # What the call before a repeated one changed is still not known, whatever the vendor answers to this one.
-            state, following = (State.SUBMITTING, self.recover) if again else (State.PLANNED, self.submit)
-            self._steps.change(part, state=state, message=f"not submitted yet: {error.message}")
+            state = State.SUBMITTING if again else State.PLANNED
+            expects = (State.SUBMITTING,) if again else (State.PLANNED, State.SUBMITTING)
+            self._steps.change(part, expects=expects, state=state, message=f"not submitted yet: {error.message}")
             self._steps.schedule(
                 "submit", job, partial(following, part), max(0.0, line.pause.until - self._steps.clock())
             )
 
     def _call_once(
-        self, part: Part, call: VendorCall, terms: VendorTerms, *, again: bool
+        self, part: Part, entry: Entry, call: VendorCall, terms: VendorTerms, *, again: bool
     ) -> tuple[VendorReply, VendorReply.Error | None]:
         """Write the intent, then submit; return the reply and its error."""
         begins = timedelta(seconds=terms.submit_seconds + terms.grace_seconds)
@@ -121,6 +125,9 @@ class Submitter:
             with self._steps.processes.process(part.job.account) as process:
                 # Read before the intent is committed: the process refuses the call later, and ends itself then.
                 until = self._steps.clock() + terms.submit_seconds
+                # The process may have taken minutes to start.
+                if again and not _repeatable(entry, terms, submissions.now(self._steps.db)):
+                    raise CallNotMade("the vendor may have forgotten the first call")
                 self._steps.change(part, expects=expects, state=State.SUBMITTING, begins=begins)
                 reply = process.call(call, until)
         except CallLost as lost:
@@ -156,7 +163,7 @@ class Submitter:
         terms = self._steps.line(job).terms
         # By the class at the submission, which a new version of the provider may have changed.
         if entry.idempotency in _REPEATABLE and not job.cancelled:
-            if now < entry.begun_at + terms.recovery_seconds * 1e6:
+            if _repeatable(entry, terms, now):
                 self.submit(part, again=True)
                 return
         elif entry.idempotency == Idempotency.IDEMPOTENCY_TAG:
@@ -181,6 +188,12 @@ class Submitter:
         if reply is None:
             return None, False
         return (reply.jobs[0] if reply.jobs and reply.jobs[0].vendor_id else None), True
+
+
+def _repeatable(entry: Entry, terms: VendorTerms, now: int) -> bool:
+    """Return whether a repetition that begins now arrives before the vendor may have forgotten the first call."""
+    longest = terms.submit_seconds + terms.grace_seconds
+    return now + longest * 1e6 < entry.begun_at + terms.recovery_seconds * 1e6
 
 
 def unknown(job: RemoteJob, entry: Entry) -> Failure:

@@ -56,9 +56,11 @@ class CallNotMade(Exception):
 
     def __init__(self, message: str, error: VendorReply.Error | None = None) -> None:
         super().__init__(message)
-        kind = VendorErrorKind.VENDOR_ERROR_KIND_NOT_SENT
-        stated = error is not None and (error.message or error.kind)
-        self.error = error if error is not None and stated else VendorReply.Error(kind=kind, message=message)
+        self.error = VendorReply.Error(message=message)
+        if error is not None and (error.message or error.kind):
+            self.error.CopyFrom(error)
+        # An SDK may fail in any way before the call: nothing was sent nevertheless.
+        self.error.kind = self.error.kind or VendorErrorKind.VENDOR_ERROR_KIND_NOT_SENT
 
 
 class VendorProcess:

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Submissions whose calls fail, pause or are cancelled, with a real ledger: none is made twice, and none hangs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from qonduit.execution.v1.vendor_pb2 import (
+    IDEMPOTENCY_CLIENT_TOKEN,
+    VENDOR_ERROR_KIND_BUSY,
+    VENDOR_ERROR_KIND_NOT_SENT,
+    Idempotency,
+    NativeCircuit,
+    Submission,
+    VendorCall,
+    VendorJob,
+    VendorReply,
+    VendorTerms,
+)
+from qonduit.v1.failure_pb2 import Failure
+from qonduit_server.execution.remote.part_steps import PartSteps
+from qonduit_server.execution.remote.remote_jobs import Agenda, Part, RemoteJob, RemoteJobs, Step
+from qonduit_server.execution.remote.submitter import Submitter
+from qonduit_server.execution.remote.terms import with_defaults
+from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
+from qonduit_server.store.database import open_database
+from qonduit_server.store.jobs import submissions
+from qonduit_server.store.jobs.submission_entries import Holder, State
+from tests.store_fixture import Clock, claim, submit
+
+Answer = VendorReply | Exception
+SENT = VendorReply(jobs=[VendorJob(vendor_id="v-1")])
+BUSY = VendorReply(error=VendorReply.Error(kind=VENDOR_ERROR_KIND_BUSY, message="slow down", retry_after_seconds=3600))
+
+
+class ScriptedProcesses(VendorProcesses):
+    """Answers calls as a test states; `start_seconds` pass before a process has started."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.answers: list[Answer] = []
+        self.calls: list[str] = []
+        self.refusal: CallNotMade | None = None
+        self.start_seconds = 0.0
+
+    @contextmanager
+    def process(self, account: Account) -> Iterator[ScriptedProcesses]:  # type: ignore[override]
+        self.clock.now += timedelta(seconds=self.start_seconds)
+        if self.refusal is not None:
+            raise self.refusal
+        yield self
+
+    def call(self, call: VendorCall, until: float) -> VendorReply:  # type: ignore[override]
+        self.calls.append(call.submit.token)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Scene:
+    """One planned part of a leased job, and what submits it."""
+
+    def __init__(self, folder: Path, idempotency: Idempotency) -> None:
+        self.clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
+        self.db = open_database(f"sqlite:///{folder / 'q.sqlite3'}", clock=self.clock)
+        submit(self.db)
+        (task,) = claim(self.db, "me")
+        holder = Holder(task.job_id, task.attempt, "me")
+        wanted = Submission(key="k", device="d", circuits=[NativeCircuit(text="h 0")], shots=10)
+        assert submissions.plan(self.db, holder, [wanted], idempotency)
+        self.processes = ScriptedProcesses(self.clock)
+        self.agenda, jobs = Agenda(self.seconds), RemoteJobs()
+        self.agenda.limit("IBM", 9)
+        self.job = RemoteJob(holder, "d", Account("IBM", "token"))
+        terms = with_defaults(VendorTerms(submit_seconds=100, grace_seconds=20, recovery_seconds=600))
+        jobs.add([self.job], lambda _: terms)
+        self.part = Part(self.job, 0, 0)
+        self.failures: list[Failure] = []
+        self.unsent: list[Part] = []
+        self.steps = PartSteps(
+            self.db,
+            self.processes,
+            jobs,
+            self.agenda,
+            lambda _: terms,
+            on_done=lambda _: None,
+            on_polls=lambda _: None,
+            clock=self.seconds,
+            chance=random.Random(1),
+        )
+        self.submitter = Submitter(
+            self.steps,
+            on_submitted=lambda *_: None,
+            on_cancelled=self.unsent.append,
+            on_failure=lambda _, failure: self.failures.append(failure),
+        )
+
+    def seconds(self) -> float:
+        return self.clock.now.timestamp()
+
+    @property
+    def state(self) -> State:
+        return self.steps.entry(self.part).state
+
+    def run(self, seconds: float) -> None:
+        """Let a time pass, and run the steps that are due."""
+        self.clock.now += timedelta(seconds=seconds)
+        # A poll is taken after all other steps that are due.
+        self.agenda.add(Step("poll", "IBM", lambda: None))
+        while (step := self.agenda.take()) is not None and step.kind != "poll":
+            step.run()
+            self.agenda.done(step)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path, IDEMPOTENCY_CLIENT_TOKEN)
+    yield made
+    made.db.close()
+
+
+def test_a_lost_call_is_repeated_with_its_token(scene: Scene) -> None:
+    scene.processes.answers = [CallLost("no answer"), SENT]
+    scene.submitter.submit(scene.part)
+    scene.run(119)
+    assert len(scene.processes.calls) == 1
+    scene.run(2)
+    assert len(scene.processes.calls) == 2
+    assert len(set(scene.processes.calls)) == 1
+    assert scene.state == State.SUBMITTED
+
+
+def test_a_call_is_not_repeated_after_a_pause_in_which_the_vendor_may_have_forgotten_it(scene: Scene) -> None:
+    scene.processes.answers = [CallLost("no answer"), SENT]
+    scene.submitter.submit(scene.part)
+    scene.steps.line(scene.job).pause.failed(scene.seconds(), 3600, random.Random(1))  # another part met a status 429
+    scene.run(121)
+    scene.run(3600)
+    assert len(scene.processes.calls) == 1
+    assert scene.state == State.UNKNOWN
+    assert [failure.reason for failure in scene.failures] == ["SUBMISSION_UNKNOWN"]
+
+
+def test_a_call_is_not_repeated_if_its_process_starts_too_late(scene: Scene) -> None:
+    scene.processes.answers = [CallLost("no answer"), SENT]
+    scene.submitter.submit(scene.part)
+    scene.processes.start_seconds = 500
+    scene.run(121)
+    assert len(scene.processes.calls) == 1
+    scene.run(121)
+    assert scene.state == State.UNKNOWN
+
+
+def test_a_job_that_is_cancelled_before_a_repetition_ends(scene: Scene) -> None:
+    scene.processes.answers = [CallLost("no answer")]
+    scene.submitter.submit(scene.part)
+    scene.steps.line(scene.job).pause.failed(scene.seconds(), 200, random.Random(1))
+    scene.run(121)
+    scene.job.cancelled = True
+    scene.run(200)
+    assert (scene.unsent, scene.state) == ([], State.UNKNOWN)
+    assert [failure.reason for failure in scene.failures] == ["SUBMISSION_UNKNOWN"]
+
+
+def test_an_sdk_that_fails_before_the_call_sends_nothing(scene: Scene) -> None:
+    # An error of any other kind than those of VendorError, as of a service that the SDK calls when it starts.
+    scene.processes.refusal = CallNotMade("", VendorReply.Error(message="the login failed"))
+    assert scene.processes.refusal.error.kind == VENDOR_ERROR_KIND_NOT_SENT
+    scene.submitter.submit(scene.part)
+    assert scene.state == State.PLANNED
+    scene.processes.refusal, scene.processes.answers = None, [SENT]
+    scene.run(100)
+    assert scene.state == State.SUBMITTED
+
+
+def test_a_busy_vendor_gets_the_submission_after_its_pause(scene: Scene) -> None:
+    scene.processes.answers = [BUSY, SENT]
+    scene.submitter.submit(scene.part)
+    scene.run(3599)
+    assert (len(scene.processes.calls), scene.state) == (1, State.PLANNED)
+    scene.run(2)
+    assert scene.state == State.SUBMITTED
