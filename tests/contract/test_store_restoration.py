@@ -184,6 +184,15 @@ def test_jobs_of_vendors_fail_and_local_ones_are_queued_again(database_url: str,
         assert job_of(db, ended.id).state == JobState.JOB_STATE_SUCCEEDED
         assert job_of(db, cancelled.id).state == JobState.JOB_STATE_CANCELLED
         assert len(history(db, local_waiting.id)) == 1
+        # No job of a vendor runs again before a user states that the vendor does not have it.
+        for job in (running, waiting):
+            with pytest.raises(FailedPrecondition, match="could be charged twice"):
+                job_rows.rerun(db, CALLER, job.id)
+            with pytest.raises(FailedPrecondition, match="does not contain what job"):
+                job_rows.rerun(db, CALLER, job.id, vendor_id="v-1")
+            job_rows.resolve_as_not_submitted(db, frozenset({CALLER}), job.id)
+            again = job_rows.rerun(db, CALLER, job.id).job
+            job_rows.cancel(db, CALLER, again.id)
         # Nothing of the lost owner is recorded, and only local jobs start.
         assert queue.record(db, "me", [TaskEvent(job_id=local.id, attempt=1, log=LogLine(message="late"))])
         assert {(task.job_id, task.attempt) for task in claim(db, "next")} == {(local.id, 2), (local_waiting.id, 1)}

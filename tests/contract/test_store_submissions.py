@@ -21,8 +21,9 @@ from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_PROVIDER, Failure
 from qonduit.v1.job_pb2 import JobState, VendorCancellation
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import job_rows, queue, submissions
+from qonduit_server.store.jobs import job_rows, queue, submission_settlement, submissions
 from qonduit_server.store.jobs.submission_entries import Change, Entry, Holder, State
+from qonduit_server.store.writer import Operation
 from tests.contract.rpc_fixture import until
 from tests.store_fixture import CALLER, Clock, claim, history, submit
 
@@ -209,5 +210,30 @@ def test_a_submission_that_did_not_happen_permits_a_rerun(db: Database) -> None:
     job_rows.resolve_as_not_submitted(db, SCOPE, holder.job_id)
     again = job_rows.rerun(db, CALLER, holder.job_id).job
     assert submissions.read(db, [again.id]) == {}
+    with pytest.raises(FailedPrecondition, match="no unknown submission"):
+        job_rows.resolve_as_not_submitted(db, SCOPE, holder.job_id)
+
+
+def test_a_restored_job_adopts_what_its_vendor_had(db: Database) -> None:
+    holder = planned(db, "a", "b")
+    sent = Change(holder=holder, stage=0, part=0, state=State.SUBMITTED, job=VendorJob(vendor_id="v-1", word="x"))
+    assert submissions.change(db, sent)
+    db.write(Operation(lambda transaction, _: [submission_settlement.lose(transaction, [holder.job_id])]), None)
+    assert [entry.state for entry in entries(db, holder)] == [State.UNKNOWN, State.UNKNOWN]
+    with pytest.raises(FailedPrecondition, match="v-1 is part 0 of call 0 of job"):
+        job_rows.rerun(db, CALLER, holder.job_id, vendor_id="v-1")
+    made = job_rows.rerun(db, CALLER, holder.job_id, vendor_id="v-2").job
+    found = submissions.read(db, [made.id])[made.id]
+    assert [(entry.state, entry.vendor_id) for entry in found] == [(State.SUBMITTED, "v-1"), (State.SUBMITTED, "v-2")]
+
+
+def test_one_job_adopts_all_unknown_submissions_of_another(db: Database) -> None:
+    holder = unknown(db, "a", "b")
+    db.write(Operation(lambda transaction, _: [submission_settlement.lose(transaction, [holder.job_id])]), None)
+    made = job_rows.rerun(db, CALLER, holder.job_id, vendor_id="v-1").job
+    found = submissions.read(db, [made.id])[made.id]
+    assert [(entry.state, entry.vendor_id) for entry in found] == [(State.SUBMITTED, "v-1"), (State.UNKNOWN, "")]
+    # Else a statement about the old job would permit to run again what the new one has adopted.
+    assert {entry.state for entry in entries(db, holder)} == {State.ADOPTED}
     with pytest.raises(FailedPrecondition, match="no unknown submission"):
         job_rows.resolve_as_not_submitted(db, SCOPE, holder.job_id)

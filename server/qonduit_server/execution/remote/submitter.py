@@ -199,10 +199,11 @@ def _repeatable(entry: Entry, terms: VendorTerms, now: int) -> bool:
 def unknown(job: RemoteJob, entry: Entry) -> Failure:
     """Return the failure of a job whose submission may have reached the vendor."""
     tag = f" with the tag {entry.token}" if entry.idempotency == Idempotency.IDEMPOTENCY_TAG else ""
+    again = f" A rerun submits all {len(job.parts)} parts again." if len(job.parts) > 1 else ""
     message = (
         f"The submission of part {entry.part} of call {entry.stage} to {job.account.provider}/{job.device} had no "
         "answer. The vendor may have the job and charge for it, so it is not sent again. Look in the vendor's list for "
         f"a job{tag} of the time of this attempt. Then run `qonduit resolve {job.holder.job_id}` with `--vendor-id "
-        "ID`, or with `--not-submitted` if it does not exist."
+        f"ID`, or with `--not-submitted` if it does not exist.{again}"
     )
     return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="SUBMISSION_UNKNOWN", message=message)

@@ -22,6 +22,7 @@ from qonduit_server.store.admin.command_database import command_act
 from qonduit_server.store.audit_trail import acting
 from qonduit_server.store.database import Database
 from qonduit_server.store.id_allocation import skip_ids
+from qonduit_server.store.jobs import submission_settlement
 from qonduit_server.store.jobs.lease_ends import end_lease
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork
 from qonduit_server.store.schema import IS_ACTIVE, IS_LEASED, devices, jobs
@@ -80,6 +81,7 @@ def follow_failover(transaction: Transaction, *, new_log: bool, lost: bool) -> i
     found = unit.add_rows(transaction.connection.execute(_SELECT_REMOTE).all())
     for entry in found:
         _fail(unit, entry)
+    submission_settlement.lose(transaction, [entry.job.id for entry in found])
     unit.flush()
     return len(found)
 
@@ -97,15 +99,16 @@ def _begin(transaction: Transaction, calls: Sequence[None]) -> list[Restoration 
     remote = set(transaction.connection.execute(_REMOTE).scalars())
     unit = UnitOfWork(transaction)
     found = unit.add_rows(transaction.connection.execute(_SELECT_AFFECTED).all())
-    failed = 0
+    failed = []
     for entry in found:
         if entry.job.executed_on_id in remote:
             _fail(unit, entry)
-            failed += 1
+            failed.append(entry.job.id)
         else:
             end_lease(unit, entry, _RESTORED, counts=True)
+    submission_settlement.lose(transaction, failed)
     unit.flush()
-    return [Restoration(epoch, len(found) - failed, failed)] * len(calls)
+    return [Restoration(epoch, len(found) - len(failed), len(failed))] * len(calls)
 
 
 def _begin_epoch(transaction: Transaction) -> int | None:
@@ -130,6 +133,6 @@ _SUBMISSION_UNKNOWN: Final = Failure(
     category=FailureCategory.FAILURE_CATEGORY_PROVIDER,
     reason="SUBMISSION_UNKNOWN",
     message=f"{_LOST}, and the job may have been sent to the vendor since then. It is not sent again: look for it "
-    "in the vendor's list of jobs before you create another one.",
+    "in the vendor's list of jobs, then run `qonduit resolve` with --vendor-id ID or with --not-submitted.",
 )
 _BEGIN: Final = Operation(_begin)

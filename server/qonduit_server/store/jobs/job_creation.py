@@ -117,7 +117,7 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
     deleted = rerun - program_lookup.programs_exist(transaction.connection, rerun) if rerun else rerun
     unknown = projects.missing(transaction.connection, (new.owner for new in new_jobs))
     reused = _reused_deployments(transaction, new_jobs)
-    adopted = _adoptable(transaction, new_jobs)
+    adoptions = _adoptions(transaction, new_jobs)
     accepted: list[int] = []
     quotas = SubmissionQuotas(transaction, [new.owner for new in new_jobs])
     for place, new in enumerate(new_jobs):
@@ -126,8 +126,7 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
             continue
         rejection = _rejection(new, free - len(accepted), stored, deleted, unknown)
         if rejection is None and new.adopts is not None:
-            rejection = None if new.adopts.job_id in adopted else submission_settlement.not_unknown(new.adopts.job_id)
-            adopted.discard(new.adopts.job_id)
+            rejection = adoptions.pop(new.adopts, submission_settlement.not_unknown(new.adopts.job_id))
         if rejection is None and quotas:
             shots, size = new.packed.total_shots(_count(new, stored)), _stored_bytes(new, reused)
             rejection = quotas.take_job(new.owner, shots, size)
@@ -158,11 +157,13 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
     return [answer for answer in answers if answer is not None]
 
 
-def _adoptable(transaction: Transaction, new_jobs: Sequence[Submission]) -> set[int]:
-    """Lock the failed jobs that new ones continue; return those that have an unknown submission."""
-    wanted = {new.adopts.job_id for new in new_jobs if new.adopts is not None}
+def _adoptions(
+    transaction: Transaction, new_jobs: Sequence[Submission]
+) -> dict[submission_settlement.Adoption, CallError | None]:
+    """Lock the failed jobs that new ones continue; return the first adoption of each, with its error."""
+    wanted = {new.adopts.job_id: new.adopts for new in reversed(new_jobs) if new.adopts is not None}
     UnitOfWork(transaction).load(wanted)
-    return {job_id for job_id in wanted if submission_settlement.is_unknown(transaction.connection, job_id)}
+    return {each: submission_settlement.adoption_error(transaction.connection, each) for each in wanted.values()}
 
 
 def _key(new: Submission) -> _Key:

@@ -3,21 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 
-from qonduit.execution.v1.vendor_pb2 import VendorJob
+from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob
 from qonduit_server.errors import CallError, FailedPrecondition, NotFound
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.submission_entries import State
+from qonduit_server.store.jobs.submission_entries import Entry, State
 from qonduit_server.store.jobs.submissions import INSERT, SET_VENDOR_ID, entries_of
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
 from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.submission_tables import submission_payloads, submissions
 from qonduit_server.store.writer import Operation, Transaction
+
+#: The key of a submission of which the ledger contains only that it may exist.
+_LOST_KEY: Final = ""
+#: Their outcomes are not stored, and a job that lost its log cannot continue them.
+_UNFINISHED: Final = (State.PLANNED, State.SUBMITTING, State.SUBMITTED)
 
 
 class Adoption(NamedTuple):
@@ -55,28 +61,77 @@ def state_not_submitted(db: Database, owner: str, job_id: int) -> None:
 
 def is_unknown(connection: sa.Connection, job_id: int) -> bool:
     """Return whether a job has unknown submissions."""
-    return any(entry.state == State.UNKNOWN for entry in entries_of(connection, [job_id]).get(job_id, ()))
+    return bool(_unknown(entries_of(connection, [job_id]).get(job_id, ())))
+
+
+def _unknown(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the unknown submissions of a job; those without an id of the vendor precede the others."""
+    return sorted((entry for entry in entries if entry.state == State.UNKNOWN), key=lambda each: bool(each.vendor_id))
+
+
+def adoption_error(connection: sa.Connection, adoption: Adoption) -> CallError | None:
+    """Return why a job, which the transaction has locked, cannot be adopted with an id; None if it can."""
+    entries = entries_of(connection, [adoption.job_id]).get(adoption.job_id, [])
+    unknown = _unknown(entries)
+    if not unknown:
+        return not_unknown(adoption.job_id)
+    subject = f"jobs/{adoption.job_id}"
+    if unknown[0].key == _LOST_KEY:
+        return FailedPrecondition(
+            f"the restored database does not contain what job {adoption.job_id} submitted, so its results cannot be "
+            "read: read them at the vendor, or use --not-submitted",
+            subject=subject,
+        )
+    for entry in entries:
+        if entry is not unknown[0] and entry.vendor_id == adoption.vendor_id:
+            return FailedPrecondition(
+                f"the vendor's job {adoption.vendor_id} is part {entry.part} of call {entry.stage} of job "
+                f"{adoption.job_id}, and not its part {unknown[0].part} of call {unknown[0].stage}",
+                subject=subject,
+            )
+    return None
+
+
+def lose(transaction: Transaction, job_ids: Collection[int]) -> None:
+    """Record that vendors may have more submissions of jobs than the ledger contains, which lost changes."""
+    known = entries_of(transaction.connection, list(job_ids))
+    for job_id in job_ids:
+        entries = known.get(job_id, [])
+        unfinished = [entry for entry in entries if entry.state in _UNFINISHED]
+        for entry in unfinished:
+            _set_state(transaction.connection, job_id, entry, State.UNKNOWN)
+        if not unfinished:
+            stage = max((entry.stage + 1 for entry in entries), default=0)
+            values = {"job_id": job_id, "stage": stage, "part": 0, "key": _LOST_KEY, "state": State.UNKNOWN, "calls": 0}
+            values |= {"idempotency": int(Idempotency.IDEMPOTENCY_NOTHING), "token": str(uuid.uuid4())}
+            transaction.connection.execute(INSERT, values)
+
+
+def _set_state(connection: sa.Connection, job_id: int, entry: Entry, state: State) -> None:
+    place = {"job": job_id, "of_stage": entry.stage, "of_part": entry.part}
+    connection.execute(_SET_STATE, {**place, "new_state": int(state)})
 
 
 def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
     """Copy the submissions of a failed job, which the transaction has locked, to a new job.
 
-    The first unknown one has the vendor's id. Submitted ones are polled, planned ones are submitted, and the others are
-    looked up again.
+    The first unknown one has the vendor's id. Ones with an id are polled, planned ones are submitted, and those without
+    an answer are looked up again. If others are unknown, the new job fails, and is settled in its turn.
     """
     connection = transaction.connection
     entries = entries_of(connection, [adoption.job_id])[adoption.job_id]
-    first = next(entry for entry in entries if entry.state == State.UNKNOWN)
+    unknown = _unknown(entries)
     source = {"job_id": job_id}
     for entry in entries:
-        adopted = entry is first
+        adopted = entry is unknown[0]
+        submitted = adopted or (entry.state == State.UNKNOWN and bool(entry.vendor_id))
         status = VendorJob(vendor_id=adoption.vendor_id, word="adopted") if adopted else entry.status
         values = {
             **source,
             "stage": entry.stage,
             "part": entry.part,
             "key": entry.key,
-            "state": State.SUBMITTED if adopted else entry.state,
+            "state": State.SUBMITTED if submitted else entry.state,
             "idempotency": entry.idempotency,
             "token": entry.token,
             "vendor_id": status.vendor_id or entry.vendor_id or None,
@@ -92,8 +147,8 @@ def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
     )
     connection.execute(sa.insert(submission_payloads).from_select(["job_id", *columns], copied))
     connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": adoption.vendor_id})
-    place = {"job": adoption.job_id, "of_stage": first.stage, "of_part": first.part}
-    connection.execute(_SET_STATE, {**place, "new_state": int(State.ADOPTED)})
+    for entry in unknown:
+        _set_state(connection, adoption.job_id, entry, State.ADOPTED)
 
 
 def _settle(transaction: Transaction, calls: Sequence[_Settlement]) -> list[CallError | None]:
@@ -103,14 +158,13 @@ def _settle(transaction: Transaction, calls: Sequence[_Settlement]) -> list[Call
     for call in calls:
         job = unit.entries.get(call.job_id)
         entries = entries_of(transaction.connection, [call.job_id]).get(call.job_id, [])
-        unknown = [entry for entry in entries if entry.state == State.UNKNOWN]
+        unknown = _unknown(entries)
         if job is None or owner_of(job.job) != call.owner:
             answers.append(NotFound("job", call.job_id))
             continue
         answers.append(None if unknown else not_unknown(call.job_id))
         for entry in unknown:
-            place = {"job": call.job_id, "of_stage": entry.stage, "of_part": entry.part}
-            transaction.connection.execute(_SET_STATE, {**place, "new_state": int(State.NOT_SUBMITTED)})
+            _set_state(transaction.connection, call.job_id, entry, State.NOT_SUBMITTED)
     return answers
 
 
