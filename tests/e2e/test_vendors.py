@@ -272,6 +272,20 @@ def test_an_unknown_submission_is_adopted_by_its_vendor_id(served: ServedVendor)
     assert "no unknown submission" in str(settled.value)
 
 
+def test_a_job_that_was_adopted_by_a_wrong_id_is_settled_again(served: ServedVendor) -> None:
+    served.vendor.control(submits=["accept-cut"])
+    accepted = accepted_by(served)
+    failed = served.run("CLOUD_NOTHING")
+    wrong = calls.ResolveSubmissionRequest(id=failed.id, vendor_id="job-of-nobody", credential=TOKEN)
+    adopted = served.end(served.jobs.ResolveSubmission(wrong, timeout=PATIENCE).job.id)
+    assert (adopted.state, adopted.failure.reason) == (FAILED, "SUBMISSION_UNKNOWN")
+    assert "does not know its job job-of-nobody" in adopted.failure.message
+    vendor_id = list(served.vendor.control()["jobs"])[-1]
+    right = calls.ResolveSubmissionRequest(id=adopted.id, vendor_id=vendor_id, credential=TOKEN)
+    job = served.end(served.jobs.ResolveSubmission(right, timeout=PATIENCE).job.id)
+    assert (job.state, served.counts(job), accepted()) == (SUCCEEDED, RIGHT, 1)
+
+
 def test_a_submission_that_did_not_happen_permits_a_rerun(served: ServedVendor) -> None:
     served.vendor.control(submits=["cut"])
     failed = served.run("CLOUD_NOTHING")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,12 +12,10 @@ import pytest
 
 from qonduit.execution.v1.vendor_pb2 import (
     IDEMPOTENCY_CLIENT_TOKEN,
+    IDEMPOTENCY_TAG,
     VENDOR_ERROR_KIND_BUSY,
     VENDOR_ERROR_KIND_NOT_SENT,
     Idempotency,
-    NativeCircuit,
-    Submission,
-    VendorCall,
     VendorJob,
     VendorReply,
     VendorTerms,
@@ -28,41 +25,14 @@ from qonduit_server.execution.remote.part_steps import PartSteps
 from qonduit_server.execution.remote.remote_jobs import Agenda, Part, RemoteJob, RemoteJobs, Step
 from qonduit_server.execution.remote.submitter import Submitter
 from qonduit_server.execution.remote.terms import with_defaults
-from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
+from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade
 from qonduit_server.store.database import open_database
-from qonduit_server.store.jobs import submissions
-from qonduit_server.store.jobs.submission_entries import Holder, State
-from tests.store_fixture import Clock, claim, submit
+from qonduit_server.store.jobs.submission_entries import State
+from tests.store_fixture import Clock
+from tests.unit.execution.scripted_vendor import ScriptedProcesses, plan
 
-Answer = VendorReply | Exception
 SENT = VendorReply(jobs=[VendorJob(vendor_id="v-1")])
 BUSY = VendorReply(error=VendorReply.Error(kind=VENDOR_ERROR_KIND_BUSY, message="slow down", retry_after_seconds=3600))
-
-
-class ScriptedProcesses(VendorProcesses):
-    """Answers calls as a test states; `start_seconds` pass before a process has started."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self.clock = clock
-        self.answers: list[Answer] = []
-        self.calls: list[str] = []
-        self.refusal: CallNotMade | None = None
-        self.start_seconds = 0.0
-
-    @contextmanager
-    def process(self, account: Account) -> Iterator[ScriptedProcesses]:  # type: ignore[override]
-        self.clock.now += timedelta(seconds=self.start_seconds)
-        if self.refusal is not None:
-            raise self.refusal
-        yield self
-
-    def call(self, call: VendorCall, until: float) -> VendorReply:  # type: ignore[override]
-        self.calls.append(call.submit.token)
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 class Scene:
@@ -71,11 +41,7 @@ class Scene:
     def __init__(self, folder: Path, idempotency: Idempotency) -> None:
         self.clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
         self.db = open_database(f"sqlite:///{folder / 'q.sqlite3'}", clock=self.clock)
-        submit(self.db)
-        (task,) = claim(self.db, "me")
-        holder = Holder(task.job_id, task.attempt, "me")
-        wanted = Submission(key="k", device="d", circuits=[NativeCircuit(text="h 0")], shots=10)
-        assert submissions.plan(self.db, holder, [wanted], idempotency)
+        holder = plan(self.db, idempotency)
         self.processes = ScriptedProcesses(self.clock)
         self.agenda, jobs = Agenda(self.seconds), RemoteJobs()
         self.agenda.limit("IBM", 9)
@@ -134,7 +100,7 @@ def test_a_lost_call_is_repeated_with_its_token(scene: Scene) -> None:
     assert len(scene.processes.calls) == 1
     scene.run(2)
     assert len(scene.processes.calls) == 2
-    assert len(set(scene.processes.calls)) == 1
+    assert len({call.submit.token for call in scene.processes.calls}) == 1
     assert scene.state == State.SUBMITTED
 
 
@@ -188,3 +154,16 @@ def test_a_busy_vendor_gets_the_submission_after_its_pause(scene: Scene) -> None
     assert (len(scene.processes.calls), scene.state) == (1, State.PLANNED)
     scene.run(2)
     assert scene.state == State.SUBMITTED
+
+
+def test_a_submission_is_not_looked_up_while_the_vendor_asks_to_wait(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, IDEMPOTENCY_TAG)
+    scene.processes.answers = [CallLost("no answer"), SENT]
+    scene.submitter.submit(scene.part)
+    scene.steps.line(scene.job).pause.failed(scene.seconds(), 500, random.Random(1))
+    scene.run(121)
+    assert len(scene.processes.calls) == 1
+    scene.run(500)
+    assert scene.processes.calls[-1].HasField("find")
+    assert scene.state == State.SUBMITTED
+    scene.db.close()

@@ -106,8 +106,12 @@ class PartSteps:
         self.jobs.end(job)
         self.jobs.forget(job.key)
 
-    def read(self, job: RemoteJob, call: VendorCall) -> VendorReply | None:
-        """Make a call that may be repeated; None if it failed. The account then pauses."""
+    def pause(self, job: RemoteJob) -> float:
+        """Return the seconds for which the vendor is not called with the account of a job; 0 if it can be called."""
+        return max(0.0, self.line(job).pause.until - self.clock())
+
+    def read(self, job: RemoteJob, call: VendorCall) -> VendorReply:
+        """Make a call that may be repeated. If the reply contains an error, the account pauses."""
         line = self.line(job)
         try:
             reply = self.processes.call(job.account, call, line.terms.call_seconds)
@@ -121,9 +125,9 @@ class PartSteps:
         line.pause.failed(self.clock(), reply.error.retry_after_seconds, self.chance)
         _log.info("vendor call failed", provider=job.account.provider, why=reply.error.message)
         if reply.error.kind == VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:
-            with suppress(Unavailable, LeaseLost):  # the next call fails in the same way
+            with suppress(Unavailable):  # the next call fails in the same way
                 self._renew_credential(line, reply.error.message)
-        return None
+        return reply
 
     def _renew_credential(self, line: Line, why: str) -> None:
         """Read the credentials of the jobs of a line again: the owner may have stored a new one."""
@@ -143,8 +147,11 @@ class PartSteps:
                 name = f"credential {task.spec.credential_id}" if task.spec.credential_id else "the job's credential"
                 message = f"{job.account.provider} does not accept {name}, which may have expired: replace its secret, "
                 message += f"and the job continues ({why})"
-                for part in list(job.parts.values())[:1]:
-                    self.change(part, message=message)
+                try:
+                    for part in list(job.parts.values())[:1]:
+                        self.change(part, message=message)
+                except LeaseLost:
+                    self.lose(job)
 
     def poll_at(self, part: Part, seconds: float) -> None:
         """Poll a part after a time, unless it waits to be polled."""
@@ -172,15 +179,17 @@ class PartSteps:
         message: str,
         code: str = "",
         expects: Collection[State] = (State.SUBMITTING, State.SUBMITTED),
+        *,
+        cancelled: bool = False,
     ) -> None:
-        """Store a failure as the outcome of each circuit of a part."""
+        """Store a failure as the outcome of each circuit of a part, which is `cancelled` if it was not run."""
         failure = Failure(
             category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason=reason, message=message, provider_code=code
         )
         outcomes = VendorOutcomes()
         for _ in wanted.circuits:
             outcomes.outcomes.add(failure=failure)
-        self.store(part, wanted, outcomes, None, expects)
+        self.store(part, wanted, outcomes, None, expects, cancelled=cancelled)
 
     def store(
         self,
@@ -189,11 +198,15 @@ class PartSteps:
         outcomes: VendorOutcomes,
         raw: bytes | None,
         expects: Collection[State] = (State.SUBMITTED,),
+        *,
+        message: str | None = None,
+        cancelled: bool = False,
     ) -> None:
         """Store the outcomes of a part, which is then done."""
         outcomes.key, outcomes.part, outcomes.first_circuit = wanted.key, wanted.part, wanted.first_circuit
         # Again if an earlier step had no answer of the database.
-        self.change(part, expects=(*expects, State.DONE), state=State.DONE, outcomes=outcomes, raw=raw)
+        self.change(part, expects=(*expects, State.DONE), state=State.DONE, outcomes=outcomes, raw=raw, message=message)
+        part.job.stopped |= cancelled
         part.done = True
         self.check_done(part.job)
 

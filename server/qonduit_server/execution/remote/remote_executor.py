@@ -227,12 +227,14 @@ class RemoteExecutor:
 
     def _open(self, opened: list[tuple[RemoteJob, Task]]) -> None:
         """Begin or continue jobs, as the ledger shows."""
+        # All reads come first: the step is repeated if one fails, and no job may be opened twice.
+        now = submissions.now(self._db)
         known = submissions.read(self._db, [job.holder.job_id for job, _ in opened])
         for job, task in opened:
             entries = known.get(job.holder.job_id)
             if entries:
                 job.preparing = False
-                self._work.resume(job, entries)
+                self._work.resume(job, entries, now)
             else:
                 self._send_to_worker(job, task)
         self._listener.capacity_changed()
@@ -279,8 +281,8 @@ class RemoteExecutor:
             raise LeaseLost
         job.preparing = False
         self._listener.capacity_changed()
-        entries = submissions.read(self._db, [job.holder.job_id])[job.holder.job_id]
-        self._work.resume(job, [entry for entry in entries if (entry.stage, entry.part) not in job.parts])
+        now, entries = submissions.now(self._db), submissions.read(self._db, [job.holder.job_id])[job.holder.job_id]
+        self._work.resume(job, [entry for entry in entries if (entry.stage, entry.part) not in job.parts], now)
 
     # ---- the end of tasks
 

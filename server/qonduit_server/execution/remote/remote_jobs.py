@@ -33,7 +33,8 @@ class Part:
         shown_at: the time of its last event.
         interval: the time between its last polls.
         misses: how often in succession the vendor did not know it.
-        failures: how often in succession its results could not be read.
+        failures: how often its results were not those of its circuits.
+        unread: whether its job shows that the results cannot be read.
         done: whether its outcomes are stored.
         polled: the number of the poll that it waits for; 0 if it waits for none.
         answer: the vendor's answer to the submission, until the ledger contains it.
@@ -49,6 +50,7 @@ class Part:
     interval: float = 0.0
     misses: int = 0
     failures: int = 0
+    unread: bool = False
     done: bool = False
     polled: int = 0
     answer: VendorJob | None = None

@@ -167,6 +167,9 @@ class Submitter:
                 self.submit(part, again=True)
                 return
         elif entry.idempotency == Idempotency.IDEMPOTENCY_TAG:
+            if (pause := self._steps.pause(job)) > 0:
+                self._steps.schedule("recover", job, partial(self.recover, part), pause)
+                return
             found, answered = self._find(part, entry)
             if found is not None:
                 self._submitted(part, found)
@@ -185,7 +188,7 @@ class Submitter:
         call = VendorCall()
         call.find.token, call.find.device = entry.token, part.job.device
         reply = self._steps.read(part.job, call)
-        if reply is None:
+        if reply.HasField("error"):
             return None, False
         return (reply.jobs[0] if reply.jobs and reply.jobs[0].vendor_id else None), True
 
@@ -196,14 +199,21 @@ def _repeatable(entry: Entry, terms: VendorTerms, now: int) -> bool:
     return now + longest * 1e6 < entry.begun_at + terms.recovery_seconds * 1e6
 
 
-def unknown(job: RemoteJob, entry: Entry) -> Failure:
-    """Return the failure of a job whose submission may have reached the vendor."""
+def unknown(job: RemoteJob, entry: Entry, adopted: str = "") -> Failure:
+    """Return the failure of a job whose submission may have reached the vendor.
+
+    Args:
+        job: the job.
+        entry: its submission.
+        adopted: an id that a user has stated, and that the vendor does not know.
+    """
+    wrong = f"{job.account.provider} does not know its job {adopted}. " if adopted else ""
     tag = f" with the tag {entry.token}" if entry.idempotency == Idempotency.IDEMPOTENCY_TAG else ""
     again = f" A rerun submits all {len(job.parts)} parts again." if len(job.parts) > 1 else ""
     message = (
-        f"The submission of part {entry.part} of call {entry.stage} to {job.account.provider}/{job.device} had no "
-        "answer. The vendor may have the job and charge for it, so it is not sent again. Look in the vendor's list for "
-        f"a job{tag} of the time of this attempt. Then run `qonduit resolve {job.holder.job_id}` with `--vendor-id "
+        f"{wrong}The submission of part {entry.part} of call {entry.stage} to {job.account.provider}/{job.device} had "
+        "no answer. The vendor may have the job and charge for it, so it is not sent again. Look in the vendor's list "
+        f"for a job{tag} of the time of this attempt. Then run `qonduit resolve {job.holder.job_id}` with `--vendor-id "
         f"ID`, or with `--not-submitted` if it does not exist.{again}"
     )
     return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="SUBMISSION_UNKNOWN", message=message)

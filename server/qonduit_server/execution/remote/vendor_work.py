@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import structlog
+
 from qonduit.execution.v1.vendor_pb2 import (
     VendorCall,
     VendorErrorKind,
@@ -30,17 +32,18 @@ from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, Remo
 from qonduit_server.execution.remote.submitter import Submitter, unknown
 from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade, VendorProcesses
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import submissions
-from qonduit_server.store.jobs.submission_entries import Entry, State
+from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, Entry, State
 from qonduit_server.store.jobs.submissions import Superseded
 
 #: The vendor does not know a submitted job: it fails after this number of polls in succession, because lists lag.
 _MISSES: Final = 5
-#: The results of a job that is done cannot be read: it fails after this number of refusals in succession.
+#: The results of a job that is done are not those of its circuits: it fails after this number of reads.
 _FETCHES: Final = 5
 #: A change of the place in the vendor's queue is stored after this time, or with another change.
 _PLACE_SECONDS: Final = 30.0
 _REFUSED: Final = VendorErrorKind.VENDOR_ERROR_KIND_REFUSED
+
+_log = structlog.get_logger("qonduit.remote")
 
 
 class VendorWork:
@@ -91,8 +94,8 @@ class VendorWork:
         terms = self._steps.line(part.job).terms
         self._steps.poll_at(part, jittered(next_interval(0.0, changed=True, terms=terms), self._steps.chance))
 
-    def resume(self, job: RemoteJob, entries: list[Entry]) -> None:
-        """Continue a job from the ledger."""
+    def resume(self, job: RemoteJob, entries: list[Entry], now: int) -> None:
+        """Continue a job from the ledger, which was read at a time of the database's clock. Reads no database."""
         for entry in entries:
             part = job.parts.setdefault((entry.stage, entry.part), Part(job, entry.stage, entry.part, entry.vendor_id))
             part.done = entry.state == State.DONE
@@ -102,7 +105,7 @@ class VendorWork:
                 case State.PLANNED:
                     self.schedule("submit", job, partial(self._submitter.submit, part))
                 case State.SUBMITTING:
-                    left = max(0.0, (entry.deadline - submissions.now(self._steps.db)) / 1e6)
+                    left = max(0.0, (entry.deadline - now) / 1e6)
                     self.schedule("recover", job, partial(self._submitter.recover, part), left)
                 case State.SUBMITTED:
                     self._steps.poll_at(part, 0.0)
@@ -118,10 +121,7 @@ class VendorWork:
         now = self._steps.clock()
         parts = self._steps.jobs.take_polls(line, now, line.terms.poll_batch)
         if parts:
-            call = VendorCall()
-            call.poll.vendor_ids.extend(part.vendor_id for part in parts)
-            reply = self._steps.read(parts[0].job, call)
-            found = dict(zip(call.poll.vendor_ids, reply.jobs, strict=False)) if reply is not None else {}
+            found = self._found(parts)
             for part in parts:
                 part.polled = 0
                 if part.job.ended or part.done:
@@ -132,6 +132,21 @@ class VendorWork:
                     part.interval = next_interval(part.interval, False, line.terms)
                     self._steps.poll_at(part, jittered(part.interval, self._steps.chance))
         self._steps.wake(line)
+
+    def _found(self, parts: list[Part]) -> dict[str, VendorJob]:
+        """Return what the vendor reports about parts, by id; nothing if the call failed, or not all are answered."""
+        call = VendorCall()
+        call.poll.vendor_ids.extend(part.vendor_id for part in parts)
+        reply = self._steps.read(parts[0].job, call)
+        ids = [part.vendor_id for part in parts]
+        if reply.HasField("error"):
+            return {}
+        # A state that is read for another job could end it.
+        answers = zip(ids, (job.vendor_id for job in reply.jobs), strict=False)
+        if len(reply.jobs) != len(ids) or any(found not in ("", own) for own, found in answers):
+            _log.warning("poll with other jobs than wanted", provider=parts[0].job.account.provider, wanted=ids[:16])
+            return {}
+        return dict(zip(ids, reply.jobs, strict=True))
 
     def _guarded(self, part: Part, run: Callable[[], None]) -> None:
         """Do something for one of many parts: a lost lease concerns it alone."""
@@ -159,14 +174,24 @@ class VendorWork:
             self._ended_badly(part, found)
             return
         if part.misses >= _MISSES:
-            message = f"{part.job.account.provider} does not know its job {part.vendor_id} any more"
-            self._steps.store_failure(part, self._steps.request(part), "VENDOR_JOB_LOST", message)
+            self._missing(part)
             return
         if (changed or moved) and not part.misses:
             part.word, part.place, part.shown_at = _word(found), _place(found), self._steps.clock()
             self._steps.change(part, job=found, message="", shown=True)
         part.interval = next_interval(part.interval, changed or part.misses > 0, self._steps.line(part.job).terms)
         self._steps.poll_at(part, jittered(part.interval, self._steps.chance))
+
+    def _missing(self, part: Part) -> None:
+        """End a part that the vendor does not know. One that was never seen may have been adopted by a wrong id."""
+        entry = self._steps.entry(part)
+        if entry.status.word == ADOPTED_WORD:
+            message = f"the vendor does not know the job {part.vendor_id}"
+            self._steps.change(part, expects=(State.SUBMITTED,), state=State.UNKNOWN, message=message, shown=True)
+            self._on_failure(part.job, unknown(part.job, entry, part.vendor_id))
+            return
+        message = f"{part.job.account.provider} does not know its job {part.vendor_id} any more, and may charge for it"
+        self._steps.store_failure(part, self._steps.request(part), "VENDOR_JOB_LOST", message)
 
     def _ended_badly(self, part: Part, found: VendorJob) -> None:
         cancelled = found.state == VendorJobState.VENDOR_JOB_STATE_CANCELLED
@@ -176,33 +201,40 @@ class VendorWork:
         message = f"job {part.vendor_id} {what} at {part.job.account.provider}, and {charged}{detail}"
         confirmed = VendorCancellation.VENDOR_CANCELLATION_CONFIRMED if cancelled and part.job.cancelled else None
         self._steps.change(part, job=found, cancellation=confirmed, shown=True)
-        part.job.stopped |= cancelled
-        reason = "VENDOR_CANCELLED" if cancelled else "VENDOR_FAILED"
-        self._steps.store_failure(part, self._steps.request(part), reason, message, code=found.error_code)
+        reason, wanted = "VENDOR_CANCELLED" if cancelled else "VENDOR_FAILED", self._steps.request(part)
+        self._steps.store_failure(part, wanted, reason, message, code=found.error_code, cancelled=cancelled)
 
     def fetch(self, part: Part) -> None:
         """Read the results of a part that is done, and store them."""
         job = part.job
         if job.ended or part.done:
             return
+        if (pause := self._steps.pause(job)) > 0:
+            self.schedule("fetch", job, partial(self.fetch, part), pause)
+            return
         wanted, call = self._steps.request(part), VendorCall()
         call.fetch.vendor_id = part.vendor_id
         call.fetch.submission.CopyFrom(wanted)
         reply = self._steps.read(job, call)
         number = len(wanted.circuits)
-        if reply is None or len(reply.results.outcomes) != number:
-            part.failures += 1
-            if reply is not None and part.failures >= _FETCHES:
-                got = len(reply.results.outcomes)
-                message = f"{job.account.provider} returned {got} results of {number} for its job {part.vendor_id}"
+        got = len(reply.results.outcomes)
+        if got != number:
+            message = f"{job.account.provider} returned {got} results of {number} for its job {part.vendor_id}"
+            if reply.HasField("error"):
+                message = f"the results of its job {part.vendor_id} cannot be read yet: {reply.error.message}"
+            else:
+                part.failures += 1
+            if part.failures >= _FETCHES:
                 self._steps.store_failure(part, wanted, "VENDOR_RESULTS_UNREADABLE", message)
                 return
-            wait = max(
-                self._steps.line(job).pause.until - self._steps.clock(), self._steps.line(job).terms.poll_seconds
-            )
+            if reply.error.kind != VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:  # which has a message of its own
+                self._steps.change(part, message=message)
+                part.unread = True
+            wait = max(self._steps.pause(job), self._steps.line(job).terms.poll_seconds)
             self.schedule("fetch", job, partial(self.fetch, part), wait)
             return
-        self._steps.store(part, wanted, VendorOutcomes(outcomes=reply.results.outcomes), reply.results.raw)
+        outcomes = VendorOutcomes(outcomes=reply.results.outcomes)
+        self._steps.store(part, wanted, outcomes, reply.results.raw, message="" if part.unread else None)
 
     def cancel_job(self, job: RemoteJob) -> None:
         """Cancel what the vendor has of a job; parts that were not sent end at once."""
@@ -215,6 +247,9 @@ class VendorWork:
         """Request the cancellation of a part at the vendor, and record the vendor's answer."""
         job = part.job
         if job.ended or part.done:
+            return
+        if (pause := self._steps.pause(job)) > 0:
+            self.schedule("cancel", job, partial(self.cancel, part), pause)
             return
         call = VendorCall()
         call.cancel.vendor_id = part.vendor_id
@@ -246,9 +281,8 @@ class VendorWork:
         if part.done:
             return
         message, wanted = "the job was cancelled before it was submitted, and is not charged", self._steps.request(part)
-        self._steps.change(part, expects=(State.PLANNED, State.DONE))
-        part.job.stopped = True
-        self._steps.store_failure(part, wanted, "VENDOR_CANCELLED", message, expects=(State.PLANNED,))
+        expects = (State.PLANNED,)
+        self._steps.store_failure(part, wanted, "VENDOR_CANCELLED", message, expects=expects, cancelled=True)
 
 
 def _word(found: VendorJob) -> str:

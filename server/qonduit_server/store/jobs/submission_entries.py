@@ -15,6 +15,8 @@ from qonduit_server.store.jobs.job_sizes import truncate
 
 #: The limits of what a job shows of its parts: it must take at most 16 KiB.
 SHOWN_PARTS: Final = 16
+#: The state of a submission that a user has settled by an id, until the vendor reports one.
+ADOPTED_WORD: Final = "adopted"
 _SHOWN_ID_BYTES: Final = 160
 _SHOWN_WORD_BYTES: Final = 64
 SHOWN_TEXT_BYTES: Final = 512

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob
 from qonduit_server.errors import CallError, FailedPrecondition, NotFound
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs.submission_entries import Entry, State
+from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, Entry, State
 from qonduit_server.store.jobs.submissions import INSERT, SET_VENDOR_ID, entries_of
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
 from qonduit_server.store.ownership import owner_of
@@ -125,7 +125,7 @@ def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
     for entry in entries:
         adopted = entry is unknown[0]
         submitted = adopted or (entry.state == State.UNKNOWN and bool(entry.vendor_id))
-        status = VendorJob(vendor_id=adoption.vendor_id, word="adopted") if adopted else entry.status
+        status = VendorJob(vendor_id=adoption.vendor_id, word=ADOPTED_WORD) if adopted else entry.status
         values = {
             **source,
             "stage": entry.stage,
