@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import VendorCall, VendorErrorKind, VendorJob, VendorReply
@@ -18,8 +19,10 @@ from qonduit_server.providers.remote_provider import (
     VendorSession,
 )
 
-#: The largest text of an error, in characters.
+#: The largest text of an error or of a job, in characters.
 _TEXT: Final = 2000
+#: The largest id of a vendor's job, in bytes, as in ResolveSubmissionRequest.
+_ID_BYTES: Final = 512
 
 
 class VendorCalls:
@@ -60,6 +63,7 @@ class VendorCalls:
             if self._session is None:
                 self._session = self._connect(call.credential)
             self._make(self._session, call, reply)
+            _limit(reply.jobs)
         except VendorError as error:
             reply = VendorReply()
             reply.error.kind = error.kind
@@ -98,3 +102,12 @@ class VendorCalls:
                 reply.results.raw = fetched.raw
             case "cancel":
                 reply.jobs.append(session.cancel(call.cancel.vendor_id))
+
+
+def _limit(jobs: Iterable[VendorJob]) -> None:
+    """Shorten what a vendor reports about jobs. Raises VendorError: an id is too large to be stored."""
+    for job in jobs:
+        if (size := len(job.vendor_id.encode())) > _ID_BYTES:
+            raise VendorError(f"an id of the vendor has {size} bytes, and at most {_ID_BYTES} are allowed")
+        for name in ("word", "cost_unit", "error_code", "error"):
+            setattr(job, name, getattr(job, name)[:_TEXT])

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
+
+import pytest
 
 from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit_server.execution.remote.poll_intervals import Pause, jittered, next_interval
@@ -57,6 +60,13 @@ def test_a_pause_is_as_long_as_the_vendor_asks_and_grows_otherwise() -> None:
     pause.until = 0.0
     pause.failed(100.0, 0.0, chance)
     assert pause.until <= 101.2
+
+
+@pytest.mark.parametrize(("asked", "least", "most"), [(1.7e12, 86_400, 86_400), (-5.0, 0.8, 1.2), (math.nan, 0.8, 1.2)])
+def test_a_pause_is_a_time_for_which_a_thread_can_wait(asked: float, least: float, most: float) -> None:
+    pause = Pause()
+    pause.failed(100.0, asked, random.Random(1))
+    assert least <= pause.until - 100 <= most
 
 
 def test_urgent_steps_are_first_and_later_ones_wait_for_their_time() -> None:

@@ -14,6 +14,8 @@ _GROWTH: Final = 1.5
 _JITTER: Final = 0.2
 _FIRST_PAUSE: Final = 1.0
 _MAX_PAUSE: Final = 60.0
+#: The longest pause that a vendor can ask for: a date or another unit in place of seconds does not stop its calls.
+_MAX_RETRY_AFTER: Final = 86_400.0
 
 
 def next_interval(last: float, changed: bool, terms: VendorTerms) -> float:
@@ -45,8 +47,10 @@ class Pause:
         """Note a failure; begin a pause."""
         own = min(_MAX_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures, 10))
         self._failures += 1
-        # Never earlier than the vendor asks.
-        self.until = max(self.until, now + (retry_after or jittered(own, chance)))
+        # Never earlier than the vendor asks. A comparison with NaN is false.
+        self.until = max(
+            self.until, now + (min(retry_after, _MAX_RETRY_AFTER) if retry_after > 0 else jittered(own, chance))
+        )
 
     def succeeded(self) -> None:
         """Note a success."""
