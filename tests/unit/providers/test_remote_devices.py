@@ -7,13 +7,20 @@ from collections.abc import Sequence
 
 import pytest
 
+from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOutcomes
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_LIMIT, Failure
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit_server.errors import LimitError, ProviderError, RunError
 from qonduit_server.ir.circuit import Outcome
+from qonduit_server.languages.registry import Languages
 from qonduit_server.providers.provider import CompiledCircuit
 from qonduit_server.providers.remote_devices import PENDING, RemoteDevices
 from qonduit_server.providers.remote_provider import SubmissionLimits, vendor_outcome
+from qonduit_server.worker.runner import Runner
 from tests.vendor_cloud.provider import ByToken
 
 
@@ -141,3 +148,26 @@ def test_a_call_without_all_outcomes_names_the_missing_ones() -> None:
     *_, missing = run(again, "a", "b", "c")
     assert isinstance(missing, ProviderError)
     assert missing.reason == "RESULT_MISSING"
+
+
+def test_a_sweep_of_which_some_points_are_stored_continues_with_its_next_call() -> None:
+    runner = Runner(RemoteDevices(ByToken()), Languages())
+    runner.load()
+    text = 'OPENQASM 3.0; include "stdgates.inc"; input float a; qubit q; bit c; rz(a) q; c = measure q;'
+    sets = ParameterSets(names=["a"], values=[point / 100 for point in range(192)])
+    task = Task(job_id=1, attempt=1, device="machine", spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=10, seed=1))
+    task.spec.parameter_sets.CopyFrom(sets)
+    task.programs.add(text=text, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)
+    keys: list[str] = []
+    for stored in (0, 0, 65, 130):  # a task runs once for each 64 points, and emits some points before its next call
+        task.programs[0].points_done = stored
+        events: list[TaskEvent] = []
+        runner.run(task, events.append)
+        end = events[-1].finished
+        assert not end.HasField("failure"), end.failure
+        assert not [event for event in events if event.HasField("program_failed")]
+        keys += sorted({each.key for each in end.submissions})
+        task.vendor_outcomes.extend(answered(each, *[{0: each.shots}] * len(each.circuits)) for each in end.submissions)
+    assert len(set(keys)) == 3
+    points = [each.result.point for event in events for each in event.points_done.results]
+    assert points == list(range(130, 192))
