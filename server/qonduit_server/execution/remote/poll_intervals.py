@@ -48,9 +48,8 @@ class Pause:
         own = min(_MAX_PAUSE, _FIRST_PAUSE * 2 ** min(self._failures, 10))
         self._failures += 1
         # Never earlier than the vendor asks. A comparison with NaN is false.
-        self.until = max(
-            self.until, now + (min(retry_after, _MAX_RETRY_AFTER) if retry_after > 0 else jittered(own, chance))
-        )
+        asked = min(retry_after, _MAX_RETRY_AFTER) if retry_after > 0 else jittered(own, chance)
+        self.until = max(self.until, now + asked)
 
     def succeeded(self) -> None:
         """Note a success."""
