@@ -276,10 +276,10 @@ def test_a_job_that_was_adopted_by_a_wrong_id_is_settled_again(served: ServedVen
     served.vendor.control(submits=["accept-cut"])
     accepted = accepted_by(served)
     failed = served.run("CLOUD_NOTHING")
-    wrong = calls.ResolveSubmissionRequest(id=failed.id, vendor_id="job-of-nobody", credential=TOKEN)
+    wrong = calls.ResolveSubmissionRequest(id=failed.id, vendor_id="job-unknown", credential=TOKEN)
     adopted = served.end(served.jobs.ResolveSubmission(wrong, timeout=PATIENCE).job.id)
     assert (adopted.state, adopted.failure.reason) == (FAILED, "SUBMISSION_UNKNOWN")
-    assert "does not know its job job-of-nobody" in adopted.failure.message
+    assert "does not know its job job-unknown" in adopted.failure.message
     vendor_id = list(served.vendor.control()["jobs"])[-1]
     right = calls.ResolveSubmissionRequest(id=adopted.id, vendor_id=vendor_id, credential=TOKEN)
     job = served.end(served.jobs.ResolveSubmission(right, timeout=PATIENCE).job.id)

@@ -31,7 +31,7 @@ def test_a_description_that_the_database_does_not_take_is_stored_later() -> None
         stored.put(description)
 
     # No broker listens there: the messages of the machine come from this test.
-    executor = CeleryExecutor("amqp://nobody@127.0.0.1:1//", ["IBM"], keys=KeyRing(), on_description=store)
+    executor = CeleryExecutor("amqp://guest@127.0.0.1:1//", ["IBM"], keys=KeyRing(), on_description=store)
     executor.launch()
     try:
         (absent,) = executor.descriptions(0)
