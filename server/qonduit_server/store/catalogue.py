@@ -20,7 +20,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
-from qonduit.v1.provider_pb2 import Environment, Provider
+from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import NotFound, Unavailable
 from qonduit_server.store import calibrations, catalogue_snapshot, pauses, server_offers
 from qonduit_server.store.catalogue_snapshot import Claimable, Snapshot
@@ -83,7 +83,7 @@ class _Cache:
                 snapshot = catalogue_snapshot.read(connection)
                 catalogue_snapshot.add_pauses(snapshot, pauses.for_callers(connection))
                 offers = server_offers.descriptions(connection) if db.kind == "postgresql" else self.own()
-                catalogue_snapshot.add_environments(snapshot, _environments(offers))
+                catalogue_snapshot.add_environments(snapshot, server_offers.environments(offers))
             if self._own is not None:
                 snapshot.claimable = catalogue_snapshot.claimable(snapshot, self.own())
             with self._lock:
@@ -304,10 +304,6 @@ def _copy_device(found: Device) -> Device:
     return copy
 
 
-def _environments(offers: Sequence[ProviderDescription]) -> dict[str, list[Environment]]:
-    return {each.provider.name: list(each.environments) for each in server_offers.union(offers)}
-
-
 def _sync(transaction: Transaction, calls: Sequence[_Cache]) -> list[None]:
     # Of calls in the same transaction, each stores the newest offers.
     _store(transaction, calls[-1])
@@ -334,12 +330,12 @@ def _store(transaction: Transaction, cache: _Cache) -> None:
     if transaction.kind == "postgresql":
         # Servers that start at the same time would insert the same names.
         connection.exec_driver_sql("LOCK TABLE providers IN SHARE ROW EXCLUSIVE MODE")
-        former = _environments(server_offers.descriptions(connection))
+        former = server_offers.environments(server_offers.descriptions(connection))
         server_offers.delete_expired(connection)
         server_offers.replace(connection, cache.server, cache.lease, own)
         offers = server_offers.descriptions(connection)
         # No row of the catalogue contains them.
-        transaction.catalogue |= _environments(offers) != former
+        transaction.catalogue |= server_offers.environments(offers) != former
     before = catalogue_snapshot.read(connection)
     known = {found.name: found for found in before.providers.values()}
     stored: dict[str, int] = {}

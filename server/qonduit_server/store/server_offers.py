@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, func, in
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
+from qonduit.v1.provider_pb2 import Environment
 from qonduit_server.store.server_tables import server_offers, servers
 from qonduit_server.version_requirements import environments_of
 
@@ -75,7 +76,7 @@ def descriptions(connection: Connection) -> list[ProviderDescription]:
     return [ProviderDescription.FromString(data) for data in connection.execute(_DESCRIPTIONS).scalars()]
 
 
-def union(offers: Iterable[ProviderDescription]) -> list[ProviderDescription]:
+def union(offers: Collection[ProviderDescription]) -> list[ProviderDescription]:
     """Return one description for each provider, with all devices that are offered.
 
     A device that several servers offer is described as the available one with the fewest qubits, so that each of the
@@ -91,9 +92,6 @@ def union(offers: Iterable[ProviderDescription]) -> list[ProviderDescription]:
         merged.provider.supported_languages.extend(
             line for line in offer.provider.supported_languages if line.supported_language not in known
         )
-        for environment in environments_of(offer):
-            if environment not in merged.environments and len(merged.environments) < MAX_ENVIRONMENTS:
-                merged.environments.append(environment)
         for device in offer.devices:
             new = _offered(device, offer.unavailable)
             best = devices.setdefault((name, device.name), new)
@@ -101,7 +99,20 @@ def union(offers: Iterable[ProviderDescription]) -> list[ProviderDescription]:
                 devices[name, device.name] = new
     for (name, _), device in devices.items():
         providers[name].devices.append(device)
+    for name, found in environments(offers).items():
+        providers[name].environments.extend(found)
     return list(providers.values())
+
+
+def environments(offers: Iterable[ProviderDescription]) -> dict[str, list[Environment]]:
+    """Return the different environments of each provider, at most `MAX_ENVIRONMENTS`."""
+    providers: dict[str, list[Environment]] = {}
+    for offer in offers:
+        known = providers.setdefault(offer.provider.name, [])
+        for environment in environments_of(offer):
+            if environment not in known and len(known) < MAX_ENVIRONMENTS:
+                known.append(environment)
+    return providers
 
 
 def _offered(device: Device, unavailable: str) -> Device:
