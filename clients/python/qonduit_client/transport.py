@@ -84,9 +84,13 @@ class Transport(Endpoint):
                     for response in responses:
                         self.mark_reachable()
                         yield response
-                finally:
+                except GeneratorExit:
+                    # Only here: an interrupt within gRPC can lose an event, for which the drain would wait.
                     responses.cancel()
                     _drain(responses)
+                    raise
+                finally:
+                    responses.cancel()
         except (grpc.RpcError, ValueError) as cause:
             raise self._error(cause) from None
 
