@@ -196,6 +196,6 @@ def check_schema(url: str) -> None:
         shares = connection.execute(text("SELECT owner, weight, virtual_time > 0 FROM lanes")).all()
         assert [(owner, weight, bool(used)) for owner, weight, used in shares] == [("anonymous", 1.0, True)]
         assert connection.execute(text("SELECT count(*) FROM jobs WHERE rank != 0 OR not_before != 0")).scalar() == 0
-    assert {(name, bool(is_inline)) for name, is_inline in inline if name not in (LARGE, SWEEP)} == {
+    assert {(name, bool(is_inline)) for name, is_inline in inline if name in STATES} == {
         (name, name != "of a deployment") for name in STATES
     }

@@ -297,7 +297,7 @@ def fake_vendor() -> Iterator[FakeVendor]:
             yield FakeVendor(int(process.stdout.readline()))
         finally:
             process.stdin.close()
-            process.wait(30)
+            process.wait(100)
 
 
 if __name__ == "__main__":

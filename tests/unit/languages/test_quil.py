@@ -495,7 +495,7 @@ HUGE = {
 def test_huge(name: str) -> None:
     began = time.process_time()
     refused(HUGE[name], "TOO_LARGE")
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 10
 
 
 def test_mutated_programs_are_read_or_refused() -> None:

@@ -335,8 +335,8 @@ def test_missing_features_are_reported_before_anything_is_compiled() -> None:
 
 def test_the_line_of_a_missing_feature_is_reported_where_it_is_known() -> None:
     class Knowing(Languages):
-        def read(self, *program: Any) -> Circuit:
-            return replace(super().read(*program), lines={"conditionals": 7})
+        def read(self, *program: Any, **options: Any) -> Circuit:
+            return replace(super().read(*program, **options), lines={"conditionals": 7})
 
     text = "OPENQASM 2.0; qreg q[2]; creg c[1]; measure q[0] -> c[0]; if(c==1) U(0,0,0) q[1];"
     events: list[TaskEvent] = []
