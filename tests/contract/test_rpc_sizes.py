@@ -219,6 +219,13 @@ class Calls:
         self.sizes[name] = max([self.sizes.get(name, 0), *map(len, responses)])
         return [message_factory.GetMessageClass(method.output_type).FromString(each) for each in responses]
 
+    def refused(self, name: str, /, **fields: Any) -> None:
+        """Call a method that refuses; a successful response of it is as large as one of GetJob."""
+        with pytest.raises(grpc.RpcError) as refusal:
+            self(name, **fields)
+        assert refusal.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        self.sizes[name] = 0
+
     def pages(self, name: str, /, **fields: Any) -> list[Any]:
         """Walk a list in pages of 1000."""
         pages = self(name, page_size=1000, **fields)
@@ -275,6 +282,7 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
     )
     call("JobService/CancelJob", id=failing.id)
     call("JobService/RerunJob", id=failing.id)
+    call.refused("JobService/ResolveSubmission", id=failing.id, not_submitted=True)
 
     deployed = [each for page in call.pages("DeploymentService/ListDeployments") for each in page.deployments]
     assert len(deployed) >= 176
