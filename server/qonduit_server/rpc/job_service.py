@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -154,20 +154,7 @@ class JobService:
 
     def rerun_job(self, request: RerunJobRequest, call: CallContext) -> RerunJobResponse:
         """Queue a new job with the programs, device and options of another one."""
-        self._open_for_jobs()
-        created = job_rows.rerun(
-            self._db,
-            call.principal.name,
-            request.id,
-            request.request_id,
-            max_queued=self._limits.max_queued_jobs,
-            exact=request.exact,
-            credential=rerun_credential(self._db, request.credential, request.credential_id),
-            scope=call.scope,
-            check=call.check_change,
-            traceparent=call.traceparent,
-        )
-        call.job_id = created.job.id
+        created = self._rerun(request, call, exact=request.exact)
         return RerunJobResponse(job=created.job, deduplicated=created.deduplicated)
 
     def resolve_submission(self, request: ResolveSubmissionRequest, call: CallContext) -> ResolveSubmissionResponse:
@@ -176,6 +163,12 @@ class JobService:
         if request.not_submitted:
             job = job_rows.resolve_as_not_submitted(self._db, call.scope, request.id, call.check_change)
             return ResolveSubmissionResponse(job=job)
+        return ResolveSubmissionResponse(job=self._rerun(request, call, vendor_id=request.vendor_id).job)
+
+    def _rerun(
+        self, request: RerunJobRequest | ResolveSubmissionRequest, call: CallContext, **options: Any
+    ) -> job_rows.Created:
+        """Queue a new job from another one; the options are those of `job_rows.rerun`."""
         self._open_for_jobs()
         created = job_rows.rerun(
             self._db,
@@ -187,10 +180,10 @@ class JobService:
             scope=call.scope,
             check=call.check_change,
             traceparent=call.traceparent,
-            vendor_id=request.vendor_id,
+            **options,
         )
         call.job_id = created.job.id
-        return ResolveSubmissionResponse(job=created.job)
+        return created
 
     def delete_job(self, request: DeleteJobRequest, call: CallContext) -> DeleteJobResponse:
         """Delete a job that has ended."""
