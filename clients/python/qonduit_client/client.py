@@ -330,7 +330,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         Args:
             job_id: the failed job.
             vendor_id: the vendor's id of the job. The new job adopts it: it polls, and submits nothing that the vendor
-                has. None states that the vendor does not have the job; it may then be run again.
+                has. `None` states that the vendor does not have the job; it may then be run again.
             request_id: makes a retry safe.
             credential: as in `rerun`.
 

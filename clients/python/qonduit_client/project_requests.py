@@ -49,7 +49,7 @@ def members(project: str) -> Pages[ProjectMember]:
 
 
 def set_member(project: str, user: str, role: str, weight: float | None) -> Request[rpc.SetProjectMemberResponse]:
-    """Add a member, or change its role and its weight unless that is None; a second call changes nothing.
+    """Add a member, or change its role, and its weight if one is passed; a second call changes nothing.
 
     Raises:
         ValueError: the role is not one of `ROLES`.

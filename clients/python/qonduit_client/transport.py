@@ -85,9 +85,8 @@ class Transport(Endpoint):
                         self.mark_reachable()
                         yield response
                 except GeneratorExit:
-                    # Only here: an interrupt within gRPC can lose an event, for which the drain would wait.
-                    responses.cancel()
-                    _drain(responses)
+                    # Only here: an interrupt within gRPC can lose an event, for which this would wait.
+                    _cancel_and_drain(responses)
                     raise
                 finally:
                     responses.cancel()
@@ -155,12 +154,13 @@ class Transport(Endpoint):
         return self.error(cause)
 
 
-def _drain(responses: Any) -> None:
-    """Read the remaining events of a cancelled stream, which arrive at once.
+def _cancel_and_drain(responses: Any) -> None:
+    """Cancel a stream and read its remaining events, which then arrive at once.
 
     grpcio 1.85 releases the connection of a stream of one thread only when all its events were read, even if the
     channel is closed, and has no public function for that.
     """
+    responses.cancel()
     consume = getattr(responses, "_consume_next_event", None)
     while consume is not None and responses._state.due:
         consume()

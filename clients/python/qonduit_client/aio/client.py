@@ -265,20 +265,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         request_id: str | None = None,
         credential: JobCredential = "",
     ) -> JobHandle:
-        """Settle a job of a vendor's device that failed with the reason SUBMISSION_UNKNOWN.
-
-        Look for the job in the vendor's own list first: the vendor may have it, and charge for it.
-
-        Args:
-            job_id: the failed job.
-            vendor_id: the vendor's id of the job. The new job adopts it: it polls, and submits nothing that the vendor
-                has. None states that the vendor does not have the job; it may then be run again.
-            request_id: makes a retry safe.
-            credential: as in `rerun`.
-
-        Returns:
-            The new job; without a vendor's id, the failed job.
-        """
+        """Settle a job that failed with the reason SUBMISSION_UNKNOWN; see `qonduit_client.Client.resolve`."""
         request = requests.resolve(job_id, vendor_id, request_id, credential)
         answer = await self._transport.call(request)
         return self._handle(answer.job, request.message.request_id, deduplicated=False)

@@ -55,13 +55,7 @@ class DeviceCalls:
         simulation: Simulation | None = None,
         noise_model: Noise | None = None,
     ) -> list[DeviceFit]:
-        """Return how each device would run a job: whether it can, by which method, in how much memory and time.
-
-        Arguments are those of `run`. The devices that "AUTO" may choose come first, the fastest of them at the top.
-
-        Raises:
-            InvalidRequest: a program is invalid; the error names the program and the position.
-        """
+        """Return how each device would run a job; see `qonduit_client.Client.compare_devices`."""
         request = device_requests.compare_devices(
             program,
             shots,

@@ -61,8 +61,8 @@ class StoredProjects:
             project: the name of the project.
             user: the name of the user, as in `executed_by` of the user's jobs.
             role: "viewer" reads, "member" also creates and changes jobs and deployments, "owner" also changes members.
-            weight: from 0.01 to 100; twice the weight is twice the time of workers while other members wait. None
-                leaves it as it is: 1 for a new member.
+            weight: from 0.01 to 100; twice the weight is twice the time of workers while other members wait. By default
+                it does not change; a new member has 1.
 
         Raises:
             ValueError: the role is unknown.
