@@ -29,6 +29,16 @@ def test_every_point_names_an_existing_function(point: KillPoint) -> None:
     assert callable(functools.reduce(getattr, point.function.split("."), importlib.import_module(point.module)))
 
 
+def run(campaign: Campaign, points: list[KillPoint]) -> None:
+    """Kill at each point, in a random order, and check all guarantees."""
+    try:
+        for point in campaign.draw(points):
+            campaign.kill_at(point)
+        campaign.finish()
+    finally:
+        campaign.close()
+
+
 @pytest.mark.timeout(240)
 def test_every_guarantee_holds_at_every_point(database_url: str, tmp_path: Path) -> None:
     # Each step on each database, each point on one of them; the next seed swaps the databases.
@@ -37,12 +47,7 @@ def test_every_guarantee_holds_at_every_point(database_url: str, tmp_path: Path)
     assert {point.step for point in points} == set(range(1, 13))
     print(f"CRASH_SEED={SEED} draws the same kills again")
     campaign = Campaign(name, database_url, tmp_path / "campaign", SEED)
-    try:
-        for point in campaign.draw(points):
-            campaign.kill_at(point)
-        campaign.finish()
-    finally:
-        campaign.close()
+    run(campaign, points)
     assert set(campaign.kills) >= {point.name for point in points}
     assert campaign.jobs >= 4 * len(points)
     assert campaign.returns >= campaign.restarts
@@ -54,10 +59,5 @@ def test_every_guarantee_holds_with_worker_machines(rabbitmq: RabbitmqBroker, tm
     points = list(ENGINE_POINTS[SEED % 5 :: 5])
     assert {point.process for point in points} >= {"machine", "broker"}
     campaign = Campaign("machines", f"sqlite:///{tmp_path / 'q.sqlite3'}", tmp_path / "campaign", SEED, rabbitmq)
-    try:
-        for point in campaign.draw(points):
-            campaign.kill_at(point)
-        campaign.finish()
-    finally:
-        campaign.close()
+    run(campaign, points)
     assert set(campaign.kills) == {point.name for point in points}
