@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -70,11 +70,11 @@ class Entry:
     state: State
     idempotency: Idempotency
     token: str
-    vendor_id: str
-    calls: int
-    begun_at: int
-    deadline: int
-    status: VendorJob
+    vendor_id: str = ""
+    calls: int = 0
+    begun_at: int = 0
+    deadline: int = 0
+    status: VendorJob = field(default_factory=VendorJob)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 
 from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob
 from qonduit_server.errors import CallError, FailedPrecondition, NotFound
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, Entry, State
-from qonduit_server.store.jobs.submissions import INSERT, SET_VENDOR_ID, entries_of
+from qonduit_server.store.jobs.submissions import SET_VENDOR_ID, entries_of, insert, update
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
 from qonduit_server.store.ownership import owner_of
-from qonduit_server.store.submission_tables import submission_payloads, submissions
+from qonduit_server.store.submission_tables import submission_payloads
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The key of a submission of which the ledger contains only that it may exist.
@@ -38,17 +39,6 @@ class _Settlement(NamedTuple):
     job_id: int
 
 
-_SET_STATE: Final = (
-    sa.update(submissions)
-    .where(
-        submissions.c.job_id == bindparam("job"),
-        submissions.c.stage == bindparam("of_stage"),
-        submissions.c.part == bindparam("of_part"),
-    )
-    .values(state=bindparam("new_state"))
-)
-
-
 def state_not_submitted(db: Database, owner: str, job_id: int) -> None:
     """Record that the vendor does not have the unknown submissions of a failed job, which may then run again.
 
@@ -61,7 +51,11 @@ def state_not_submitted(db: Database, owner: str, job_id: int) -> None:
 
 def is_unknown(connection: sa.Connection, job_id: int) -> bool:
     """Return whether a job has unknown submissions."""
-    return bool(_unknown(entries_of(connection, [job_id]).get(job_id, ())))
+    return bool(_unknown_of(connection, job_id))
+
+
+def _unknown_of(connection: sa.Connection, job_id: int) -> list[Entry]:
+    return _unknown(entries_of(connection, [job_id]).get(job_id, ()))
 
 
 def _unknown(entries: Sequence[Entry]) -> list[Entry]:
@@ -99,17 +93,12 @@ def lose(transaction: Transaction, job_ids: Collection[int]) -> None:
         entries = known.get(job_id, [])
         unfinished = [entry for entry in entries if entry.state in _UNFINISHED]
         for entry in unfinished:
-            _set_state(transaction.connection, job_id, entry, State.UNKNOWN)
+            update(transaction.connection, job_id, replace(entry, state=State.UNKNOWN))
         if not unfinished:
             stage = max((entry.stage + 1 for entry in entries), default=0)
-            values = {"job_id": job_id, "stage": stage, "part": 0, "key": _LOST_KEY, "state": State.UNKNOWN, "calls": 0}
-            values |= {"idempotency": int(Idempotency.IDEMPOTENCY_NOTHING), "token": str(uuid.uuid4())}
-            transaction.connection.execute(INSERT, values)
-
-
-def _set_state(connection: sa.Connection, job_id: int, entry: Entry, state: State) -> None:
-    place = {"job": job_id, "of_stage": entry.stage, "of_part": entry.part}
-    connection.execute(_SET_STATE, {**place, "new_state": int(state)})
+            nothing = Idempotency.IDEMPOTENCY_NOTHING
+            lost = Entry(stage, 0, _LOST_KEY, State.UNKNOWN, nothing, str(uuid.uuid4()))
+            insert(transaction.connection, job_id, lost)
 
 
 def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
@@ -121,26 +110,14 @@ def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
     connection = transaction.connection
     entries = entries_of(connection, [adoption.job_id])[adoption.job_id]
     unknown = _unknown(entries)
-    source = {"job_id": job_id}
     for entry in entries:
-        adopted = entry is unknown[0]
-        submitted = adopted or (entry.state == State.UNKNOWN and bool(entry.vendor_id))
-        status = VendorJob(vendor_id=adoption.vendor_id, word=ADOPTED_WORD) if adopted else entry.status
-        values = {
-            **source,
-            "stage": entry.stage,
-            "part": entry.part,
-            "key": entry.key,
-            "state": State.SUBMITTED if submitted else entry.state,
-            "idempotency": entry.idempotency,
-            "token": entry.token,
-            "vendor_id": status.vendor_id or entry.vendor_id or None,
-            "calls": entry.calls,
-            "begun_at": entry.begun_at or None,
-            "deadline": entry.deadline or None,
-            "status": status.SerializeToString(),
-        }
-        connection.execute(INSERT, values)
+        copy = entry
+        if entry is unknown[0]:
+            status = VendorJob(vendor_id=adoption.vendor_id, word=ADOPTED_WORD)
+            copy = replace(entry, vendor_id=adoption.vendor_id, status=status)
+        if copy.state == State.UNKNOWN and copy.vendor_id:
+            copy = replace(copy, state=State.SUBMITTED)
+        insert(connection, job_id, copy)
     columns = ("stage", "part", "kind", "sha256", "data")
     copied = select(sa.literal(job_id), *(submission_payloads.c[name] for name in columns)).where(
         submission_payloads.c.job_id == adoption.job_id
@@ -148,7 +125,7 @@ def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
     connection.execute(sa.insert(submission_payloads).from_select(["job_id", *columns], copied))
     connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": adoption.vendor_id})
     for entry in unknown:
-        _set_state(connection, adoption.job_id, entry, State.ADOPTED)
+        update(connection, adoption.job_id, replace(entry, state=State.ADOPTED))
 
 
 def _settle(transaction: Transaction, calls: Sequence[_Settlement]) -> list[CallError | None]:
@@ -157,14 +134,13 @@ def _settle(transaction: Transaction, calls: Sequence[_Settlement]) -> list[Call
     answers: list[CallError | None] = []
     for call in calls:
         job = unit.entries.get(call.job_id)
-        entries = entries_of(transaction.connection, [call.job_id]).get(call.job_id, [])
-        unknown = _unknown(entries)
         if job is None or owner_of(job.job) != call.owner:
             answers.append(NotFound("job", call.job_id))
             continue
+        unknown = _unknown_of(transaction.connection, call.job_id)
         answers.append(None if unknown else not_unknown(call.job_id))
         for entry in unknown:
-            _set_state(transaction.connection, call.job_id, entry, State.NOT_SUBMITTED)
+            update(transaction.connection, call.job_id, replace(entry, state=State.NOT_SUBMITTED))
     return answers
 
 

@@ -13,6 +13,7 @@ import hashlib
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -40,7 +41,7 @@ from qonduit_server.store.jobs.submission_entries import (
     status_of,
 )
 from qonduit_server.store.jobs.task_messages import tasks_of
-from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, server_of
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, provider_of, server_of
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.submission_tables import submission_payloads, submissions
 from qonduit_server.store.writer import Operation, Transaction
@@ -69,13 +70,12 @@ class _Reading(NamedTuple):
 
 
 _CHANGED: Final = ("state", "vendor_id", "calls", "begun_at", "deadline", "status")
-_COLUMNS: Final = tuple(submissions.c)
 _SELECT: Final = (
-    select(*_COLUMNS)
+    select(submissions)
     .where(among(submissions.c.job_id, "ids"))
     .order_by(submissions.c.job_id, submissions.c.stage, submissions.c.part)
 )
-INSERT: Final = sa.insert(submissions)
+_INSERT: Final = sa.insert(submissions)
 _UPDATE: Final = (
     sa.update(submissions)
     .where(
@@ -178,6 +178,31 @@ def entries_of(connection: sa.Connection, job_ids: Sequence[int]) -> dict[int, l
     return found
 
 
+def insert(connection: sa.Connection, job_id: int, entry: Entry) -> None:
+    """Add a submission of a job."""
+    values = {"job_id": job_id, "stage": entry.stage, "part": entry.part, "key": entry.key, "token": entry.token}
+    values["idempotency"] = int(entry.idempotency)
+    connection.execute(_INSERT, values | _changed(entry))
+
+
+def update(connection: sa.Connection, job_id: int, entry: Entry) -> None:
+    """Write a submission of a job, which the transaction has locked."""
+    values = {"job": job_id, "of_stage": entry.stage, "of_part": entry.part}
+    connection.execute(_UPDATE, values | {f"new_{name}": value for name, value in _changed(entry).items()})
+
+
+def _changed(entry: Entry) -> dict[str, Any]:
+    """Return the values of the columns `_CHANGED`."""
+    return {
+        "state": int(entry.state),
+        "vendor_id": entry.vendor_id or None,
+        "calls": entry.calls,
+        "begun_at": entry.begun_at or None,
+        "deadline": entry.deadline or None,
+        "status": entry.status.SerializeToString() or None,
+    }
+
+
 def warn_of_open(unit: UnitOfWork, entry: JobChange, entries: Sequence[Entry]) -> None:
     """Append a warning to a job that ends as cancelled while a vendor may have its submissions."""
     left = [each for each in entries if each.state in OPEN]
@@ -232,9 +257,8 @@ def _insert(transaction: Transaction, wanted: _Plan, known: Sequence[Entry]) -> 
         if (new.key, new.part) in present:
             continue
         job_id = wanted.holder.job_id
-        values = {"job_id": job_id, "stage": stage, "part": new.part, "key": new.key, "state": State.PLANNED}
-        values |= {"idempotency": int(wanted.idempotency), "token": str(uuid.uuid4()), "calls": 0}
-        transaction.connection.execute(INSERT, values)
+        entry = Entry(stage, new.part, new.key, State.PLANNED, wanted.idempotency, str(uuid.uuid4()))
+        insert(transaction.connection, job_id, entry)
         _keep(transaction, (job_id, stage, new.part), REQUEST, new.SerializeToString(deterministic=True))
 
 
@@ -260,15 +284,18 @@ def _change(transaction: Transaction, changes: Sequence[Change]) -> list[bool | 
     }
     answers: list[bool | CallError] = []
     for each in changes:
-        job, place = _held(unit, each.holder), (each.holder.job_id, each.stage, each.part)
-        if job is not None and place in known and each.expects and known[place].state not in each.expects:
-            answers.append(Superseded(f"submission {place} is {known[place].state.name}"))
+        place = (each.holder.job_id, each.stage, each.part)
+        job, before = _held(unit, each.holder), known.get(place)
+        if job is None or before is None:
+            answers.append(False)
             continue
-        answers.append(job is not None and place in known)
-        if job is not None and place in known:
-            known[place] = _apply(transaction, known[place], each)
-            if each.shown or each.cancellation is not None or each.message is not None:
-                _show(unit, job, each, [entry for (job_id, *_), entry in known.items() if job_id == place[0]])
+        if each.expects and before.state not in each.expects:
+            answers.append(Superseded(f"submission {place} is {before.state.name}"))
+            continue
+        answers.append(True)
+        known[place] = _apply(transaction, before, each)
+        if each.shown or each.cancellation is not None or each.message is not None:
+            _show(unit, job, each, [entry for (job_id, *_), entry in known.items() if job_id == place[0]])
     unit.flush()
     return answers
 
@@ -283,28 +310,16 @@ def _apply(transaction: Transaction, before: Entry, wanted: Change) -> Entry:
         calls, deadline = calls + 1, now + wanted.begins // timedelta(microseconds=1)
     job_id = wanted.holder.job_id
     status = before.status if wanted.job is None else wanted.job
-    after = Entry(
-        stage=before.stage,
-        part=before.part,
-        key=before.key,
+    after = replace(
+        before,
         state=before.state if wanted.state is None else wanted.state,
-        idempotency=before.idempotency,
-        token=before.token,
         vendor_id=status.vendor_id or before.vendor_id,
         calls=calls,
         begun_at=begun_at,
         deadline=deadline,
         status=status,
     )
-    values: dict[str, Any] = {
-        "job": job_id,
-        "of_stage": before.stage,
-        "of_part": before.part,
-        "new_state": int(after.state),
-    }
-    values |= {"new_vendor_id": after.vendor_id or None, "new_calls": calls, "new_begun_at": begun_at or None}
-    values |= {"new_deadline": deadline or None, "new_status": status.SerializeToString()}
-    transaction.connection.execute(_UPDATE, values)
+    update(transaction.connection, job_id, after)
     if after.vendor_id and not before.vendor_id:
         transaction.connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": after.vendor_id})
     place = (job_id, before.stage, before.part)
@@ -336,7 +351,7 @@ def _task(transaction: Transaction, reads: Sequence[_Reading]) -> list[Task | No
     unit = UnitOfWork(transaction)
     unit.load({each.holder.job_id for each in reads})
     held = [_held(unit, each.holder) for each in reads]
-    wanted = [[(each.job.device.partition("/")[0], each)] if each is not None else [] for each in held]
+    wanted = [[(provider_of(each.job), each)] if each is not None else [] for each in held]
     using = [each.job for each in held if each is not None]
     secrets = job_credentials.read(transaction.connection, reads[0].sealer, using)
     readable = {job_id: secret for job_id, secret in secrets.items() if isinstance(secret, str)}
