@@ -234,13 +234,12 @@ def _earlier_of_owner(connection: Connection, rows: Sequence[Row[Any]], counts: 
 def _earlier(connection: Connection, rows: Sequence[Row[Any]], member: str = "") -> Mapping[int, int]:
     """Return the number of jobs of the same lane before each of its jobs."""
     values = {"provider": rows[0].provider_id, "caller": rows[0].caller, **({"member": member} if member else {})}
-    pinned = [row for row in rows if row.not_before >= PINNED]
-    single = rows if len(rows) == 1 else pinned
+    single = rows if len(rows) == 1 else [row for row in rows if row.not_before >= PINNED]
     found: dict[int, int] = {}
     for row in single:
         before = {**values, "rank": row.rank, "id": row.id}
         found[row.id] = connection.execute(_BEFORE_OF_MEMBER if member else _BEFORE, before).scalar_one()
-        if row in pinned:
+        if row.not_before >= PINNED:
             query = _PINNED_BEFORE_OF_MEMBER if member else _PINNED_BEFORE
             found[row.id] += connection.execute(query, {**before, "queue": row.not_before}).scalar_one()
     if len(found) < len(rows):
