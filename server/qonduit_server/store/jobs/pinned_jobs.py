@@ -23,7 +23,7 @@ from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.schema import IS_QUEUED, jobs, providers
-from qonduit_server.version_requirements import Environment, listed, matches, requirements_of, unmet
+from qonduit_server.version_requirements import Environment, Versions, listed, matches, requirements_of, unmet
 
 #: Added to the hash of the requirements; above what `held_jobs` adds to a device.
 PINNED: Final = 2**62 + 2**61
@@ -70,9 +70,12 @@ def check_served(db: Database, device: str, spec: JobSpec) -> None:
         FailedPrecondition: reason VERSION_UNAVAILABLE; NOT_REPRODUCIBLE for an exact rerun.
     """
     requirements = requirements_of(spec)
+    if not requirements or spec.required_versions.wait:
+        return
     provider = device.partition("/")[0]
     environments = catalogue.environments(db, provider)
-    if not requirements or spec.required_versions.wait or any(matches(requirements, each) for each in environments):
+    missing = _missing(provider, requirements, environments)
+    if not missing:
         return
     if spec.HasField("required_provenance"):
         if not environments:
@@ -86,8 +89,7 @@ def check_served(db: Database, device: str, spec: JobSpec) -> None:
             reason="NOT_REPRODUCIBLE",
         )
     raise FailedPrecondition(
-        f"{_FIELD}: no worker of {provider} has {', '.join(requirements)}; workers have "
-        f"{listed(requirements, environments)}; set job.required_versions.wait to queue the job until one has them",
+        f"{_FIELD}: {missing}; set job.required_versions.wait to queue the job until one has them",
         subject=_FIELD,
         kind="VERSION",
         reason="VERSION_UNAVAILABLE",
@@ -96,7 +98,11 @@ def check_served(db: Database, device: str, spec: JobSpec) -> None:
 
 def reason_to_wait(db: Database, provider: str, spec: JobSpec) -> str:
     """Return the versions of the workers of a provider if none has those that a job requires; empty if one has."""
-    requirements, environments = requirements_of(spec), catalogue.environments(db, provider)
+    return _missing(provider, requirements_of(spec), catalogue.environments(db, provider))
+
+
+def _missing(provider: str, requirements: Sequence[str], environments: Sequence[Versions]) -> str:
+    """Return which versions no worker of a provider has, and which they have; empty if one meets the requirements."""
     if any(matches(requirements, each) for each in environments):
         return ""
     return f"no worker of {provider} has {', '.join(requirements)}; workers have {listed(requirements, environments)}"
