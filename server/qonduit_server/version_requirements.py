@@ -78,12 +78,12 @@ def requirements_of(spec: JobSpec) -> tuple[str, ...]:
 
 def matches(requirements: Iterable[str], versions: Versions) -> bool:
     """Return whether an environment meets requirements in canonical form."""
-    return not any(True for _ in unmet(requirements, versions))
+    return next(unmet(requirements, versions), None) is None
 
 
 def unmet(requirements: Iterable[str], versions: Versions) -> Iterator[str]:
     """Yield the requirements that an environment does not meet, each with its version."""
-    known = {normalized(name): version for name, version in versions.items()}
+    known = _by_normalized_name(versions)
     for text in requirements:
         name, _, accepts = _parsed(text)
         version = known.get(name, "")
@@ -98,12 +98,16 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def _by_normalized_name(versions: Versions) -> dict[str, str]:
+    return {normalized(name): version for name, version in versions.items()}
+
+
 def listed(requirements: Iterable[str], environments: Sequence[Versions]) -> str:
     """Return the versions that environments have of the packages in requirements, for messages."""
     names = list(dict.fromkeys(_parsed(text)[0] for text in requirements))
     found: dict[str, None] = {}
     for versions in environments:
-        known = {normalized(name): version for name, version in versions.items()}
+        known = _by_normalized_name(versions)
         text = ", ".join(f"{name} {known.get(name) or 'not installed'}" for name in names)
         found[text[:_LISTED_CHARACTERS]] = None
     if len(found) > _MAX_LISTED:
