@@ -255,9 +255,7 @@ def unresolved(job_id: int) -> FailedPrecondition:
 
 def resolve_as_not_submitted(db: Database, scope: Scope, job_id: int, check: CheckChange = permit_all) -> Job:
     """Record that the vendor does not have a job; return the job. Raises NotFound, FailedPrecondition, as `check`."""
-    owner = require_job(db, scope, job_id)
-    check(owner)
-    submission_settlement.state_not_submitted(db, owner, job_id)
+    submission_settlement.state_not_submitted(db, *_key(db, scope, job_id, check))
     return get(db, scope, job_id)
 
 

@@ -137,8 +137,8 @@ def claim_of(
     """Return a claim with what lanes owe, and with their running jobs and turns as they are now."""
     accounts = db.lane_accounts
     running, turns = accounts.running(), dict(accounts.turns)
-    devices = catalogue.claimable(db)
-    return Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer, devices, environments)
+    claimable = catalogue.claimable(db)
+    return Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer, claimable, environments)
 
 
 def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
