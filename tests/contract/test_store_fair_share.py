@@ -21,12 +21,12 @@ from tests.postgresql import PostgresqlServer
 from tests.store_fixture import LEASE, claim, description, finished, submit, succeeded
 
 
-def submit_many(db: Database, caller: str, count: int) -> list[int]:
-    """Queue a job and copies of its row."""
-    first = submit(db, caller=caller).id
+def submit_many(db: Database, caller: str, count: int, project: str = "", priority: int = 0) -> list[int]:
+    """Queue a job and copies of its row; return them."""
+    first = submit(db, caller=caller, project=project, priority=priority).id
     columns = (
-        "caller, method, fingerprint, provider_id, device_id, deployment_id, type, shots, created_at, state, progress, "
-        "attempt, last_sequence, program_runs, spec"
+        "caller, principal, method, fingerprint, provider_id, device_id, deployment_id, type, shots, created_at, "
+        "state, progress, attempt, last_sequence, program_runs, spec, rank"
     )
     numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count) "
     insert = f"INSERT INTO jobs ({columns}) "
@@ -34,14 +34,15 @@ def submit_many(db: Database, caller: str, count: int) -> list[int]:
     statement = numbers + insert + select if db.kind == "sqlite" else insert + numbers + select
     with db._engine.connect() as connection:
         connection.execute(text(statement), {"count": count - 1, "first": first})
-        rows = connection.execute(text("SELECT id FROM jobs WHERE caller = :caller ORDER BY id"), {"caller": caller})
+        rows = connection.execute(text("SELECT id FROM jobs WHERE id >= :first ORDER BY id"), {"first": first})
         return list(rows.scalars())
 
 
 def callers(db: Database, tasks: Sequence[Task]) -> list[str]:
+    """Return who created the jobs of tasks."""
     with db._engine.connect() as connection:
-        rows = connection.execute(text("SELECT id, caller FROM jobs")).all()
-    known = {row.id: row.caller for row in rows}
+        rows = connection.execute(text("SELECT id, coalesce(principal, caller) AS name FROM jobs")).all()
+    known = {row.id: row.name for row in rows}
     return [known[task.job_id] for task in tasks]
 
 

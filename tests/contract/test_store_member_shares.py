@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,14 @@ from qonduit_server.store import projects
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import claim_selection, queue, queue_positions, waiting_lanes
 from qonduit_server.store.users import quota_rows
+from tests.contract import test_store_fair_share as fair_share
 from tests.contract.queue_simulation import Arrival, simulated_queue
-from tests.contract.test_store_fair_share import end
+from tests.contract.test_store_fair_share import callers, end
 from tests.postgresql import PostgresqlServer
-from tests.store_fixture import LEASE, claim, known_device, submit
+from tests.store_fixture import LEASE, claim, known_device
 
 LAB = "projects/lab"
+submit_many = partial(fair_share.submit_many, project="lab")
 
 
 def make_lab(db: Database, **weights: float) -> None:
@@ -37,38 +40,12 @@ def make_lab(db: Database, **weights: float) -> None:
     known_device(db)
 
 
-def submit_many(db: Database, user: str, count: int, project: str = "lab", priority: int = 0) -> list[int]:
-    """Queue a job and copies of its row."""
-    first = submit(db, caller=user, project=project, priority=priority).id
-    columns = (
-        "caller, principal, method, fingerprint, provider_id, device_id, deployment_id, type, shots, created_at, "
-        "state, progress, attempt, last_sequence, program_runs, spec, rank"
-    )
-    numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count) "
-    insert = f"INSERT INTO jobs ({columns}) "
-    select = f"SELECT {columns} FROM jobs CROSS JOIN numbers WHERE jobs.id = :first AND n <= :count"
-    statement = numbers + insert + select if db.kind == "sqlite" else insert + numbers + select
-    with db._engine.connect() as connection:
-        connection.execute(text(statement), {"count": count - 1, "first": first})
-        return list(
-            connection.execute(text("SELECT id FROM jobs WHERE id >= :first ORDER BY id"), {"first": first}).scalars()
-        )
-
-
-def users(db: Database, tasks: Sequence[Task]) -> list[str]:
-    """Return who created the jobs of tasks."""
-    with db._engine.connect() as connection:
-        rows = connection.execute(text("SELECT id, coalesce(principal, caller) AS name FROM jobs")).all()
-    known = {row.id: row.name for row in rows}
-    return [known[task.job_id] for task in tasks]
-
-
 def run(db: Database, count: int, seconds: dict[str, float], capacity: int = 1) -> Counter[str]:
     """Run jobs one claim after another; return the milliseconds that each user got."""
     used: Counter[str] = Counter()
     for _ in range(count):
         tasks = claim(db, capacity=capacity)
-        for task, user in zip(tasks, users(db, tasks), strict=True):
+        for task, user in zip(tasks, callers(db, tasks), strict=True):
             end(db, [task], seconds[user])
             used[user] += round(seconds[user] * 1000)
     return used
@@ -113,7 +90,7 @@ def test_members_and_their_weights_do_not_change_the_part_of_the_project(db: Dat
 def test_many_jobs_of_one_member_do_not_delay_the_first_job_of_another(db: Database) -> None:
     make_lab(db, ben=1, carl=1)
     submit_many(db, "ben", 1000)
-    assert users(db, claim(db, capacity=10)) == ["ben"] * 10
+    assert callers(db, claim(db, capacity=10)) == ["ben"] * 10
     first, second = submit_many(db, "anna", 2)
     (other,) = submit_many(db, "carl", 1)
     claimed = [task.job_id for task in claim(db, capacity=6)]
@@ -147,7 +124,7 @@ def test_a_quota_of_the_project_limits_all_members(db: Database) -> None:
     submit_many(db, "anna", 5)
     submit_many(db, "ben", 5)
     quota_rows.set_quota(db, LAB, QuotaValues(running_jobs=4), ["running_jobs"])
-    assert Counter(users(db, claim(db, capacity=10))) == {"anna": 2, "ben": 2}
+    assert Counter(callers(db, claim(db, capacity=10))) == {"anna": 2, "ben": 2}
     assert claim(db, capacity=10) == []
 
 
@@ -156,7 +133,7 @@ def test_a_claim_returns_as_many_jobs_of_members_as_there_are(db: Database) -> N
     submit_many(db, "anna", 2)
     submit_many(db, "ben", 7)
     submit_many(db, "dora", 3, project="")
-    assert Counter(users(db, claim(db, capacity=20))) == {"anna": 2, "ben": 7, "dora": 3}
+    assert Counter(callers(db, claim(db, capacity=20))) == {"anna": 2, "ben": 7, "dora": 3}
     assert claim(db) == []
 
 
@@ -170,7 +147,7 @@ def test_more_members_than_a_claim_compares_are_all_served(db: Database, monkeyp
     found: Counter[str] = Counter()
     for _ in range(10):
         tasks = claim(db, capacity=2)
-        found.update(users(db, tasks))
+        found.update(callers(db, tasks))
         end(db, tasks, 1.0)
     assert len(found) == 10, found
     assert len(claim(db)) == 10
@@ -198,7 +175,7 @@ def test_a_member_who_left_is_still_served(db: Database) -> None:
     make_lab(db, ben=1)
     submit_many(db, "ben", 2)
     projects.remove_member(db, "anna", "lab", "ben")
-    assert users(db, claim(db, capacity=5)) == ["ben", "ben"]
+    assert callers(db, claim(db, capacity=5)) == ["ben", "ben"]
 
 
 @given(
