@@ -145,9 +145,9 @@ def claim_jobs(
     most = left + _MOST_UNREADY
     rooms = dict(pinned)
     after = wanted.turns.get((provider, ""), "")
-    for rows, others in waiting_lanes.windows_of_queues(transaction.connection, provider, after, pinned):
-        quotas.read([row.owner for row in (*rows, *others)])
-        lanes = share.add([row for row in (*rows, *others) if quotas.room(row.owner) > 0])
+    for window in waiting_lanes.windows_of_queues(transaction.connection, provider, after, pinned):
+        quotas.read([row.owner for row in window.lanes])
+        lanes = share.add([row for row in window.lanes if quotas.room(row.owner) > 0])
         while lanes and left:
             for lane in lanes:
                 lane.room = quotas.room(lane.lane.owner)
@@ -169,7 +169,7 @@ def claim_jobs(
             emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in chosen)
             lanes = [lane for lane in lanes if lane.remains_without(emptied) and quotas.room(lane.lane.owner) > 0]
         if not left:
-            found.turns[provider, ""] = waiting_lanes.last_name(rows) if len(rows) == waiting_lanes.MAX_LANES else ""
+            found.turns[provider, ""] = window.last
             return
 
 

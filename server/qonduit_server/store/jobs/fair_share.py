@@ -24,7 +24,7 @@ from sqlalchemy import Connection, text
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import lane_rows
 from qonduit_server.store.jobs.lane_rows import LaneCost
-from qonduit_server.store.jobs.waiting_lanes import last_name, windows_of_queues
+from qonduit_server.store.jobs.waiting_lanes import Window, windows_of_queues
 from qonduit_server.store.lane_accounts import LEAST_SECONDS, Charge, Lane, Owed, Running
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -49,7 +49,7 @@ class LaneShare:
         room: the number of jobs that may be claimed; quotas of its owner may limit it.
         project: of the lane of a member, the lane of the project.
         members: of the lane of a project, those of its members with jobs to claim, as soon as they are read.
-        further: the rows of its further members; None before the first are read, and after the last.
+        further: the windows of its further members; None before the first are read, and after the last.
     """
 
     lane: Lane
@@ -60,7 +60,7 @@ class LaneShare:
     room: float = math.inf
     project: LaneShare | None = None
     members: list[LaneShare] | None = None
-    further: Iterator[tuple[Sequence[Any], Sequence[Any]]] | None = None
+    further: Iterator[Window] | None = None
 
     @property
     def stride(self) -> float:
@@ -204,14 +204,14 @@ class FairShare:
             share.further = windows_of_queues(
                 self._connection, provider, after, pinned, project=share.lane.owner, most=most
             )
-        rows, others = next(share.further, ((), ())) if share.further is not None else ((), ())
-        share.members = self.add([*rows, *others])
+        window = next(share.further, None) if share.further is not None else None
+        share.members = self.add(window.lanes if window is not None else ())
         for member in share.members:
             member.project = share
-        if not rows and not others:
+        if window is None:
             share.further = None
             return None
-        return last_name(rows) if len(rows) == most else ""
+        return window.last
 
     def charge(self, job: tuple[int, int], share: LaneShare) -> list[Charge]:
         """Charge the lane of a job, and that of its project; return the charges."""

@@ -8,7 +8,7 @@ virtual times only, so no job is lost with a row of these tables, and creating a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, column, text
 
@@ -40,6 +40,18 @@ _MEMBERS: Final = {
     "lanes": "member_lanes l ON l.provider_id = p.id AND l.owner = :owner AND l.member = n.name",
     "others": f"member_lanes WHERE provider_id = {_PROVIDER} AND owner = :owner",
 }
+
+
+class Window(NamedTuple):
+    """Lanes that one step of a claim compares.
+
+    Attributes:
+        lanes: their rows.
+        last: the name after which the next claim begins; empty if it begins with the first.
+    """
+
+    lanes: Sequence[Any]
+    last: str
 
 
 def _query(of: dict[str, str], queue: str, first: str) -> Query:
@@ -88,40 +100,40 @@ def windows(
     seen: set[str] = set()
     for query, start in ((following, after), (first, "")) if after else ((first, ""),):
         rows = query(connection, {**values, "after": start})
-        while fresh := [row for row in rows if name_of(row) not in seen]:
+        while fresh := [row for row in rows if _name_of(row) not in seen]:
             yield fresh
-            seen.update(map(name_of, fresh))
+            seen.update(map(_name_of, fresh))
             if len(rows) < (most or MAX_LANES):
                 break
-            rows = following(connection, {**values, "after": last_name(rows)})
+            rows = following(connection, {**values, "after": _last_name(rows)})
 
 
 def windows_of_queues(
     connection: Connection, provider: str, after: str, pinned: Collection[int], *, project: str = "", most: int = 0
-) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
+) -> Iterator[Window]:
     """Yield the lanes as `windows`; with the first ones, also those that only have jobs that require versions.
 
     `pinned` are the queues of such jobs. The other arguments are those of `windows`.
     """
     of_pinned = {
-        name_of(row): row
+        _name_of(row): row
         for queue in pinned
         for row in next(windows(connection, provider, after, project=project, queue=queue, most=most), ())
     }
     for rows in windows(connection, provider, after, project=project, most=most):
         for row in rows:
-            of_pinned.pop(name_of(row), None)
-        yield rows, list(of_pinned.values())
+            of_pinned.pop(_name_of(row), None)
+        yield Window([*rows, *of_pinned.values()], _last_name(rows) if len(rows) == (most or MAX_LANES) else "")
         of_pinned = {}
     if of_pinned:
-        yield (), list(of_pinned.values())
+        yield Window(list(of_pinned.values()), "")
 
 
-def name_of(row: Any) -> str:
+def _name_of(row: Any) -> str:
     """Return the name of the owner or of the member whose lane a row is."""
     return str(row.member or row.owner)
 
 
-def last_name(rows: Sequence[Any]) -> str:
+def _last_name(rows: Sequence[Any]) -> str:
     """Return the last name in the order of the database, which may differ from that of Python."""
-    return name_of(max(rows, key=lambda row: int(row.place)))
+    return _name_of(max(rows, key=lambda row: int(row.place)))
