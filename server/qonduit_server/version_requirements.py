@@ -93,6 +93,7 @@ def unmet(requirements: Iterable[str], versions: Versions) -> Iterator[str]:
             yield f"{text} (has {version})"
 
 
+@lru_cache(maxsize=4096)
 def normalized(name: str) -> str:
     """Return the name of a package as requirements are compared: "Qiskit_Aer" is "qiskit-aer"."""
     return re.sub(r"[-_.]+", "-", name).lower()
