@@ -99,8 +99,6 @@ def union(offers: Collection[ProviderDescription]) -> list[ProviderDescription]:
                 devices[name, device.name] = new
     for (name, _), device in devices.items():
         providers[name].devices.append(device)
-    for name, found in environments(offers).items():
-        providers[name].environments.extend(found)
     return list(providers.values())
 
 
