@@ -291,7 +291,6 @@ def test_a_sqlite_file_locked_by_another_process(tmp_path: Path) -> None:
 _WRITE_FOR_EVER = """
 import os, sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from qonduit_server.store.database import open_database
 from tests.store_fixture import claim, known_device, submit, succeed
 db = open_database(sys.argv[1])

@@ -8,9 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-import structlog
 from sqlalchemy import Connection, Engine
 
 from qonduit_server.encryption.key_ring import KeyRing
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from qonduit_server.store.shared_partials import SharedPartials
     from qonduit_server.store.shared_use import SharedUse
 
-_log: Final[Any] = structlog.get_logger("qonduit.store")
 A = TypeVar("A")
 R = TypeVar("R")
 
