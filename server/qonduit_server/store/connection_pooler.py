@@ -8,18 +8,16 @@ without an error. Reads are single statements, so they may go through it.
 
 from __future__ import annotations
 
-import select
-import time
 from contextlib import closing
 from typing import Any, Final
 
 import psycopg
-from psycopg import pq
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from qonduit_server.errors import StartError
 from qonduit_server.store.engines import connect_apart, make_engine, parse_url
+from qonduit_server.store.timed_queries import Unresponsive, values_of
 
 #: How long a pooler may take to assign a connection.
 _SECONDS: Final = 10.0
@@ -86,20 +84,12 @@ def _refuse_other_database(engine: Engine, pooled: Engine) -> None:
 
 def _backend(connection: psycopg.Connection[Any]) -> int:
     """Return the process id of the backend that serves a connection now."""
-    server = connection.pgconn
-    server.send_query(b"SELECT pg_backend_pid()")
-    until = time.monotonic() + _SECONDS
-    value = b""
-    while True:
-        while server.is_busy():
-            if not select.select([server.socket], [], [], max(0.0, until - time.monotonic()))[0]:
-                raise psycopg.OperationalError(f"it assigned no connection within {_SECONDS:g} s: raise its pool size")
-            server.consume_input()
-        if (result := server.get_result()) is None:
-            return int(value)
-        if result.status != pq.ExecStatus.TUPLES_OK:
-            raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
-        value = result.get_value(0, 0) or b""
+    try:
+        (process,) = values_of(connection.pgconn, b"SELECT pg_backend_pid()", _SECONDS)
+    except Unresponsive as error:
+        message = f"it assigned no connection within {_SECONDS:g} s: raise its pool size"
+        raise psycopg.OperationalError(message) from error
+    return int(process)
 
 
 def _first_line(error: Exception) -> str:

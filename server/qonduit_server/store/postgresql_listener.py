@@ -27,6 +27,7 @@ from qonduit_server.store.engines import connect_apart, sever
 from qonduit_server.store.migrations import compatibility
 from qonduit_server.store.notification_bus import ANY_PROVIDER, EVERYTHING, Notification
 from qonduit_server.store.server_messages import Receiver
+from qonduit_server.store.timed_queries import Unresponsive, values_of
 
 _CHANNEL: Final = "qonduit"
 #: PostgreSQL limits a payload to 8000 bytes.
@@ -88,10 +89,6 @@ def _queued(message: dict[str, Any]) -> frozenset[str]:
     # A server of an earlier release sends 1.
     names = message.get("q", ())
     return frozenset(names if isinstance(names, (list, tuple)) else (ANY_PROVIDER,))
-
-
-class Unresponsive(psycopg.OperationalError):
-    """The database server accepts connections but does not answer."""
 
 
 class SharedSession(psycopg.OperationalError):
@@ -170,9 +167,9 @@ class PostgresqlListener:
                     pooled = None
                     if self._pooled is not None:
                         pooled = stack.enter_context(closing(connect_apart(self._pooled))).pgconn
-                        self._execute(pooled, b"SELECT 1")
+                        values_of(pooled, b"SELECT 1", _ANSWER_SECONDS)
                     # An upgrade sees this server from here on; one that it does not support may have come before.
-                    backend, _, *schema = self._execute(connection.pgconn, self._begin)
+                    backend, _, *schema = values_of(connection.pgconn, self._begin, _ANSWER_SECONDS)
                     if refusal := compatibility.Schema(*schema).refusal(migrations.HEAD):
                         raise NewerSchema(refusal)
                     connected = True
@@ -207,13 +204,13 @@ class PostgresqlListener:
         while not self._closing.is_set():
             ready, _, _ = select.select([server.socket, self._close_read], [], [], _IDLE_SECONDS)
             if not ready:
-                if self._execute(server, _BACKEND) != [backend]:
+                if values_of(server, _BACKEND, _ANSWER_SECONDS) != [backend]:
                     raise SharedSession("a connection pooler does not keep the session: set database_pooler")
             elif server.socket in ready:
                 server.consume_input()
             self._deliver_received(server)
             if pooled is not None and time.monotonic() >= next_ping:
-                self._execute(pooled, b"SELECT 1")
+                values_of(pooled, b"SELECT 1", _ANSWER_SECONDS)
                 next_ping = time.monotonic() + _IDLE_SECONDS
 
     def _deliver_received(self, server: pq.abc.PGconn) -> None:
@@ -231,23 +228,3 @@ class PostgresqlListener:
             return self._receivers[channel].receive(channel, payload)
         sender, notification = read_payload(payload)
         return notification if sender != self.sender and notification else None
-
-    def _execute(self, server: pq.abc.PGconn, statements: bytes) -> list[str]:
-        """Run statements and return the value of each query. Raises Unresponsive if no answer comes in time."""
-        values: list[str] = []
-        server.send_query(statements)
-        until = time.monotonic() + _ANSWER_SECONDS
-        while True:
-            while server.is_busy():
-                left = max(0.0, until - time.monotonic())
-                # The last check does not wait: this process itself may have been suspended.
-                if not select.select([server.socket], [], [], left)[0] and not left:
-                    raise Unresponsive(f"no answer for {_ANSWER_SECONDS:g} s")
-                server.consume_input()
-            result = server.get_result()
-            if result is None:
-                return values
-            if result.status == pq.ExecStatus.FATAL_ERROR:
-                raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
-            if result.status == pq.ExecStatus.TUPLES_OK:
-                values.append((result.get_value(0, 0) or b"").decode())
