@@ -8,13 +8,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-import psycopg
-
 from tests.missing_components import lacking
-from tests.postgresql import PostgresqlServer, becoming, unprivileged
+from tests.postgresql import PostgresqlServer, becoming, serve_connections, unprivileged
 
 #: Of its socket; it opens no other one.
 _PORT = 6432
@@ -50,19 +47,8 @@ class PgBouncer:
 
     def start(self) -> None:
         """Start it and wait until it accepts connections."""
-        with (self._root / "log").open("ab") as log:
-            command = [*becoming(self._identity), self._program, str(self._root / "pgbouncer.ini")]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._root)
-        deadline = time.monotonic() + 100
-        while True:
-            try:
-                psycopg.connect(self.url("postgres"), connect_timeout=2).close()
-            except psycopg.OperationalError as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"pgbouncer did not start: {(self._root / 'log').read_text()}") from error
-                time.sleep(0.02)
-            else:
-                return
+        command = [*becoming(self._identity), self._program, str(self._root / "pgbouncer.ini")]
+        self._process = serve_connections(command, self._root, self.url("postgres"))
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,23 @@ def becoming(identity: tuple[int, int] | None) -> list[str]:
     return [sys.executable, "-I", "-c", become, *map(str, identity)]
 
 
+def serve_connections(command: list[str], folder: Path, url: str) -> subprocess.Popen[bytes]:
+    """Start a program in a folder, to whose file `log` it writes, and wait until it accepts a connection."""
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    deadline = time.monotonic() + 100
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                raise RuntimeError(f"{command} did not start: {(folder / 'log').read_text()}") from error
+            time.sleep(0.02)
+        else:
+            return process
+
+
 class PostgresqlServer:
     """A PostgreSQL server that can be stopped, killed and started again; `new_database` clones the template.
 
@@ -107,18 +125,12 @@ class PostgresqlServer:
         else:
             self.follow(primary)
 
-    def _options(self) -> dict[str, object]:
-        if self._identity is None:
-            return {"cwd": self._root}
-        user, group = self._identity
-        return {"cwd": self._root, "user": user, "group": group, "extra_groups": []}
-
     def _run(self, name: str, *arguments: object) -> None:
         done = subprocess.run(
-            [str(self._binaries / name), *map(str, arguments)],
+            [*becoming(self._identity), str(self._binaries / name), *map(str, arguments)],
             capture_output=True,
             check=False,
-            **self._options(),  # type: ignore[call-overload]
+            cwd=self._root,
         )
         if done.returncode:
             raise RuntimeError(f"{name} failed: {done.stderr.decode(errors='replace')}")
@@ -135,28 +147,13 @@ class PostgresqlServer:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        with (self._root / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *becoming(self._identity),
-                    str(self._binaries / "postgres"),
-                    *("-D", str(self._data), "-k", str(self._root), "-h", ""),
-                    *(part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")),
-                ],
-                stdout=log,
-                stderr=log,
-                cwd=self._root,
-            )
-        deadline = time.monotonic() + 100
-        while True:
-            try:
-                psycopg.connect(self.url(), connect_timeout=2).close()
-            except psycopg.OperationalError as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"postgres did not start: {(self._root / 'log').read_text()}") from error
-                time.sleep(0.02)
-            else:
-                return
+        command = [
+            *becoming(self._identity),
+            str(self._binaries / "postgres"),
+            *("-D", str(self._data), "-k", str(self._root), "-h", ""),
+            *(part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")),
+        ]
+        self._process = serve_connections(command, self._root, self.url())
 
     def stop(self) -> None:
         """Stop the server and close every connection."""
@@ -234,3 +231,18 @@ def start_or_skip() -> PostgresqlServer:
     if binaries is None:
         lacking("what runs on PostgreSQL (no initdb on PATH or under /usr/lib/postgresql)", "PostgreSQL")
     return PostgresqlServer(binaries)
+
+
+@contextlib.contextmanager
+def running(folder: str | None = None, **settings: str) -> Iterator[PostgresqlServer]:
+    """Run a server for a program that is not a test; without PostgreSQL, end the program.
+
+    Args:
+        folder: as of `PostgresqlServer`.
+        settings: likewise.
+    """
+    binaries = find_binaries()
+    if binaries is None:
+        raise SystemExit("no PostgreSQL is installed here (no initdb on PATH or under /usr/lib/postgresql)")
+    with contextlib.closing(PostgresqlServer(binaries, folder=folder, **settings)) as server:
+        yield server

@@ -8,7 +8,6 @@ that a drift of the machine's speed affects both.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tests.benchmarks import load, page
 from tests.benchmarks.adapters import SDKS
 from tests.benchmarks.overheads import PARTS
 from tests.benchmarks.page import CORES, Row
+from tests.postgresql import running
 from tests.server_process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -438,21 +438,6 @@ def queue_waits(kind: str, rounds: int) -> list[Row]:
     return rows
 
 
-@contextlib.contextmanager
-def _postgresql() -> Iterator[str]:
-    from tests.postgresql import PostgresqlServer, find_binaries
-
-    binaries = find_binaries()
-    if binaries is None:
-        raise RuntimeError("no PostgreSQL here: install it, or measure with --only sqlite")
-    server = PostgresqlServer(binaries)
-    server.start()
-    try:
-        yield server.url(server.new_database())
-    finally:
-        server.close()
-
-
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -498,7 +483,10 @@ def main() -> None:
         with serving(f"sqlite:///{folder / 'estimates.sqlite3'}", preload="IBM,AWS,GOOGLE,STIM") as server:
             measure("estimates", lambda: estimated(server))
         if not options.only or "postgresql" in options.only:
-            with _postgresql() as url, serving(url, preload="IBM") as server:
+            with (
+                running() as postgresql,
+                serving(postgresql.url(postgresql.new_database()), preload="IBM") as server,
+            ):
                 _warm(server)
                 measure("throughput postgresql", lambda: throughput(server, "PostgreSQL", rounds, seconds))
                 measure("latency postgresql", lambda: latency(server, "PostgreSQL", rounds))

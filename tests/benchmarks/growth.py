@@ -29,7 +29,7 @@ from qonduit_server.store.paging import Page
 from qonduit_server.store.results import result_rows
 from qonduit_server.store.users import usage_rows
 from tests.benchmarks.stored_jobs import BEGIN, HEAVY, LIGHT, SECOND, fill, sizes
-from tests.postgresql import PostgresqlServer, find_binaries
+from tests.postgresql import running
 from tests.store_fixture import LEASE
 
 _CALLS: Final = 15
@@ -166,16 +166,10 @@ def main() -> None:
             if kind == "sqlite":
                 print(table(_grow(f"sqlite:///{Path(folder) / 'growth.sqlite3'}", sorted(options.jobs))))
                 continue
-            if (binaries := find_binaries()) is None:
-                raise SystemExit("there is no PostgreSQL (initdb)")
             # As an operator runs it.
-            server = PostgresqlServer(
-                binaries, folder=tempfile.gettempdir(), shared_buffers="256MB", max_wal_size="4GB", fsync="on"
-            )
-            try:
+            settings = {"shared_buffers": "256MB", "max_wal_size": "4GB", "fsync": "on"}
+            with running(tempfile.gettempdir(), **settings) as server:
                 print(table(_grow(server.url(server.new_database()), sorted(options.jobs))))
-            finally:
-                server.close()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, event
 
 from qonduit_server.store.database import Database, open_database
-from tests.postgresql import PostgresqlServer, find_binaries
+from tests.postgresql import PostgresqlServer, running
 from tests.store_fixture import claim, known_device, submit, succeed
 
 _JOBS: Final = 480
@@ -95,13 +95,8 @@ def main() -> None:
     """Print a line for each database."""
     with tempfile.TemporaryDirectory() as folder:
         print(on_sqlite(Path(folder)))
-    if (binaries := find_binaries()) is None:
-        raise SystemExit("there is no PostgreSQL (initdb)")
-    server = PostgresqlServer(binaries)
-    try:
+    with running() as server:
         print(on_postgresql(server))
-    finally:
-        server.close()
 
 
 if __name__ == "__main__":

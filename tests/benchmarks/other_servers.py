@@ -25,7 +25,7 @@ import grpc
 from qonduit.v1 import job_service_pb2, job_service_pb2_grpc
 from qonduit.v1.job_pb2 import JobState
 from tests.benchmarks import load, programs
-from tests.postgresql import PostgresqlServer, find_binaries
+from tests.postgresql import running
 from tests.server_process import Server, serving
 
 _SHOTS: Final = 100
@@ -187,15 +187,9 @@ def idle(url: str, rounds: int) -> Iterator[dict[str, Any]]:
 
 def main(kind: str, rounds: int) -> None:
     """Measure one kind."""
-    binaries = find_binaries()
-    if binaries is None:
-        raise RuntimeError("no PostgreSQL here: install it, or measure with another --only")
-    server = PostgresqlServer(binaries)
-    try:
+    with running() as server:
         for line in (events if kind == "servers_events" else idle)(server.url(server.new_database()), rounds):
             print(json.dumps(line), flush=True)
-    finally:
-        server.close()
 
 
 if __name__ == "__main__":
