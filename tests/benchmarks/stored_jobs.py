@@ -146,15 +146,15 @@ def _copy(connection: Connection, table: Table, values: dict[str, str], first: i
 
 
 def _finish(connection: Connection, kind: str) -> None:
-    """Advance the sequences of ids and update the statistics of the planner."""
-    for table in (schema.jobs, schema.results, schema.deployments, schema.programs):
-        highest = f"(SELECT max(id) FROM {table.name})"
-        if kind == "postgresql":
-            connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), {highest})")
-    for table in _TABLES:
-        connection.exec_driver_sql(f"VACUUM ANALYZE {table.name}" if kind == "postgresql" else "SELECT 1")
+    """Advance the sequences of ids and update the statistics of the planner; on SQLite, empty the log."""
     if kind == "sqlite":
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return
+    for table in (schema.jobs, schema.results, schema.deployments, schema.programs):
+        highest = f"(SELECT max(id) FROM {table.name})"
+        connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), {highest})")
+    for table in _TABLES:
+        connection.exec_driver_sql(f"VACUUM ANALYZE {table.name}")
 
 
 def sizes(db: Database) -> dict[str, int]:

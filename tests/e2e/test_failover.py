@@ -76,20 +76,19 @@ def test_a_failover_to_a_synchronous_standby_loses_nothing(
     with (
         serving(url, log=tmp_path / "first", providers="IBM", workers="1", lease_seconds="60") as first,
         serving(url, log=tmp_path / "second", providers="IBM", workers="1", lease_seconds="60") as second,
-        Load(first.target) as load,
     ):
-        load.wait_until_busy()
-        for left in reversed(range(FAILOVERS)):
-            primary.kill()
-            load.wait_until_refused()
-            standby.promote()
-            load.wait_until_served()
-            if left:
-                primary.follow(standby)
-                primary, standby = standby, primary
-                wait_for_standby(primary)
+        with Load(first.target) as load:
+            load.wait_until_busy()
+            for left in reversed(range(FAILOVERS)):
+                primary.kill()
+                load.wait_until_refused()
+                standby.promote()
                 load.wait_until_served()
-        load.__exit__(None, None, None)
+                if left:
+                    primary.follow(standby)
+                    primary, standby = standby, primary
+                    wait_for_standby(primary)
+                    load.wait_until_served()
         load.check()
         print(load.summary())
         # The claims are on the standby too: no job started again.
