@@ -56,7 +56,7 @@ class Tally(Collector):
         """Return the metric with all observations."""
         with self._lock:
             self._count_waiting()
-            filled = self._filled(self._family())
+            filled = self._filled()
         # Without the lock: the caller may continue late, and other threads add meanwhile.
         yield filled
 
@@ -71,7 +71,7 @@ class Tally(Collector):
     def _family(self) -> Metric:
         raise NotImplementedError
 
-    def _filled(self, family: Metric) -> Metric:
+    def _filled(self) -> Metric:
         raise NotImplementedError
 
 
@@ -88,8 +88,8 @@ class Counter(Tally):
     def _family(self) -> CounterMetricFamily:
         return CounterMetricFamily(self._name, self._help, labels=self._labels)
 
-    def _filled(self, family: Metric) -> Metric:
-        assert isinstance(family, CounterMetricFamily)
+    def _filled(self) -> Metric:
+        family = self._family()
         for labels, total in self._sums.items():
             family.add_metric(labels, total)
         return family
@@ -128,8 +128,8 @@ class Histogram(Tally):
     def _family(self) -> HistogramMetricFamily:
         return HistogramMetricFamily(self._name, self._help, labels=self._labels)
 
-    def _filled(self, family: Metric) -> Metric:
-        assert isinstance(family, HistogramMetricFamily)
+    def _filled(self) -> Metric:
+        family = self._family()
         for labels, numbers in self._buckets.items():
             buckets = list(zip(self._names, accumulate(numbers), strict=True))
             family.add_metric(labels, buckets, self._sums[labels])
