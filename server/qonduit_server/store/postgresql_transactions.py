@@ -71,8 +71,8 @@ class PostgresqlTransactions:
     ) -> None:
         self._follow_failover = follow_failover
         self._on_failover = on_failover
-        #: The server that this one wrote to last, and its own last change.
-        self._timeline: Timeline | None = None
+        #: The timeline of the server that this one wrote to last, and its own last change.
+        self._timeline: str | None = None
         self._last_change: Change | None = None
         self._timeline_readable = True
         #: Whether commits wait for a standby, as far as is known.
@@ -162,13 +162,12 @@ class PostgresqlTransactions:
         epoch = log_epoch.join(connection)
         if (found := self._read_timeline(connection)) is None or found.current is None:
             return epoch  # on a standby, the first change fails
-        known = self._timeline
         if found.recorded is None:
             timeline.record(connection, found.current)
-        elif found.current != found.recorded or (known is not None and known.current != found.current):
+        elif found.current != found.recorded or self._timeline not in (None, found.current):
             epoch = self._follow(connection, found)
         connection.commit()
-        self._timeline = found
+        self._timeline = found.current
         self._is_synchronous = found.is_synchronous
         return epoch
 
