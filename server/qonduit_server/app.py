@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qonduit_server.encryption.key_ring import KeyRing
     from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
     from qonduit_server.execution.local.translator import Translator
+    from qonduit_server.execution.remote.remote_executor import RemoteExecutor
     from qonduit_server.job_log import JobLog
     from qonduit_server.process.standard_streams import StandardStreams
     from qonduit_server.reloading import Reloader
@@ -152,8 +153,9 @@ def start(
         opened.append(database)
         job_log = _log_jobs(database, undo, monitor)
         descriptions = _sync_catalogue(settings, database, executor)
-        executor = _with_vendors(settings, database, executor, descriptions, owner, stderr, on_fault)
-        dispatcher = _dispatcher(settings, database, executor, owner, on_fault, observer)
+        remote = _remote_executor(settings, database, executor, descriptions, owner, stderr, on_fault)
+        executor = remote or executor
+        dispatcher = _dispatcher(settings, database, executor, remote, owner, on_fault, observer)
         database.on_lost(dispatcher.abandon)
         translator = _translator(options, executor)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
@@ -289,7 +291,7 @@ def unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequenc
     return [name for name in names if name not in offered and name not in ("default", "all")] if offered else []
 
 
-def _with_vendors(
+def _remote_executor(
     settings: Settings,
     database: Database,
     executor: Executor,
@@ -297,16 +299,16 @@ def _with_vendors(
     owner: str,
     stderr: StderrLog,
     on_fault: Callable[[], None],
-) -> Executor:
-    """Return an executor that also runs jobs at vendors, if a provider has devices there."""
-    remote = remote_providers(settings)
-    if not remote:
-        return executor
+) -> RemoteExecutor | None:
+    """Return an executor that also runs jobs at vendors; None if no provider has devices there."""
+    providers = remote_providers(settings)
+    if not providers:
+        return None
     from qonduit_server.execution.remote.remote_executor import RemoteExecutor
     from qonduit_server.execution.remote.vendor_processes import VendorProcesses
 
     processes = VendorProcesses(settings.vendor_python, stderr=stderr)
-    found = RemoteExecutor(executor, database, processes, server=owner, providers=remote, on_fault=on_fault)
+    found = RemoteExecutor(executor, database, processes, server=owner, providers=providers, on_fault=on_fault)
     for description in descriptions:
         found.adopt(description)
     return found
@@ -316,6 +318,7 @@ def _dispatcher(
     settings: Settings,
     database: Database,
     executor: Executor,
+    remote: RemoteExecutor | None,
     owner: str,
     on_fault: Callable[[], None],
     observer: Observer,
@@ -334,7 +337,7 @@ def _dispatcher(
         memory_limit_bytes=settings.max_task_memory_bytes,
         max_result_bytes=settings.max_result_bytes,
         on_fault=on_fault,
-        on_drain=getattr(executor, "suspend", lambda: None),
+        on_drain=remote.suspend if remote else lambda: None,
         observer=observer,
     )
 
