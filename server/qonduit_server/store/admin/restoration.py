@@ -35,14 +35,10 @@ _CLOCK_SECONDS: Final = 3600
 _RESTORED: Final = "the database was restored from a backup"
 _LOST: Final = "the database was restored from a backup, or failed over to a replica"
 _REMOTE: Final = select(devices.c.id).where(devices.c.is_local == false())
-_SELECT_AFFECTED: Final = (
-    SELECT_ENTRIES.where(IS_ACTIVE, or_(IS_LEASED, jobs.c.device_id.in_(_REMOTE)))
-    .order_by(jobs.c.id)
-    .with_for_update(of=jobs)
-)
-_SELECT_REMOTE: Final = (
-    SELECT_ENTRIES.where(IS_ACTIVE, jobs.c.device_id.in_(_REMOTE)).order_by(jobs.c.id).with_for_update(of=jobs)
-)
+_IS_REMOTE: Final = jobs.c.device_id.in_(_REMOTE)
+_SELECT_ACTIVE: Final = SELECT_ENTRIES.where(IS_ACTIVE).order_by(jobs.c.id).with_for_update(of=jobs)
+_SELECT_AFFECTED: Final = _SELECT_ACTIVE.where(or_(IS_LEASED, _IS_REMOTE))
+_SELECT_REMOTE: Final = _SELECT_ACTIVE.where(_IS_REMOTE)
 _SELECT_NEWEST: Final = select(func.max(jobs.c.created_at))
 
 
@@ -79,9 +75,7 @@ def follow_failover(transaction: Transaction, *, new_log: bool, lost: bool) -> i
         return 0
     unit = UnitOfWork(transaction)
     found = unit.add_rows(transaction.connection.execute(_SELECT_REMOTE).all())
-    for entry in found:
-        _fail(unit, entry)
-    submission_settlement.lose(transaction, [entry.job.id for entry in found])
+    _fail(unit, found)
     unit.flush()
     return len(found)
 
@@ -99,14 +93,11 @@ def _begin(transaction: Transaction, calls: Sequence[None]) -> list[Restoration 
     remote = set(transaction.connection.execute(_REMOTE).scalars())
     unit = UnitOfWork(transaction)
     found = unit.add_rows(transaction.connection.execute(_SELECT_AFFECTED).all())
-    failed = []
+    failed = [entry for entry in found if entry.job.executed_on_id in remote]
+    _fail(unit, failed)
     for entry in found:
-        if entry.job.executed_on_id in remote:
-            _fail(unit, entry)
-            failed.append(entry.job.id)
-        else:
+        if entry.job.executed_on_id not in remote:
             end_lease(unit, entry, _RESTORED, counts=True)
-    submission_settlement.lose(transaction, failed)
     unit.flush()
     return [Restoration(epoch, len(found) - len(failed), len(failed))] * len(calls)
 
@@ -123,10 +114,13 @@ def _begin_epoch(transaction: Transaction) -> int | None:
     return epoch
 
 
-def _fail(unit: UnitOfWork, entry: JobChange) -> None:
-    entry.job.failure.CopyFrom(_SUBMISSION_UNKNOWN)
-    unit.set_open_programs(entry, FAILED, entry.job.failure)
-    unit.move(entry, FAILED)
+def _fail(unit: UnitOfWork, entries: Sequence[JobChange]) -> None:
+    """Fail jobs of vendors, and record that it is not known what the vendors have received."""
+    for entry in entries:
+        entry.job.failure.CopyFrom(_SUBMISSION_UNKNOWN)
+        unit.set_open_programs(entry, FAILED, entry.job.failure)
+        unit.move(entry, FAILED)
+    submission_settlement.lose(unit.transaction, [entry.job.id for entry in entries])
 
 
 _SUBMISSION_UNKNOWN: Final = Failure(
