@@ -19,10 +19,10 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription, WorkerRequest
 from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.execution.executor import Key, Loss, LossKind
+from qonduit_server.execution.socket_program import start_program
 from qonduit_server.execution.stderr_log import Output, Stderr
 from qonduit_server.process import framing
 from qonduit_server.process.memory import format_bytes
-from qonduit_server.process.parent_death import with_death_signal
 from qonduit_server.process.redaction import Redaction
 
 #: The maximum number of tasks that one worker is assigned ahead, so that it does not wait for the next one.
@@ -345,22 +345,7 @@ class ForkServer:
 
     def launch(self, output: Output, environment: Mapping[str, str] | None) -> Channel:
         """Start the fork server. It ends with its socket, and the kernel kills it when this process or thread ends."""
-        ours, theirs = socket.socketpair()
-        self.stderr, errors = output.open("fork server", self.name)
-        try:
-            with theirs:
-                self.process = subprocess.Popen(
-                    with_death_signal([*self.command, "--provider", self.name, "--socket", str(theirs.fileno())]),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=errors,
-                    env=environment,
-                    pass_fds=(theirs.fileno(),),
-                )
-        finally:
-            os.close(errors)
-        if self.stderr is not None:
-            self.stderr.pid = self.process.pid
+        self.process, ours, self.stderr = start_program("fork server", self.name, self.command, output, environment)
         self.channel = Channel(ours)
         self.state = "starting"
         self.start_at = None

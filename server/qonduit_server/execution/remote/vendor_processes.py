@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -14,9 +11,9 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from qonduit.execution.v1.vendor_pb2 import VendorCall, VendorErrorKind, VendorReply
+from qonduit_server.execution.socket_program import start_program
 from qonduit_server.execution.stderr_log import Output, StderrLog
 from qonduit_server.process import framing
-from qonduit_server.process.parent_death import with_death_signal
 from qonduit_server.process.redaction import Redaction
 
 _PROGRAM: Final = ("-m", "qonduit_server.worker.vendor_process")
@@ -69,28 +66,11 @@ class VendorProcess:
     def __init__(self, account: Account, python: str, environment: Mapping[str, str] | None, output: Output) -> None:
         self._credential = account.credential
         self.used_at = time.monotonic()
-        ours, theirs = socket.socketpair()
-        stderr, errors = output.open("vendor process", account.provider)
-        command = [python, *_PROGRAM, "--provider", account.provider, "--socket", str(theirs.fileno())]
-        try:
-            with theirs:
-                self._process = subprocess.Popen(
-                    with_death_signal(command),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=errors,
-                    env=environment,
-                    pass_fds=(theirs.fileno(),),
-                )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            os.close(errors)
+        self._process, self._socket, stderr = start_program(
+            "vendor process", account.provider, [python, *_PROGRAM], output, environment
+        )
         if stderr is not None:
-            stderr.pid = self._process.pid
             stderr.redaction = Redaction(account.credential)
-        self._socket = ours
         self.alive = True
         self.pid = self._process.pid
 
