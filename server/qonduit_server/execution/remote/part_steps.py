@@ -110,15 +110,17 @@ class PartSteps:
         """Return the seconds for which the vendor is not called with the account of a job; 0 if it can be called."""
         return max(0.0, self.line(job).pause.until - self.clock())
 
+    def call(self, line: Line, call: VendorCall) -> VendorReply:
+        """Make a call with the account of a line. Its failure is the error of the reply."""
+        try:
+            return self.processes.call(line.account, call, line.terms.call_seconds)
+        except (CallLost, CallNotMade) as failed:
+            return VendorReply(error=failed.error)
+
     def read(self, job: RemoteJob, call: VendorCall) -> VendorReply:
         """Make a call that may be repeated. If the reply contains an error, the account pauses."""
         line = self.line(job)
-        try:
-            reply = self.processes.call(job.account, call, line.terms.call_seconds)
-        except CallLost as lost:
-            reply = VendorReply(error=VendorReply.Error(message=str(lost)))
-        except CallNotMade as unmade:
-            reply = VendorReply(error=unmade.error)
+        reply = self.call(line, call)
         if not reply.HasField("error"):
             line.pause.succeeded()
             return reply

@@ -249,7 +249,7 @@ class RemoteExecutor:
             # All runs of a task must be the same.
             task.spec.drawn_seed = job.holder.job_id % 2**32
         self._base.submit([task])
-        if self._jobs.is_cancelled(job) and not job.parts:  # since the check
+        if job.cancelled and not job.parts:  # since the check
             self._base.cancel(*job.key)
 
     def _outcomes_known(self, job: RemoteJob) -> None:

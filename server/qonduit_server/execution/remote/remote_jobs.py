@@ -109,7 +109,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Step:
-    """Work for a thread. `run` does it; `provider` limits how many run at once, and `urgent` ones precede others."""
+    """Work for a thread. `run` does it; `provider` limits how many run at once, and `kind` ranks those that are due."""
 
     kind: StepKind
     provider: str
@@ -213,11 +213,6 @@ class RemoteJobs:
     def get(self, key: Key) -> RemoteJob | None:
         """Return a job that has not ended."""
         return self._jobs.get(key)
-
-    def is_cancelled(self, job: RemoteJob) -> bool:
-        """Return whether the cancellation of a job was requested."""
-        with self._lock:
-            return job.cancelled
 
     def end(self, job: RemoteJob) -> bool:
         """Note the end of a job; return False if it had ended before."""

@@ -87,14 +87,15 @@ class Submitter:
             self._steps.schedule("submit", job, partial(following, part), wait)
             return
         terms = line.terms
-        wanted = submissions.request(self._steps.db, job.holder.job_id, part.stage, part.part)
+        wanted = self._steps.request(part)
         call = VendorCall()
         call.submit.token = entry.token
         call.submit.submission.CopyFrom(wanted)
-        reply, error = self._call_once(part, entry, call, terms, again=again)
-        if error is None and (len(reply.jobs) != 1 or not reply.jobs[0].vendor_id):
-            error = VendorReply.Error(message="the vendor's answer contains no id")
-        if error is None:
+        reply = self._call_once(part, entry, call, terms, again=again)
+        if not reply.HasField("error") and (len(reply.jobs) != 1 or not reply.jobs[0].vendor_id):
+            reply.error.message = "the vendor's answer contains no id"
+        error = reply.error
+        if not reply.HasField("error"):
             line.pause.succeeded()
             part.answer = reply.jobs[0]
             self._submitted(part, reply.jobs[0])
@@ -115,10 +116,8 @@ class Submitter:
                 "submit", job, partial(following, part), max(0.0, line.pause.until - self._steps.clock())
             )
 
-    def _call_once(
-        self, part: Part, entry: Entry, call: VendorCall, terms: VendorTerms, *, again: bool
-    ) -> tuple[VendorReply, VendorReply.Error | None]:
-        """Write the intent, then submit; return the reply and its error."""
+    def _call_once(self, part: Part, entry: Entry, call: VendorCall, terms: VendorTerms, *, again: bool) -> VendorReply:
+        """Write the intent, then submit; return the reply. A failure of the call is its error."""
         begins = timedelta(seconds=terms.submit_seconds + terms.grace_seconds)
         expects = (State.SUBMITTING if again else State.PLANNED,)
         try:
@@ -129,12 +128,9 @@ class Submitter:
                 if again and not _repeatable(entry, terms, submissions.now(self._steps.db)):
                     raise CallNotMade("the vendor may have forgotten the first call")
                 self._steps.change(part, expects=expects, state=State.SUBMITTING, begins=begins)
-                reply = process.call(call, until)
-        except CallLost as lost:
-            return VendorReply(), VendorReply.Error(message=str(lost))
-        except CallNotMade as unmade:
-            return VendorReply(), unmade.error
-        return reply, reply.error if reply.HasField("error") else None
+                return process.call(call, until)
+        except (CallLost, CallNotMade) as failed:
+            return VendorReply(error=failed.error)
 
     def _submitted(self, part: Part, found: VendorJob) -> None:
         self._steps.change(part, expects=(State.SUBMITTING,), state=State.SUBMITTED, job=found, message="", shown=True)

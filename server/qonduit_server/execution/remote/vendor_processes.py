@@ -40,7 +40,15 @@ class Account(NamedTuple):
 
 
 class CallLost(Exception):
-    """A call has no reply, and its process is dead: it is not known what the call changed."""
+    """A call has no reply, and its process is dead: it is not known what the call changed.
+
+    Args:
+        message: the reason.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.error = VendorReply.Error(message=message)
 
 
 class CallNotMade(Exception):

@@ -20,7 +20,6 @@ from qonduit.execution.v1.vendor_pb2 import (
     VendorJob,
     VendorJobState,
     VendorOutcomes,
-    VendorReply,
     VendorTerms,
 )
 from qonduit.v1.failure_pb2 import Failure
@@ -30,7 +29,7 @@ from qonduit_server.execution.remote.part_steps import LeaseLost, PartSteps
 from qonduit_server.execution.remote.poll_intervals import jittered, next_interval
 from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs
 from qonduit_server.execution.remote.submitter import Submitter, unknown
-from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade, VendorProcesses
+from qonduit_server.execution.remote.vendor_processes import VendorProcesses
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, Entry, State
 from qonduit_server.store.jobs.submissions import Superseded
@@ -136,9 +135,9 @@ class VendorWork:
     def _found(self, parts: list[Part]) -> dict[str, VendorJob]:
         """Return what the vendor reports about parts, by id; nothing if the call failed, or not all are answered."""
         call = VendorCall()
-        call.poll.vendor_ids.extend(part.vendor_id for part in parts)
-        reply = self._steps.read(parts[0].job, call)
         ids = [part.vendor_id for part in parts]
+        call.poll.vendor_ids.extend(ids)
+        reply = self._steps.read(parts[0].job, call)
         if reply.HasField("error"):
             return {}
         # A state that is read for another job could end it.
@@ -254,12 +253,7 @@ class VendorWork:
         call = VendorCall()
         call.cancel.vendor_id = part.vendor_id
         line = self._steps.line(job)
-        try:
-            reply = self._steps.processes.call(job.account, call, line.terms.call_seconds)
-        except CallLost as lost:
-            reply = VendorReply(error=VendorReply.Error(message=str(lost)))
-        except CallNotMade as unmade:
-            reply = VendorReply(error=unmade.error)
+        reply = self._steps.call(line, call)
         answer, message = VendorCancellation.VENDOR_CANCELLATION_REQUESTED, ""
         if reply.HasField("error") and reply.error.kind != _REFUSED:
             line.pause.failed(self._steps.clock(), reply.error.retry_after_seconds, self._steps.chance)
