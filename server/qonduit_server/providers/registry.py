@@ -7,6 +7,7 @@ Other packages register simulators in the entry point group `qonduit.providers`,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,29 +51,25 @@ def get(name: str) -> SimulatorProvider:
     Raises:
         ProviderError: no provider has that name, or its module cannot be imported.
     """
-    if name in PROVIDERS:
-        module, _, attribute = PROVIDERS[name].partition(":")
-        provider: SimulatorProvider = getattr(import_module(module), attribute)()
-        return provider
-    if name in remote_names():
+    if name not in PROVIDERS and name in remote_names():
         from qonduit_server.providers.remote_devices import RemoteDevices
 
         return RemoteDevices(get_remote(name))
-    found: SimulatorProvider = _made(GROUP, name)
-    return found
+    provider: SimulatorProvider = _made(PROVIDERS, GROUP, name)
+    return provider
 
 
 def get_remote(name: str) -> RemoteProvider:
     """Make a provider of a vendor's devices. Raises ProviderError as `get`."""
-    if name in REMOTE_PROVIDERS:
-        module, _, attribute = REMOTE_PROVIDERS[name].partition(":")
-        provider: RemoteProvider = getattr(import_module(module), attribute)()
-        return provider
-    found: RemoteProvider = _made(REMOTE_GROUP, name)
-    return found
+    provider: RemoteProvider = _made(REMOTE_PROVIDERS, REMOTE_GROUP, name)
+    return provider
 
 
-def _made(group: str, name: str) -> Any:
+def _made(builtin: Mapping[str, str], group: str, name: str) -> Any:
+    """Make a provider: a built-in one, or that of an entry point."""
+    if name in builtin:
+        module, _, attribute = builtin[name].partition(":")
+        return getattr(import_module(module), attribute)()
     entry = _entries(group).get(name)
     if entry is None:
         raise ProviderError("UNKNOWN_PROVIDER", f"there is no provider {name}; known are {', '.join(names())}")
