@@ -34,7 +34,6 @@ GROUP: Final = "qonduit.executors"
 #: The reason of the failure of an interactive task that no machine can take.
 NO_WORKER: Final = "NO_WORKER"
 
-
 #: A job and the number of its attempt.
 Key = tuple[int, int]
 

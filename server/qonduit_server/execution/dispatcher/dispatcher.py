@@ -22,9 +22,9 @@ from qonduit_server.execution.dispatcher.inbox import Inbox
 from qonduit_server.execution.dispatcher.large_result_writer import Requeue
 from qonduit_server.execution.dispatcher.lease_keeper import LeaseKeeper
 from qonduit_server.execution.dispatcher.recorder import Recorder
-from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
+from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
 from qonduit_server.execution.dispatcher.task_failures import after_loss
-from qonduit_server.execution.executor import Executor, Loss, LossKind
+from qonduit_server.execution.executor import Executor, Key, Loss, LossKind
 from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import Notification
@@ -183,10 +183,10 @@ class Dispatcher:
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
         """Handle a task that ended without a `finished` event: requeue its job, or record its failure."""
-        self._running.ended([(job_id, attempt)])
+        key = (job_id, attempt)
+        self._running.ended([key])
         self._observer.task_lost(loss.kind.value)
         self._log.debug("lost", job_id=job_id, attempt=attempt, pid=loss.pid, kind=loss.kind.value, why=loss.message)
-        key = (job_id, attempt)
         returned = self._running.returned_attempts(key)
         self._inbox.put([after_loss(loss, key, returned, self._max_attempts, self._time_limit_seconds)])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qonduit.execution.v1.task_pb2 import TaskEvent
-from qonduit_server.execution.dispatcher.running_jobs import Key
+from qonduit_server.execution.executor import Key
 
 #: Three per second at regular intervals and the last one at any time make at most four in any second.
 PROGRESS_SECONDS: Final = 1 / 3

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit_server.errors import StoreFault, Unavailable
-from qonduit_server.execution.dispatcher.running_jobs import Key
+from qonduit_server.execution.executor import Key
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.results import large_results

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
-from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
-from qonduit_server.execution.executor import Executor
+from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
+from qonduit_server.execution.executor import Executor, Key
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import queue, queue_times

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qonduit.execution.v1.task_pb2 import PointsDone, ProgramPartial, TaskEvent
 from qonduit.v1.event_pb2 import JobEvent, PartialResult
 from qonduit_server.execution.dispatcher.event_throttle import PROGRESS_SECONDS
-from qonduit_server.execution.dispatcher.running_jobs import Key
+from qonduit_server.execution.executor import Key
 
 #: Maximum of bytes of a forwarded event; larger results can be read once they are stored.
 _MAX_EVENT_BYTES: Final = 256 * 1024

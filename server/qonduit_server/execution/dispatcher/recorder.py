@@ -18,9 +18,9 @@ from qonduit_server.execution.dispatcher.inbox import Inbox
 from qonduit_server.execution.dispatcher.large_result_writer import Item, Requeue, key_of
 from qonduit_server.execution.dispatcher.partial_results import PartialResults
 from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
-from qonduit_server.execution.dispatcher.running_jobs import Key, RunningJobs
+from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
 from qonduit_server.execution.dispatcher.task_failures import NOT_STORED
-from qonduit_server.execution.executor import Executor
+from qonduit_server.execution.executor import Executor, Key
 from qonduit_server.execution.tracebacks import log_traceback
 from qonduit_server.observer import Observer
 from qonduit_server.store.database import Database

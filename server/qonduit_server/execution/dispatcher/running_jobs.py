@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-#: A job and its attempt.
-Key = tuple[int, int]
+from qonduit_server.execution.executor import Key
 
 #: The interval at which a wait for jobs to end checks its other condition.
 _CHECK_SECONDS: Final = 0.1

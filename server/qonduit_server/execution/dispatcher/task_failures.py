@@ -8,8 +8,7 @@ from typing import Final
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.execution.dispatcher.large_result_writer import Item, Requeue
-from qonduit_server.execution.dispatcher.running_jobs import Key
-from qonduit_server.execution.executor import Loss, LossKind
+from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.store.jobs.lease_ends import attempts_exhausted
 
 NOT_STORED: Final = Failure(
