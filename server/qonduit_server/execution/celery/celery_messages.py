@@ -28,6 +28,9 @@ def make_application(url: str, tls: dict[str, Any] | None = None) -> Celery:
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_detect_quorum_queues=False,
+        # Celery restores a reduced count from a thread of its pool, on the connection that another thread reads: that
+        # thread takes the answer, and the first one waits until the read times out.
+        worker_enable_prefetch_count_reduction=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_use_ssl=tls,
