@@ -31,18 +31,14 @@ def archive() -> None:
 def list_jobs(owner: str | None, as_json: bool, configuration: Configuration) -> None:
     """List the archived jobs, file by file. Exit with 1 if a file is damaged."""
     seen: set[int] = set()
-    damaged = False
-    for path in _files(configuration):
-        try:
-            for record in _readable(path, _JOB):
-                # A job is in two files if its server stopped between the archive and the database.
-                if record["job_id"] not in seen and owner in (None, record["owner"]):
-                    seen.add(record["job_id"])
-                    click.echo(json.dumps(record, ensure_ascii=False) if as_json else _line(record))
-        except StartError as error:
-            damaged = True
-            click.echo(f"qonduit: {error}", err=True)
-    sys.exit(damaged)
+    files = _Reading(configuration)
+    for path in files.paths:
+        for record in files.records(path, _JOB):
+            # A job is in two files if its server stopped between the archive and the database.
+            if record["job_id"] not in seen and owner in (None, record["owner"]):
+                seen.add(record["job_id"])
+                click.echo(json.dumps(record, ensure_ascii=False) if as_json else _line(record))
+    sys.exit(files.damaged)
 
 
 @archive.command()
@@ -51,24 +47,28 @@ def list_jobs(owner: str | None, as_json: bool, configuration: Configuration) ->
 def show(job: int, configuration: Configuration) -> None:
     """Print all that the archive contains of a job: one JSON object for each event, result and chunk of a buffer.
 
-    The last object is the deployment of the job, if it is archived too.
+    The last object is the deployment of the job, if it is archived too. Exit with 1 if a file is damaged.
     """
-    paths = _files(configuration)
+    files = _Reading(configuration)
     mark = f'"job_id": {job}, '.encode()
-    holding = [path for path in paths if any(_readable(path, _JOB, mark))]
+    holding = [path for path in files.paths if any(files.records(path, _JOB, mark))]
     if not holding:
         click.echo(f"qonduit: the archive does not contain job {job}", err=True)
         sys.exit(1)
     deployment = 0
-    for record in _readable(holding[-1], mark):
+    for record in files.records(holding[-1], mark):
         if record.get("job_id") == job:
             click.echo(json.dumps(record, ensure_ascii=False))
             deployment = record["job"]["deployment_id"] if record["kind"] == "job" else deployment
-    for path in reversed(paths):
-        for record in _readable(path, _DEPLOYMENT):
-            if record["deployment"]["id"] == deployment:
-                click.echo(json.dumps(record, ensure_ascii=False))
-                return
+    of_deployment = (
+        record
+        for path in reversed(files.paths)
+        for record in files.records(path, _DEPLOYMENT)
+        if record["deployment"]["id"] == deployment
+    )
+    if found := next(of_deployment, None):
+        click.echo(json.dumps(found, ensure_ascii=False))
+    sys.exit(files.damaged)
 
 
 @archive.command()
@@ -101,7 +101,29 @@ def _files(configuration: Configuration) -> list[Path]:
     return files_of(Path(folder))
 
 
-def _readable(path: Path, *containing: bytes) -> Iterator[dict[str, Any]]:
-    from qonduit_server.store.admin.archive import records_of
+class _Reading:
+    """The files of the archive, as far as they can be read. Damage is reported once for each file.
 
-    return records_of(path, containing=containing)
+    Attributes:
+        paths: the files.
+        damaged: whether one of those that were read so far is damaged.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.paths = _files(configuration)
+        self._damaged: set[Path] = set()
+
+    @property
+    def damaged(self) -> bool:
+        return bool(self._damaged)
+
+    def records(self, path: Path, *containing: bytes) -> Iterator[dict[str, Any]]:
+        """Yield the records of a file, or those before its damage, as `records_of`."""
+        from qonduit_server.store.admin.archive import records_of
+
+        try:
+            yield from records_of(path, containing=containing)
+        except StartError as error:
+            if path not in self._damaged:
+                click.echo(f"qonduit: {error}", err=True)
+            self._damaged.add(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -324,6 +325,8 @@ def test_damage_is_reported_and_a_file_in_use_is_not_rewritten(tmp_path: Path) -
     files.close_file()
     (path,) = files_of(tmp_path)
     assert [record["number"] for record in records_of(path)] == [1]
+    # A list that was made before the file was finished has its other name.
+    assert [record["number"] for record in records_of(path.with_name(f"{path.name}.part"))] == [1]
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(archive.StartError, match=r"jsonl\.gz is damaged"):
         list(records_of(path))
@@ -331,6 +334,26 @@ def test_damage_is_reported_and_a_file_in_use_is_not_rewritten(tmp_path: Path) -
     tmp_path.rmdir()
     with pytest.raises(ArchiveFailed, match="No such file or directory; nothing is deleted"):
         add(3)
+
+
+def test_a_batch_that_cannot_be_undone_ends_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Archive(tmp_path)
+
+    def write(number: int, *, fails: bool = False) -> None:
+        with files.batch() as add:
+            add({"kind": "job", "owner": "anna", "number": number})
+            assert not fails
+
+    write(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.os, "ftruncate", lambda *_: os.fstat(-1))
+        with pytest.raises(ArchiveFailed, match="Bad file descriptor; nothing is deleted"):
+            write(2, fails=True)
+    write(3)
+    files.close_file()
+    unfinished, finished = files_of(tmp_path)
+    assert unfinished.name.endswith(".part")
+    assert [record["number"] for path in (unfinished, finished) for record in records_of(path)] == [1, 3]
 
 
 def test_what_a_killed_erasure_leaves_is_no_part_of_the_archive(tmp_path: Path) -> None:
@@ -370,6 +393,14 @@ def test_the_commands_list_show_and_erase(old: Database, tmp_path: Path) -> None
     assert shown[0]["job"]["name"] == "bell"
     assert {record["owner"] for record in shown} == {"anna"}
     assert [record["kind"] for record in shown][-2:] == ["result", "deployment"]
+    damaged = tmp_path / "jobs-19990101T000000000000Z-00000000.jsonl.gz"
+    damaged.write_bytes(gzip.compress(b"{}" * 99)[:-9])
+    for arguments in (["list"], ["show", str(first)]):
+        report, *rest = command(tmp_path, *arguments, code=1)
+        assert report.endswith("is damaged: Compressed file ended before the end-of-stream marker was reached")
+        assert rest == command(tmp_path, *arguments, code=1)[1:]
+        assert len(rest) == (2 if arguments == ["list"] else len(shown))
+    damaged.unlink()
     assert "QASM" in shown[-1]["deployment"]["programs"][0]["quantum_circuit"]
     (unknown,) = command(tmp_path, "show", "4711", code=1)
     assert unknown.endswith("does not contain job 4711")

@@ -89,7 +89,7 @@ class Archive:
                     yield write
                 os.fsync(file)
             except BaseException:
-                os.ftruncate(file, begin)
+                self._undo(file, begin)
                 raise
             size = os.lseek(file, 0, os.SEEK_END)
             self.written_bytes += size - begin
@@ -125,6 +125,15 @@ class Archive:
         self._file = file
         _sync(self._folder)
         return file
+
+    def _undo(self, file: int, size: int) -> None:
+        """Remove what a failed batch has written. If that fails too, leave the file unfinished, and begin another."""
+        try:
+            os.ftruncate(file, size)
+        except OSError:
+            self._file = None
+            os.close(file)
+            raise
 
     def _require_space(self) -> None:
         found = os.statvfs(self._folder)
@@ -195,7 +204,7 @@ def records_of(path: Path, *, containing: Iterable[bytes] = ()) -> Iterator[dict
     """
     wanted = tuple(containing)
     try:
-        with gzip.open(path, "rb") as lines:
+        with _opened(path) as lines:
             for line in lines:
                 if line.endswith(b"\n") and all(text in line for text in wanted):
                     yield json.loads(line)
@@ -204,6 +213,16 @@ def records_of(path: Path, *, containing: Iterable[bytes] = ()) -> Iterator[dict
             raise StartError(f"{path} is damaged: {error}") from error
     except OSError as error:
         raise StartError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _opened(path: Path) -> gzip.GzipFile:
+    try:
+        return gzip.open(path, "rb")
+    except FileNotFoundError:
+        if not path.name.endswith(_PART):
+            raise
+        # Its server has finished it since the list was made.
+        return gzip.open(path.with_suffix(""), "rb")
 
 
 def erase(path: Path, owner: str) -> int:
