@@ -168,6 +168,7 @@ def test_a_caller_that_disconnects_ends_its_program_at_the_machine(
 def test_a_call_has_a_bound_while_the_broker_is_away(rabbitmq: RabbitmqBroker, start: Start) -> None:
     start()
     with _translator(rabbitmq) as (made, executor, listener):
+        listener.wait(lambda: bool(executor.capacity()))
         assert isinstance(ask(made, "emit on"), TranslateProgramResponse)
         made._remote_patience = 0.5
         rabbitmq.kill()
@@ -183,7 +184,8 @@ def test_a_call_has_a_bound_while_the_broker_is_away(rabbitmq: RabbitmqBroker, s
 
 def test_a_server_that_stops_ends_its_calls(rabbitmq: RabbitmqBroker, start: Start, tmp_path: Path) -> None:
     start()
-    with _translator(rabbitmq) as (made, _, _):
+    with _translator(rabbitmq) as (made, executor, listener):
+        listener.wait(lambda: bool(executor.capacity()))
         waiting = Waiting(made, tmp_path)
         worker = waiting.worker()
         made.stop(PATIENCE)

@@ -89,6 +89,8 @@ class InteractivePools:
         (description,) = pool.descriptions(_DESCRIBE_SECONDS)
         if not description.unavailable:
             return True
+        if not pool.responded(provider):
+            return False  # this time: the process may be slow
         with self._lock:
             self._missing.add(provider)
             gone = self._pools.pop(provider, None)

@@ -118,6 +118,10 @@ class ProcessPool:
             )
             return [p.described(timeout) for p in self._providers.values()]
 
+    def responded(self, provider: str) -> bool:
+        """Return whether a process of a provider has reported its description, be it that its SDK is missing."""
+        return self._providers[provider].description is not None
+
     def describe(self, provider: str, timeout: float) -> ProviderDescription:
         """Return the description of a provider as a new process reads it, and adopt it."""
         known = self._providers.get(provider)
