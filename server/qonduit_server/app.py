@@ -338,6 +338,7 @@ def _dispatcher(
         max_result_bytes=settings.max_result_bytes,
         on_fault=on_fault,
         on_drain=remote.suspend if remote else lambda: None,
+        vendor_capacity=remote.vendor_capacity if remote else dict,
         observer=observer,
     )
 

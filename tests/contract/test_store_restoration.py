@@ -22,12 +22,13 @@ from qonduit_server.store.admin import backup, restoration
 from qonduit_server.store.audit_list import list_page as list_audit
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.engines import parse_url
+from qonduit_server.store.job_pools import AtVendor
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.schema import metadata
 from qonduit_server.store.server_database import open_for_server
 from tests.contract.rpc_fixture import until
 from tests.postgresql import PostgresqlServer
-from tests.store_fixture import CALLER, claim, description, history, kinds, submit, succeed
+from tests.store_fixture import CALLER, LEASE, claim, description, history, kinds, submit, succeed
 
 R = TypeVar("R")
 Copy = Callable[[], str]
@@ -166,7 +167,8 @@ def test_jobs_of_vendors_fail_and_local_ones_are_queued_again(database_url: str,
         remote = catalogue.device_by_name(db, "IBM/remote")
         ended, running, cancelling = submit(db, device=remote), submit(db, device=remote), submit(db, device=remote)
         local, cancelled = submit(db), submit(db)
-        tasks = {task.job_id: task for task in claim(db)}
+        claimed = queue.claim(db, "me", {"IBM": 100, AtVendor("IBM"): 100}, LEASE)
+        tasks = {task.job_id: task for task in claimed}
         succeed(db, [tasks[ended.id]])
         for job in (cancelling, cancelled):
             job_rows.cancel(db, CALLER, job.id)

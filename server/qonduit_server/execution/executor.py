@@ -124,7 +124,7 @@ class Executor(Protocol):
         """Begin to run tasks."""
 
     def capacity(self) -> Mapping[str, int]:
-        """Return the number of further tasks that the executor wants now, by provider name. Others wait."""
+        """Return the number of further tasks that the workers want now, by provider name. Others wait."""
 
     def environments(self) -> Mapping[str, Sequence[Environment]]:
         """Return the environments of its workers, by provider name, with the number of tasks that each takes now.

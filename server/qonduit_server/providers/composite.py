@@ -37,7 +37,10 @@ class CompositeProvider:
     def __init__(self, name: str, *parts: SimulatorProvider) -> None:
         self.name = name
         self._parts = parts
-        self._by_device = {device.name: part for part in parts for device in part.describe().devices}
+        described = [(part, part.describe()) for part in parts]
+        self._by_device = {device.name: part for part, each in described for device in each.devices}
+        #: Has the devices that no part describes: the account of a job decides which exist.
+        self._vendor = next((part for part, each in described if each.HasField("vendor")), None)
 
     @property
     def exhausted(self) -> bool:
@@ -46,10 +49,18 @@ class CompositeProvider:
 
     def describe(self) -> ProviderDescription:
         """Describe the devices of all parts; the provider is unavailable if all of its parts are."""
-        first, *others = (part.describe() for part in self._parts)
+        described = [part.describe() for part in self._parts]
+        if len({each.provider.with_token for each in described}) > 1:
+            for each in described:
+                for device in each.devices:
+                    device.with_token = each.provider.with_token
+        first, *others = described
         for other in others:
+            first.provider.with_token |= other.provider.with_token
             first.devices.extend(other.devices)
             first.calibrations.extend(other.calibrations)
+            if other.HasField("vendor"):
+                first.vendor.CopyFrom(other.vendor)
             if not other.unavailable:
                 first.unavailable = ""
         return first
@@ -109,8 +120,8 @@ class CompositeProvider:
 
     def part(self, device: str) -> SimulatorProvider:
         """Return the part that has a device. Raises DeviceError."""
-        part = self._by_device.get(device)
+        part = self._by_device.get(device, self._vendor)
         if part is None:
             known = ", ".join(self._by_device)
             raise DeviceError("UNKNOWN_DEVICE", f"{self.name} has no device {device}; it has {known}")
-        return part
+        return part.part(device) if isinstance(part, CompositeProvider) else part

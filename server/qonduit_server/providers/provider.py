@@ -295,9 +295,14 @@ def distributions_of(provider: SimulatorProvider, device: str) -> Sequence[str]:
     Returns:
         Their names; none if the provider has no such attribute.
     """
-    part = getattr(provider, "part", None)
-    names: Sequence[str] = getattr(part(device) if part is not None else provider, "distributions", ())
+    names: Sequence[str] = getattr(part_of(provider, device), "distributions", ())
     return names
+
+
+def part_of(provider: SimulatorProvider, device: str) -> SimulatorProvider:
+    """Return what has a device: a part of the provider, or the provider itself if it has no parts."""
+    part: Callable[[str], SimulatorProvider] | None = getattr(provider, "part", None)
+    return provider if part is None else part(device)
 
 
 def _normalized(distribution: str) -> str:

@@ -39,24 +39,34 @@ def names() -> tuple[str, ...]:
 
 
 def remote_names() -> tuple[str, ...]:
-    """Return the names of the providers whose devices are at a vendor, without importing them."""
+    """Return the names of the providers that have devices at a vendor, without importing them."""
     return tuple(
         dict.fromkeys((*REMOTE_PROVIDERS, *(name for name in _entries(REMOTE_GROUP) if name not in PROVIDERS)))
     )
 
 
 def get(name: str) -> SimulatorProvider:
-    """Make a provider, for workers.
+    """Make a provider, for workers. One of both kinds has the devices of both.
 
     Raises:
         ProviderError: no provider has that name, or its module cannot be imported.
     """
-    if name not in PROVIDERS and name in remote_names():
-        from qonduit_server.providers.remote_devices import RemoteDevices
+    is_builtin = name in PROVIDERS
+    is_remote = name in REMOTE_PROVIDERS or (not is_builtin and name in _entries(REMOTE_GROUP))
+    simulators: SimulatorProvider | None = None
+    if is_builtin or not is_remote or name in _entries(GROUP):
+        simulators = _made(PROVIDERS, GROUP, name)
+    if not is_remote:
+        assert simulators is not None
+        return simulators
+    from qonduit_server.providers.remote_devices import RemoteDevices
 
-        return RemoteDevices(get_remote(name))
-    provider: SimulatorProvider = _made(PROVIDERS, GROUP, name)
-    return provider
+    devices = RemoteDevices(get_remote(name))
+    if simulators is None:
+        return devices
+    from qonduit_server.providers.composite import CompositeProvider
+
+    return CompositeProvider(name, simulators, devices)
 
 
 def get_remote(name: str) -> RemoteProvider:

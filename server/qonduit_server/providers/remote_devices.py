@@ -60,6 +60,7 @@ class RemoteDevices(OneByOne):
 
     def compile(self, circuit: Circuit, device: str, options: CompileOptions = DEFAULTS) -> CompiledCircuit:
         """See `SimulatorProvider`."""
+        self.remote.load()  # which a provider with simulators does not do
         compiled = self.remote.compile(circuit, device, options)
         size = compiled.native.ByteSize()
         if size > (most := self.remote.limits(device).bytes):

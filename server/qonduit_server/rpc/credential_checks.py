@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.encryption.sealing import Sealer
@@ -16,34 +17,40 @@ from qonduit_server.store.ownership import Scope, owner_of
 
 def require_token_provider(provider: Provider, field: str) -> None:
     """Refuse a credential for a provider that takes none: the job would run without it. Raises InvalidArgument."""
-    if not provider.with_token:
-        raise InvalidArgument.of(
-            field, "credential.unexpected", f"{field}: must be empty: {provider.name} uses no credential"
-        )
+    _require_token(provider.name, field, with_token=provider.with_token)
+
+
+def _require_token(name: str, field: str, *, with_token: bool) -> None:
+    if not with_token:
+        raise InvalidArgument.of(field, "credential.unexpected", f"{field}: must be empty: {name} uses no credential")
 
 
 def check_credential(
-    db: Database, owners: Scope, provider: Provider, spec: JobSpec, secret: str, credential_id: int
+    db: Database, owners: Scope, device: Device, spec: JobSpec, secret: str, credential_id: int
 ) -> None:
     """Check the credential of a job, and set the fields of its spec that describe it.
 
     Args:
         db: the database.
         owners: the user who executes the job, and its project: the stored credential belongs to one of them.
-        provider: of the job's device.
+        device: of the job.
         spec: of the job.
         secret: the credential itself; may be empty.
         credential_id: a stored credential; may be 0.
 
     Raises:
-        InvalidArgument: the provider takes no credential.
+        InvalidArgument: the device takes no credential.
         NotFound: the owners have no such credential.
-        FailedPrecondition: the provider requires a credential; or the credential is for another provider, cannot be
+        FailedPrecondition: the device requires a credential; or the credential is for another provider, cannot be
             decrypted, or cannot be encrypted.
     """
+    provider = catalogue.provider(db, device.provider_id)
+    has_own = device.HasField("with_token")
+    with_token = device.with_token if has_own else provider.with_token
     if secret or credential_id:
-        require_token_provider(provider, "credential" if secret else "credential_id")
-    elif provider.with_token:
+        name = f"{provider.name}/{device.name}" if has_own else provider.name
+        _require_token(name, "credential" if secret else "credential_id", with_token=with_token)
+    elif with_token:
         raise FailedPrecondition(
             f"{provider.name} requires a credential: set credential_id to a stored one (CreateCredential, or `qonduit "
             f"credential create NAME --provider {provider.name}`), or credential to the secret itself",
@@ -72,7 +79,7 @@ def rerun_credential(db: Database, secret: str, credential_id: int) -> RerunCred
     """Return the credential of a rerun: the one that the request names, else the stored one of the other job."""
 
     def check(executor: str, source: Job, spec: JobSpec) -> None:
-        provider = catalogue.provider(db, catalogue.device(db, source.executed_on_id).provider_id)
+        device = catalogue.device(db, source.executed_on_id)
         if source.one_time_credential and not (secret or credential_id):
             raise FailedPrecondition(
                 f"job {source.id} had a credential of its own, which the server has erased: set credential or "
@@ -83,7 +90,7 @@ def rerun_credential(db: Database, secret: str, credential_id: int) -> RerunCred
             )
         stored = credential_id or (0 if secret else source.credential_id)
         owners = frozenset({executor, owner_of(source)})
-        check_credential(db, owners, provider, spec, secret, stored)
+        check_credential(db, owners, device, spec, secret, stored)
 
     named = f" credential {credential_id}" if credential_id else ""
     hashes = [each and f" {each}" for each in hashed(db.sealer, secret)] if secret else [named]

@@ -133,7 +133,7 @@ class JobValidator:
             if new.deployment is not None
             else deployments.get(self._db, new.caller, new.deployment_id).programs
         )
-        task = self._task(new.spec, programs, provider, device.name)
+        task = self._task(new.spec, programs, provider, device)
         task.cache_scope = cache_scope(owner_for(new.caller, new.project))
         outcome = self._run(task, seconds, add_callback, self._budget.charge(new.caller))
         if isinstance(outcome, Failure):
@@ -144,10 +144,11 @@ class JobValidator:
         _bound_warnings(compiled)
         return list(compiled)
 
-    def _task(self, spec: JobSpec, programs: Iterable[QuantumProgram], provider: str, device: str) -> Task:
+    def _task(self, spec: JobSpec, programs: Iterable[QuantumProgram], provider: str, device: Device) -> Task:
         return Task(
             provider=provider,
-            device=device,
+            device=device.name,
+            vendor_device=None if device.is_local else device,
             spec=spec,
             programs=[task_program(program.id, program) for program in programs],
             memory_limit_bytes=self._limits.max_task_memory_bytes,

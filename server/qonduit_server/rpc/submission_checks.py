@@ -112,7 +112,7 @@ def new_job(
     # The last check: the caller may have to store a credential first.
     project = request.job.project
     owners = frozenset({caller.name, owner_for(caller.name, project)})
-    check_credential(db, owners, provider, spec, request.credential, request.credential_id)
+    check_credential(db, owners, device, spec, request.credential, request.credential_id)
 
     return NewJob(
         caller=caller.name,

@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from qonduit_server.store.job_pools import Pool
+
 #: A task costs at least this many seconds: the work of a server for one job.
 LEAST_SECONDS: Final = 0.001
 #: A job that has run for longer than this many seconds occupies a worker for itself.
@@ -94,11 +96,11 @@ class LaneAccounts:
         self._lock = threading.Lock()
         self._running: dict[tuple[int, int], tuple[float, list[Charge]]] = {}
         self._owed: dict[Lane, Owed] = {}
-        #: Where more lanes wait than a claim compares, after which the next claim begins: the owner by provider and "",
-        #: the member by provider and project.
-        self.turns: dict[tuple[str, str], str] = {}
-        #: The providers that had queued jobs with required versions at the last claim.
-        self.pinned: frozenset[str] = frozenset()
+        #: Where more lanes wait than a claim compares, after which the next claim begins: the owner by pool and "",
+        #: the member by pool and project.
+        self.turns: dict[tuple[Pool, str], str] = {}
+        #: The pools that had queued jobs with required versions at the last claim.
+        self.pinned: frozenset[Pool] = frozenset()
 
     def take(self) -> dict[Lane, Owed]:
         """Remove and return everything that lanes owe, to write it."""

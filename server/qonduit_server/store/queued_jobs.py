@@ -17,7 +17,7 @@ _COUNT: Final = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {IS_QUEUED} AND
 # On the index of a caller's jobs by state.
 _OF_OWNER: Final = text(_COUNT.format(":owner", ""))
 # On the indexes of claims.
-_CLAIMABLE: Final = "AND provider_id = :provider AND not_before = 0"
+_CLAIMABLE: Final = "AND provider_id = :provider AND not_before = :queue"
 _OF_LANE: Final = text(_COUNT.format(":owner", _CLAIMABLE))
 _OF_MEMBER: Final = text(_COUNT.format(":owner", f"{_CLAIMABLE} AND principal IS NOT NULL AND principal = :member"))
 _OF_OWNERS: Final = f"SELECT o.value, ({_COUNT.format('o.value', _CLAIMABLE)}) FROM {{}}"
@@ -47,23 +47,23 @@ def of_owner(connection: Connection, owner: str, most: int) -> int:
     return int(connection.execute(_OF_OWNER, {"owner": owner, "most": most}).scalar_one())
 
 
-def of_lane(connection: Connection, lane: Lane, most: int) -> int:
-    """Return the number of jobs of a lane that its provider may claim, at most `most`."""
-    values: dict[str, Any] = {"provider": lane.provider_id, "owner": lane.owner, "most": most}
+def of_lane(connection: Connection, lane: Lane, most: int, queue: int = 0) -> int:
+    """Return the number of jobs of a lane in a queue (job_pools.py), at most `most`."""
+    values: dict[str, Any] = {"provider": lane.provider_id, "owner": lane.owner, "most": most, "queue": queue}
     if lane.member:
         values["member"] = lane.member
     return int(connection.execute(_OF_MEMBER if lane.member else _OF_LANE, values).scalar_one())
 
 
-def of_lanes(connection: Connection, lanes: Sequence[Lane], most: int) -> dict[Lane, int]:
-    """Return the numbers of jobs of a provider's lanes that it may claim, each at most `most`.
+def of_lanes(connection: Connection, lanes: Sequence[Lane], most: int, queue: int = 0) -> dict[Lane, int]:
+    """Return the numbers of jobs of a provider's lanes in a queue, each at most `most`.
 
     Those of owners are counted in one statement, those of members one by one.
     """
-    found = {lane: of_lane(connection, lane, most) for lane in lanes if lane.member}
+    found = {lane: of_lane(connection, lane, most, queue) for lane in lanes if lane.member}
     of_owners = {lane.owner: lane for lane in lanes if not lane.member}
     if of_owners:
-        values = {"provider": lanes[0].provider_id, "most": most}
+        values = {"provider": lanes[0].provider_id, "most": most, "queue": queue}
         if connection.dialect.name == "sqlite":
             rows = connection.execute(_OF_OWNERS_SQLITE, {**values, "owners": json.dumps(list(of_owners))})
         else:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
@@ -22,7 +22,7 @@ from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.languages.python.source_runner import Memory
 from qonduit_server.languages.registry import Languages
-from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, SimulatorProvider
+from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, SimulatorProvider, part_of
 from qonduit_server.worker.device_checks import check_job, check_program
 from qonduit_server.worker.program_cache import CachedProgram, ProgramCache
 from qonduit_server.worker.provenance import (
@@ -34,6 +34,9 @@ from qonduit_server.worker.provenance import (
 )
 from qonduit_server.worker.reporting import Reporter
 from qonduit_server.worker.result_encoding import check_statevector, registers_of
+
+if TYPE_CHECKING:
+    from qonduit_server.providers.remote_devices import RemoteDevices
 
 #: More than any method that runs shot by shot should run.
 _MANY_SHOTS: Final = 10_000_000
@@ -97,6 +100,20 @@ class Preparation:
             raise DeviceError("UNKNOWN_DEVICE", f"this process does not run programs of {self.task.provider}")
         return provider
 
+    @property
+    def remote(self) -> RemoteDevices | None:
+        """What prepares the task for a vendor; None if the device is not at one."""
+        if not self.task.HasField("vendor_device"):
+            return None
+        from qonduit_server.providers.remote_devices import RemoteDevices
+
+        part = part_of(self.provider, self.task.device)
+        if not isinstance(part, RemoteDevices):
+            raise DeviceError(
+                "UNKNOWN_DEVICE", f"{self.device_name} is not at a vendor here: this server has another version"
+            )
+        return part
+
     @cached_property
     def provenance(self) -> ResultProvenance:
         """What the results of this task depend on."""
@@ -110,7 +127,9 @@ class Preparation:
 
     @property
     def device(self) -> Device:
-        """The description of the job's device; an empty one if the provider does not describe it."""
+        """The description of the job's device; an empty one if it is not known."""
+        if self.task.HasField("vendor_device"):
+            return self.task.vendor_device
         return self.environment.devices.get(self.task.device, Device())
 
     @property

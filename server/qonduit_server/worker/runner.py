@@ -179,15 +179,15 @@ class _Run:
             return need
         for each in ready:
             self._reporter.warn(each.index, (*each.circuit.warnings, *each.compiled.warnings))
-        begin = getattr(self._preparation.provider, "begin", None)
-        if begin is not None:
-            begin(self._task.vendor_outcomes, self._reporter.mute)
+        remote = self._preparation.remote
+        if remote is not None:
+            remote.begin(self._task.vendor_outcomes, self._reporter.mute)
         runs: Any = CircuitRuns
         if self._task.spec.type == JobType.JOB_TYPE_ESTIMATOR:
             from qonduit_server.worker.estimator_runs import EstimatorRuns as runs  # noqa: N813
         runs(self._preparation).run(ready)
-        if begin is not None:
-            self._submissions = self._preparation.provider.submissions()  # type: ignore[attr-defined]
+        if remote is not None:
+            self._submissions = remote.submissions()
         return 0
 
     @property

@@ -145,8 +145,14 @@ class _Importer:
         self._shots = shots
         self._dry_run = dry_run
         providers = client.providers()
-        self._devices = sorted(named(client.devices(), providers))
-        self._with_token = {each.name for each in providers if each.with_token}
+        devices_here = named(client.devices(), providers)
+        self._devices = sorted(devices_here)
+        of_providers = {each.id: each.with_token for each in providers}
+        self._with_token = {
+            name
+            for name, each in devices_here.items()
+            if (each.with_token if each.HasField("with_token") else of_providers[each.provider_id])
+        }
         self._programs: dict[int, Sequence[QuantumProgram]] = {}
         self._seen: Counter[str] = Counter()
         self.unsent_tokens = 0
@@ -218,7 +224,7 @@ class _Importer:
         if deployment_id is None or why:
             return replace(line, outcome="refused", why=why, code=REFUSED)
         # A token authenticates a user at one vendor: it must not reach another.
-        credential = old.token if device.partition("/")[0] in self._with_token else ""
+        credential = old.token if device in self._with_token else ""
         self.unsent_tokens += bool(old.token) and not credential
         shots = self._shots if old.shots is None else old.shots
         try:

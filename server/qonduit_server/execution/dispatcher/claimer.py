@@ -21,6 +21,7 @@ from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
 from qonduit_server.execution.executor import Executor
 from qonduit_server.observer import Observer
 from qonduit_server.store.database import Database
+from qonduit_server.store.job_pools import AtVendor, Pool, pool_of, provider_name
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import ANY_PROVIDER
@@ -69,6 +70,7 @@ class Claimer:
         limits: the default limits of tasks.
         on_late_claim: called after the jobs of a claim whose response was lost are submitted: their cancellations may
             have been missed.
+        vendor_capacity: returns the number of jobs for devices at vendors that the executor wants, by provider name.
         log: a logger that is bound to the server's name.
         observer: receives each claim.
     """
@@ -83,6 +85,7 @@ class Claimer:
         slots: int,
         limits: TaskLimits,
         on_late_claim: Callable[[], None],
+        vendor_capacity: Callable[[], Mapping[str, int]],
         log: Any,
         observer: Observer,
     ) -> None:
@@ -93,6 +96,7 @@ class Claimer:
         self._slots = slots
         self._limits = limits
         self._on_late_claim = on_late_claim
+        self._vendor_capacity = vendor_capacity
         self._log = log
         self._observer = observer
         self._claiming = threading.Lock()
@@ -104,8 +108,8 @@ class Claimer:
         # The lock guards the attributes below.
         #: The owners of claims whose responses were lost: the claims may have succeeded.
         self._unanswered: deque[str] = deque(maxlen=_UNANSWERED)
-        #: The providers without a waiting job at the last claim.
-        self._empty: set[str] = set()
+        #: The pools without a waiting job at the last claim.
+        self._empty: set[Pool] = set()
         #: The environments of the workers at the last claim.
         self._environments: Mapping[str, Sequence[Environment]] = {}
         #: The claim of the jobs that are queued next for these providers.
@@ -152,9 +156,10 @@ class Claimer:
                 return False
             try:
                 self._note_queued()
-                capacity = self._executor.capacity()
+                capacity: dict[Pool, int] = dict(self._executor.capacity().items())
+                capacity |= {AtVendor(name): count for name, count in self._vendor_capacity().items()}
                 self._compare_environments()
-                wanted = {name: count for name, count in capacity.items() if name not in self._empty}
+                wanted = {pool: count for pool, count in capacity.items() if pool not in self._empty}
                 if not wanted:
                     return self._stand(capacity)
                 # The tasks of a standing claim change the capacity.
@@ -179,19 +184,22 @@ class Claimer:
         """
         with self._changes:
             queued, self._queued = self._queued, set()
-        if ANY_PROVIDER in queued or queued & self._empty:
+        filled = {pool for pool in self._empty if provider_name(pool) in queued}
+        if ANY_PROVIDER in queued or filled:
             # First the answer of the standing claim: it does not know the jobs that were queued after it.
             self._end_standing()
-            self._empty = set() if ANY_PROVIDER in queued else self._empty - queued
+            self._empty = set() if ANY_PROVIDER in queued else self._empty - filled
 
     def _compare_environments(self) -> None:
         """Read the environments of the workers. If they change, jobs that require versions may start."""
         before, self._environments = self._environments, self._executor.environments()
         self._empty -= {
-            name for name in self._db.lane_accounts.pinned if self._environments.get(name) != before.get(name)
+            pool
+            for pool in self._db.lane_accounts.pinned
+            if self._environments.get(provider_name(pool)) != before.get(provider_name(pool))
         }
 
-    def _stand(self, capacity: Mapping[str, int]) -> bool:
+    def _stand(self, capacity: Mapping[Pool, int]) -> bool:
         """Keep a standing claim of these tasks; return whether a former one was made.
 
         Raises:
@@ -235,9 +243,9 @@ class Claimer:
         return False
 
     def _submit_claimed(
-        self, tasks: list[Task], owner: str, wanted: Mapping[str, int], seconds: float | None = None
+        self, tasks: list[Task], owner: str, wanted: Mapping[Pool, int], seconds: float | None = None
     ) -> None:
-        """Submit the tasks of a claim, and note the providers without further jobs.
+        """Submit the tasks of a claim, and note the pools without further jobs.
 
         Args:
             tasks: the tasks.
@@ -245,11 +253,11 @@ class Claimer:
             wanted: the capacity of the claim.
             seconds: its time; None if it was part of another transaction.
         """
-        got = Counter(task.provider for task in tasks)
-        self._observer.claimed(got, seconds)
+        got = Counter(map(pool_of, tasks))
+        self._observer.claimed(Counter(task.provider for task in tasks), seconds)
         self._submit_unanswered()
         self._empty.difference_update(wanted)
-        self._empty.update(name for name, count in wanted.items() if got[name] < count)
+        self._empty.update(pool for pool, count in wanted.items() if got[pool] < count)
         self._submit(tasks, owner)
 
     def _submit_unanswered(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -56,6 +56,7 @@ class Dispatcher:
         max_result_bytes: the largest result of one program in bytes; 0 means no limit.
         on_fault: called when a thread has ended by a fault: the dispatcher claims no jobs and the server should end.
         on_drain: called when a drain has begun: ends the tasks that another server continues without a loss.
+        vendor_capacity: returns the number of jobs for devices at vendors that the executor wants, by provider name.
         clock: a monotonic clock in seconds.
         observer: receives claims, lost tasks and programs that succeeded.
     """
@@ -74,6 +75,7 @@ class Dispatcher:
         max_result_bytes: int = 0,
         on_fault: Callable[[], None] = lambda: None,
         on_drain: Callable[[], None] = lambda: None,
+        vendor_capacity: Callable[[], Mapping[str, int]] = dict,
         clock: Callable[[], float] = time.monotonic,
         observer: Observer = UNOBSERVED,
     ) -> None:
@@ -106,6 +108,7 @@ class Dispatcher:
             slots=slots,
             limits=TaskLimits(time_limit_seconds, memory_limit_bytes, max_result_bytes),
             on_late_claim=self._lease_keeper.cancels_changed,
+            vendor_capacity=vendor_capacity,
             log=self._log,
             observer=observer,
         )

@@ -37,6 +37,8 @@ _log = structlog.get_logger("qonduit.remote")
 
 #: The maximum number of jobs of a provider that workers prepare at once; others wait in the queue.
 _PREPARING: Final = 32
+#: The same while all workers are busy.
+_PREPARING_WHEN_BUSY: Final = 2
 #: The maximum number of jobs of a provider at its vendor, for each server: about 2 KiB of memory each.
 MAX_JOBS: Final = 50_000
 STOPPED: Final = Loss(LossKind.STOPPED, "the server stops; the job stays at its vendor")
@@ -146,17 +148,26 @@ class RemoteExecutor:
 
     def capacity(self) -> Mapping[str, int]:
         """See `Executor`."""
-        found = dict(self._base.capacity())
-        for name in self._providers & found.keys():
+        return self._base.capacity()
+
+    def vendor_capacity(self) -> Mapping[str, int]:
+        """Return the number of further jobs wanted for vendors, by provider name: also while its workers are busy."""
+        if self._suspended.is_set():
+            return {}
+        wanted, environments = self._base.capacity(), self._base.environments()
+        found = {}
+        for name in self._providers:
             number, preparing = self._jobs.counts(name)
-            found[name] = 0 if self._suspended.is_set() else min(_PREPARING - preparing, MAX_JOBS - number)
-        return {name: count for name, count in found.items() if count > 0}
+            most = _PREPARING if wanted.get(name) else _PREPARING_WHEN_BUSY if environments.get(name) else 0
+            if (count := min(most - preparing, MAX_JOBS - number)) > 0:
+                found[name] = count
+        return found
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """See `Executor`."""
         opened: list[tuple[RemoteJob, Task]] = []
         for task in tasks:
-            if task.provider in self._providers:
+            if task.HasField("vendor_device"):
                 holder = Holder(task.job_id, task.attempt, self._server)
                 account = Account(task.provider, task.credential)
                 # A worker prepares it, unless the ledger shows that it is at the vendor.
@@ -164,7 +175,7 @@ class RemoteExecutor:
         self._jobs.add((job for job, _ in opened), self._terms_of)
         if opened:
             self._agenda.add(Step("open", opened[0][0].account.provider, partial(self._open, opened)))
-        if local := [task for task in tasks if task.provider not in self._providers]:
+        if local := [task for task in tasks if not task.HasField("vendor_device")]:
             self._base.submit(local)
 
     def tasks(self) -> Collection[Key]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Select and lease the next jobs of a provider, in the order of fair share."""
+"""Select and lease the next jobs of a pool, in the order of fair share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    Exists,
     and_,
     exists,
     or_,
@@ -22,10 +24,10 @@ from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.lifecycle import FAILED
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.catalogue_snapshot import Claimable
+from qonduit_server.store.job_pools import HASHES, MAIN_QUEUES, AtVendor, Pool, provider_name, queues_of
 from qonduit_server.store.jobs import job_credentials, waiting_lanes
 from qonduit_server.store.jobs.fair_share import FairShare, LaneShare, order, order_members
 from qonduit_server.store.jobs.next_jobs import next_jobs
-from qonduit_server.store.jobs.pinned_jobs import PINNED
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
 from qonduit_server.store.ownership import is_project
@@ -44,13 +46,13 @@ class Claim(NamedTuple):
     """A request for jobs."""
 
     owner: str
-    capacity: Mapping[str, int]
+    capacity: Mapping[Pool, int]
     lease: int
     slots: int
     #: What lanes owe, their running jobs, and where to begin with many lanes.
     owed: Mapping[Lane, Owed]
     running: Mapping[Lane, Running]
-    turns: Mapping[tuple[str, str], str]
+    turns: Mapping[tuple[Pool, str], str]
     #: Decrypts the credentials of jobs.
     sealer: Sealer
     #: The devices whose jobs may be claimed; None for all.
@@ -58,13 +60,13 @@ class Claim(NamedTuple):
     #: The environments of the workers, by provider name; None if they meet all required versions.
     environments: Mapping[str, Sequence[Environment]] | None = None
 
-    def environments_of(self, provider: str) -> Sequence[Environment] | None:
-        """Return the environments of a provider."""
-        return None if self.environments is None else self.environments.get(provider, ())
+    def environments_of(self, pool: Pool) -> Sequence[Environment] | None:
+        """Return the environments of the workers that run or prepare the jobs of a pool."""
+        return None if self.environments is None else self.environments.get(provider_name(pool), ())
 
 
 class Waiting(NamedTuple):
-    """The jobs of a provider that wait to be claimed.
+    """The jobs of a pool that wait to be claimed.
 
     Attributes:
         paused: the ids of the paused devices.
@@ -78,29 +80,39 @@ class Waiting(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The jobs of a claim with the names of their providers, their credentials and costs, and where the next begins."""
+    """The jobs of a claim, their credentials and costs, and where the next begins."""
 
-    jobs: list[tuple[str, JobChange]]
+    jobs: list[JobChange]
     credentials: dict[int, str]
     charges: list[Charge]
-    turns: dict[tuple[str, str], str]
+    turns: dict[tuple[Pool, str], str]
 
 
-_UNPINNED: Final = exists().where(IS_QUEUED, jobs.c.not_before == 0, jobs.c.provider_id == providers.c.id)
-_PINNED: Final = exists().where(IS_QUEUED, jobs.c.not_before >= PINNED, jobs.c.provider_id == providers.c.id)
+def _waits(condition: ColumnElement[bool]) -> Exists:
+    return exists().where(IS_QUEUED, condition, jobs.c.provider_id == providers.c.id)
+
+
+# Of the workers and of the vendor of a provider: whether jobs wait that require no versions, and ones that do.
+_POOLS: Final = (queues_of(""), queues_of(AtVendor("")))
+_UNPINNED: Final = [_waits(jobs.c.not_before == each.main) for each in _POOLS]
+_PINNED: Final = [_waits(jobs.c.not_before.between(each.pinned, each.pinned + HASHES - 1)) for each in _POOLS]
 _WHOLE: Final = pauses.alias("whole")
 # One row for each of their paused devices, or one without any.
 _SELECT_WAITING: Final = Query(
-    select(providers.c.name, pauses.c.device_id, _UNPINNED.label("unpinned"), _PINNED.label("pinned"))
+    select(
+        providers.c.name, pauses.c.device_id, *(each.label(f"waits_{i}") for i, each in enumerate(_UNPINNED + _PINNED))
+    )
     .outerjoin(pauses, and_(pauses.c.provider_id == providers.c.id, pauses.c.device_id > 0))
     .where(
-        or_(_UNPINNED, _PINNED),
+        or_(*_UNPINNED, *_PINNED),
         ~exists().where(_WHOLE.c.device_id == 0, _WHOLE.c.provider_id.in_((0, providers.c.id))),
     )
 )
 # The first condition makes databases use the index by device.
 _WAITS: Final = Query(
-    select(jobs.c.id).where(IS_ACTIVE, IS_QUEUED, jobs.c.not_before == 0, among(jobs.c.device_id, "devices")).limit(1)
+    select(jobs.c.id)
+    .where(IS_ACTIVE, IS_QUEUED, jobs.c.not_before.in_(MAIN_QUEUES), among(jobs.c.device_id, "devices"))
+    .limit(1)
 )
 
 
@@ -111,12 +123,18 @@ def wait_elsewhere(connection: Connection, claimable: Claimable | None) -> bool:
     return bool(_WAITS(connection, {"devices": claimable.offered_elsewhere}))
 
 
-def waiting_providers(connection: Connection) -> dict[str, Waiting]:
-    """Return the providers that have jobs to claim. Jobs that require versions may be for other servers."""
-    waiting: dict[str, Waiting] = {}
-    for name, paused, unpinned, pinned in _SELECT_WAITING(connection, {}):
-        found = waiting.setdefault(name, Waiting(set(), bool(unpinned), bool(pinned)))
-        found.paused.update(() if paused is None else (paused,))
+def waiting_pools(connection: Connection) -> dict[Pool, Waiting]:
+    """Return the pools that have jobs to claim. Jobs that require versions may be for other servers."""
+    waiting: dict[Pool, Waiting] = {}
+    for name, paused, own, at_vendor, own_pinned, pinned_at_vendor in _SELECT_WAITING(connection, {}):
+        pools: tuple[tuple[Pool, bool, bool], ...] = (
+            (name, own, own_pinned),
+            (AtVendor(name), at_vendor, pinned_at_vendor),
+        )
+        for pool, unpinned, pinned in pools:
+            if unpinned or pinned:
+                found = waiting.setdefault(pool, Waiting(set(), bool(unpinned), bool(pinned)))
+                found.paused.update(() if paused is None else (paused,))
     return waiting
 
 
@@ -125,12 +143,12 @@ def claim_jobs(
     share: FairShare,
     quotas: ClaimQuotas,
     wanted: Claim,
-    provider: str,
+    pool: Pool,
     found: Claimed,
     paused: AbstractSet[int],
     pinned: Mapping[int, float],
 ) -> None:
-    """Claim jobs of a provider, as many as there are and as quotas allow.
+    """Claim jobs of a pool, as many as there are and as quotas allow.
 
     Jobs of devices that are paused, or that this server does not offer, are left.
 
@@ -141,27 +159,28 @@ def claim_jobs(
     """
     transaction = unit.transaction
     here = wanted.claimable.here if wanted.claimable is not None else None
-    left = wanted.capacity[provider]
+    provider, left = provider_name(pool), wanted.capacity[pool]
     most = left + _MOST_UNREADY
     rooms = dict(pinned)
-    after = wanted.turns.get((provider, ""), "")
-    for window in waiting_lanes.windows_of_queues(transaction.connection, provider, after, pinned):
+    slots = 0 if isinstance(pool, AtVendor) else wanted.slots  # jobs at vendors occupy no workers
+    after = wanted.turns.get((pool, ""), "")
+    for window in waiting_lanes.windows_of_queues(transaction.connection, pool, after, pinned):
         quotas.read([row.owner for row in window.lanes])
         lanes = share.add([row for row in window.lanes if quotas.room(row.owner) > 0])
         while lanes and left:
             for lane in lanes:
                 lane.room = quotas.room(lane.lane.owner)
-            turns = order(lanes, min(left, most), wanted.slots)
-            _read_members(share, wanted, provider, found, turns, pinned)
-            turns = order_members(turns, wanted.slots)
-            first = next_jobs(transaction.connection, provider, turns, wanted.claimable, rooms, paused)
+            turns = order(lanes, min(left, most), slots)
+            _read_members(share, wanted, pool, found, turns, pinned)
+            turns = order_members(turns, slots)
+            first = next_jobs(transaction.connection, pool, turns, wanted.claimable, rooms, paused)
             # A device may be newer than what this server knows; then it knows more at the next claim.
             known = [(lane, row) for lane, row in first if here is None or row.device_id in here]
             if len(known) < len(first):
                 transaction.queued.add(provider)
             chosen = [(lane, row) for lane, row in known if row.device_id not in paused]
             transaction.times |= len(chosen) < len(known)
-            left -= _start(unit, share, quotas, wanted, provider, found, chosen)
+            left -= _start(unit, share, quotas, wanted, pool, found, chosen)
             most -= len(chosen)
             if not most:
                 transaction.queued.add(provider)
@@ -169,14 +188,14 @@ def claim_jobs(
             emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in chosen)
             lanes = [lane for lane in lanes if lane.remains_without(emptied) and quotas.room(lane.lane.owner) > 0]
         if not left:
-            found.turns[provider, ""] = window.last
+            found.turns[pool, ""] = window.last
             return
 
 
 def _read_members(
     share: FairShare,
     wanted: Claim,
-    provider: str,
+    pool: Pool,
     found: Claimed,
     turns: Sequence[LaneShare],
     pinned: Collection[int],
@@ -184,9 +203,9 @@ def _read_members(
     """Read the members of the projects that have turns: the more projects, the fewer members of each."""
     lanes = {lane.lane: lane for lane in turns if is_project(lane.lane.owner)}
     for lane in lanes.values():
-        key = (provider, lane.lane.owner)
+        key = (pool, lane.lane.owner)
         most = max(_LEAST_MEMBERS, waiting_lanes.MAX_LANES // len(lanes))
-        after = share.read_members(provider, lane, wanted.turns.get(key, ""), pinned, most)
+        after = share.read_members(pool, lane, wanted.turns.get(key, ""), pinned, most)
         if after or (after is not None and key in wanted.turns):
             found.turns[key] = after
 
@@ -196,19 +215,25 @@ def _start(
     share: FairShare,
     quotas: ClaimQuotas,
     wanted: Claim,
-    provider: str,
+    pool: Pool,
     found: Claimed,
     chosen: Sequence[tuple[LaneShare, Any]],
 ) -> int:
-    """Lease jobs, given with their lanes, unless their credentials do not allow it; return how many."""
+    """Lease jobs, given with their lanes, unless their credentials do not allow it; return how many.
+
+    A job at a vendor costs its lane nothing: lanes share the time of workers, of which it takes a few milliseconds.
+    """
     entries = unit.add_rows([row for _, row in chosen])
     ready = _with_credentials(unit, wanted.sealer, entries, found.credentials)
     for (lane, row), entry in zip(chosen, entries, strict=True):
         if entry.job.id in ready:
             unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
             quotas.take(lane.lane.owner, row.memory_bytes)
-            found.charges.extend(share.charge((entry.job.id, entry.job.attempt), lane))
-            found.jobs.append((provider, entry))
+            if isinstance(pool, AtVendor):
+                lane.virtual_time += lane.stride  # so that lanes take turns in this claim
+            else:
+                found.charges.extend(share.charge((entry.job.id, entry.job.attempt), lane))
+            found.jobs.append(entry)
     # Written now, so that the next query of this transaction does not return them.
     unit.flush()
     return len(ready)

@@ -22,6 +22,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from qonduit_server.store.database import Database
+from qonduit_server.store.job_pools import Pool
 from qonduit_server.store.jobs import lane_rows
 from qonduit_server.store.jobs.lane_rows import LaneCost
 from qonduit_server.store.jobs.waiting_lanes import Window, windows_of_queues
@@ -183,13 +184,11 @@ class FairShare:
         share.virtual_time += change.charge
         return share
 
-    def read_members(
-        self, provider: str, share: LaneShare, after: str, pinned: Collection[int], most: int
-    ) -> str | None:
+    def read_members(self, pool: Pool, share: LaneShare, after: str, pinned: Collection[int], most: int) -> str | None:
         """Read the next members of a project that have jobs to claim, unless some are known.
 
         Args:
-            provider: the name of the provider.
+            pool: the pool of jobs.
             share: the lane of the project.
             after: the member after which to begin.
             pinned: the queues of jobs whose required versions the server has.
@@ -202,7 +201,7 @@ class FairShare:
             return None
         if share.members is None:
             share.further = windows_of_queues(
-                self._connection, provider, after, pinned, project=share.lane.owner, most=most
+                self._connection, pool, after, pinned, project=share.lane.owner, most=most
             )
         window = next(share.further, None) if share.further is not None else None
         share.members = self.add(window.lanes if window is not None else ())

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, exists, or_, select, update
 
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.job_pools import MAIN_QUEUES, queues_of_device
 from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.schema import IS_ACTIVE, IS_QUEUED, devices, jobs, pauses
 from qonduit_server.store.server_offers import NOT_OFFERED
@@ -25,12 +26,12 @@ _MOST: Final = 1000
 
 _MUST_WAIT: Final = or_(exists().where(pauses.c.device_id == devices.c.id), devices.c.status_message == NOT_OFFERED)
 # The first condition makes databases use the index by device.
-_IS_CLAIMABLE: Final = (IS_ACTIVE, IS_QUEUED, jobs.c.not_before == 0)
+_IS_CLAIMABLE: Final = (IS_ACTIVE, IS_QUEUED, jobs.c.not_before.in_(MAIN_QUEUES))
 _IS_HELD: Final = (IS_QUEUED, jobs.c.provider_id == devices.c.provider_id, jobs.c.not_before == devices.c.id + HELD)
 _DEVICES_TO_HOLD: Final = select(devices.c.id).where(
     _MUST_WAIT, exists().where(*_IS_CLAIMABLE, jobs.c.device_id == devices.c.id)
 )
-_DEVICES_TO_RELEASE: Final = select(devices.c.id).where(~_MUST_WAIT, exists().where(*_IS_HELD))
+_DEVICES_TO_RELEASE: Final = select(devices.c.id, devices.c.is_local).where(~_MUST_WAIT, exists().where(*_IS_HELD))
 _SELECT_CLAIMABLE: Final = (
     select(jobs.c.id)
     .where(*_IS_CLAIMABLE, jobs.c.device_id == bindparam("device"))
@@ -62,9 +63,9 @@ def move(transaction: Transaction) -> None:
     for device_id in connection.execute(_DEVICES_TO_HOLD).scalars().all():
         ids = connection.execute(_SELECT_CLAIMABLE, {"device": device_id}).scalars().all()
         _move(transaction, list(ids), HELD + device_id)
-    for device_id in connection.execute(_DEVICES_TO_RELEASE).scalars().all():
+    for device_id, is_local in connection.execute(_DEVICES_TO_RELEASE).all():
         ids = connection.execute(_SELECT_HELD, {"device": device_id, "held": HELD + device_id}).scalars().all()
-        _move(transaction, list(ids), 0)
+        _move(transaction, list(ids), queues_of_device(is_local=is_local).main)
 
 
 def _move(transaction: Transaction, ids: list[int], value: int) -> None:

@@ -20,6 +20,7 @@ from qonduit_server.store import deployments, labels, program_lookup, projects, 
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
+from qonduit_server.store.job_pools import MAIN_QUEUES
 from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, submission_settlement
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
@@ -349,8 +350,8 @@ def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | N
     spec = new.packed.spec
     not_before = microseconds(spec.not_before) if spec.HasField("not_before") else 0
     if not_before <= transaction.now:
-        not_before = pinned_jobs.queue_of(spec)
-        if not not_before and is_paused_itself(new.device, new.device_name):
+        not_before = pinned_jobs.queue_of(spec, is_local=new.device.is_local)
+        if not_before in MAIN_QUEUES and is_paused_itself(new.device, new.device_name):
             not_before = HELD + new.device.id
     expires_at = microseconds(spec.expires_at) if spec.HasField("expires_at") else None
     transaction.times |= bool(not_before) or expires_at is not None

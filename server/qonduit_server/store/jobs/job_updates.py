@@ -16,6 +16,7 @@ from qonduit_server.store import labels
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.event_log import require_job
+from qonduit_server.store.job_pools import IS_LOCAL
 from qonduit_server.store.jobs import large_options
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_sizes import shorten_runs
@@ -32,7 +33,9 @@ CHANGEABLE: Final = ("name", "labels", "priority", "not_before", "expires_at")
 #: Those that the spec of a job contains.
 _OF_SPEC: Final = ("labels", "priority", "not_before", "expires_at")
 
-_SELECT_ROW: Final = select(jobs.c.spec, jobs.c.not_before, jobs.c.created_at).where(jobs.c.id == bindparam("job"))
+_SELECT_ROW: Final = select(jobs.c.spec, jobs.c.not_before, jobs.c.created_at, IS_LOCAL).where(
+    jobs.c.id == bindparam("job")
+)
 _UPDATE_ROW: Final = (
     update(jobs)
     .where(jobs.c.id == bindparam("job"))
@@ -113,7 +116,7 @@ def _apply(unit: UnitOfWork, entry: JobChange, call: _Update) -> JobChange:
         large_options.insert(unit.transaction, {job.id: packed.options})
     not_before = microseconds(spec.not_before) if spec.HasField("not_before") else 0
     if not_before <= unit.transaction.now:
-        not_before = row.not_before if row.not_before >= HELD else queue_of(spec)
+        not_before = row.not_before if row.not_before >= HELD else queue_of(spec, is_local=row.is_local)
     values = {
         "job": job.id,
         "new_name": name,

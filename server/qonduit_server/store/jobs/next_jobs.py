@@ -27,6 +27,7 @@ from sqlalchemy import true as always
 
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.catalogue_snapshot import Claimable
+from qonduit_server.store.job_pools import Pool, provider_name, queues_of
 from qonduit_server.store.jobs.fair_share import LaneShare
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES
 from qonduit_server.store.lane_accounts import Lane
@@ -98,7 +99,7 @@ class _Queues:
 
     def __init__(self, condition: TextClause, order: Sequence[Column[Any]], **key: Column[str]) -> None:
         rows = _SELECT_ROWS.where(condition, _IS_OF_PROVIDER).order_by(*order)
-        unpinned = rows.where(jobs.c.not_before == 0)
+        unpinned = rows.where(jobs.c.not_before == bindparam("main"))
         self._all = _Unpinned(unpinned, key)
         self._here = _Unpinned(unpinned.where(_NOT_ELSEWHERE), key)
         self._pinned = (
@@ -114,7 +115,7 @@ class _Queues:
     def next_jobs(
         self,
         connection: Connection,
-        provider: str,
+        pool: Pool,
         counts: Mapping[Lane, int],
         elsewhere: Collection[int],
         rooms: dict[int, float],
@@ -123,14 +124,15 @@ class _Queues:
         """Return the next jobs of lanes, at most the given number of each. `left` are devices of pinned jobs."""
         if not counts:
             return {}
-        values = {"provider": provider}
+        values = {"provider": provider_name(pool)}
+        of_main: dict[str, Any] = {**values, "main": queues_of(pool).main}
         if elsewhere:
-            found = self._here(connection, {**values, "elsewhere": elsewhere}, counts)
+            found = self._here(connection, {**of_main, "elsewhere": elsewhere}, counts)
         else:
-            found = self._all(connection, values, counts)
+            found = self._all(connection, of_main, counts)
         if not rooms:
             return {lane: iter(rows) for lane, rows in found.items()}
-        for lane, queues in self._pinned_queues(connection, provider, list(counts), list(rooms)).items():
+        for lane, queues in self._pinned_queues(connection, values["provider"], list(counts), list(rooms)).items():
             for queue in queues:
                 if limit := int(min(counts[lane], rooms[queue])):
                     of_queue = {**values, "queue": queue, "count": limit, "left": list(left)}
@@ -184,7 +186,7 @@ _OF_MEMBERS: Final = _Queues(IN_PROJECT_QUEUE, (jobs.c.rank, jobs.c.id), owner=j
 
 def next_jobs(
     connection: Connection,
-    provider: str,
+    pool: Pool,
     turns: Sequence[LaneShare],
     claimable: Claimable | None,
     rooms: dict[int, float],
@@ -194,7 +196,7 @@ def next_jobs(
 
     Args:
         connection: a connection.
-        provider: the name of the provider.
+        pool: the pool of jobs.
         turns: the lanes.
         claimable: the devices whose jobs may be claimed; None for all.
         rooms: the number of jobs that may be taken from each queue of pinned jobs; becomes that of further ones.
@@ -206,7 +208,7 @@ def next_jobs(
     queues: dict[Lane, Iterator[Any]] = {}
     for kind, of_members in ((_OF_OWNERS, False), (_OF_MEMBERS, True)):
         own = {lane: count for lane, count in counts.items() if bool(lane.member) is of_members}
-        queues |= kind.next_jobs(connection, provider, own, elsewhere, rooms, left)
+        queues |= kind.next_jobs(connection, pool, own, elsewhere, rooms, left)
     return [(lane, each) for lane in turns if (each := next(queues[lane.lane], None)) is not None]
 
 

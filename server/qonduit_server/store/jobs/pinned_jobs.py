@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queued jobs that require versions stand apart in the queue of their provider, one queue for equal requirements.
+"""Queued jobs that require versions stand apart in the pool of their provider, one queue for equal requirements.
 
 The `not_before` of such a job is a number above all times and above those of `held_jobs`. It contains the hash of the
 requirements. So a claim finds the queues whose requirements it meets by the index of the queue, and passes over no job
@@ -22,12 +22,12 @@ from qonduit_server.errors import FailedPrecondition
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
+from qonduit_server.store.job_pools import HASHES, Pool, provider_name, queues_of, queues_of_device
 from qonduit_server.store.schema import IS_QUEUED, jobs, providers
 from qonduit_server.version_requirements import Environment, Versions, listed, matches, requirements_of, unmet
 
-#: Added to the hash of the requirements; above what `held_jobs` adds to a device.
-PINNED: Final = 2**62 + 2**61
-_HASHES: Final = 2**60
+#: The first number of these queues, of any pool.
+PINNED: Final = queues_of("").pinned
 #: The queues of a provider that one claim compares with its environments. It begins at a random one, so that no queue
 #: waits for ever behind others that no worker serves.
 _MOST: Final = 256
@@ -39,7 +39,7 @@ _STEP: Final = (
 _QUEUES: Final = text(
     f"WITH RECURSIVE queues (queue) AS (SELECT ({_STEP.format('>= :first')}) UNION ALL "
     f"SELECT ({_STEP.format('> queues.queue')}) FROM queues WHERE queue IS NOT NULL) "
-    f"SELECT queue FROM queues WHERE queue IS NOT NULL LIMIT {_MOST}"
+    f"SELECT queue FROM queues WHERE queue IS NOT NULL AND queue <= :last LIMIT {_MOST}"
 ).columns(column("queue", BigInteger))
 _PROVIDER: Final = select(providers.c.id).where(providers.c.name == bindparam("provider"))
 _SPEC: Final = (
@@ -52,10 +52,15 @@ _known: dict[int, tuple[str, ...]] = {}
 _known_lock: Final = threading.Lock()
 
 
-def queue_of(spec: JobSpec) -> int:
-    """Return the queue of a job, the value of its `not_before`; 0 for a job without required versions."""
-    requirements = requirements_of(spec)
-    return _hash(requirements) if requirements else 0
+def queue_of(spec: JobSpec, *, is_local: bool) -> int:
+    """Return the queue of a job that may be claimed, the value of its `not_before`.
+
+    Args:
+        spec: of the job.
+        is_local: whether its device is not at a vendor.
+    """
+    (main, first), requirements = queues_of_device(is_local=is_local), requirements_of(spec)
+    return first + _hash(requirements) if requirements else main
 
 
 def check_served(db: Database, device: str, spec: JobSpec) -> None:
@@ -108,22 +113,23 @@ def _missing(provider: str, requirements: Sequence[str], environments: Sequence[
     return f"no worker of {provider} has {', '.join(requirements)}; workers have {listed(requirements, environments)}"
 
 
-def queues_for(connection: Connection, provider: str, environments: Sequence[Environment] | None) -> dict[int, float]:
-    """Return the waiting queues of a provider whose requirements environments meet.
+def queues_for(connection: Connection, pool: Pool, environments: Sequence[Environment] | None) -> dict[int, float]:
+    """Return the waiting queues of a pool whose requirements environments meet.
 
     Args:
         connection: a connection.
-        provider: the name of the provider.
+        pool: the jobs for the workers of a provider, or for its devices at a vendor.
         environments: those of its workers; None if they meet all requirements.
 
     Returns:
         The number of jobs that they take, by queue.
     """
-    provider_id = connection.execute(_PROVIDER, {"provider": provider}).scalar_one()
+    provider_id = connection.execute(_PROVIDER, {"provider": provider_name(pool)}).scalar_one()
+    first = queues_of(pool).pinned
     if environments is None:
-        return dict.fromkeys(_waiting(connection, provider_id), math.inf)
+        return dict.fromkeys(_waiting(connection, provider_id, first), math.inf)
     found: dict[int, float] = {}
-    for queue in _waiting(connection, provider_id):
+    for queue in _waiting(connection, provider_id, first):
         requirements = _requirements(connection, provider_id, queue)
         room = sum(each.room for each in environments if requirements and matches(requirements, each.versions))
         if room:
@@ -131,16 +137,17 @@ def queues_for(connection: Connection, provider: str, environments: Sequence[Env
     return found
 
 
-def _waiting(connection: Connection, provider_id: int) -> list[int]:
-    start = PINNED + random.randrange(_HASHES)
-    found = _from(connection, provider_id, start)
+def _waiting(connection: Connection, provider_id: int, first: int) -> list[int]:
+    start = first + random.randrange(HASHES)
+    found = _between(connection, provider_id, start, first + HASHES)
     if len(found) < _MOST:
-        found += [each for each in _from(connection, provider_id, PINNED) if each < start]
+        found += _between(connection, provider_id, first, start)
     return found[:_MOST]
 
 
-def _from(connection: Connection, provider_id: int, first: int) -> list[int]:
-    values: Mapping[str, Any] = {"provider": provider_id, "first": first}
+def _between(connection: Connection, provider_id: int, first: int, end: int) -> list[int]:
+    # PostgreSQL and SQLite have no integers above 2^63 - 1.
+    values: Mapping[str, Any] = {"provider": provider_id, "first": first, "last": end - 1}
     return list(connection.execute(_QUEUES, values).scalars())
 
 
@@ -150,7 +157,7 @@ def _requirements(connection: Connection, provider_id: int, queue: int) -> tuple
         return known
     spec = connection.execute(_SPEC, {"provider": provider_id, "queue": queue}).scalar()
     requirements = requirements_of(JobSpec.FromString(spec or b""))
-    if not requirements or _hash(requirements) != queue:
+    if not requirements or _hash(requirements) != (queue - PINNED) % HASHES:
         return ()
     with _known_lock:
         if len(_known) >= _MOST_KNOWN:
@@ -160,4 +167,4 @@ def _requirements(connection: Connection, provider_id: int, queue: int) -> tuple
 
 
 def _hash(requirements: Sequence[str]) -> int:
-    return PINNED + int.from_bytes(hashlib.sha256("\n".join(requirements).encode()).digest()[:8]) % _HASHES
+    return int.from_bytes(hashlib.sha256("\n".join(requirements).encode()).digest()[:8]) % HASHES

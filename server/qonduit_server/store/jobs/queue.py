@@ -19,6 +19,7 @@ from qonduit_server.store import catalogue
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.database_errors import FAULTS
+from qonduit_server.store.job_pools import Pool, provider_name
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.claim_selection import (
     Claim,
@@ -26,7 +27,7 @@ from qonduit_server.store.jobs.claim_selection import (
     Waiting,
     claim_jobs,
     wait_elsewhere,
-    waiting_providers,
+    waiting_pools,
 )
 from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.lease_ends import EXPIRE, RELEASE, Expiry, Release
@@ -37,7 +38,7 @@ from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, LaneAccounts, Owed, add_owed
 from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.results import buffers, large_results
-from qonduit_server.store.schema import IS_LEASED, devices, jobs, providers
+from qonduit_server.store.schema import IS_LEASED, jobs
 from qonduit_server.store.users.quota_checks import ClaimQuotas
 from qonduit_server.store.writer import Operation, Transaction
 from qonduit_server.version_requirements import Environment
@@ -48,13 +49,13 @@ class ClaimResult(NamedTuple):
 
     tasks: list[Task]
     charges: list[Charge]
-    turns: Mapping[tuple[str, str], str]
+    turns: Mapping[tuple[Pool, str], str]
     #: What lanes owe that could not be written.
     unwritten: Mapping[Lane, Owed]
     #: The providers of which more jobs may wait to be claimed, or `ANY_PROVIDER`.
     more: AbstractSet[str] = frozenset()
-    #: The providers with jobs that require versions.
-    pinned: frozenset[str] = frozenset()
+    #: The pools with jobs that require versions.
+    pinned: frozenset[Pool] = frozenset()
 
 
 class _Lookup(NamedTuple):
@@ -82,7 +83,6 @@ class _Renewal(NamedTuple):
 
 #: Number of attempts to write a large result whose chunks another server deletes, before `record` fails.
 _WRITE_ATTEMPTS: Final = 3
-_SELECT_PROVIDERS: Final = select(devices.c.id, providers.c.name).join_from(devices, providers)
 _SELECT_LEASED: Final = SELECT_ENTRIES.where(IS_LEASED, among(jobs.c.owner, "owners")).order_by(jobs.c.id)
 _RENEW: Final = update(jobs).where(IS_LEASED, jobs.c.owner == bindparam("of")).values(lease_until=bindparam("until"))
 _SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(
@@ -93,7 +93,7 @@ _SELECT_CANCELLING: Final = select(jobs.c.id, jobs.c.attempt).where(
 def claim(
     db: Database,
     owner: str,
-    capacity: Mapping[str, int],
+    capacity: Mapping[Pool, int],
     lease: timedelta,
     slots: int = 0,
     environments: Mapping[str, Sequence[Environment]] | None = None,
@@ -105,7 +105,7 @@ def claim(
     Args:
         db: the database.
         owner: the dispatcher's id, unique for each start of a server.
-        capacity: the maximum number of jobs, by provider name.
+        capacity: the maximum number of jobs, by pool (job_pools.py).
         lease: the duration of the lease unless renewed.
         slots: the number of tasks that run at once, of which each caller gets its part while others wait; 0 means that
             only the used time is shared.
@@ -128,7 +128,7 @@ def claim(
 def claim_of(
     db: Database,
     owner: str,
-    capacity: Mapping[str, int],
+    capacity: Mapping[Pool, int],
     lease: timedelta,
     slots: int,
     owed: Mapping[Lane, Owed],
@@ -274,25 +274,25 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     share = FairShare(transaction.connection, owed, claims[0].running)
     quotas = ClaimQuotas(transaction)
     claimed = [Claimed([], {}, [], {}) for _ in claims]
-    waiting = waiting_providers(transaction.connection)
-    emptied: set[str] = set()
+    waiting = waiting_pools(transaction.connection)
+    emptied: set[Pool] = set()
     for wanted, found in zip(claims, claimed, strict=True):
-        for provider, capacity in wanted.capacity.items():
-            if capacity > 0 and (own := waiting.get(provider)) is not None:
+        for pool, capacity in wanted.capacity.items():
+            if capacity > 0 and (own := waiting.get(pool)) is not None:
                 before = len(found.jobs)
-                queues = _pinned_queues(transaction.connection, wanted, provider, own)
-                claim_jobs(unit, share, quotas, wanted, provider, found, own.paused, queues)
+                queues = _pinned_queues(transaction.connection, wanted, pool, own)
+                claim_jobs(unit, share, quotas, wanted, pool, found, own.paused, queues)
                 if len(found.jobs) - before < capacity:
-                    emptied.add(provider)
+                    emptied.add(pool)
     credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
     tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
-    pinned = frozenset(provider for provider, own in waiting.items() if own.pinned)
-    more = waiting.keys() - emptied
+    pinned = frozenset(pool for pool, own in waiting.items() if own.pinned)
+    more = {provider_name(pool) for pool in waiting.keys() - emptied}
     if wait_elsewhere(transaction.connection, claims[0].claimable):
         more.add(ANY_PROVIDER)
     if transaction.kind == "postgresql":
-        more |= pinned  # another server may have their versions
+        more.update(map(provider_name, pinned))  # another server may have their versions
     return [
         ClaimResult(
             leased,
@@ -306,9 +306,9 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     ]
 
 
-def _pinned_queues(connection: Connection, wanted: Claim, provider: str, waiting: Waiting) -> Mapping[int, float]:
+def _pinned_queues(connection: Connection, wanted: Claim, pool: Pool, waiting: Waiting) -> Mapping[int, float]:
     """Return the queues of jobs whose required versions a server has, with the number of jobs that it takes."""
-    return queues_for(connection, provider, wanted.environments_of(provider)) if waiting.pinned else {}
+    return queues_for(connection, pool, wanted.environments_of(pool)) if waiting.pinned else {}
 
 
 def _claimed(transaction: Transaction, lookups: Sequence[_Lookup]) -> list[dict[str, list[Task]]]:
@@ -318,14 +318,11 @@ def _claimed(transaction: Transaction, lookups: Sequence[_Lookup]) -> list[dict[
 def _claimed_by(transaction: Transaction, lookup: _Lookup) -> dict[str, list[Task]]:
     unit = UnitOfWork(transaction)
     entries = unit.add_rows(transaction.connection.execute(_SELECT_LEASED, {"owners": list(lookup.owners)}).all())
-    rows = transaction.connection.execute(_SELECT_PROVIDERS).all() if entries else []
-    provider_of = {row.id: row.name for row in rows}
-    found = [(provider_of[entry.job.executed_on_id], entry) for entry in entries]
     jobs_found = [entry.job for entry in entries]
     read = job_credentials.read(transaction.connection, lookup.sealer, jobs_found)
     credentials = {job_id: each for job_id, each in read.items() if isinstance(each, str)}
     tasks: dict[str, list[Task]] = {}
-    for entry, task in zip(entries, tasks_of(transaction, unit, [found], credentials)[0], strict=True):
+    for entry, task in zip(entries, tasks_of(transaction, unit, [entries], credentials)[0], strict=True):
         tasks.setdefault(entry.owner or "", []).append(task)
     return tasks
 

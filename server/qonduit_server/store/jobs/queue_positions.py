@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, func, select, true, tuple_
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.job_pb2 import QueuePlace, QueueReason
@@ -16,6 +16,7 @@ from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue, queued_jobs
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
+from qonduit_server.store.job_pools import AtVendor, Pool, provider_name, queues_of
 from qonduit_server.store.jobs.fair_share import UNKNOWN_SECONDS, LaneShare, share_of
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_credentials import has_credential
@@ -40,7 +41,7 @@ _SELECT_JOBS: Final = (
     select(
         *(jobs.c.id, jobs.c.provider_id, jobs.c.device_id, jobs.c.caller, jobs.c.principal, jobs.c.rank),
         *(jobs.c.not_before, jobs.c.attempt, jobs.c.spec),
-        *(devices.c.available, devices.c.status_message, providers.c.name.label("provider")),
+        *(devices.c.available, devices.c.status_message, devices.c.is_local, providers.c.name.label("provider")),
     )
     .join_from(jobs, devices, devices.c.id == jobs.c.device_id)
     .join(providers, providers.c.id == jobs.c.provider_id)
@@ -51,8 +52,8 @@ _OF_QUEUE: Final = (
     .where(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.caller == bindparam("caller"))
     .limit(MAX_POSITION)
 )
-_OF_LANE: Final = _OF_QUEUE.where(jobs.c.not_before == 0)
-#: The jobs of an owner in the order of claims, unless it is a project.
+_OF_LANE: Final = _OF_QUEUE.where(jobs.c.not_before == bindparam("main"))
+#: The jobs of an owner in the order of claims, unless it is a project. `main` is the queue of their pool.
 IDS_OF_LANE: Final = _OF_LANE.order_by(jobs.c.rank, jobs.c.turn, jobs.c.id)
 _IS_OF_MEMBER: Final = (IN_PROJECT_QUEUE, jobs.c.principal == bindparam("member"))
 _IDS_OF_MEMBER: Final = _OF_LANE.where(*_IS_OF_MEMBER).order_by(jobs.c.rank, jobs.c.id)
@@ -63,14 +64,15 @@ _BEFORE_OF_MEMBER: Final = select(func.count()).select_from(_OF_LANE.where(*_IS_
 _OF_PINNED: Final = _OF_QUEUE.where(jobs.c.not_before == bindparam("queue"), _IS_BEFORE)
 _PINNED_BEFORE: Final = select(func.count()).select_from(_OF_PINNED.subquery())
 _PINNED_BEFORE_OF_MEMBER: Final = select(func.count()).select_from(_OF_PINNED.where(*_IS_OF_MEMBER).subquery())
-#: The running jobs of a provider, of all servers; further ones are assumed to be like these.
+_LOCAL: Final = select(devices.c.id).where(devices.c.is_local == true())
+#: The running jobs of the workers of a provider, of all servers; further ones are assumed to be like these.
 _MOST_RUNNING: Final = 1000
 _RUNNING: Final = (
     select(jobs.c.started_at, lanes.c.mean_seconds)
     .join_from(
         jobs, lanes, (lanes.c.provider_id == jobs.c.provider_id) & (lanes.c.owner == jobs.c.caller), isouter=True
     )
-    .where(IS_LEASED, jobs.c.provider_id == bindparam("provider"))
+    .where(IS_LEASED, jobs.c.provider_id == bindparam("provider"), jobs.c.device_id.in_(_LOCAL))
     .limit(_MOST_RUNNING)
 )
 #: A running job takes at least this part of the mean time of its lane from now on, however long it has run.
@@ -128,7 +130,7 @@ def places_of(db: Database, connection: Connection, job_ids: Collection[int], no
         now: the time in microseconds since 1970.
     """
     found: dict[int, Place] = {}
-    of_provider: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    of_pool: defaultdict[Pool, list[Row[Any]]] = defaultdict(list)
     rows: Iterable[Any] = connection.execute(_SELECT_JOBS, {"ids": list(job_ids)})
     for row in rows:
         if 0 < row.not_before < HELD:
@@ -145,16 +147,17 @@ def places_of(db: Database, connection: Connection, job_ids: Collection[int], no
             place = QueuePlace(reason=QueueReason.QUEUE_REASON_VERSIONS, message=missing[:_MESSAGE_CHARACTERS])
             found[row.id] = Place(place, row.attempt)
         else:
-            of_provider[row.provider].append(row)
-    for provider, waiting in of_provider.items():
-        of_callers = [row for window in windows(connection, provider) for row in window]
+            of_pool[row.provider if row.is_local else AtVendor(row.provider)].append(row)
+    for pool, waiting in of_pool.items():
+        main = queues_of(pool).main
+        of_callers = [row for window in windows(connection, provider_name(pool), queue=main) for row in window]
         held = _held(db, connection, {row.owner for row in of_callers}, now)
         for row in waiting:
             if row.caller in held:
                 found[row.id] = Place(QueuePlace(reason=QueueReason.QUEUE_REASON_QUOTA), row.attempt)
         going = [row for row in waiting if row.caller not in held]
         if going:
-            found |= _of_provider(connection, [row for row in of_callers if row.owner not in held], going, now)
+            found |= _of_pool(connection, pool, [row for row in of_callers if row.owner not in held], going, now)
     return found
 
 
@@ -174,9 +177,10 @@ def _held(db: Database, connection: Connection, owners: Collection[str], now: in
     return {owner for owner, room in claim_rooms(connection, limited, now).items() if room.count < 1}
 
 
-def _of_provider(
-    connection: Connection, of_callers: Iterable[Row[Any]], rows: Sequence[Row[Any]], now: int
+def _of_pool(
+    connection: Connection, pool: Pool, of_callers: Iterable[Row[Any]], rows: Sequence[Row[Any]], now: int
 ) -> dict[int, Place]:
+    main = queues_of(pool).main
     shares = [share_of(row, Owed(), Running()) for row in of_callers]
     own = {share.lane.owner: share for share in shares}
     running = [_rest(row, now) for row in connection.execute(_RUNNING, {"provider": rows[0].provider_id})]
@@ -187,13 +191,14 @@ def _of_provider(
         of_caller[row.caller].append(row)
     found: dict[int, Place] = {}
     for caller, waiting in of_caller.items():
-        for job_id, earlier in _earlier_of_owner(connection, waiting, counts).items():
+        for job_id, earlier in _earlier_of_owner(connection, waiting, counts, main).items():
             share = own.get(caller)
             # A job that was queued after the lanes were read has none.
-            others = _of_others(connection, share, earlier, shares, counts) if share else _Turns(0, 0.0)
+            others = _of_others(connection, share, earlier, shares, counts, main) if share else _Turns(0, 0.0)
             queue = _queue_place(earlier, others.jobs)
             found[job_id] = Place(queue, attempts[job_id])
-            if share is not None and queue.position < MAX_POSITION:
+            # When a vendor's device runs a job is for the vendor to estimate.
+            if share is not None and queue.position < MAX_POSITION and not isinstance(pool, AtVendor):
                 ahead = _ahead(share, earlier, others.seconds, running)
                 end = ahead._replace(seconds=ahead.seconds + share.mean)
                 found[job_id] = found[job_id]._replace(start=ahead, end=end)
@@ -213,27 +218,30 @@ def _ahead(share: LaneShare, earlier: int, others: float, running: Sequence[floa
     return Ahead(share.lane.provider_id, total / max(1, len(running)), own / total if total else 0.0)
 
 
-def _earlier_of_owner(connection: Connection, rows: Sequence[Row[Any]], counts: dict[Lane, float]) -> Mapping[int, int]:
+def _earlier_of_owner(
+    connection: Connection, rows: Sequence[Row[Any]], counts: dict[Lane, float], main: int
+) -> Mapping[int, int]:
     """Return the number of jobs of the same owner before each of its jobs; in a project, members share its turns."""
     if not is_project(rows[0].caller):
-        return _earlier(connection, rows)
-    read = windows(connection, rows[0].provider, project=rows[0].caller)
+        return _earlier(connection, rows, main)
+    read = windows(connection, rows[0].provider, project=rows[0].caller, queue=main)
     shares = {row.member: share_of(row, Owed(), Running()) for window in read for row in window}
     of_member: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     for row in rows:
         of_member[row.principal].append(row)
     found: dict[int, int] = {}
     for member, waiting in of_member.items():
-        for job_id, earlier in _earlier(connection, waiting, member).items():
+        for job_id, earlier in _earlier(connection, waiting, main, member).items():
             share = shares.get(member)
-            others = _of_others(connection, share, earlier, shares.values(), counts).jobs if share else 0
+            others = _of_others(connection, share, earlier, shares.values(), counts, main).jobs if share else 0
             found[job_id] = int(min(MAX_POSITION, earlier + others))
     return found
 
 
-def _earlier(connection: Connection, rows: Sequence[Row[Any]], member: str = "") -> Mapping[int, int]:
+def _earlier(connection: Connection, rows: Sequence[Row[Any]], main: int, member: str = "") -> Mapping[int, int]:
     """Return the number of jobs of the same lane before each of its jobs."""
-    values = {"provider": rows[0].provider_id, "caller": rows[0].caller, **({"member": member} if member else {})}
+    values = {"provider": rows[0].provider_id, "caller": rows[0].caller, "main": main}
+    values |= {"member": member} if member else {}
     single = rows if len(rows) == 1 else [row for row in rows if row.not_before >= PINNED]
     found: dict[int, int] = {}
     for row in single:
@@ -250,7 +258,12 @@ def _earlier(connection: Connection, rows: Sequence[Row[Any]], member: str = "")
 
 
 def _of_others(
-    connection: Connection, own: LaneShare, earlier: int, shares: Iterable[LaneShare], counts: dict[Lane, float]
+    connection: Connection,
+    own: LaneShare,
+    earlier: int,
+    shares: Iterable[LaneShare],
+    counts: dict[Lane, float],
+    main: int,
 ) -> _Turns:
     """Return the jobs of other lanes that are claimed before a job.
 
@@ -260,6 +273,7 @@ def _of_others(
         earlier: the number of jobs of the same lane before it.
         shares: all lanes of the provider; for the lane of a member, those of its project.
         counts: the numbers of queued jobs that are known.
+        main: the queue of the pool.
     """
     due = own.virtual_time + earlier * own.stride
     total = seconds = 0.0
@@ -273,7 +287,7 @@ def _of_others(
     for first in range(0, len(before), _LANES_PER_COUNT):
         some = before[first : first + _LANES_PER_COUNT]
         missing = [share.lane for share, _ in some if share.lane not in counts]
-        for lane, count in queued_jobs.of_lanes(connection, missing, MOST_COUNTED).items():
+        for lane, count in queued_jobs.of_lanes(connection, missing, MOST_COUNTED, main).items():
             counts[lane] = count if count < MOST_COUNTED else math.inf
         for share, turns in some:
             total += min(turns, counts[share.lane])

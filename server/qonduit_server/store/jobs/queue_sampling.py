@@ -14,8 +14,9 @@ from qonduit_server.lifecycle import CANCELLED, QUEUED, TERMINAL
 from qonduit_server.store import queued_jobs
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
+from qonduit_server.store.job_pools import AtVendor
 from qonduit_server.store.jobs import queue_positions
-from qonduit_server.store.jobs.claim_selection import waiting_providers
+from qonduit_server.store.jobs.claim_selection import waiting_pools
 from qonduit_server.store.jobs.queue_positions import Place
 from qonduit_server.store.jobs.waiting_lanes import windows
 from qonduit_server.store.lane_accounts import Lane
@@ -62,9 +63,9 @@ class QueueSampler:
                 self._record(connection)
             chosen = [
                 job_id
-                for provider, waiting in waiting_providers(connection).items()
-                if waiting.unpinned
-                for job_id in self._choose(connection, provider)
+                for pool, waiting in waiting_pools(connection).items()
+                if waiting.unpinned and not isinstance(pool, AtVendor)  # their waits are the vendor's
+                for job_id in self._choose(connection, pool)
                 if job_id not in self._observed
             ]
             if chosen:
@@ -94,7 +95,7 @@ class QueueSampler:
         """Yield jobs of some callers, one of each."""
         lanes = next(windows(connection, provider), ())
         for lane in self._chance.sample(list(lanes), min(_CHOSEN, len(lanes))):
-            values = {"provider": lane.id, "caller": lane.owner}
+            values = {"provider": lane.id, "caller": lane.owner, "main": 0}
             count = queued_jobs.of_lane(connection, Lane(lane.id, lane.owner), queue_positions.MOST_COUNTED)
             offset = self._chance.randrange(max(1, count))
             yield from connection.execute(_NTH, {**values, "offset": offset}).scalars()

@@ -14,6 +14,7 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.lifecycle import FAILED, QUEUED
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
+from qonduit_server.store.job_pools import IS_LOCAL
 from qonduit_server.store.jobs import held_jobs
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.pinned_jobs import queue_of
@@ -35,13 +36,13 @@ _NEXT: Final = text(
     f"UNION ALL SELECT (SELECT min(expires_at) FROM jobs WHERE state = {int(QUEUED)} AND expires_at IS NOT NULL)) AS d"
 )
 _SELECT_DUE: Final = (
-    select(jobs.c.id, jobs.c.spec)
+    select(jobs.c.id, jobs.c.spec, IS_LOCAL)
     .where(
         *(IS_QUEUED, jobs.c.provider_id.in_(select(providers.c.id))),
         *(jobs.c.not_before > 0, jobs.c.not_before <= bindparam("now")),
     )
     .limit(_MOST)
-    .with_for_update(skip_locked=True)
+    .with_for_update(skip_locked=True, of=jobs)
 )
 _PROMOTE: Final = update(jobs).where(among(jobs.c.id, "ids")).values(not_before=bindparam("queue"))
 _SELECT_EXPIRED: Final = (
@@ -86,7 +87,8 @@ def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[None]:
     unit.flush()
     due: dict[int, list[int]] = {}
     for row in transaction.connection.execute(_SELECT_DUE, now):
-        due.setdefault(queue_of(JobSpec.FromString(row.spec or b"")), []).append(row.id)
+        queue = queue_of(JobSpec.FromString(row.spec or b""), is_local=row.is_local)
+        due.setdefault(queue, []).append(row.id)
     for queue, ids in due.items():
         transaction.connection.execute(_PROMOTE, {"ids": ids, "queue": queue})
         transaction.queued.add(ANY_PROVIDER)

@@ -13,6 +13,7 @@ from qonduit.v1.system_service_pb2 import Share
 from qonduit_server.store import queued_jobs
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
+from qonduit_server.store.job_pools import MAIN_QUEUES
 from qonduit_server.store.jobs import fair_share
 from qonduit_server.store.lane_accounts import Lane
 from qonduit_server.store.paging import Cursor, Page
@@ -27,15 +28,27 @@ _PROVIDERS: Final = (
     select(providers.c.id, providers.c.name).where(providers.c.id >= bindparam("first")).order_by(providers.c.id)
 )
 _LANE: Final = select(lanes).where(lanes.c.provider_id == bindparam("provider"), lanes.c.owner == bindparam("owner"))
-_NEXT: Final = (
-    f"SELECT caller FROM jobs WHERE {IS_QUEUED} AND not_before = 0 AND provider_id = :provider AND caller > {{}} "
-    "ORDER BY caller LIMIT 1"
-)
-# Those with queued jobs, found by skipping through the index, and those with a row; in the order of the database.
+
+
+def _waiting(name: str, queue: int) -> str:
+    """Return the table of the owners with jobs in a queue, found by skipping through the index."""
+    following = (
+        f"SELECT caller FROM jobs WHERE {IS_QUEUED} AND not_before = {queue} AND provider_id = :provider "
+        "AND caller > {} ORDER BY caller LIMIT 1"
+    )
+    return (
+        f"{name} (owner, place) AS (SELECT ({following.format(':after')}), 1 UNION ALL "
+        f"SELECT ({following.format(f'{name}.owner')}), place + 1 FROM {name} "
+        "WHERE owner IS NOT NULL AND place < :most)"
+    )
+
+
+_TABLES: Final = {f"waiting_{place}": queue for place, queue in enumerate(MAIN_QUEUES)}
+# Those with queued jobs, and those with a row; in the order of the database.
 _OWNERS: Final = text(
-    f"WITH RECURSIVE waiting (owner, place) AS (SELECT ({_NEXT.format(':after')}), 1 UNION ALL "
-    f"SELECT ({_NEXT.format('waiting.owner')}), place + 1 FROM waiting WHERE owner IS NOT NULL AND place < :most) "
-    "SELECT owner FROM waiting WHERE owner IS NOT NULL UNION SELECT owner FROM (SELECT owner FROM lanes "
+    f"WITH RECURSIVE {', '.join(_waiting(name, queue) for name, queue in _TABLES.items())} "
+    + " UNION ".join(f"SELECT owner FROM {name} WHERE owner IS NOT NULL" for name in _TABLES)
+    + " UNION SELECT owner FROM (SELECT owner FROM lanes "
     "WHERE provider_id = :provider AND owner > :after ORDER BY owner LIMIT :most) AS known ORDER BY 1 LIMIT :most"
 )
 _FLOOR: Final = select(func.max(lanes.c.virtual_start)).where(lanes.c.provider_id == bindparam("provider"))
@@ -99,6 +112,8 @@ def _share(connection: Connection, provider: Any, owner: str, floor: float, runn
         weight=lane.weight if lane else 1.0,
         lead_seconds=max(0.0, lane.virtual_time - floor) if lane else 0.0,
         mean_seconds=lane.mean_seconds if lane else None,
-        queued_jobs=queued_jobs.of_lane(connection, Lane(provider.id, owner), _MOST_COUNTED),
+        queued_jobs=sum(
+            queued_jobs.of_lane(connection, Lane(provider.id, owner), _MOST_COUNTED, queue) for queue in MAIN_QUEUES
+        ),
         running_jobs=running[provider.id, owner],
     )

@@ -9,6 +9,7 @@ from datetime import timedelta
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit_server.errors import Unavailable
 from qonduit_server.store.database import Database
+from qonduit_server.store.job_pools import Pool, provider_name
 from qonduit_server.store.jobs.queue import ClaimResult, account_for, claim_of, run_claims
 from qonduit_server.store.lane_accounts import Lane, Owed, add_owed
 from qonduit_server.store.writer import FollowUp, Transaction
@@ -23,7 +24,7 @@ class StandingClaim:
     Args:
         db: the database.
         owner: the dispatcher's id.
-        capacity: the maximum number of jobs, by provider name.
+        capacity: the maximum number of jobs, by pool (job_pools.py).
         lease: the duration of the lease.
         slots: the number of tasks that run at once.
         on_result: called when `tasks` has an answer.
@@ -34,7 +35,7 @@ class StandingClaim:
         self,
         db: Database,
         owner: str,
-        capacity: Mapping[str, int],
+        capacity: Mapping[Pool, int],
         lease: timedelta,
         slots: int,
         on_result: Callable[[], None],
@@ -47,7 +48,7 @@ class StandingClaim:
         self._lease = lease
         self._slots = slots
         self._owed: dict[Lane, Owed] = {}
-        self._follow_up: FollowUp[ClaimResult] = FollowUp(capacity, self._run)
+        self._follow_up: FollowUp[ClaimResult] = FollowUp(map(provider_name, capacity), self._run)
         self._follow_up.future.add_done_callback(lambda _: on_result())
         db.follow(self._follow_up)
 

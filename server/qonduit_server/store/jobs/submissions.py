@@ -41,7 +41,7 @@ from qonduit_server.store.jobs.submission_entries import (
     status_of,
 )
 from qonduit_server.store.jobs.task_messages import tasks_of
-from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, provider_of, server_of
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, server_of
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.submission_tables import submission_payloads, submissions
 from qonduit_server.store.writer import Operation, Transaction
@@ -351,7 +351,7 @@ def _task(transaction: Transaction, reads: Sequence[_Reading]) -> list[Task | No
     unit = UnitOfWork(transaction)
     unit.load({each.holder.job_id for each in reads})
     held = [_held(unit, each.holder) for each in reads]
-    wanted = [[(provider_of(each.job), each)] if each is not None else [] for each in held]
+    wanted = [[each] if each is not None else [] for each in held]
     using = [each.job for each in held if each is not None]
     secrets = job_credentials.read(transaction.connection, reads[0].sealer, using)
     readable = {job_id: secret for job_id, secret in secrets.items() if isinstance(secret, str)}

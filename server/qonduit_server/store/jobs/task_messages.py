@@ -6,30 +6,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import false, select
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
 from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.ownership import cache_scope, owner_of
-from qonduit_server.store.schema import programs
+from qonduit_server.store.schema import devices, programs
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.writer import Transaction
 
 _SELECT_PROGRAMS: Final = Query(select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids")))
+_SELECT_AT_VENDORS: Final = Query(
+    select(devices.c.id, devices.c.description).where(among(devices.c.id, "ids"), devices.c.is_local == false())
+)
 
 
 def tasks_of(
     transaction: Transaction,
     unit: UnitOfWork,
-    claimed: Sequence[Sequence[tuple[str, JobChange]]],
+    claimed: Sequence[Sequence[JobChange]],
     credentials: Mapping[int, str],
 ) -> list[list[Task]]:
-    """Return the tasks of jobs, given as (provider name, job), with the credentials of the jobs that use one."""
+    """Return the tasks of jobs, with the credentials of the jobs that use one."""
     if not any(claimed):
         return [[] for _ in claimed]
     ids = {run.program_id for entry in unit.entries.values() for run in entry.job.program_runs}
@@ -38,24 +42,36 @@ def tasks_of(
         for program_id, program in _SELECT_PROGRAMS(transaction.connection, {"ids": list(ids)})
     }
     jobs = [entry.job for entry in unit.entries.values()]
+    device_ids = {"ids": list({job.executed_on_id for job in jobs})}
+    at_vendors = {row[0]: Device.FromString(row[1]) for row in _SELECT_AT_VENDORS(transaction.connection, device_ids)}
     whole = whole_specs(transaction.connection, jobs, for_tasks=True)
     specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
     return [
         [
-            _task(entry.job, specs[entry.job.id], provider, sources, credentials.get(entry.job.id, ""))
-            for provider, entry in leased
+            _task(
+                entry.job,
+                specs[entry.job.id],
+                sources,
+                credentials.get(entry.job.id, ""),
+                at_vendors.get(entry.job.executed_on_id),
+            )
+            for entry in leased
         ]
         for leased in claimed
     ]
 
 
-def _task(job: Job, spec: JobSpec, provider: str, sources: Mapping[int, QuantumProgram], credential: str) -> Task:
+def _task(
+    job: Job, spec: JobSpec, sources: Mapping[int, QuantumProgram], credential: str, vendor_device: Device | None
+) -> Task:
+    provider, _, device = job.device.partition("/")
     return Task(
         job_id=job.id,
         attempt=job.attempt,
         returned_attempts=job.returned_attempts,
         provider=provider,
-        device=job.device.partition("/")[2],
+        device=device,
+        vendor_device=vendor_device,
         spec=spec,
         credential=credential,
         cache_scope=cache_scope(owner_of(job)),

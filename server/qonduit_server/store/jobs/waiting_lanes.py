@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, column, text
 
+from qonduit_server.store.job_pools import Pool, provider_name, queues_of
 from qonduit_server.store.ownership import project_of
 from qonduit_server.store.schema import IN_PROJECT_QUEUE, IS_QUEUED
 from qonduit_server.store.sqlite_driver import Query
@@ -68,13 +69,13 @@ def _query(of: dict[str, str], queue: str, first: str) -> Query:
     return Query(text(statement).columns(*_COLUMNS))
 
 
-# The first and the following windows: of owners or members, of jobs without or with required versions.
+# The first and the following windows: of owners or members, of the queue 0 or another one.
 _QUERIES: Final = {
-    (of_members, pinned): tuple(
-        _query(_MEMBERS if of_members else _OWNERS, ":queue" if pinned else "0", first) for first in (">=", ">")
+    (of_members, other): tuple(
+        _query(_MEMBERS if of_members else _OWNERS, ":queue" if other else "0", first) for first in (">=", ">")
     )
     for of_members in (False, True)
-    for pinned in (False, True)
+    for other in (False, True)
 }
 
 
@@ -88,7 +89,7 @@ def windows(
         provider: the name of the provider.
         after: the owner or the member after which to begin; then those before it follow.
         project: a project as the owner of its jobs, whose members are the lanes; empty for the lanes of owners.
-        queue: the queue of jobs that require versions; default: the one of those that require none.
+        queue: the queue of the jobs; default: the one for workers without required versions.
         most: the maximum number of lanes at once; 0 means `MAX_LANES`.
     """
     first, following = _QUERIES[bool(project), bool(queue)]
@@ -109,18 +110,19 @@ def windows(
 
 
 def windows_of_queues(
-    connection: Connection, provider: str, after: str, pinned: Collection[int], *, project: str = "", most: int = 0
+    connection: Connection, pool: Pool, after: str, pinned: Collection[int], *, project: str = "", most: int = 0
 ) -> Iterator[Window]:
-    """Yield the lanes as `windows`; with the first ones, also those that only have jobs that require versions.
+    """Yield the lanes of a pool as `windows`; with the first ones, also those with jobs that require versions alone.
 
     `pinned` are the queues of such jobs. The other arguments are those of `windows`.
     """
+    provider, queue = provider_name(pool), queues_of(pool).main
     of_pinned = {
         _name_of(row): row
-        for queue in pinned
-        for row in next(windows(connection, provider, after, project=project, queue=queue, most=most), ())
+        for each in pinned
+        for row in next(windows(connection, provider, after, project=project, queue=each, most=most), ())
     }
-    for rows in windows(connection, provider, after, project=project, most=most):
+    for rows in windows(connection, provider, after, project=project, queue=queue, most=most):
         for row in rows:
             of_pinned.pop(_name_of(row), None)
         yield Window([*rows, *of_pinned.values()], _last_name(rows) if len(rows) == (most or MAX_LANES) else "")

@@ -1,6 +1,7 @@
 from google.protobuf import struct_pb2 as _struct_pb2
 from qonduit.execution.v1 import job_spec_pb2 as _job_spec_pb2
 from qonduit.execution.v1 import vendor_pb2 as _vendor_pb2
+from qonduit.v1 import device_pb2 as _device_pb2
 from qonduit.v1 import event_pb2 as _event_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
 from qonduit.v1 import job_service_pb2 as _job_service_pb2
@@ -31,7 +32,7 @@ class TaskProgram(_message.Message):
     def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., points_done: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec", "analyze_only", "credential", "vendor_outcomes", "returned_attempts", "cache_scope")
+    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec", "analyze_only", "credential", "vendor_outcomes", "returned_attempts", "cache_scope", "vendor_device")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +51,7 @@ class Task(_message.Message):
     VENDOR_OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     RETURNED_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     CACHE_SCOPE_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_DEVICE_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     provider: str
@@ -68,7 +70,8 @@ class Task(_message.Message):
     vendor_outcomes: _containers.RepeatedCompositeFieldContainer[_vendor_pb2.VendorOutcomes]
     returned_attempts: int
     cache_scope: str
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ..., analyze_only: _Optional[bool] = ..., credential: _Optional[str] = ..., vendor_outcomes: _Optional[_Iterable[_Union[_vendor_pb2.VendorOutcomes, _Mapping]]] = ..., returned_attempts: _Optional[int] = ..., cache_scope: _Optional[str] = ...) -> None: ...
+    vendor_device: _device_pb2.Device
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ..., analyze_only: _Optional[bool] = ..., credential: _Optional[str] = ..., vendor_outcomes: _Optional[_Iterable[_Union[_vendor_pb2.VendorOutcomes, _Mapping]]] = ..., returned_attempts: _Optional[int] = ..., cache_scope: _Optional[str] = ..., vendor_device: _Optional[_Union[_device_pb2.Device, _Mapping]] = ...) -> None: ...
 
 class TaskBatch(_message.Message):
     __slots__ = ("tasks",)
