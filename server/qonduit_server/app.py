@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from qonduit_server import authentication, monitoring
 from qonduit_server.authentication import CallAuthentication
 from qonduit_server.encryption import key_ring
-from qonduit_server.errors import StartError, Unavailable
+from qonduit_server.errors import FailedPrecondition, StartError, Unavailable
 from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.executor_settings import executor_options, remote_providers, sources
@@ -135,9 +135,12 @@ def start(
         stderr = StderrLog()
         undo.callback(stderr.stop)
         opened: list[Database] = []
+        remotes: list[RemoteExecutor] = []
 
         def on_description(description: ProviderDescription) -> None:
             """Store a description that changed while the server runs. The database is open by then."""
+            for each in remotes:
+                each.adopt(description)
             with suppress(Unavailable):  # stored when leases are renewed
                 _store_description(settings, opened[0], description)
 
@@ -154,12 +157,13 @@ def start(
         job_log = _log_jobs(database, undo, monitor)
         descriptions = _sync_catalogue(settings, database, executor)
         remote = _remote_executor(settings, database, executor, descriptions, owner, stderr, on_fault)
+        remotes.extend([remote] if remote else [])
         executor = remote or executor
         dispatcher = _dispatcher(settings, database, executor, remote, owner, on_fault, observer)
         database.on_lost(dispatcher.abandon)
         translator = _translator(options, executor)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
-        rpc_server = _serve(settings, database, executor, translator, access, certificates, observer)
+        rpc_server = _serve(settings, database, executor, remote, translator, access, certificates, observer)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
         retention = _retention(settings, database, observer)
         monitor.start(database, executor, dispatcher, rpc_server)
@@ -260,9 +264,27 @@ def _withdraw_offers(database: Database) -> None:
 
 
 def _refresh_provider(
-    settings: Settings, database: Database, executor: Executor, translator: Translator, name: str
+    settings: Settings,
+    database: Database,
+    executor: Executor,
+    translator: Translator,
+    remote: RemoteExecutor | None,
+    name: str,
+    credential: str,
 ) -> None:
-    """Read the description of a provider again, for the catalogue and all processes that run or compile jobs."""
+    """Read the description of a provider again, for the catalogue and all processes that run or compile jobs.
+
+    With a credential, read the devices that the vendor lists for it, for the catalogue alone.
+    """
+    if credential:
+        from qonduit_server.store import catalogue
+
+        if remote is None:
+            raise FailedPrecondition(f"{name} has no devices at a vendor", subject=name, kind="PROVIDER")
+        listed = remote.devices(name, credential)
+        disable_devices([listed], settings.disabled_devices)
+        catalogue.add_listed(database, listed)
+        return
     description = executor.describe(name, _REFRESH_SECONDS)
     translator.adopt(description)
     _store_description(settings, database, description)
@@ -347,6 +369,7 @@ def _serve(
     settings: Settings,
     database: Database,
     executor: Executor,
+    remote: RemoteExecutor | None,
     translator: Translator,
     access: CallAuthentication,
     certificates: Certificates | None,
@@ -375,7 +398,7 @@ def _serve(
         compile_job=translator.compile,
         analyze_job=translator.analyze,
         workers=executor.list_workers,
-        refresh_devices=partial(_refresh_provider, settings, database, executor, translator),
+        refresh_devices=partial(_refresh_provider, settings, database, executor, translator, remote),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
         audit=settings.audit,

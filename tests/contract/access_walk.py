@@ -105,7 +105,7 @@ def serving_people(folder: Path) -> Iterator[Served]:
         folder,
         authenticate=authenticate,
         reject_early=authenticate.reject_early,
-        refresh_devices=lambda _: None,
+        refresh_devices=lambda *_: None,
         keys=KeyRing(keys=[Key("one", b"k" * 32)]),
     ) as rpc:
         yield Served(rpc, tokens)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import update
 
 from qonduit.v1.job_pb2 import Job, QueueReason, RequiredVersions
-from qonduit_server.store import catalogue, pauses
+from qonduit_server.store import calibrations, catalogue, pauses
 from qonduit_server.store.database import Database
 from qonduit_server.store.job_pools import AtVendor, Pool
 from qonduit_server.store.jobs import queue, queue_positions, queue_times, shares
@@ -140,6 +140,33 @@ def test_a_standing_claim_takes_the_next_job_of_either_kind(db: Database) -> Non
         tasks = standing.tasks()
         assert tasks is not None
         assert [(task.job_id, task.HasField("vendor_device")) for task in tasks] == [(job.id, pool is VENDOR)]
+
+
+def test_devices_that_a_vendor_listed_stay_while_a_server_has_the_vendor(db: Database) -> None:
+    offer(db)
+    listed = description(devices=("of_the_lab",))
+    listed.devices[0].is_local = False
+    listed.devices[0].listed_at.GetCurrentTime()
+    listed.calibrations.add(device="of_the_lab").calibration.dt = 0.5
+    catalogue.add_listed(db, listed)
+    device = catalogue.device_by_name(db, "IBM/of_the_lab")
+    assert device.available
+    measured = calibrations.calibration(db, device.id)
+    assert measured is not None
+    assert measured.dt == 0.5
+    job = submit(db, device=device)
+    offer(db)
+    assert catalogue.device_by_name(db, "IBM/of_the_lab").available
+    assert claimed(db, VENDOR) == [job.id]
+    waiting = submit(db, device=device)
+    catalogue.sync(db, [description()])
+    queue_times.apply_due(db)
+    assert not catalogue.device_by_name(db, "IBM/of_the_lab").available
+    assert claimed(db, VENDOR) == []
+    offer(db)
+    queue_times.apply_due(db)
+    assert catalogue.device_by_name(db, "IBM/of_the_lab").available
+    assert claimed(db, VENDOR) == [waiting.id]
 
 
 def test_jobs_of_earlier_servers_are_claimed_with_those_of_workers_and_still_go_to_the_vendor(db: Database) -> None:

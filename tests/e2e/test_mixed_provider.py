@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import grpc
@@ -77,6 +80,35 @@ def test_the_catalogue_lists_both_kinds(served: ServedVendor) -> None:
     assert (found["machine"].is_local, found["machine"].with_token) == (False, True)
     assert (found["aer_simulator"].is_local, found["aer_simulator"].with_token) == (True, False)
     assert found["aer_simulator"].HasField("with_token")
+
+
+def test_devices_of_an_account_are_listed_by_its_vendor_and_run_jobs(served: ServedVendor) -> None:
+    command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target]
+    refresh = ["devices", "--refresh", local_half.NAME, "--credential-file", "-", "--output", "json"]
+
+    def refreshed(token: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *refresh], input=token, capture_output=True, text=True, timeout=PATIENCE)
+
+    served.vendor.control(tokens=[TOKEN])
+    wrong = refreshed("not-the-token")
+    assert wrong.returncode
+    assert "has not listed its devices" in wrong.stderr
+    assert "not-the-token" not in wrong.stderr
+    done = refreshed(TOKEN)
+    assert done.returncode == 0, done.stderr
+    found = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
+    assert found["of_the_lab"]["num_qubits"] == 4
+    assert found["of_the_lab"]["listed_at"]
+    request = served.request(local_half.NAME)
+    request.device = f"{local_half.NAME}/of_the_lab"
+    job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    assert (job.state, served.counts(job)) == (JobState.JOB_STATE_SUCCEEDED, RIGHT), job.failure
+    # The description of the workers, which do not know it, does not withdraw it.
+    again = subprocess.run([*command, *refresh[:3]], capture_output=True, text=True, timeout=PATIENCE)
+    assert "of_the_lab" in again.stdout
+    request.request_id = ""
+    assert served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id).state == JobState.JOB_STATE_SUCCEEDED
+    served.vendor.control(**vars(Behavior()))
 
 
 def test_a_job_of_either_kind_is_cancelled(served: ServedVendor) -> None:

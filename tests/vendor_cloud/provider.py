@@ -67,20 +67,8 @@ class VendorCloud:
         stated = json.loads(os.environ.get(TERMS, "{}"))
         shared = {name: value for name, value in stated.items() if name not in NAMES}
         terms = VendorTerms(idempotency=self.idempotency, **shared | stated.get(self.name, {}))
-        capabilities = DeviceCapabilities(
-            job_types=[JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR]
-        )
-        device = Device(
-            name="machine",
-            num_qubits=QUBITS,
-            is_simulator=False,
-            is_local=False,
-            available=True,
-            max_shots=10_000,
-            capabilities=capabilities,
-            basis_gates=["rz", "sx", "x", "cx"],
-        )
-        return ProviderDescription(provider=Provider(name=self.name, with_token=True), devices=[device], vendor=terms)
+        provider = Provider(name=self.name, with_token=True)
+        return ProviderDescription(provider=provider, devices=[_device("machine", QUBITS)], vendor=terms)
 
     def load(self) -> None:
         import qiskit  # noqa: F401
@@ -196,6 +184,10 @@ class Session:
     def cancel(self, vendor_id: str) -> VendorJob:
         return _job(self._call(f"/jobs/{vendor_id}/cancel", {}))
 
+    def devices(self) -> ProviderDescription:
+        found = self._call("/devices/list", {})
+        return ProviderDescription(devices=[_device(each["name"], each["qubits"]) for each in found])
+
     def _call(self, path: str, body: Any) -> Any:
         assert self._address.hostname is not None
         connection = HTTPConnection(self._address.hostname, self._address.port or 80)
@@ -220,6 +212,22 @@ class Session:
         if response.status >= 400:
             raise CallRefused(answer["error"], code=answer.get("code", str(response.status)))
         return answer
+
+
+def _device(name: str, qubits: int) -> Device:
+    capabilities = DeviceCapabilities(
+        job_types=[JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR]
+    )
+    return Device(
+        name=name,
+        num_qubits=qubits,
+        is_simulator=False,
+        is_local=False,
+        available=True,
+        max_shots=10_000,
+        capabilities=capabilities,
+        basis_gates=["rz", "sx", "x", "cx"],
+    )
 
 
 def _job(answer: dict[str, Any]) -> VendorJob:

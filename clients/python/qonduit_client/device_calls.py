@@ -11,6 +11,7 @@ from qonduit.v1.device_service_pb2 import DeviceFit
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_client import device_requests
 from qonduit_client.input_values import Inputs
+from qonduit_client.job_credential import JobCredential
 from qonduit_client.listing import Table
 from qonduit_client.program_messages import Program
 from qonduit_client.simulation_options import Noise, Simulation
@@ -34,6 +35,23 @@ class DeviceCalls:
     def named_devices(self, filter: str = "") -> dict[str, Device]:
         """Return the devices by the names that `run` accepts, "PROVIDER/device"."""
         return device_requests.named(self._transport.items(device_requests.devices(filter)), self.providers())
+
+    def refresh_devices(self, provider: str, *, credential: JobCredential = "") -> Table[Device]:
+        """Let the server read the devices of a provider again; return them. Operators can do so.
+
+        Args:
+            provider: its name.
+            credential: the vendor of the provider is asked for the devices of this account: the id of a stored
+                credential, or one of `credentials`; or the secret itself.
+
+        Raises:
+            NotFound: the provider does not exist.
+            PreconditionFailed: the vendor does not accept the credential, or the provider has none.
+            Unavailable: the provider or its vendor does not answer.
+        """
+        provider_id = device_requests.provider_id_of(provider, self.providers())
+        found = self._transport.call(device_requests.refresh(provider_id, credential)).devices
+        return Table(list(found), "Device", {provider_id: provider})
 
     def calibration(self, device: str | int | Device) -> DeviceCalibration:
         """Return the measured properties of a device: of its qubits, of its gates, and the coupled pairs.

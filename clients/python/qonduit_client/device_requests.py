@@ -10,6 +10,7 @@ from qonduit.v1 import provider_service_pb2 as providers_rpc
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_client.input_values import Inputs
+from qonduit_client.job_credential import JobCredential, set_credential
 from qonduit_client.message_table import device_name
 from qonduit_client.program_messages import Program
 from qonduit_client.requests import Pages, Request, known_names, missing, submit
@@ -53,6 +54,13 @@ def devices(filter: str) -> Pages[Device]:
     """List the devices."""
     request = devices_rpc.ListDevicesRequest(filter=filter)
     return Pages(Request("DeviceService/ListDevices", request, devices_rpc.ListDevicesResponse), "devices")
+
+
+def refresh(provider_id: int, credential: JobCredential) -> Request[devices_rpc.RefreshDevicesResponse]:
+    """Read the devices of a provider again, or ask its vendor for them."""
+    request = devices_rpc.RefreshDevicesRequest(provider_id=provider_id)
+    set_credential(request, credential)
+    return Request("DeviceService/RefreshDevices", request, devices_rpc.RefreshDevicesResponse)
 
 
 def named(devices: Iterable[Device], providers: Iterable[Provider]) -> dict[str, Device]:

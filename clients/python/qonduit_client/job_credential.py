@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from qonduit.v1.credential_pb2 import Credential
+from qonduit.v1.device_service_pb2 import RefreshDevicesRequest
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RerunJobRequest, ResolveSubmissionRequest
 
 #: A text is the secret itself; a number is the id of a stored credential.
@@ -13,7 +14,8 @@ JobCredential: TypeAlias = str | int | Credential
 
 
 def set_credential(
-    request: CreateJobRequest | RerunJobRequest | ResolveSubmissionRequest, credential: JobCredential
+    request: CreateJobRequest | RerunJobRequest | ResolveSubmissionRequest | RefreshDevicesRequest,
+    credential: JobCredential,
 ) -> None:
     """Set the credential of a request. Raises TypeError for a value of another type, without the value."""
     if isinstance(credential, Credential):

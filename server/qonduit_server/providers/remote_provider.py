@@ -104,6 +104,9 @@ class VendorSession(Protocol):
     """The calls of one vendor with one credential. Each runs alone in its process, and may be killed at any time.
 
     A session makes each call once: retries of an SDK must be switched off, because they could submit a job twice.
+
+    If accounts have different devices, a session also has a method `devices() -> ProviderDescription`, which returns
+    the devices and calibrations of its account. RefreshDevices with a credential calls it.
     """
 
     def submit(self, token: str, submission: Submission) -> VendorJob:
@@ -133,7 +136,9 @@ class RemoteProvider(Protocol):
         """The first half of "PROVIDER/device"."""
 
     def describe(self) -> ProviderDescription:
-        """Describe the devices, without network and without importing the SDK. Sets `vendor`, and `is_local` to False.
+        """Describe the devices that exist for all accounts, without network and without importing the SDK.
+
+        Sets `vendor`, and `is_local` to False.
 
         What `vendor` leaves at 0 has the defaults of `execution/remote/terms.py`.
         """

@@ -31,11 +31,12 @@ from qonduit_server.device_fit import Fit
 from qonduit_server.errors import FailedPrecondition
 from qonduit_server.rpc import submission_checks
 from qonduit_server.rpc.call_context import CallContext
+from qonduit_server.rpc.credential_checks import require_token_provider
 from qonduit_server.rpc.device_comparison import Caller, DeviceComparison
 from qonduit_server.rpc.job_validation import JobValidator
 from qonduit_server.rpc.refreshes import Refreshes
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.store import calibrations, catalogue, pauses
+from qonduit_server.store import calibrations, catalogue, credentials, pauses
 from qonduit_server.store.database import Database
 from qonduit_server.store.pauses import Paused
 
@@ -53,7 +54,7 @@ class DeviceService:
         limits: Limits,
         comparison: DeviceComparison,
         validator: JobValidator,
-        refresh: Callable[[str], object] | None = None,
+        refresh: Callable[[str, str], object] | None = None,
     ) -> None:
         self._db = db
         self._limits = limits
@@ -108,10 +109,17 @@ class DeviceService:
         return GetDeviceCalibrationResponse(calibration=found)
 
     def refresh_devices(self, request: RefreshDevicesRequest, call: CallContext) -> RefreshDevicesResponse:
-        """Read the description of a provider again; return its devices."""
+        """Read the description of a provider again, or ask its vendor; return its devices."""
         provider = catalogue.provider(self._db, request.provider_id)
+        secret = request.credential
+        if request.credential_id:
+            secret = credentials.check_usable(
+                self._db, call.memberships.readable, request.credential_id, provider.id, provider.name
+            )
+        elif secret:
+            require_token_provider(provider, "credential")
         if self._refreshes is not None:
-            self._refreshes.refresh(provider.name)
+            self._refreshes.refresh(provider.name, secret)
         found = [
             device
             for device in catalogue.devices_by_name(self._db).values()

@@ -30,22 +30,24 @@ class Refreshes:
     A call never gets the outcome of a refresh that had begun before it arrived: that one may have read older files.
 
     Args:
-        refresh: refreshes a provider, by its name.
+        refresh: refreshes a provider, by its name; with a credential, the devices of an account at its vendor.
     """
 
-    def __init__(self, refresh: Callable[[str], object]) -> None:
+    def __init__(self, refresh: Callable[[str, str], object]) -> None:
         self._refresh = refresh
         self._lock = threading.Lock()
-        self._providers: dict[str, _Provider] = {}
+        #: By name and credential, while a call uses it.
+        self._providers: dict[tuple[str, str], _Provider] = {}
 
-    def refresh(self, name: str) -> None:
+    def refresh(self, name: str, credential: str = "") -> None:
         """Refresh a provider, or wait for a refresh that begins after this call. Its error is raised in every call.
 
         Raises:
             ResourceExhausted: too many calls wait.
         """
+        key = (name, credential)
         with self._lock:
-            provider = self._providers.setdefault(name, _Provider())
+            provider = self._providers.setdefault(key, _Provider())
             if provider.waiting >= MOST_WAITING:
                 raise ResourceExhausted(
                     f"{MOST_WAITING} calls wait for a refresh of provider {name}; retry later", subject=name
@@ -56,15 +58,18 @@ class Refreshes:
                 shared = provider.following = Future()
             provider.waiting += 1
         if first:
-            self._run(name, provider, shared)
+            self._run(key, provider, shared)
+            with self._lock:
+                if provider.following is None and self._providers.get(key) is provider:
+                    del self._providers[key]
         shared.result()
 
-    def _run(self, name: str, provider: _Provider, shared: Future[None]) -> None:
+    def _run(self, key: tuple[str, str], provider: _Provider, shared: Future[None]) -> None:
         with provider.running:
             with self._lock:
                 provider.following, provider.waiting = None, 0
             try:
-                self._refresh(name)
+                self._refresh(*key)
                 shared.set_result(None)
             except CallError as error:
                 shared.set_exception(error)

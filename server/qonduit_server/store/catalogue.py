@@ -138,6 +138,19 @@ def refresh(db: Database, description: ProviderDescription) -> None:
     _store_offers(db, cache)
 
 
+def add_listed(db: Database, listed: ProviderDescription) -> None:
+    """Store the devices that a vendor has listed for an account; other devices stay as they are.
+
+    Args:
+        db: the database.
+        listed: the provider's name, the devices with `listed_at`, and their calibrations.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    db.write(_ADD_LISTED, listed)
+
+
 def _store_offers(db: Database, cache: _Cache) -> None:
     cache.must_store = False
     try:
@@ -346,9 +359,28 @@ def _store(transaction: Transaction, cache: _Cache) -> None:
             name = f"{new.name}/{wanted.name}"
             stored[name] = _sync_device(transaction, provider_id, wanted, before.by_name.get(name))
     calibrations.replace(connection, _calibrations(own, stored))
+    kept = catalogue_snapshot.listed_of(before, offers)
     for name, old in before.by_name.items():
-        if name not in stored and (old.available or old.status_message != NOT_OFFERED):
+        if name in kept:
+            if old.status_message == NOT_OFFERED:
+                _change(transaction, devices, old.id, {"available": True, "status_message": ""})
+        elif name not in stored and (old.available or old.status_message != NOT_OFFERED):
             _change(transaction, devices, old.id, {"available": False, "status_message": NOT_OFFERED})
+
+
+def _add_listed(transaction: Transaction, calls: Sequence[ProviderDescription]) -> list[None]:
+    before = catalogue_snapshot.read(transaction.connection)
+    ids = {found.name: found.id for found in before.providers.values()}
+    for listed in calls:
+        provider = listed.provider.name
+        stored = {
+            f"{provider}/{wanted.name}": _sync_device(
+                transaction, ids[provider], wanted, before.by_name.get(f"{provider}/{wanted.name}")
+            )
+            for wanted in listed.devices
+        }
+        calibrations.replace(transaction.connection, _calibrations([listed], stored))
+    return [None] * len(calls)
 
 
 def _calibrations(own: Sequence[ProviderDescription], ids: Mapping[str, int]) -> dict[int, DeviceCalibration | None]:
@@ -416,5 +448,6 @@ def _change(transaction: Transaction, table: Any, row_id: int, values: dict[str,
 
 
 _SYNC: Final = Operation(_sync)
+_ADD_LISTED: Final = Operation(_add_listed)
 _RENEW: Final = Operation(_renew, durable=False)
 _WITHDRAW: Final = Operation(_withdraw, durable=False)

@@ -91,6 +91,16 @@ def _device(row: Any) -> Device:
     return found
 
 
+def listed_of(snapshot: Snapshot, offers: Sequence[ProviderDescription]) -> dict[str, Device]:
+    """Return the devices that vendors have listed, of the providers in offers that have a vendor, by name."""
+    vendors = {each.provider.name for each in offers if each.HasField("vendor") and not each.unavailable}
+    return {
+        name: device
+        for name, device in snapshot.by_name.items()
+        if device.HasField("listed_at") and snapshot.providers[device.provider_id].name in vendors
+    }
+
+
 def claimable(snapshot: Snapshot, own: Sequence[ProviderDescription]) -> Claimable:
     """Return the devices whose jobs a server claims that offers these providers.
 
@@ -103,6 +113,8 @@ def claimable(snapshot: Snapshot, own: Sequence[ProviderDescription]) -> Claimab
         if not each.unavailable
         for device in each.devices
     }
+    for name in listed_of(snapshot, own):
+        offered.setdefault(name, True)
     here = frozenset(
         device.id
         for name, device in snapshot.by_name.items()

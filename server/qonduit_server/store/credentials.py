@@ -148,8 +148,8 @@ def delete(db: Database, scope: Scope, credential_id: int, check: CheckChange = 
     db.write(_DELETE, _Key(owner, credential_id))
 
 
-def check_usable(db: Database, owners: Scope, credential_id: int, provider_id: int, provider: str) -> None:
-    """Check that a job can use a credential for a provider.
+def check_usable(db: Database, owners: Scope, credential_id: int, provider_id: int, provider: str) -> str:
+    """Check that a job can use a credential for a provider; return its secret.
 
     Args:
         db: the database.
@@ -176,7 +176,7 @@ def check_usable(db: Database, owners: Scope, credential_id: int, provider_id: i
             kind="CREDENTIAL_PROVIDER",
         )
     try:
-        db.sealer.open(found.sealed, found.binding)
+        return db.sealer.open(found.sealed, found.binding)
     except Unreadable as error:
         raise FailedPrecondition(
             f"credential_id: credential {credential_id} cannot be decrypted: {error}. Ask the operator, or replace its "

@@ -88,6 +88,8 @@ def union(offers: Collection[ProviderDescription]) -> list[ProviderDescription]:
         name = offer.provider.name
         merged = providers.setdefault(name, ProviderDescription(provider=offer.provider))
         merged.provider.with_token |= offer.provider.with_token
+        if offer.HasField("vendor"):
+            merged.vendor.CopyFrom(offer.vendor)
         known = {line.supported_language for line in merged.provider.supported_languages}
         merged.provider.supported_languages.extend(
             line for line in offer.provider.supported_languages if line.supported_language not in known
@@ -127,6 +129,7 @@ def _stored(description: ProviderDescription) -> bytes:
         provider=description.provider,
         devices=description.devices,
         unavailable=description.unavailable,
+        vendor=description.vendor if description.HasField("vendor") else None,
         environments=environments_of(description),
     )
     return kept.SerializeToString()

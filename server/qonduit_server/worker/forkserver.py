@@ -139,7 +139,8 @@ class _ForkServer:
         self._wakeup = (wakeup_read, wakeup_write)
         provider = self._provider
         description = describe_provider(provider, self._options) if provider else ProviderDescription()
-        self._takes_credentials = description.provider.with_token
+        # The credentials of vendors are for the processes that call them.
+        self._takes_credentials = description.provider.with_token and not description.HasField("vendor")
         self._send(ForkServerReply(description=description))
         poll = select.poll()
         poll.register(self._server, select.POLLIN)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import VendorCall, VendorErrorKind, VendorJob, VendorReply
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.process import framing
 from qonduit_server.process.redaction import Redaction
 from qonduit_server.providers.remote_provider import (
@@ -86,8 +87,7 @@ class VendorCalls:
         except Exception as error:
             raise CallRefused(f"the SDK of {self._provider.name} cannot be used: {error}", code="SDK") from error
 
-    @staticmethod
-    def _make(session: VendorSession, call: VendorCall, reply: VendorReply) -> None:
+    def _make(self, session: VendorSession, call: VendorCall, reply: VendorReply) -> None:
         match call.WhichOneof("call"):
             case "submit":
                 reply.jobs.append(session.submit(call.submit.token, call.submit.submission))
@@ -100,8 +100,16 @@ class VendorCalls:
                 fetched = session.fetch(call.fetch.vendor_id, call.fetch.submission)
                 reply.results.outcomes.extend(fetched.outcomes)
                 reply.results.raw = fetched.raw
+            case "devices":
+                reply.devices = self._devices(session).SerializeToString()
             case "cancel":
                 reply.jobs.append(session.cancel(call.cancel.vendor_id))
+
+    def _devices(self, session: VendorSession) -> ProviderDescription:
+        """Return the devices of the account; those of all accounts if it has no others."""
+        list_devices = getattr(session, "devices", None)
+        found: ProviderDescription = self._provider.describe() if list_devices is None else list_devices()
+        return ProviderDescription(devices=found.devices, calibrations=found.calibrations)
 
 
 def _limit(jobs: Iterable[VendorJob]) -> None:

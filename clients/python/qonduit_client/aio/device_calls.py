@@ -12,6 +12,7 @@ from qonduit.v1.provider_pb2 import Provider
 from qonduit_client import device_requests
 from qonduit_client.aio.transport import Transport
 from qonduit_client.input_values import Inputs
+from qonduit_client.job_credential import JobCredential
 from qonduit_client.listing import AsyncListing, Table
 from qonduit_client.program_messages import Program
 from qonduit_client.simulation_options import Noise, Simulation
@@ -35,6 +36,12 @@ class DeviceCalls:
         """Return the devices by the names that `run` accepts, "PROVIDER/device"."""
         devices = [each async for each in self._transport.items(device_requests.devices(filter))]
         return device_requests.named(devices, await self.providers())
+
+    async def refresh_devices(self, provider: str, *, credential: JobCredential = "") -> Table[Device]:
+        """Let the server read the devices of a provider again; see `qonduit_client.Client.refresh_devices`."""
+        provider_id = device_requests.provider_id_of(provider, await self.providers())
+        found = (await self._transport.call(device_requests.refresh(provider_id, credential))).devices
+        return Table(list(found), "Device", {provider_id: provider})
 
     async def calibration(self, device: str | int | Device) -> DeviceCalibration:
         """Return the measured properties of a device; see `qonduit_client.Client.calibration`."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qonduit_client.cli import completion
+from qonduit_client.cli.credential_options import credential_options, take_credential
 from qonduit_client.cli.device_comparison import show_comparison
 from qonduit_client.cli.error_messages import OK
 from qonduit_client.cli.input_options import label_option
@@ -39,16 +40,39 @@ if TYPE_CHECKING:
     shell_complete=completion.program_files,
 )
 @click.option("--shots", type=SHOTS, default=1000, show_default=True, metavar="N", help="With --for: shots.")
+@click.option(
+    "--refresh",
+    "refreshed",
+    default="",
+    metavar="PROVIDER",
+    help="Read the devices of a provider again first; with a credential, from its vendor. For operators.",
+)
+@credential_options
 @simulation_flags
 @click.argument("device", required=False, shell_complete=completion.devices)
 @shared_options()
 def devices(
-    languages: bool, wanted: str, files: Sequence[str], shots: int, device: str | None, **options: object
+    languages: bool,
+    wanted: str,
+    files: Sequence[str],
+    shots: int,
+    refreshed: str,
+    credential_name: str | None,
+    credential_file: str | None,
+    device: str | None,
+    **options: object,
 ) -> int:
     """List the devices. With DEVICE, show that one and its measured properties.
 
-    JSON contains the whole calibration. Options of the simulation apply with --for.
+    JSON contains the whole calibration. Options of the simulation apply with --for, and credentials with --refresh.
     """
+    account: dict[str, Any] = {"credential_name": credential_name, "credential_file": credential_file}
+    if refreshed:
+        with session().client() as client:
+            take_credential(client, account)
+            client.refresh_devices(refreshed, **account)
+    elif credential_name or credential_file:
+        raise click.UsageError("--credential and --credential-file need --refresh PROVIDER")
     if bool(files) + (device is not None) + (languages or bool(wanted)) > 1:
         raise click.UsageError("use one of DEVICE, --for FILE, and --languages or --filter")
     take_simulation(options)

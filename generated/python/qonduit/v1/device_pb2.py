@@ -22,20 +22,21 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
 from qonduit.v1 import pause_pb2 as qonduit_dot_v1_dot_pause__pb2
 from qonduit.v1 import simulation_pb2 as qonduit_dot_v1_dot_simulation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17qonduit/v1/device.proto\x12\nqonduit.v1\x1a\x14qonduit/v1/job.proto\x1a\x16qonduit/v1/pause.proto\x1a\x1bqonduit/v1/simulation.proto\"\xa6\x02\n\x12\x44\x65viceCapabilities\x12\x1f\n\x17mid_circuit_measurement\x18\x01 \x01(\x08\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\x14\n\x0c\x63onditionals\x18\x03 \x01(\x08\x12\x12\n\nparameters\x18\x04 \x01(\x08\x12\r\n\x05noise\x18\x05 \x01(\x08\x12\r\n\x05loops\x18\x07 \x01(\x08\x12&\n\tjob_types\x18\x06 \x03(\x0e\x32\x13.qonduit.v1.JobType\x12\x13\n\x0bstatevector\x18\x08 \x01(\x08\x12-\n\x07methods\x18\t \x03(\x0b\x32\x1c.qonduit.v1.SimulationMethod\x12\x14\n\x0c\x63oupling_map\x18\n \x01(\x08\x12\x16\n\x0e\x66loating_point\x18\x0b \x03(\t\"\xab\x03\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nnum_qubits\x18\x03 \x01(\x05\x12\x19\n\x0cis_simulator\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08is_local\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x13\n\x0bprovider_id\x18\x06 \x01(\x03\x12\x16\n\tavailable\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12\x16\n\x0estatus_message\x18\x08 \x01(\t\x12\x18\n\x0bqueue_depth\x18\t \x01(\x05H\x03\x88\x01\x01\x12\x11\n\tmax_shots\x18\n \x01(\x03\x12\x34\n\x0c\x63\x61pabilities\x18\x0b \x01(\x0b\x32\x1e.qonduit.v1.DeviceCapabilities\x12\x13\n\x0b\x62\x61sis_gates\x18\x0c \x03(\t\x12 \n\x05pause\x18\r \x01(\x0b\x32\x11.qonduit.v1.Pause\x12\x17\n\nwith_token\x18\x0e \x01(\x08H\x04\x88\x01\x01\x42\x0f\n\r_is_simulatorB\x0b\n\t_is_localB\x0c\n\n_availableB\x0e\n\x0c_queue_depthB\r\n\x0b_with_tokenb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17qonduit/v1/device.proto\x12\nqonduit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qonduit/v1/job.proto\x1a\x16qonduit/v1/pause.proto\x1a\x1bqonduit/v1/simulation.proto\"\xa6\x02\n\x12\x44\x65viceCapabilities\x12\x1f\n\x17mid_circuit_measurement\x18\x01 \x01(\x08\x12\r\n\x05reset\x18\x02 \x01(\x08\x12\x14\n\x0c\x63onditionals\x18\x03 \x01(\x08\x12\x12\n\nparameters\x18\x04 \x01(\x08\x12\r\n\x05noise\x18\x05 \x01(\x08\x12\r\n\x05loops\x18\x07 \x01(\x08\x12&\n\tjob_types\x18\x06 \x03(\x0e\x32\x13.qonduit.v1.JobType\x12\x13\n\x0bstatevector\x18\x08 \x01(\x08\x12-\n\x07methods\x18\t \x03(\x0b\x32\x1c.qonduit.v1.SimulationMethod\x12\x14\n\x0c\x63oupling_map\x18\n \x01(\x08\x12\x16\n\x0e\x66loating_point\x18\x0b \x03(\t\"\xda\x03\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nnum_qubits\x18\x03 \x01(\x05\x12\x19\n\x0cis_simulator\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08is_local\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x13\n\x0bprovider_id\x18\x06 \x01(\x03\x12\x16\n\tavailable\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12\x16\n\x0estatus_message\x18\x08 \x01(\t\x12\x18\n\x0bqueue_depth\x18\t \x01(\x05H\x03\x88\x01\x01\x12\x11\n\tmax_shots\x18\n \x01(\x03\x12\x34\n\x0c\x63\x61pabilities\x18\x0b \x01(\x0b\x32\x1e.qonduit.v1.DeviceCapabilities\x12\x13\n\x0b\x62\x61sis_gates\x18\x0c \x03(\t\x12 \n\x05pause\x18\r \x01(\x0b\x32\x11.qonduit.v1.Pause\x12\x17\n\nwith_token\x18\x0e \x01(\x08H\x04\x88\x01\x01\x12-\n\tlisted_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0f\n\r_is_simulatorB\x0b\n\t_is_localB\x0c\n\n_availableB\x0e\n\x0c_queue_depthB\r\n\x0b_with_tokenb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.v1.device_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEVICECAPABILITIES']._serialized_start=115
-  _globals['_DEVICECAPABILITIES']._serialized_end=409
-  _globals['_DEVICE']._serialized_start=412
-  _globals['_DEVICE']._serialized_end=839
+  _globals['_DEVICECAPABILITIES']._serialized_start=148
+  _globals['_DEVICECAPABILITIES']._serialized_end=442
+  _globals['_DEVICE']._serialized_start=445
+  _globals['_DEVICE']._serialized_end=919
 # @@protoc_insertion_point(module_scope)

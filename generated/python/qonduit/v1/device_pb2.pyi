@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
 from qonduit.v1 import pause_pb2 as _pause_pb2
 from qonduit.v1 import simulation_pb2 as _simulation_pb2
@@ -36,7 +39,7 @@ class DeviceCapabilities(_message.Message):
     def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., loops: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ..., statevector: _Optional[bool] = ..., methods: _Optional[_Iterable[_Union[_simulation_pb2.SimulationMethod, _Mapping]]] = ..., coupling_map: _Optional[bool] = ..., floating_point: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ("id", "name", "num_qubits", "is_simulator", "is_local", "provider_id", "available", "status_message", "queue_depth", "max_shots", "capabilities", "basis_gates", "pause", "with_token")
+    __slots__ = ("id", "name", "num_qubits", "is_simulator", "is_local", "provider_id", "available", "status_message", "queue_depth", "max_shots", "capabilities", "basis_gates", "pause", "with_token", "listed_at")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     NUM_QUBITS_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +54,7 @@ class Device(_message.Message):
     BASIS_GATES_FIELD_NUMBER: _ClassVar[int]
     PAUSE_FIELD_NUMBER: _ClassVar[int]
     WITH_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LISTED_AT_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     num_qubits: int
@@ -65,4 +69,5 @@ class Device(_message.Message):
     basis_gates: _containers.RepeatedScalarFieldContainer[str]
     pause: _pause_pb2.Pause
     with_token: bool
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., num_qubits: _Optional[int] = ..., is_simulator: _Optional[bool] = ..., is_local: _Optional[bool] = ..., provider_id: _Optional[int] = ..., available: _Optional[bool] = ..., status_message: _Optional[str] = ..., queue_depth: _Optional[int] = ..., max_shots: _Optional[int] = ..., capabilities: _Optional[_Union[DeviceCapabilities, _Mapping]] = ..., basis_gates: _Optional[_Iterable[str]] = ..., pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ..., with_token: _Optional[bool] = ...) -> None: ...
+    listed_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., num_qubits: _Optional[int] = ..., is_simulator: _Optional[bool] = ..., is_local: _Optional[bool] = ..., provider_id: _Optional[int] = ..., available: _Optional[bool] = ..., status_message: _Optional[str] = ..., queue_depth: _Optional[int] = ..., max_shots: _Optional[int] = ..., capabilities: _Optional[_Union[DeviceCapabilities, _Mapping]] = ..., basis_gates: _Optional[_Iterable[str]] = ..., pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ..., with_token: _Optional[bool] = ..., listed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -81,10 +81,14 @@ class GetDeviceCalibrationResponse(_message.Message):
     def __init__(self, calibration: _Optional[_Union[_calibration_pb2.DeviceCalibration, _Mapping]] = ...) -> None: ...
 
 class RefreshDevicesRequest(_message.Message):
-    __slots__ = ("provider_id",)
+    __slots__ = ("provider_id", "credential", "credential_id")
     PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_ID_FIELD_NUMBER: _ClassVar[int]
     provider_id: int
-    def __init__(self, provider_id: _Optional[int] = ...) -> None: ...
+    credential: str
+    credential_id: int
+    def __init__(self, provider_id: _Optional[int] = ..., credential: _Optional[str] = ..., credential_id: _Optional[int] = ...) -> None: ...
 
 class RefreshDevicesResponse(_message.Message):
     __slots__ = ("devices",)

@@ -114,7 +114,9 @@ class DeviceServiceServicer:
         no longer describes become unavailable. If the description has changed, jobs that start later run in new worker
         processes, while running jobs end in the old ones. Without a description, the known devices are kept: UNAVAILABLE
         (PROVIDER_UNAVAILABLE) after 5 seconds, FAILED_PRECONDITION if the provider cannot be described or if this server
-        does not offer it.
+        does not offer it. With a credential, asks the vendor of the provider for the devices of the account instead: they are
+        added or updated, and others stay as they are. UNAVAILABLE if the vendor does not answer, FAILED_PRECONDITION
+        (CREDENTIAL_REQUIRED) if it does not accept the credential.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

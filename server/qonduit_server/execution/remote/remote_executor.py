@@ -17,16 +17,16 @@ from typing import Final
 import structlog
 
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
-from qonduit.execution.v1.vendor_pb2 import Submission, VendorTerms
+from qonduit.execution.v1.vendor_pb2 import Submission, VendorCall, VendorErrorKind, VendorReply, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.system_service_pb2 import Worker
-from qonduit_server.errors import Unavailable
+from qonduit_server.errors import FailedPrecondition, Unavailable
 from qonduit_server.execution.executor import Executor, InteractiveTasks, Key, Listener, Loss, LossKind
 from qonduit_server.execution.remote.part_steps import LeaseLost
 from qonduit_server.execution.remote.remote_jobs import Agenda, RemoteJob, RemoteJobs, Step
 from qonduit_server.execution.remote.terms import with_defaults
-from qonduit_server.execution.remote.vendor_processes import Account, VendorProcesses
+from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
 from qonduit_server.execution.remote.vendor_work import VendorWork
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import submissions
@@ -89,6 +89,9 @@ class RemoteExecutor:
             on_failure=self._fail,
         )
         self._threads: list[threading.Thread] = []
+        #: The providers whose calls have threads, and the lock of the two.
+        self._started: set[str] = set()
+        self._starting = threading.Lock()
         self._suspended = threading.Event()
         self._listener: Listener
 
@@ -128,6 +131,38 @@ class RemoteExecutor:
             self._terms[description.provider.name] = with_defaults(description.vendor)
         return description
 
+    def devices(self, provider: str, credential: str) -> ProviderDescription:
+        """Return the devices that the vendor of a provider lists for a credential.
+
+        Raises:
+            FailedPrecondition: the provider has no vendor, or the vendor refuses the credential or the call.
+            Unavailable: the vendor does not answer.
+        """
+        if provider not in self._providers:
+            raise FailedPrecondition(f"{provider} has no devices at a vendor", subject=provider, kind="PROVIDER")
+        call = VendorCall(devices=VendorCall.Devices())
+        try:
+            reply = self._processes.call(Account(provider, credential), call, self._terms_of(provider).submit_seconds)
+        except (CallLost, CallNotMade) as failed:
+            reply = VendorReply(error=failed.error)
+        if reply.HasField("error"):
+            message = f"the vendor of {provider} has not listed its devices: {reply.error.message}"
+            match reply.error.kind:
+                case VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:
+                    raise FailedPrecondition(
+                        message, subject=f"providers/{provider}", kind="CREDENTIAL", reason="CREDENTIAL_REQUIRED"
+                    )
+                case VendorErrorKind.VENDOR_ERROR_KIND_REFUSED:
+                    raise FailedPrecondition(message, subject=f"providers/{provider}", kind="PROVIDER")
+                case _:
+                    raise Unavailable(message, reason="PROVIDER_UNAVAILABLE")
+        found = ProviderDescription.FromString(reply.devices)
+        found.provider.name = provider
+        for device in found.devices:
+            device.is_local, device.with_token = False, True
+            device.listed_at.GetCurrentTime()
+        return found
+
     def _terms_of(self, provider: str) -> VendorTerms:
         return self._terms.get(provider) or with_defaults(VendorTerms())
 
@@ -136,14 +171,6 @@ class RemoteExecutor:
     def start(self, listener: Listener) -> None:
         """See `Executor`."""
         self._listener = listener
-        calls = {name: self._terms_of(name).calls for name in self._providers}
-        for name, count in calls.items():
-            self._agenda.limit(name, count)
-        # One thread for each concurrent call, so that no vendor waits for another one's calls.
-        for number in range(sum(calls.values())):
-            thread = threading.Thread(target=self._serve, name=f"vendor-calls-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         self._base.start(_PreparationListener(self, listener))
 
     def capacity(self) -> Mapping[str, int]:
@@ -173,6 +200,8 @@ class RemoteExecutor:
                 # A worker prepares it, unless the ledger shows that it is at the vendor.
                 opened.append((RemoteJob(holder, task.device, account, preparing=True), task))
         self._jobs.add((job for job, _ in opened), self._terms_of)
+        for name in {job.account.provider for job, _ in opened}:
+            self._begin_calls(name)
         if opened:
             self._agenda.add(Step("open", opened[0][0].account.provider, partial(self._open, opened)))
         if local := [task for task in tasks if not task.HasField("vendor_device")]:
@@ -201,7 +230,8 @@ class RemoteExecutor:
         The calls that are under way end first, at last by force: no submission may arrive after another server has the
         job.
         """
-        self._suspended.set()
+        with self._starting:
+            self._suspended.set()
         self._agenda.close()
         until = time.monotonic() + _CALL_SECONDS
         for thread in self._threads:
@@ -220,6 +250,22 @@ class RemoteExecutor:
         self._base.stop(grace)
 
     # ---- the threads
+
+    def _begin_calls(self, provider: str) -> None:
+        """Start the threads of a provider with its first job: one for each concurrent call.
+
+        So no vendor waits for another one's calls.
+        """
+        with self._starting:
+            if provider in self._started or self._suspended.is_set():
+                return
+            self._started.add(provider)
+            calls = self._terms_of(provider).calls
+            self._agenda.limit(provider, calls)
+            for number in range(calls):
+                thread = threading.Thread(target=self._serve, name=f"vendor-calls-{provider}-{number}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
 
     def _serve(self) -> None:
         try:

@@ -152,7 +152,7 @@ class VendorJob(_message.Message):
     def __init__(self, vendor_id: _Optional[str] = ..., state: _Optional[_Union[VendorJobState, str]] = ..., word: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[float] = ..., cost_unit: _Optional[str] = ..., error_code: _Optional[str] = ..., error: _Optional[str] = ..., may_be_charged: _Optional[bool] = ...) -> None: ...
 
 class VendorCall(_message.Message):
-    __slots__ = ("credential", "until", "submit", "find", "poll", "fetch", "cancel", "connect")
+    __slots__ = ("credential", "until", "submit", "find", "poll", "fetch", "cancel", "connect", "devices")
     class Submit(_message.Message):
         __slots__ = ("token", "submission")
         TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +187,9 @@ class VendorCall(_message.Message):
     class Connect(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
+    class Devices(_message.Message):
+        __slots__ = ()
+        def __init__(self) -> None: ...
     CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
     SUBMIT_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +198,7 @@ class VendorCall(_message.Message):
     FETCH_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     CONNECT_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
     credential: str
     until: float
     submit: VendorCall.Submit
@@ -203,10 +207,11 @@ class VendorCall(_message.Message):
     fetch: VendorCall.Fetch
     cancel: VendorCall.Cancel
     connect: VendorCall.Connect
-    def __init__(self, credential: _Optional[str] = ..., until: _Optional[float] = ..., submit: _Optional[_Union[VendorCall.Submit, _Mapping]] = ..., find: _Optional[_Union[VendorCall.Find, _Mapping]] = ..., poll: _Optional[_Union[VendorCall.Poll, _Mapping]] = ..., fetch: _Optional[_Union[VendorCall.Fetch, _Mapping]] = ..., cancel: _Optional[_Union[VendorCall.Cancel, _Mapping]] = ..., connect: _Optional[_Union[VendorCall.Connect, _Mapping]] = ...) -> None: ...
+    devices: VendorCall.Devices
+    def __init__(self, credential: _Optional[str] = ..., until: _Optional[float] = ..., submit: _Optional[_Union[VendorCall.Submit, _Mapping]] = ..., find: _Optional[_Union[VendorCall.Find, _Mapping]] = ..., poll: _Optional[_Union[VendorCall.Poll, _Mapping]] = ..., fetch: _Optional[_Union[VendorCall.Fetch, _Mapping]] = ..., cancel: _Optional[_Union[VendorCall.Cancel, _Mapping]] = ..., connect: _Optional[_Union[VendorCall.Connect, _Mapping]] = ..., devices: _Optional[_Union[VendorCall.Devices, _Mapping]] = ...) -> None: ...
 
 class VendorReply(_message.Message):
-    __slots__ = ("error", "jobs", "results")
+    __slots__ = ("error", "jobs", "results", "devices")
     class Error(_message.Message):
         __slots__ = ("kind", "code", "message", "retry_after_seconds")
         KIND_FIELD_NUMBER: _ClassVar[int]
@@ -228,7 +233,9 @@ class VendorReply(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
     error: VendorReply.Error
     jobs: _containers.RepeatedCompositeFieldContainer[VendorJob]
     results: VendorReply.Results
-    def __init__(self, error: _Optional[_Union[VendorReply.Error, _Mapping]] = ..., jobs: _Optional[_Iterable[_Union[VendorJob, _Mapping]]] = ..., results: _Optional[_Union[VendorReply.Results, _Mapping]] = ...) -> None: ...
+    devices: bytes
+    def __init__(self, error: _Optional[_Union[VendorReply.Error, _Mapping]] = ..., jobs: _Optional[_Iterable[_Union[VendorJob, _Mapping]]] = ..., results: _Optional[_Union[VendorReply.Results, _Mapping]] = ..., devices: _Optional[bytes] = ...) -> None: ...
