@@ -43,6 +43,7 @@ class Behavior:
         forget: whether the service does not know its jobs.
         outcome: "done", "failed" or "partial" (the first circuit fails).
         retry_after: of the status 429, in seconds.
+        opaque: of IBM: whether access tokens are no JSON Web Tokens.
     """
 
     submits: list[str] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Behavior:
     forget: bool = False
     outcome: str = "done"
     retry_after: float = 0.5
+    opaque: bool = False
 
 
 class Service:
@@ -72,6 +74,18 @@ class Service:
         """Return the jobs without their circuits, and the number of requests by kind."""
         jobs = {key: {name: job[name] for name in ("mark", "state", "cancelled")} for key, job in self.jobs.items()}
         return {"jobs": jobs, "requests": dict(self.requests), "times": self.times[-1000:]}
+
+    def note(self, kind: str) -> None:
+        """Count a request of a kind."""
+        self.requests[kind] += 1
+        self.times.append((kind, time.monotonic()))
+
+    def next(self, kind: str) -> str:
+        """Count a request; return what happens to it."""
+        self.note(kind)
+        queues = {"submit": "submits", "poll": "polls", "results": "fetches"}
+        planned = getattr(self.behavior, queues[kind]) if kind in queues else []
+        return planned.pop(0) if planned else "ok"
 
     def accept(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """Accept a job; one with the id or token of an earlier one returns that one."""
@@ -147,33 +161,43 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._answer({})
+        self.handle_request("GET", b"")
 
     def do_POST(self) -> None:
-        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.handle_request("POST", self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
+    def handle_request(self, method: str, data: bytes) -> None:
+        """Answer a request."""
+        self._answer(json.loads(data) if data else {})
+
+    def control(self, fields: dict[str, Any]) -> None:
+        """Change the behavior; send the report."""
+        with self.service.lock:
+            for name, value in fields.items():
+                setattr(self.service.behavior, name, value)
+            report = self.service.report()
+        self._send(200, report)
+
+    def error(self, message: str, code: str) -> dict[str, Any]:
+        """Return the body of an error."""
+        return {"error": message, "code": code}
 
     def log_message(self, *arguments: Any) -> None:
         pass
 
     def _answer(self, body: dict[str, Any]) -> None:
         service, path = self.service, self.path.strip("/").split("/")
+        if path == ["control"]:
+            self.control(body)
+            return
         with service.lock:
-            if path == ["control"]:
-                for name, value in body.items():
-                    setattr(service.behavior, name, value)
-                self._send(200, service.report())
-                return
             token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
             service.authorizations.add(token)
             kind = {2: path[-1], 1: "submit"}.get(len(path), path[-1])
-            service.requests[kind] += 1
-            service.times.append((kind, time.monotonic()))
+            mode = service.next(kind)
             if service.behavior.tokens and token not in service.behavior.tokens:
-                self._send(401, {"error": f"the token {token} is not valid"})
+                self._send(401, self.error(f"the token {token} is not valid", "401"))
                 return
-            queues = {"submit": "submits", "poll": "polls", "results": "fetches"}
-            planned = getattr(service.behavior, queues[kind]) if kind in queues else []
-            mode = planned.pop(0) if planned else "ok"
             accepted = mode == "ok" or mode.startswith("accept")
             answer = self._make(kind, path, body) if accepted else (200, {})
         self._deliver(mode.removeprefix("accept-"), *answer)
@@ -211,13 +235,13 @@ class Handler(BaseHTTPRequestHandler):
         if mode == "ok":
             self._send(status, answer)
         elif mode == "busy":
-            self._send(429, {"error": "slow down"}, {"Retry-After": str(self.service.behavior.retry_after)})
+            self._send(429, self.error("slow down", "429"), {"Retry-After": str(self.service.behavior.retry_after)})
         elif mode == "refuse":
-            self._send(400, {"error": "the machine has no such gate", "code": "E-1"})
+            self._send(400, self.error("the machine has no such gate", "E-1"))
         elif mode == "fail":
-            self._send(500, {"error": "internal error"})
+            self._send(500, self.error("internal error", "500"))
         elif mode == "half":
-            data = json.dumps(answer).encode()
+            data = _encoded(answer)
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -236,12 +260,23 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _send(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(answer).encode()
+        data = _encoded(answer)
         self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
+        for name, value in {
+            **(headers or {}),
+            "Content-Type": "application/json",
+            "Content-Length": str(len(data)),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+
+def _encoded(answer: Any) -> bytes:
+    """Return the body of an answer: bytes as they are, and others as JSON."""
+    if answer is None or isinstance(answer, bytes):
+        return answer or b""
+    return json.dumps(answer).encode()
 
 
 class Server(ThreadingHTTPServer):
@@ -251,10 +286,10 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def main() -> None:
-    """Serve on a free port, which it prints, until standard input ends."""
-    Handler.service = Service()
-    server = Server(("127.0.0.1", 0), Handler)
+def serve(handler: type[Handler], service: Service) -> None:
+    """Serve on a free port, which is printed, until standard input ends."""
+    handler.service = service
+    server = Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
     sys.stdin.read()
@@ -289,9 +324,9 @@ class FakeVendor:
 
 
 @contextmanager
-def fake_vendor() -> Iterator[FakeVendor]:
-    """Start the service, and end it afterwards."""
-    command = [sys.executable, "-m", "tests.vendor_cloud.fake_vendor"]
+def fake_vendor(module: str = "tests.vendor_cloud.fake_vendor") -> Iterator[FakeVendor]:
+    """Start the service of a module, and end it afterwards."""
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -303,4 +338,4 @@ def fake_vendor() -> Iterator[FakeVendor]:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Handler, Service())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -64,9 +64,7 @@ class VendorCloud:
     distributions: Final = ("qiskit",)
 
     def describe(self) -> ProviderDescription:
-        stated = json.loads(os.environ.get(TERMS, "{}"))
-        shared = {name: value for name, value in stated.items() if name not in NAMES}
-        terms = VendorTerms(idempotency=self.idempotency, **shared | stated.get(self.name, {}))
+        terms = VendorTerms(idempotency=self.idempotency, **stated_terms(self.name))
         provider = Provider(name=self.name, with_token=True)
         return ProviderDescription(provider=provider, devices=[_device("machine", QUBITS)], vendor=terms)
 
@@ -243,12 +241,25 @@ def _job(answer: dict[str, Any]) -> VendorJob:
     return found
 
 
-def install(folder: Path, url: str, **terms: Any) -> dict[str, str]:
-    """Install the providers as a distribution in a folder; return the variables with which processes find them."""
+def stated_terms(name: str) -> dict[str, Any]:
+    """Return the terms of a provider that the environment states."""
+    stated = json.loads(os.environ.get(TERMS, "{}"))
+    shared = {key: value for key, value in stated.items() if not isinstance(value, dict)}
+    return shared | stated.get(name, {})
+
+
+def install(folder: Path, classes: Iterable[type], **terms: Any) -> dict[str, str]:
+    """Install providers as a distribution in a folder; return the variables with which processes find them.
+
+    Args:
+        folder: of packages.
+        classes: of the providers, which have their names.
+        terms: see `TERMS`.
+    """
     metadata = folder / "vendor_cloud-1.0.dist-info"
     metadata.mkdir(parents=True, exist_ok=True)
     metadata.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: vendor-cloud\nVersion: 1.0\n")
-    entries = "".join(f"{each.name} = tests.vendor_cloud.provider:{each.__name__}\n" for each in CLASSES)
+    entries = "".join(f"{each.name} = {each.__module__}:{each.__name__}\n" for each in classes)  # type: ignore[attr-defined]
     metadata.joinpath("entry_points.txt").write_text(f"[qonduit.remote_providers]\n{entries}")
     path = os.pathsep.join((str(folder), str(Path(__file__).resolve().parents[2])))
-    return {"PYTHONPATH": path, URL: url, TERMS: json.dumps(terms)}
+    return {"PYTHONPATH": path, TERMS: json.dumps(terms)}

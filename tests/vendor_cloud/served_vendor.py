@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server with the providers of the vendor's cloud, and a client of it."""
+"""A server with the providers of one vendor, and a client of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,8 @@ from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from qonduit_server.encryption import key_ring
 from tests.server_process import Server, serving
 from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
-from tests.vendor_cloud.provider import NAMES, install
+from tests.vendor_cloud.ibm_provider import INSTANCE, IBMCloud
+from tests.vendor_cloud.provider import CLASSES, URL, install
 
 PATIENCE: Final = 120.0
 TOKEN: Final = "token-of-the-lab"
@@ -38,15 +40,75 @@ TERMS: Final[dict[str, Any]] = {
     "call_seconds": 3.0,
     "recovery_seconds": 600.0,
     "CLOUD_TAG": {"recovery_seconds": 3.0},
+    # IBM's SDK reads the machine and compiles before it submits.
+    "IBM_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "recovery_seconds": 3.0},
     "poll_seconds": 0.05,
     "max_poll_seconds": 0.2,
 }
+
+
+@dataclass(frozen=True)
+class VendorKind:
+    """A vendor of the contract.
+
+    Attributes:
+        service: the module of its service.
+        classes: its providers.
+        queued: its word for a job that waits.
+        done: its word for a job that is done.
+        unit: the unit of its costs.
+        fact: an entry of the metadata of its results.
+        has_positions: whether it reports places in its queue.
+        variables: returns the variables with which its SDK finds the service.
+        credential: returns the credential with a token.
+    """
+
+    service: str
+    classes: tuple[type, ...]
+    queued: str
+    done: str
+    unit: str
+    fact: tuple[str, object]
+    has_positions: bool
+    variables: Callable[[str], Mapping[str, str]]
+    credential: Callable[[str], str] = field(default=lambda token: token)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its providers."""
+        return [each.name for each in self.classes]  # type: ignore[attr-defined]
+
+
+CLOUD: Final = VendorKind(
+    service="tests.vendor_cloud.fake_vendor",
+    classes=CLASSES,
+    queued="in line",
+    done="complete",
+    unit="EUR",
+    fact=("vendor", "cloud"),
+    has_positions=True,
+    variables=lambda url: {URL: url},
+)
+IBM: Final = VendorKind(
+    service="tests.vendor_cloud.ibm_service",
+    classes=(IBMCloud,),
+    queued="Queued",
+    done="Completed",
+    unit="seconds",
+    fact=("calibration_id", "calibration-7"),
+    has_positions=False,
+    variables=lambda url: {"QONDUIT_IBM_URL": url, "IAM_URL": url, "GLOBAL_SEARCH_URL": url, "GLOBAL_CATALOG_URL": url},
+    credential=lambda token: json.dumps({"apikey": token, "instance": INSTANCE}),
+)
+#: The vendor of each provider.
+KINDS: Final = {name: kind for kind in (CLOUD, IBM) for name in kind.names}
 
 
 @dataclass
 class ServedVendor:
     """The vendor, a server, and a client."""
 
+    kind: VendorKind
     vendor: FakeVendor
     server: Server
     channel: grpc.Channel
@@ -55,11 +117,17 @@ class ServedVendor:
         self.jobs, self.results = JobServiceStub(self.channel), ResultServiceStub(self.channel)
 
     def request(
-        self, provider: str, *texts: str, shots: int = 10, credential: str = TOKEN, **options: Any
+        self,
+        provider: str,
+        *texts: str,
+        shots: int = 10,
+        credential: str = TOKEN,
+        device: str = "machine",
+        **options: Any,
     ) -> calls.CreateJobRequest:
-        request = calls.CreateJobRequest(job=Job(shots=shots, **options), device=f"{provider}/machine")
+        request = calls.CreateJobRequest(job=Job(shots=shots, **options), device=f"{provider}/{device}")
         if credential:
-            request.credential = credential
+            request.credential = self.kind.credential(credential)
         for text in texts or (ASYMMETRIC,):
             language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
             request.deployment.programs.add(quantum_circuit=text, assembler_language=language)
@@ -111,6 +179,7 @@ class ServedVendor:
 def served_vendor(
     folder: Path,
     *,
+    kind: VendorKind = CLOUD,
     vendor: FakeVendor | None = None,
     database: str = "",
     environment: dict[str, str] | None = None,
@@ -119,11 +188,11 @@ def served_vendor(
 ) -> Iterator[ServedVendor]:
     """Start the vendor, unless it runs, and a server with its providers."""
     with ExitStack() as stack:
-        vendor = vendor or stack.enter_context(fake_vendor())
+        vendor = vendor or stack.enter_context(fake_vendor(kind.service))
         if not (folder / "keys").exists():
             key_ring.create(folder / "keys", "first")
-        variables = install(folder / "packages", vendor.url, **TERMS | (terms or {}))
-        defaults = {"providers": ",".join(NAMES), "preload": "CLOUD_TOKEN", "workers": "2", "log_level": "debug"}
+        variables = install(folder / "packages", kind.classes, **TERMS | (terms or {})) | kind.variables(vendor.url)
+        defaults = {"providers": ",".join(kind.names), "preload": kind.names[0], "workers": "2", "log_level": "debug"}
         defaults["credential_key_file"] = str(folder / "keys")
         server = stack.enter_context(
             serving(
@@ -134,4 +203,4 @@ def served_vendor(
             )
         )
         channel = stack.enter_context(grpc.insecure_channel(server.target))
-        yield ServedVendor(vendor, server, channel)
+        yield ServedVendor(kind, vendor, server, channel)

@@ -37,7 +37,7 @@ class Backend:
         basis_gates: its native gates.
         dt: the unit of durations in dt, in seconds; None if the backend has none.
         max_shots: how many it ran at most for one job.
-        properties: the file of its calibration.
+        properties: the file of its calibration; None for a backend of IBM's service.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Backend:
     basis_gates: tuple[str, ...]
     dt: float | None
     max_shots: int
-    properties: Path
+    properties: Path | None
     gate_qubits: Mapping[str, tuple[tuple[int, ...], ...]]
     coupling_map: tuple[tuple[int, int], ...]
 
@@ -82,10 +82,17 @@ def find_backend(name: str) -> Backend | None:
     configuration = folder / short / f"conf_{short}.json"
     if not (configuration.is_file() and properties.is_file()):
         return None
-    return _backend(name, json.loads(configuration.read_text("utf-8")), properties)
+    return backend(name, json.loads(configuration.read_text("utf-8")), properties)
 
 
-def _backend(name: str, configuration: Mapping[str, Any], properties: Path) -> Backend:
+def backend(name: str, configuration: Mapping[str, Any], properties: Path | None = None) -> Backend:
+    """Return a backend as its configuration describes it.
+
+    Args:
+        name: the device's name.
+        configuration: as IBM's service returns it.
+        properties: the file of its calibration.
+    """
     basis = tuple(gate for gate in configuration["basis_gates"] if gate not in _NO_GATES)
     return Backend(
         name,
@@ -106,9 +113,14 @@ def _backend(name: str, configuration: Mapping[str, Any], properties: Path) -> B
 @cache
 def calibration(backend_name: str) -> DeviceCalibration:
     """Return the calibration of a backend; callers must not change it."""
-    backend = find_backend(backend_name)
-    assert backend is not None
-    properties = json.loads(backend.properties.read_text("utf-8"))
+    found = find_backend(backend_name)
+    assert found is not None
+    assert found.properties is not None
+    return calibration_of(found, json.loads(found.properties.read_text("utf-8")))
+
+
+def calibration_of(backend: Backend, properties: Mapping[str, Any]) -> DeviceCalibration:
+    """Return the calibration of a backend from its properties, as IBM's service returns them."""
     found = DeviceCalibration(
         qubits=[_qubit(number, values) for number, values in enumerate(properties["qubits"])],
         gates=_gates(backend, properties["gates"]),

@@ -61,6 +61,13 @@ class _Everything:
         return True
 
 
+class _Named:
+    """Standard gates and small matrices are native: QPY writes them by name, and numbers others at random."""
+
+    def __contains__(self, name: object) -> bool:
+        return name not in ("", "global_phase")
+
+
 def write(circuit: Circuit) -> WriteResult:
     """Write a program as QPY.
 
@@ -100,6 +107,22 @@ def write(circuit: Circuit) -> WriteResult:
     out = io.BytesIO()
     qpy.dump(whole, out, version=_VERSION)
     return WriteResult(out.getvalue(), warnings)
+
+
+def write_bits(quantum: QuantumCircuit, device: str) -> bytes:
+    """Write an IR circuit for a device that compiles it: in standard gates, with all of its bits in the register `c`.
+
+    The same circuit gives the same bytes.
+
+    Raises:
+        ProgramError: UNSUPPORTED_CONSTRUCT, the circuit has noise, or a gate without a definition.
+    """
+    whole = QuantumCircuit(name="program")
+    whole.add_register(QuantumRegister(quantum.num_qubits, "q"), ClassicalRegister(quantum.num_clbits, "c"))
+    _Filling(whole.qubits, whole.clbits).fill(whole, walk(quantum, device, _Named()))
+    out = io.BytesIO()
+    qpy.dump(whole, out, version=_VERSION)
+    return out.getvalue()
 
 
 class _Filling:

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls of IBM's machines by IBM's SDK, with one credential. Imported only in the process that makes them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+from qiskit import QuantumCircuit, qpy
+from qiskit.circuit import CONTROL_FLOW_OP_NAMES
+from qiskit.primitives import PrimitiveResult
+from qiskit.transpiler import Target, generate_preset_pass_manager
+from qiskit_ibm_runtime import IBMBackend, SamplerV2
+from qiskit_ibm_runtime.decoders.result_decoder import ResultDecoder
+from qiskit_ibm_runtime.utils.backend_decoder import configuration_from_server_data
+
+from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorJob, VendorJobState, VendorOutcome
+from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.job_pb2 import JobType
+from qonduit_server.providers import backend_files
+from qonduit_server.providers.ibm_access import (
+    Client,
+    Credential,
+    Service,
+    UnknownObject,
+    only_instance,
+    read_credential,
+    vendor_errors,
+)
+from qonduit_server.providers.provider import installed_version
+from qonduit_server.providers.remote_provider import CallRefused, Fetched, VendorError, vendor_outcome
+
+#: The register of circuits that `IBMMachines.compile` makes: its bit k is classical bit k of the IR circuit.
+REGISTER: Final = "c"
+#: The same program is compiled to the same circuit for the same calibration.
+_SEED: Final = 0
+#: The largest circuit that is unpacked, in bytes.
+_MAX_QPY_BYTES: Final = 256 * 1024**2
+#: IBM stopped a job that ran for longer than permitted. It reports the job as cancelled.
+_RAN_TOO_LONG: Final = 1305
+_STATES: Final = {
+    "COMPLETED": VendorJobState.VENDOR_JOB_STATE_DONE,
+    "FAILED": VendorJobState.VENDOR_JOB_STATE_FAILED,
+    "CANCELLED": VendorJobState.VENDOR_JOB_STATE_CANCELLED,
+}
+
+
+class IBMSession:
+    """The calls; see `VendorSession`.
+
+    Args:
+        credential: see `read_credential`.
+        url: of the service; "" for that of the instance's region.
+    """
+
+    def __init__(self, credential: str, url: str = "") -> None:
+        self._credential = read_credential(credential)
+        self._url = url
+        self._made: Client | None = None
+        # It repeats each of its warnings in the log of the server.
+        logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
+
+    def _client(self) -> Client:
+        if self._made is None:
+            if not self._credential.instance:
+                with vendor_errors():
+                    self._credential = Credential(self._credential.key, only_instance(self._credential.key))
+            with vendor_errors():
+                self._made = Client(self._credential, self._url)
+        return self._made
+
+    def devices(self) -> ProviderDescription:
+        """Return the machines of the instance, with their calibrations."""
+        client = self._client()
+        found = ProviderDescription()
+        with vendor_errors(client):
+            for listed in client.list_backends():
+                name = listed["name"]
+                configuration = client.backend_configuration(name, refresh=True)
+                found.devices.append(_device(listed, configuration))
+                if not configuration.get("simulator") and (properties := client.backend_properties(name)):
+                    shape = backend_files.backend(name, configuration)
+                    measured = backend_files.calibration_of(shape, properties)
+                    found.calibrations.append(CalibratedDevice(device=name, calibration=measured))
+        return found
+
+    def submit(self, token: str, submission: Submission) -> VendorJob:
+        """Compile the circuits for the machine as it is now, and submit them with a tag."""
+        client = self._client()
+        with vendor_errors(client, submits=True):
+            name = submission.device
+            raw = client.backend_configuration(name, refresh=True)
+            configuration = configuration_from_server_data(raw, instance=self._credential.instance)
+            if configuration is None:
+                raise CallRefused(f"the SDK cannot read the configuration of IBM/{name}", code="SDK")
+            service = Service(self._credential, client)
+            backend = IBMBackend(configuration, service, client, instance=self._credential.instance)
+            circuits = list(_compiled(submission.circuits, name, backend.target))
+            sampler = SamplerV2(mode=backend, options={"environment": {"job_tags": [token]}})
+            job = sampler.run(circuits, shots=submission.shots)
+            return VendorJob(vendor_id=job.job_id(), state=VendorJobState.VENDOR_JOB_STATE_ACTIVE, word="Queued")
+
+    def find(self, token: str, device: str) -> VendorJob | None:
+        """Return the job with a tag."""
+        client = self._client()
+        with vendor_errors(client):
+            listed = client.jobs_get(limit=10, job_tags=[token])["jobs"]
+            found = [job for job in listed if token in (job.get("tags") or ())]
+            return _job(found[-1]) if found else None
+
+    def poll(self, vendor_ids: Sequence[str]) -> Sequence[VendorJob]:
+        """Return the states of jobs."""
+        return [self._poll(vendor_id) for vendor_id in vendor_ids]
+
+    def _poll(self, vendor_id: str) -> VendorJob:
+        client = self._client()
+        try:
+            with vendor_errors(client):
+                found = _job(client.job_get(vendor_id))
+                if found.state != VendorJobState.VENDOR_JOB_STATE_ACTIVE:
+                    _add_metrics(found, client.job_metadata(vendor_id))
+                return found
+        except UnknownObject:
+            return VendorJob(vendor_id=vendor_id, state=VendorJobState.VENDOR_JOB_STATE_MISSING, word="missing")
+
+    def fetch(self, vendor_id: str, submission: Submission) -> Fetched:
+        """Return the results of a job."""
+        client = self._client()
+        with vendor_errors(client):
+            text = client.job_results(vendor_id)
+            result = ResultDecoder.decode(text)
+            if not isinstance(result, PrimitiveResult):
+                raise VendorError(f"the results of job {vendor_id} are no result of a sampler")
+            facts = {"vendor": "IBM", "qiskit-ibm-runtime": installed_version("qiskit-ibm-runtime")}
+            with suppress(LookupError, TypeError):
+                facts["calibration_id"] = str(client.job_get(vendor_id)["calibration_id"])
+            return Fetched([_outcome(each, facts) for each in result], text.encode())
+
+    def cancel(self, vendor_id: str) -> VendorJob:
+        """Request the cancellation of a job; return its state."""
+        client = self._client()
+        try:
+            with vendor_errors(client):
+                client.job_cancel(vendor_id)
+        except CallRefused as error:
+            found = self._poll(vendor_id)
+            if found.state == VendorJobState.VENDOR_JOB_STATE_ACTIVE:
+                raise CallRefused(error.message, code=error.code) from error
+            return found
+        return self._poll(vendor_id)
+
+
+def _compiled(circuits: Sequence[NativeCircuit], device: str, target: Target) -> Iterator[QuantumCircuit]:
+    """Yield circuits in the gates of a machine, on its qubits. Raises CallRefused."""
+    for native in circuits:
+        circuit = _unpacked(native.binary)
+        if circuit.num_qubits > target.num_qubits:
+            raise CallRefused(
+                f"the program has {circuit.num_qubits} qubits, IBM/{device} has {target.num_qubits}",
+                code="TOO_MANY_QUBITS",
+            )
+        if missing := sorted(_control_flow(circuit) - set(target.operation_names)):
+            raise CallRefused(
+                f"IBM/{device} does not support {', '.join(missing)}: operations that depend on measured bits run only "
+                "on machines whose capabilities contain conditionals or loops",
+                code="UNSUPPORTED_CONSTRUCT",
+            )
+        level: Any = native.layout["optimization_level"]
+        compiler = generate_preset_pass_manager(int(level), target=target, seed_transpiler=_SEED)
+        compiled = compiler.run(circuit)
+        compiled.metadata = {
+            "layout": compiled.layout.initial_index_layout(filter_ancillas=True),
+            "depth": compiled.depth(),
+            "two_qubit_gates": compiled.num_nonlocal_gates(),
+        }
+        yield compiled
+
+
+def _unpacked(data: bytes) -> QuantumCircuit:
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(data, _MAX_QPY_BYTES)
+    if not unpacker.eof:
+        raise CallRefused("a circuit is larger than its limit", code="TOO_LARGE")
+    (circuit,) = qpy.load(io.BytesIO(text))
+    assert isinstance(circuit, QuantumCircuit)
+    return circuit
+
+
+def _control_flow(circuit: QuantumCircuit) -> set[str]:
+    """Return the names of control flow and assignments in a circuit."""
+    found: set[str] = set()
+    for step in circuit.data:
+        if step.name in CONTROL_FLOW_OP_NAMES or step.name == "store":
+            found.add(step.name)
+        for block in getattr(step.operation, "blocks", ()):
+            found |= _control_flow(block)
+    return found
+
+
+def _outcome(result: Any, facts: Mapping[str, str]) -> VendorOutcome:
+    """Return the outcome of one circuit. Bit k of an outcome is bit k of its register."""
+    bits = result.data[REGISTER]
+    # A row for each shot: big-endian bytes.
+    rows, counts = np.unique(bits.array.reshape(-1, bits.array.shape[-1]), axis=0, return_counts=True)
+    keys = (int.from_bytes(row.tobytes(), "big") for row in rows)
+    compiled = result.metadata.get("circuit_metadata") or {}
+    return vendor_outcome(dict(zip(keys, map(int, counts), strict=True)), **compiled, **facts)
+
+
+def _job(answer: Mapping[str, Any]) -> VendorJob:
+    """Return what IBM reports about a job."""
+    stated = answer["state"]
+    word, code = str(stated["status"]), stated.get("reason_code") or stated.get("reasonCode") or ""
+    state = _STATES.get(word.upper(), VendorJobState.VENDOR_JOB_STATE_ACTIVE)
+    if state == VendorJobState.VENDOR_JOB_STATE_CANCELLED and str(code) == str(_RAN_TOO_LONG):
+        state = VendorJobState.VENDOR_JOB_STATE_FAILED
+    found = VendorJob(vendor_id=answer["id"], state=state, word=word)
+    if state in (VendorJobState.VENDOR_JOB_STATE_FAILED, VendorJobState.VENDOR_JOB_STATE_CANCELLED):
+        found.error, found.error_code = str(stated.get("reason") or ""), str(code)
+    _add_usage(found, answer.get("usage") or {})
+    return found
+
+
+def _add_usage(job: VendorJob, usage: Mapping[str, Any]) -> None:
+    """Add the time for which IBM charges, unless it is not known yet."""
+    seconds = usage.get("qpu_charge_time_seconds")
+    if seconds is not None and usage.get("status") != "pending":
+        job.cost, job.cost_unit = float(seconds), "seconds"
+
+
+def _add_metrics(job: VendorJob, metrics: Mapping[str, Any]) -> None:
+    """Add the time of the start and the usage of a job that ended."""
+    _add_usage(job, metrics.get("usage") or {})
+    if started := (metrics.get("timestamps") or {}).get("running"):
+        job.started_at.CopyFrom(_timestamp(started))
+    # What ran may be charged, until IBM reports that it is not.
+    job.may_be_charged = job.cost > 0 if job.HasField("cost") else job.HasField("started_at")
+
+
+def _timestamp(text: str) -> Timestamp:
+    found = Timestamp()
+    found.FromJsonString(text if text[-1] in "Zz" or "+" in text[10:] or "-" in text[10:] else f"{text}Z")
+    return found
+
+
+def _device(listed: Mapping[str, Any], configuration: Mapping[str, Any]) -> Device:
+    """Return a machine as IBM describes it."""
+    status, instructions = listed["status"], configuration.get("supported_instructions") or ()
+    online = status["name"] == "online"
+    return Device(
+        name=listed["name"],
+        num_qubits=configuration["n_qubits"],
+        is_simulator=bool(configuration.get("simulator")),
+        is_local=False,
+        available=online,
+        status_message="" if online else f"{status['name']}: {status.get('reason', '')}".rstrip(": "),
+        queue_depth=listed["queue_length"],
+        max_shots=configuration["max_shots"],
+        basis_gates=[gate for gate in configuration["basis_gates"] if gate != "reset"],
+        capabilities=DeviceCapabilities(
+            mid_circuit_measurement=True,
+            reset="reset" in instructions,
+            conditionals="if_else" in instructions,
+            loops="while_loop" in instructions,
+            parameters=True,
+            coupling_map=True,
+            job_types=[JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR],
+        ),
+    )
