@@ -44,6 +44,8 @@ class Behavior:
         outcome: "done", "failed" or "partial" (the first circuit fails).
         retry_after: of the status 429, in seconds.
         opaque: of IBM: whether access tokens are no JSON Web Tokens.
+        machines: of IBM: "ok", or "fail" if the service does not describe its machines.
+        instances: of IBM: the number of instances of the account.
     """
 
     submits: list[str] = field(default_factory=list)
@@ -57,6 +59,8 @@ class Behavior:
     outcome: str = "done"
     retry_after: float = 0.5
     opaque: bool = False
+    machines: str = "ok"
+    instances: int = 1
 
 
 class Service:

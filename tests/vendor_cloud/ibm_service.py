@@ -154,15 +154,17 @@ class IBMHandler(Handler):
             return self._token(parse_qs(body.decode())["apikey"][0])
         if path[0] == "v3":
             service.note("instances")
-            document = {
-                "crn": INSTANCE,
-                "name": "lab",
-                "doc": {"extensions": {}},
-                "service_plan_unique_id": "plan",
-                "tags": [],
-            }
-            document["doc"] = {"extensions": {"backends": [MACHINE]}}
-            return 200, {"items": [document]}
+            found = [
+                {
+                    "crn": INSTANCE if number == 0 else f"{INSTANCE}{number}",
+                    "name": f"lab {number}",
+                    "doc": {"extensions": {"backends": [MACHINE]}},
+                    "service_plan_unique_id": "plan",
+                    "tags": [],
+                }
+                for number in range(service.behavior.instances)
+            ]
+            return 200, {"items": found}
         if path[0] == "plan":
             return 200, {"overview_ui": {"en": {"display_name": "Open"}}, "metadata": {"pricing": {"type": "free"}}}
         if (refused := self._refused()) is not None:
@@ -253,6 +255,8 @@ class IBMHandler(Handler):
                     for name in service.configurations
                 ]
             }
+        if service.behavior.machines == "fail":
+            return 500, self.error("try again", "1000")
         if path[1] not in service.configurations:
             return 404, self.error(f"backend {path[1]} not found", "1292")
         if path[2] == "configuration":
