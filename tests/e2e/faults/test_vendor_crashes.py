@@ -20,8 +20,7 @@ from tests.e2e.faults.points import KillPoint
 from tests.e2e.faults.trap import Trap
 from tests.e2e.faults.vendor_points import PROCESS_POINTS, VENDOR_POINTS
 from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
-from tests.vendor_cloud.provider import NAMES
-from tests.vendor_cloud.served_vendor import ServedVendor, served_vendor
+from tests.vendor_cloud.served_vendor import CLOUD, IBM, ServedVendor, VendorKind, served_vendor
 
 ROOT = Path(__file__).resolve().parents[3]
 SEED = int(os.environ.get("CRASH_SEED", "1"))
@@ -36,10 +35,11 @@ def test_every_point_names_an_existing_function(point: KillPoint) -> None:
 
 
 class Crashes:
-    """Jobs of all providers, on servers of one database that are killed one after another."""
+    """Jobs of all providers of a vendor, on servers of one database that are killed one after another."""
 
-    def __init__(self, folder: Path, vendor: FakeVendor) -> None:
+    def __init__(self, folder: Path, kind: VendorKind, vendor: FakeVendor) -> None:
         self.folder = folder
+        self.kind = kind
         self.vendor = vendor
         self.hit = threading.Event()
         self.trap = Trap(folder / "trap", lambda *_: self.hit.set(), (*VENDOR_POINTS, *PROCESS_POINTS))
@@ -54,7 +54,7 @@ class Crashes:
         self.hit.clear()
         with self.served() as served:
             self.trap.arm(point.name, number)
-            for provider in NAMES:
+            for provider in self.kind.names:
                 self.jobs[served.create(provider, shots=10)] = provider
             if point in PROCESS_POINTS:
                 self.finish(served)
@@ -72,7 +72,9 @@ class Crashes:
     def served(self) -> AbstractContextManager[ServedVendor]:
         path = os.pathsep.join((str(Path(__file__).with_name("deadly")), str(self.folder / "packages"), str(ROOT)))
         environment = {**self.environment(), "PYTHONPATH": path}
-        return served_vendor(self.folder, vendor=self.vendor, environment=environment, max_attempts="100")
+        return served_vendor(
+            self.folder, kind=self.kind, vendor=self.vendor, environment=environment, max_attempts="100"
+        )
 
     def finish(self, served: ServedVendor) -> None:
         """Wait until all jobs have ended, or the server has."""
@@ -100,7 +102,8 @@ class Crashes:
 
 
 @pytest.mark.timeout(540)
-def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [CLOUD, pytest.param(IBM, marks=pytest.mark.long)], ids=["cloud", "ibm"])
+def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path, kind: VendorKind) -> None:
     chance = random.Random(SEED)
     points = [*VENDOR_POINTS, *PROCESS_POINTS]
     chosen = [(point, chance.randint(1, point.often)) for point in points for _ in range(ROUNDS)]
@@ -109,8 +112,8 @@ def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path) -> None:
         named = {point.name: point for point in points}
         chosen = [(named["change-committed"], 1), (named["answer-not-delivered"], 2)]
     print(f"CRASH_SEED={SEED} draws the same kills again: {[(point.name, n) for point, n in chosen]}")
-    with fake_vendor() as vendor:
-        crashes = Crashes(tmp_path, vendor)
+    with fake_vendor(kind.service) as vendor:
+        crashes = Crashes(tmp_path, kind, vendor)
         for point, number in chosen:
             crashes.round(point, number)
         with crashes.served() as served:
