@@ -76,7 +76,8 @@ class Service:
 
     def report(self) -> dict[str, Any]:
         """Return the jobs without their circuits, and the number of requests by kind."""
-        jobs = {key: {name: job[name] for name in ("mark", "state", "cancelled")} for key, job in self.jobs.items()}
+        shown = ("mark", "state", "cancelled", "most_seconds")
+        jobs = {key: {name: job[name] for name in shown if name in job} for key, job in self.jobs.items()}
         return {"jobs": jobs, "requests": dict(self.requests), "times": self.times[-1000:]}
 
     def note(self, kind: str) -> None:

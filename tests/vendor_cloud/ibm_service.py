@@ -73,7 +73,7 @@ class IBMService(Service):
         validate_isa_circuits([pub[0] for pub in pubs], convert_to_target(configuration))
         wanted = {"mark": tags[0] if tags else "", "circuits": [(pub[0], pub[2]) for pub in pubs], "tags": tags}
         job = self.accept(wanted)
-        job |= {"backend": body["backend"], "created": _now()}
+        job |= {"backend": body["backend"], "created": _now(), "most_seconds": body.get("cost")}
         return job
 
     def described(self, job: dict[str, Any]) -> dict[str, Any]:

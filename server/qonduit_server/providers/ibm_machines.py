@@ -7,12 +7,14 @@ import os
 import zlib
 from typing import Final
 
-from qonduit.execution.v1.vendor_pb2 import Idempotency, NativeCircuit, VendorTerms
+from qonduit.execution.v1.vendor_pb2 import Idempotency, NativeCircuit, Submission, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.job_pb2 import VendorCost
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProgramError
 from qonduit_server.ir.circuit import Circuit, contains
+from qonduit_server.providers.ibm_costs import UNIT, most_seconds
 from qonduit_server.providers.provider import CompileOptions, importing_sdk, installed_version
 from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession
 
@@ -74,6 +76,10 @@ class IBMMachines:
         native = NativeCircuit(binary=zlib.compress(data))
         native.layout.update({"optimization_level": options.optimization_level})
         return RemoteCircuit(native, circuit.quantum.num_qubits)
+
+    def price(self, submission: Submission) -> VendorCost:
+        """Return the highest cost of a job."""
+        return VendorCost(amount=most_seconds(submission), unit=UNIT)
 
     def connect(self, credential: str) -> VendorSession:
         """Import IBM's SDK, and return a session."""

@@ -34,6 +34,7 @@ from qonduit_server.providers.ibm_access import (
     read_credential,
     vendor_errors,
 )
+from qonduit_server.providers.ibm_costs import UNIT, most_seconds
 from qonduit_server.providers.provider import installed_version
 from qonduit_server.providers.remote_provider import CallRefused, Fetched, VendorError, vendor_outcome
 
@@ -103,7 +104,8 @@ class IBMSession:
             service = Service(self._credential, client)
             backend = IBMBackend(configuration, service, client, instance=self._credential.instance)
             circuits = list(_compiled(submission.circuits, name, backend.target))
-            sampler = SamplerV2(mode=backend, options={"environment": {"job_tags": [token]}})
+            options = {"max_execution_time": int(most_seconds(submission)), "environment": {"job_tags": [token]}}
+            sampler = SamplerV2(mode=backend, options=options)
             job = sampler.run(circuits, shots=submission.shots)
             return VendorJob(vendor_id=job.job_id(), state=VendorJobState.VENDOR_JOB_STATE_ACTIVE, word="Queued")
 
@@ -232,7 +234,7 @@ def _add_usage(job: VendorJob, usage: Mapping[str, Any]) -> None:
     """Add the time for which IBM charges, unless it is not known yet."""
     seconds = usage.get("qpu_charge_time_seconds")
     if seconds is not None and usage.get("status") != "pending":
-        job.cost, job.cost_unit = float(seconds), "seconds"
+        job.cost, job.cost_unit = float(seconds), UNIT
 
 
 def _add_metrics(job: VendorJob, metrics: Mapping[str, Any]) -> None:

@@ -197,12 +197,23 @@ def test_states_costs_and_cancellations_are_those_of_the_service(session: IBMSes
         session.cancel(vendor_id)
     vendor.control(hold=False, cancel="ok")
     (done,) = session.poll([vendor_id])
-    assert (done.cost, done.cost_unit, done.HasField("started_at")) == (PRICE, "seconds", True)
+    assert (done.cost, done.cost_unit, done.HasField("started_at")) == (PRICE, "IBM seconds", True)
     assert session.cancel(vendor_id).state == VendorJobState.VENDOR_JOB_STATE_DONE
     vendor.control(hold=True)
     waiting = session.submit("tag", submission()).vendor_id
     cancelled = session.cancel(waiting)
     assert (cancelled.state, cancelled.may_be_charged) == (VendorJobState.VENDOR_JOB_STATE_CANCELLED, False)
+
+
+def test_ibm_stops_a_job_that_would_cost_more_than_its_price(session: IBMSession, vendor: FakeVendor) -> None:
+    wanted = submission(*[ASYMMETRIC] * 3)
+    wanted.shots = 1000
+    vendor_id = session.submit("tag", wanted).vendor_id
+    price = IBMMachines().price(wanted)
+    assert (price.amount, price.unit) == (19, "IBM seconds")
+    assert vendor.control()["jobs"][vendor_id]["most_seconds"] == price.amount
+    wanted.shots = 10_000_000
+    assert IBMMachines().price(wanted).amount == 10_800
 
 
 def test_an_access_token_that_is_no_json_web_token_is_refused_at_once(vendor: FakeVendor) -> None:

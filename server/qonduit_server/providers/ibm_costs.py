@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The highest cost of a job of IBM's machines, which is also the limit that IBM enforces."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from qonduit.execution.v1.vendor_pb2 import Submission
+
+#: The unit of costs: seconds of a machine of IBM.
+UNIT: Final = "IBM seconds"
+#: IBM charges for the time for which it reserves a machine. Typical are 0.3 ms a shot and some seconds a job.
+_JOB_SECONDS: Final = 10.0
+_CIRCUIT_SECONDS: Final = 1.0
+_SHOT_SECONDS: Final = 0.002
+#: The longest time for which IBM runs a job.
+_MAX_SECONDS: Final = 10_800.0
+
+
+def most_seconds(submission: Submission) -> float:
+    """Return the time after which IBM stops a job: it charges for no more."""
+    circuits = len(submission.circuits)
+    seconds = _JOB_SECONDS + circuits * (_CIRCUIT_SECONDS + submission.shots * _SHOT_SECONDS)
+    return min(float(math.ceil(seconds)), _MAX_SECONDS)
