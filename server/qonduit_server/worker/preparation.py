@@ -227,8 +227,14 @@ class Preparation:
 
     def check(self, index: int, circuit: Circuit) -> None:
         """Reject a program that its device cannot run. Raises DeviceError."""
-        if self.task.device in self.environment.devices:
+        if self.task.HasField("vendor_device") or self.task.device in self.environment.devices:
             check_program(self.device, self.device_name, self.spec(index), circuit)
+            return
+        from qonduit_server.providers.remote_devices import RemoteDevices
+
+        # A provider with both kinds of devices takes each name that it does not know for a device at its vendor.
+        if isinstance(part_of(self.provider, self.task.device), RemoteDevices):
+            raise DeviceError("UNKNOWN_DEVICE", f"there is no device {self.device_name}")
 
     def compile(self, index: int, circuit: Circuit) -> CompiledCircuit:
         """Compile a circuit for the task's device, with the options of a program."""
