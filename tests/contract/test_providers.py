@@ -453,8 +453,8 @@ class TestDescription:
     def test_names_and_languages(self, provider: SimulatorProvider) -> None:
         description = provider.describe()
         assert description.provider.name == provider.name
-        assert not description.provider.with_token
         device = description.devices[0]
+        assert not (device.with_token if device.HasField("with_token") else description.provider.with_token)
         assert device.is_simulator
         assert device.is_local
         assert device.available

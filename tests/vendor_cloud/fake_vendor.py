@@ -44,7 +44,7 @@ class Behavior:
         outcome: "done", "failed" or "partial" (the first circuit fails).
         retry_after: of the status 429, in seconds.
         opaque: of IBM: whether access tokens are no JSON Web Tokens.
-        machines: of IBM: "ok", or "fail" if the service does not describe its machines.
+        machines: of IBM: "ok", "paused", or "fail" if the service does not describe its machines.
         instances: of IBM: the number of instances of the account.
     """
 

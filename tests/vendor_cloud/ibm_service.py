@@ -249,12 +249,12 @@ class IBMHandler(Handler):
         if path == ["instances", "usage"]:
             return 200, {"usage_limit_reached": False, "usage_remaining_seconds": 600, "usage_consumed_seconds": 0}
         if path == ["backends"]:
-            return 200, {
-                "devices": [
-                    {"name": name, "status": {"name": "online", "reason": ""}, "queue_length": 3, "qubits": 5}
-                    for name in service.configurations
-                ]
-            }
+            paused = service.behavior.machines == "paused"
+            status = {"name": "paused", "reason": "calibrating"} if paused else {"name": "online", "reason": ""}
+            listed = [
+                {"name": name, "status": status, "queue_length": 3, "qubits": 5} for name in service.configurations
+            ]
+            return 200, {"devices": listed}
         if service.behavior.machines == "fail":
             return 500, self.error("try again", "1000")
         if path[1] not in service.configurations:

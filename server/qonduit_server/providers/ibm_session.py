@@ -255,15 +255,14 @@ def _timestamp(text: str) -> Timestamp:
 def _device(listed: Mapping[str, Any], configuration: Mapping[str, Any]) -> Device:
     """Return a machine as IBM describes it."""
     status, instructions = listed["status"], configuration.get("supported_instructions") or ()
-    online = status["name"] == "online"
+    described = ": ".join(filter(None, (status["name"], status.get("reason"))))
     return Device(
         name=listed["name"],
         num_qubits=configuration["n_qubits"],
         is_simulator=bool(configuration.get("simulator")),
         is_local=False,
-        available=online,
-        status_message="" if online else f"{status['name']}: {status.get('reason', '')}".rstrip(": "),
-        queue_depth=listed["queue_length"],
+        available=status["name"] == "online",
+        status_message=f"{described}; {listed['queue_length']} jobs wait at IBM",
         max_shots=configuration["max_shots"],
         basis_gates=[gate for gate in configuration["basis_gates"] if gate != "reset"],
         capabilities=DeviceCapabilities(

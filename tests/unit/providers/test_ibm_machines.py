@@ -268,7 +268,8 @@ def test_devices_are_those_of_the_account(session: IBMSession, vendor: FakeVendo
     found = session.devices()
     machine, static = found.devices
     assert (machine.name, static.name) == (MACHINE, STATIC)
-    assert (machine.num_qubits, machine.is_simulator, machine.is_local, machine.queue_depth) == (5, False, False, 3)
+    assert (machine.num_qubits, machine.is_simulator, machine.is_local) == (5, False, False)
+    assert machine.status_message == "online; 3 jobs wait at IBM"
     assert list(machine.basis_gates) == ["id", "rz", "sx", "x", "cx"]
     assert (machine.capabilities.conditionals, static.capabilities.conditionals) == (True, False)
     assert (machine.available, static.available) == (True, True)
@@ -277,6 +278,9 @@ def test_devices_are_those_of_the_account(session: IBMSession, vendor: FakeVendo
     assert len(calibrated.calibration.qubits) == 5
     assert len(calibrated.calibration.coupling_map) == 8
     assert calibrated.calibration.calibrated_at.seconds > 0
+    vendor.control(machines="paused")
+    paused = session.devices().devices[0]
+    assert (paused.available, paused.status_message) == (False, "paused: calibrating; 3 jobs wait at IBM")
 
 
 def test_a_program_without_measurements_or_with_noise_is_refused() -> None:
