@@ -143,9 +143,13 @@ clients: setup  ## build the client of every language whose tools are installed
 $(LANGUAGES:%=tools-%): tools-%:
 	@$(if $(call missing_tool,$*),echo "$* needs $(call missing_tool,$*) on this machine" >&2; exit 1,:)
 
+# The packages of the environments that `qonduit provider install` builds.
+VENDORS := server/qonduit_server/provider_requirements
 COMPILE := pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock: setup  ## resolve pyproject.toml into requirements.lock
 	$(UV) $(COMPILE) --universal --all-extras --group dev --python-version 3.11 --output-file requirements.lock pyproject.toml
+	@for list in $(filter-out %/process.in,$(wildcard $(VENDORS)/*.in)); do \
+		$(UV) $(COMPILE) --universal --python-version 3.11 --output-file $${list%.in}.txt $(VENDORS)/process.in $$list || exit 1; done
 
 # The versions are those of requirements.lock. The wheels are for this platform.
 WHEELS_PYTHON ?= $(BIN)/python

@@ -23,6 +23,7 @@ from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.executor_settings import executor_options, remote_providers, sources
 from qonduit_server.observer import Observer
 from qonduit_server.process.core_dumps import forbid_core_dumps
+from qonduit_server.provider_environments import vendor_pythons
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ def _remote_executor(
     from qonduit_server.execution.remote.remote_executor import RemoteExecutor
     from qonduit_server.execution.remote.vendor_processes import VendorProcesses
 
-    processes = VendorProcesses(settings.vendor_python, stderr=stderr)
+    processes = VendorProcesses(vendor_pythons(settings), stderr=stderr)
     found = RemoteExecutor(executor, database, processes, server=owner, providers=providers, on_fault=on_fault)
     for description in descriptions:
         found.adopt(description)

@@ -17,6 +17,7 @@ import click
 from qonduit_server.archive_commands import archive
 from qonduit_server.audit_commands import audit
 from qonduit_server.key_commands import credential_key
+from qonduit_server.provider_commands import provider
 from qonduit_server.setting_options import Configuration, settings_options
 from qonduit_server.settings import Settings
 from qonduit_server.token_commands import token
@@ -316,6 +317,7 @@ main.add_command(adopt)
 main.add_command(user)
 main.add_command(archive)
 main.add_command(credential_key)
+main.add_command(provider)
 
 
 @main.command()

@@ -16,6 +16,7 @@ from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.process.core_dumps import forbid_core_dumps
 from qonduit_server.process.memory import address_space
+from qonduit_server.provider_environments import offered_providers
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 
@@ -43,7 +44,7 @@ def executor_options(
     Raises:
         StartError: a setting cannot be used.
     """
-    names = settings.providers or registry.names()
+    names = offered_providers(settings)
     if unknown := [name for name in names if name not in registry.names()]:
         raise StartError(f"unknown provider {', '.join(unknown)}; known providers: {', '.join(registry.names())}")
     return ExecutorOptions(
@@ -66,7 +67,8 @@ def executor_options(
 
 def remote_providers(settings: Settings) -> tuple[str, ...]:
     """Return the names of the providers whose devices are at a vendor."""
-    return tuple(name for name in registry.remote_names() if not settings.providers or name in settings.providers)
+    offered = offered_providers(settings)
+    return tuple(name for name in registry.remote_names() if name in offered)
 
 
 def forkserver(settings: Settings) -> tuple[str, ...]:

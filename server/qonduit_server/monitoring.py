@@ -11,7 +11,7 @@ from qonduit_client import addresses
 from qonduit_client.distribution import pip_install
 from qonduit_server.errors import StartError
 from qonduit_server.observer import UNOBSERVED, Observer
-from qonduit_server.providers import registry
+from qonduit_server.provider_environments import offered_providers
 from qonduit_server.rpc.auth.exposure import is_local
 from qonduit_server.settings import Settings
 
@@ -92,7 +92,7 @@ class Monitoring:
         )
         collector = StateCollector(state, self._metrics.devices)
         self._metrics.registry.register(collector)
-        self._metrics.declare_providers(self._settings.providers or registry.names())
+        self._metrics.declare_providers(offered_providers(self._settings))
         if self._settings.metrics_address:
             self._serve(self._metrics)
 

@@ -39,6 +39,10 @@ def _cache_folder() -> str:
     return str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qonduit" / "translations")
 
 
+def _environments_folder() -> str:
+    return str(Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "qonduit" / "providers")
+
+
 def _half_of_memory() -> int:
     return usable_memory() // 2
 
@@ -165,6 +169,11 @@ class Settings:
     vendor_python: Mapping[str, str] = _setting(
         lambda: MappingProxyType({}),
         "Another Python for the processes that call a vendor: NAME=PATH,NAME=PATH.",
+        relocate=_in_folder,
+    )
+    provider_environments: str = _setting(
+        _environments_folder,
+        "Folder of the environments that `qonduit provider install` builds for vendors.",
         relocate=_in_folder,
     )
     disabled_devices: tuple[str, ...] = _setting((), "Devices that accept no jobs: PROVIDER/device,PROVIDER/device.")

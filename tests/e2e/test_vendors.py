@@ -40,11 +40,11 @@ SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
 CANCELLED, RUNNING = JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_RUNNING
 RIGHT = [{"0x1 0x0": 10}]
 #: What the contract expects of a submission that the vendor accepted without an answer.
-FOUND_AGAIN = {"CLOUD_ID": True, "CLOUD_TOKEN": True, "CLOUD_TAG": True, "CLOUD_NOTHING": False, "IBM_CLOUD": True}
+FOUND_AGAIN = {"CLOUD_ID": True, "CLOUD_TOKEN": True, "CLOUD_TAG": True, "CLOUD_NOTHING": False, "IBM_CLOUD": True, "IONQ_CLOUD": True}
 #: A repeated submission has no further effect.
 REPEATABLE = ("CLOUD_ID", "CLOUD_TOKEN")
 #: One provider of each vendor.
-VENDORS = ("CLOUD_TOKEN", "IBM_CLOUD")
+VENDORS = ("CLOUD_TOKEN", "IBM_CLOUD", "IONQ_CLOUD")
 
 
 def on(
@@ -112,7 +112,11 @@ def test_a_job_runs_at_the_vendor(served: ServedVendor, provider: str) -> None:
     assert accepted() == 1
     status = job.provider_status
     assert [part.vendor_id for part in status.parts] == [job.provider_specific_id]
-    assert (status.state, status.cost.amount, status.cost.unit) == (served.kind.done, PRICE, served.kind.unit)
+    assert (status.state, status.cost.amount, status.cost.unit) == (
+        served.kind.done,
+        PRICE if served.kind.unit else 0,
+        served.kind.unit,
+    )
     (result,) = served.list_results(job)
     assert [(register.name, register.size) for register in result.registers] == [("b", 2), ("a", 1)]
     name, value = served.kind.fact
@@ -125,10 +129,11 @@ def test_programs_and_shots_are_divided_by_the_vendors_limits_and_joined(served:
     job = served.run(provider, *[ASYMMETRIC] * 4, shots=1500)
     assert job.state == SUCCEEDED, job.failure
     assert served.counts(job) == [{"0x1 0x0": 1500}] * 4
-    # 3 and 1 circuits, 1000 and 500 shots.
-    assert accepted() == 4
-    assert job.provider_status.part_count == 4
-    assert job.provider_status.cost.amount == PRICE * 8
+    # 3 and 1 circuits, for example, and 1000 and 500 shots.
+    parts = -(-4 // served.kind.circuits) * 2
+    assert accepted() == parts
+    assert job.provider_status.part_count == parts
+    assert job.provider_status.cost.amount == (PRICE * 8 if served.kind.unit else 0)
 
 
 @on(*VENDORS)
@@ -147,9 +152,11 @@ def test_estimates_come_from_submissions_of_several_calls(served: ServedVendor, 
 def test_a_part_that_fails_keeps_the_others(served: ServedVendor, provider: str) -> None:
     served.vendor.control(outcome="partial")
     job = served.run(provider, ASYMMETRIC, ASYMMETRIC)
-    assert [run.state for run in job.program_runs] == [FAILED, SUCCEEDED]
-    failure = job.program_runs[0].failure
-    assert (failure.category, failure.provider_code) == (FailureCategory.FAILURE_CATEGORY_PROVIDER, "E-9")
+    # Programs that are jobs of their own arrive in any order.
+    assert sorted(run.state for run in job.program_runs) == sorted([FAILED, SUCCEEDED])
+    (failure,) = (run.failure for run in job.program_runs if run.state == FAILED)
+    assert failure.category == FailureCategory.FAILURE_CATEGORY_PROVIDER
+    assert failure.provider_code == served.kind.code("E-9")
     assert served.counts(job) == RIGHT
 
 
@@ -157,10 +164,11 @@ def test_a_part_that_fails_keeps_the_others(served: ServedVendor, provider: str)
 def test_a_job_that_fails_at_the_vendor_reports_its_error_and_its_charge(served: ServedVendor, provider: str) -> None:
     served.vendor.control(outcome="failed")
     job = served.run(provider)
-    assert (job.state, job.failure.reason, job.failure.provider_code) == (FAILED, "VENDOR_FAILED", "E-7")
+    assert (job.state, job.failure.reason) == (FAILED, "VENDOR_FAILED")
+    assert job.failure.provider_code == served.kind.code("E-7")
     assert "the cryostat is warm" in job.failure.message
-    assert "may be charged" in job.failure.message
-    assert job.provider_status.may_be_charged
+    assert ("may be charged" in job.failure.message) == served.kind.charges
+    assert job.provider_status.may_be_charged == served.kind.charges
 
 
 @on(*VENDORS, modes=["busy", "fail", "half", "hang"], long=[("IBM_CLOUD", "hang")])
@@ -171,7 +179,7 @@ def test_polls_and_reads_that_fail_are_repeated(served: ServedVendor, provider: 
     assert served.counts(job) == RIGHT
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD")
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD")
 def test_a_busy_vendor_is_asked_again_after_the_time_that_it_names(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["busy", "busy"], retry_after=0.7)
     accepted = accepted_by(served)
@@ -181,12 +189,13 @@ def test_a_busy_vendor_is_asked_again_after_the_time_that_it_names(served: Serve
     assert min(after - before for before, after in pairwise(submits)) >= 0.7
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD")
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD")
 def test_a_refused_submission_fails_with_the_vendors_reason(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["refuse"])
     accepted = accepted_by(served)
     job = served.run(provider)
-    assert (job.state, job.failure.reason, job.failure.provider_code) == (FAILED, "VENDOR_REFUSED", "E-1")
+    assert (job.state, job.failure.reason) == (FAILED, "VENDOR_REFUSED")
+    assert job.failure.provider_code == served.kind.code("E-1")
     assert "the machine has no such gate" in job.failure.message
     assert accepted() == 0
 
@@ -323,7 +332,7 @@ def test_a_credential_is_written_nowhere(served: ServedVendor, provider: str) ->
             assert secret.encode() not in path.read_bytes(), path
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", long=["IBM_CLOUD"])
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD"])
 def test_an_unknown_submission_is_adopted_by_its_vendor_id(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["accept-cut"], lag=1000)
     accepted = accepted_by(served)
@@ -344,7 +353,7 @@ def test_an_unknown_submission_is_adopted_by_its_vendor_id(served: ServedVendor,
     assert "no unknown submission" in str(settled.value)
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", long=["IBM_CLOUD"])
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD"])
 def test_a_job_that_was_adopted_by_a_wrong_id_is_settled_again(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["accept-cut"], lag=1000)
     accepted = accepted_by(served)
@@ -359,7 +368,7 @@ def test_a_job_that_was_adopted_by_a_wrong_id_is_settled_again(served: ServedVen
     assert (job.state, served.counts(job), accepted()) == (SUCCEEDED, RIGHT, 1)
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", long=["IBM_CLOUD"])
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD"])
 def test_a_submission_that_did_not_happen_permits_a_rerun(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["cut"])
     failed = served.run(provider)

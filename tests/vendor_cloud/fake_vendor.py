@@ -46,6 +46,7 @@ class Behavior:
         opaque: of IBM: whether access tokens are no JSON Web Tokens.
         machines: of IBM: "ok", "paused", or "fail" if the service does not describe its machines.
         instances: of IBM: the number of instances of the account.
+        histograms: of IonQ: whether its machines return counts in place of frequencies.
     """
 
     submits: list[str] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Behavior:
     opaque: bool = False
     machines: str = "ok"
     instances: int = 1
+    histograms: bool = False
 
 
 class Service:
@@ -329,9 +331,9 @@ class FakeVendor:
 
 
 @contextmanager
-def fake_vendor(module: str = "tests.vendor_cloud.fake_vendor") -> Iterator[FakeVendor]:
+def fake_vendor(module: str = "tests.vendor_cloud.fake_vendor", python: str = sys.executable) -> Iterator[FakeVendor]:
     """Start the service of a module, and end it afterwards."""
-    command = [sys.executable, "-m", module]
+    command = [python, "-m", module]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

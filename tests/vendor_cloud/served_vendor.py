@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +22,12 @@ from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from qonduit_server.encryption import key_ring
+from qonduit_server.providers.ionq import URL_VARIABLE
 from tests.server_process import Server, serving
+from tests.vendor_cloud.environments import environment_python
 from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
 from tests.vendor_cloud.ibm_provider import INSTANCE, IBMCloud
+from tests.vendor_cloud.ionq_provider import CALIBRATION, IonQCloudTwin
 from tests.vendor_cloud.provider import CLASSES, URL, install
 
 PATIENCE: Final = 120.0
@@ -42,6 +46,7 @@ TERMS: Final[dict[str, Any]] = {
     "CLOUD_TAG": {"recovery_seconds": 3.0},
     # IBM's SDK reads the machine and compiles before it submits.
     "IBM_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "recovery_seconds": 3.0},
+    "IONQ_CLOUD": {"recovery_seconds": 3.0},
     "poll_seconds": 0.05,
     "max_poll_seconds": 0.2,
 }
@@ -56,11 +61,16 @@ class VendorKind:
         classes: its providers.
         queued: its word for a job that waits.
         done: its word for a job that is done.
-        unit: the unit of its costs.
+        unit: the unit of its costs; empty if it reports none.
         fact: an entry of the metadata of its results.
         has_positions: whether it reports places in its queue.
         variables: returns the variables with which its SDK finds the service.
         credential: returns the credential with a token.
+        circuits: the number of circuits of one job.
+        codes: its codes for those of the cloud.
+        device: the device of the tests.
+        charges: whether it may charge for a job that failed.
+        environment: the provider whose environment has its SDK; empty if it is in this one.
     """
 
     service: str
@@ -70,8 +80,17 @@ class VendorKind:
     unit: str
     fact: tuple[str, object]
     has_positions: bool
-    variables: Callable[[str], Mapping[str, str]]
+    variables: Callable[[FakeVendor], Mapping[str, str]]
     credential: Callable[[str], str] = field(default=lambda token: token)
+    circuits: int = 3
+    codes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    device: str = "machine"
+    charges: bool = True
+    environment: str = ""
+
+    def code(self, code: str) -> str:
+        """Return the vendor's code for one of the cloud's."""
+        return self.codes.get(code, code)
 
     @property
     def names(self) -> list[str]:
@@ -87,7 +106,7 @@ CLOUD: Final = VendorKind(
     unit="EUR",
     fact=("vendor", "cloud"),
     has_positions=True,
-    variables=lambda url: {URL: url},
+    variables=lambda vendor: {URL: vendor.url},
 )
 IBM: Final = VendorKind(
     service="tests.vendor_cloud.ibm_service",
@@ -97,11 +116,28 @@ IBM: Final = VendorKind(
     unit="IBM seconds",
     fact=("calibration_id", "calibration-7"),
     has_positions=False,
-    variables=lambda url: {"QONDUIT_IBM_URL": url, "IAM_URL": url, "GLOBAL_SEARCH_URL": url, "GLOBAL_CATALOG_URL": url},
+    variables=lambda vendor: dict.fromkeys(
+        ("QONDUIT_IBM_URL", "IAM_URL", "GLOBAL_SEARCH_URL", "GLOBAL_CATALOG_URL"), vendor.url
+    ),
     credential=lambda token: json.dumps({"apikey": token, "instance": INSTANCE}),
 )
+IONQ: Final = VendorKind(
+    service="tests.vendor_cloud.ionq_service",
+    classes=(IonQCloudTwin,),
+    queued="ready",
+    done="completed",
+    unit="usd",
+    fact=("calibration_id", CALIBRATION),
+    has_positions=False,
+    variables=lambda vendor: {URL_VARIABLE: f"{vendor.url}/v0.4"},
+    circuits=1,
+    codes={"E-7": "QuantumComputerError", "E-9": "QuantumComputerError"},
+    device="forte_1",
+    charges=False,
+    environment="IONQ",
+)
 #: The vendor of each provider.
-KINDS: Final = {name: kind for kind in (CLOUD, IBM) for name in kind.names}
+KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ) for name in kind.names}
 
 
 @dataclass
@@ -122,10 +158,11 @@ class ServedVendor:
         *texts: str,
         shots: int = 10,
         credential: str = TOKEN,
-        device: str = "machine",
+        device: str = "",
         **options: Any,
     ) -> calls.CreateJobRequest:
-        request = calls.CreateJobRequest(job=Job(shots=shots, **options), device=f"{provider}/{device}")
+        device = f"{provider}/{device or self.kind.device}"
+        request = calls.CreateJobRequest(job=Job(shots=shots, **options), device=device)
         if credential:
             request.credential = self.kind.credential(credential)
         for text in texts or (ASYMMETRIC,):
@@ -188,12 +225,14 @@ def served_vendor(
 ) -> Iterator[ServedVendor]:
     """Start the vendor, unless it runs, and a server with its providers."""
     with ExitStack() as stack:
-        vendor = vendor or stack.enter_context(fake_vendor(kind.service))
+        python = environment_python(kind.environment) if kind.environment else sys.executable
+        vendor = vendor or stack.enter_context(fake_vendor(kind.service, python))
         if not (folder / "keys").exists():
             key_ring.create(folder / "keys", "first")
-        variables = install(folder / "packages", kind.classes, **TERMS | (terms or {})) | kind.variables(vendor.url)
+        variables = install(folder / "packages", kind.classes, **TERMS | (terms or {})) | kind.variables(vendor)
         defaults = {"providers": ",".join(kind.names), "preload": kind.names[0], "workers": "2", "log_level": "debug"}
         defaults["credential_key_file"] = str(folder / "keys")
+        defaults["vendor_python"] = ",".join(f"{name}={python}" for name in kind.names)
         server = stack.enter_context(
             serving(
                 database or f"sqlite:///{folder / 'q.sqlite3'}",

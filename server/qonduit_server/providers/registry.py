@@ -27,7 +27,10 @@ PROVIDERS: Final[dict[str, str]] = {
     "STIM": "qonduit_server.providers.stim:Stim",
 }
 #: The same for vendors: classes of the protocol `RemoteProvider`.
-REMOTE_PROVIDERS: Final[dict[str, str]] = {"IBM": "qonduit_server.providers.ibm_machines:IBMMachines"}
+REMOTE_PROVIDERS: Final[dict[str, str]] = {
+    "IBM": "qonduit_server.providers.ibm_machines:IBMMachines",
+    "IONQ": "qonduit_server.providers.ionq:IonQ",
+}
 #: The entry point groups of providers from other distributions; an entry's name is the provider's name.
 GROUP: Final = "qonduit.providers"
 REMOTE_GROUP: Final = "qonduit.remote_providers"

@@ -80,6 +80,7 @@ _SERVER: Final[dict[str, str]] = {
     "audit": "List, export and verify the audit log.",
     "adopt": "Hand all jobs, deployments and memberships of one user to another.",
     "user": "Export or delete the data of one user.",
+    "provider": "Install, list and remove the environments in which the server calls vendors.",
     "credential-key": "Create, list, rotate and remove the keys that encrypt credentials.",
     "backup": "Back up the database while the server runs.",
 }

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from qonduit_server.ir.circuit import Circuit
@@ -16,9 +16,11 @@ from qonduit_server.languages.writing.write_result import WriteResult
 _TITLE: Final = "IonQ's JSON"
 #: The register of IonQ's result, of all qubits.
 _REGISTER: Final = "meas"
-_GATES: Final = {
+#: Qiskit's standard gates that IonQ has, or that are written as several of its gates.
+GATES: Final = {
     "id": "", "u": "", "x": "x", "y": "y", "z": "z", "h": "h", "s": "s", "sdg": "si", "t": "t", "tdg": "ti", "sx": "v",
     "sxdg": "vi", "rx": "rx", "ry": "ry", "rz": "rz", "cx": "cnot", "swap": "swap",
+    "rxx": "xx", "ryy": "yy", "rzz": "zz",
 }  # fmt: skip
 
 
@@ -31,8 +33,8 @@ def write(circuit: Circuit) -> WriteResult:
     if len(circuit.registers) != 1:
         raise refuse(_TITLE, f"result but one register of all qubits: {len(circuit.registers)} registers", "QASM3")
     register = circuit.registers[0]
-    ending = at_the_end(circuit, _TITLE, _GATES)
-    steps = walk(ending.quantum, _TITLE, _GATES)
+    ending = at_the_end(circuit, _TITLE, GATES)
+    steps = walk(ending.quantum, _TITLE, GATES)
     places = {step.qubit: step.clbit for step in steps if isinstance(step, MeasureStep)}
     used = {qubit for step in steps if isinstance(step, GateStep) and step.name != "id" for qubit in step.qubits}
     if not places or used - places.keys():
@@ -48,12 +50,18 @@ def write(circuit: Circuit) -> WriteResult:
         "format": "ionq.circuit.v0",
         "gateset": "qis",
         "qubits": len(register.bits),
-        "circuit": list(_gates(steps, places)),
+        "circuit": list(gates(steps, places)),
     }
     return WriteResult(json.dumps(program) + "\n", tuple(warnings))
 
 
-def _gates(steps: Sequence[Plain], places: dict[int, int]) -> Iterator[dict[str, Any]]:
+def gates(steps: Sequence[Plain], places: Mapping[int, int]) -> Iterator[dict[str, Any]]:
+    """Yield the gates of `GATES` among steps.
+
+    Args:
+        steps: other steps are ignored.
+        places: the number of each qubit in IonQ's circuit.
+    """
     for step in steps:
         if not isinstance(step, GateStep) or step.name == "id":
             continue
@@ -69,5 +77,7 @@ def _gates(steps: Sequence[Plain], places: dict[int, int]) -> Iterator[dict[str,
                 yield {"gate": "cnot", "control": qubits[0], "target": qubits[1]}
             case "swap":
                 yield {"gate": "swap", "targets": qubits}
+            case "rxx" | "ryy" | "rzz":
+                yield {"gate": GATES[step.name], "targets": qubits, "rotation": step.numbers[0]}
             case _:
-                yield {"gate": _GATES[step.name], "target": qubits[0]}
+                yield {"gate": GATES[step.name], "target": qubits[0]}

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devices of IonQ: its machines and its simulators, by the API v0.4.
+
+Workers write circuits as IonQ's JSON in the gateset "qis"; IonQ compiles them to the gates of its machines. The calls
+are in `ionq_cloud`, and run in an environment with IonQ's own client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from qonduit.execution.v1.vendor_pb2 import IDEMPOTENCY_TAG, NativeCircuit, VendorTerms
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.provider_pb2 import Provider
+from qonduit_server.errors import DeviceError
+from qonduit_server.ir.circuit import Circuit
+from qonduit_server.providers.ionq_cloud import BACKENDS, IonQCloud
+from qonduit_server.providers.provider import CompileOptions
+from qonduit_server.providers.remote_provider import CredentialRefused, RemoteCircuit, SubmissionLimits, VendorSession
+
+if TYPE_CHECKING:
+    from qonduit_server.ir.visitor import Plain
+
+#: The variable with the URL of another endpoint of the API.
+URL_VARIABLE: Final = "IONQ_API_URL"
+#: IonQ refuses bodies of more than 10 MB; the rest is for what surrounds the circuit.
+_MAX_BYTES: Final = 9_000_000
+_TITLE: Final = "IonQ"
+
+
+#: The shots of one job of this server, which may be several jobs at IonQ.
+_MAX_SHOTS: Final = 1_000_000
+_BASIS: Final = ("x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "rx", "ry", "rz", "cx", "swap", "rxx", "ryy", "rzz")  # fmt: skip  # noqa: E501
+
+
+class IonQ:
+    """The provider of IonQ's devices; see `RemoteProvider`."""
+
+    name: str = "IONQ"
+    distributions: Final = ("qiskit",)
+
+    def describe(self) -> ProviderDescription:
+        """See `RemoteProvider`."""
+        # No field of a job prevents a second one. Each entry of the list of jobs contains the metadata of its job.
+        terms = VendorTerms(idempotency=IDEMPOTENCY_TAG, submit_seconds=90.0, call_seconds=60.0, calls=4)
+        types = (JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR)
+        devices = [
+            Device(
+                name=name,
+                num_qubits=backend.qubits,
+                is_simulator=bool(backend.noise),
+                is_local=False,
+                available=True,
+                max_shots=_MAX_SHOTS,
+                capabilities=DeviceCapabilities(job_types=types),
+                basis_gates=_BASIS,
+            )
+            for name, backend in BACKENDS.items()
+        ]
+        return ProviderDescription(provider=Provider(name=self.name, with_token=True), devices=devices, vendor=terms)
+
+    def load(self) -> None:
+        """See `RemoteProvider`."""
+        import qonduit_server.languages.writing.ionq_writer  # noqa: F401
+
+    def limits(self, device: str) -> SubmissionLimits:
+        """Return the limits of one job: one circuit, because IonQ does not state which result is of which circuit."""
+        return SubmissionLimits(circuits=1, shots=BACKENDS[device].shots, bytes=_MAX_BYTES)
+
+    def compile(self, circuit: Circuit, device: str, options: CompileOptions) -> RemoteCircuit:
+        """See `RemoteProvider`."""
+        from qonduit_server.ir.visitor import walk
+        from qonduit_server.languages.writing import ionq_writer
+
+        where, backend = f"{self.name}/{device}", BACKENDS[device]
+        steps = walk(circuit.quantum, where, ionq_writer.GATES)
+        gates, measured = _measured_last(steps, where)
+        used = sorted({qubit for gate in gates for qubit in gate.qubits} | set(measured.values()))
+        if len(used) > backend.qubits:
+            raise DeviceError(
+                "TOO_MANY_QUBITS", f"{where} has {backend.qubits} qubits, and the program uses {len(used)}"
+            )
+        places = {qubit: place for place, qubit in enumerate(used)}
+        text = {"qubits": len(used), "gateset": "qis", "circuit": list(ionq_writer.gates(gates, places))}
+        native = NativeCircuit(text=json.dumps(text))
+        # Bit `place` of IonQ's outcomes is classical bit `clbit`.
+        native.layout.update({"places": [[clbit, places[qubit]] for clbit, qubit in sorted(measured.items())]})
+        return RemoteCircuit(native, len(used), tuple(_omitted(steps)))
+
+    def connect(self, credential: str) -> VendorSession:
+        """See `RemoteProvider`. Raises CredentialRefused: the API key cannot be one."""
+        if not credential or not credential.isascii() or not credential.isprintable() or " " in credential:
+            raise CredentialRefused("the credential must be an API key of IonQ, without spaces or line breaks")
+        return IonQCloud(credential, endpoint())
+
+
+def endpoint() -> str | None:
+    """Return the URL of another endpoint; None for IonQ's own.
+
+    Raises:
+        ValueError: an API key would cross a network in plain text.
+    """
+    url = os.environ.get(URL_VARIABLE, "")
+    parts = urlsplit(url)
+    if url and parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")):
+        raise ValueError(f"{URL_VARIABLE} must be an https URL, or an http URL of 127.0.0.1 or [::1], got {url!r:.200}")
+    return url.rstrip("/") or None
+
+
+def _measured_last(steps: Sequence[Plain], where: str) -> tuple[list[Any], dict[int, int]]:
+    """Return the gates, and the measured qubit of each classical bit.
+
+    Raises:
+        DeviceError: IonQ measures all qubits at the end, and the program needs more.
+    """
+    from qonduit_server.ir.visitor import BarrierStep, DelayStep, GateStep, MeasureStep, ResetStep
+
+    gates: list[GateStep] = []
+    measured: dict[int, int] = {}
+    touched: set[int] = set()
+    for step in steps:
+        if isinstance(step, MeasureStep):
+            measured[step.clbit] = step.qubit
+        elif isinstance(step, GateStep):
+            if late := set(step.qubits) & set(measured.values()):
+                raise _refused(where, f"gates after a measurement (qubit {min(late)})")
+            touched.update(step.qubits)
+            if step.name != "id":
+                gates.append(step)
+        elif isinstance(step, ResetStep):
+            if step.qubit in touched or step.qubit in measured.values():
+                raise _refused(where, f"resets within a circuit (qubit {step.qubit})")
+        elif not isinstance(step, BarrierStep | DelayStep):
+            raise _refused(where, "operations that depend on measured bits")
+    if not measured:
+        raise _refused(where, "programs without a measurement")
+    return gates, measured
+
+
+def _refused(where: str, what: str) -> DeviceError:
+    return DeviceError("UNSUPPORTED_CONSTRUCT", f"{where} does not run {what}: it measures all qubits once, at the end")
+
+
+def _omitted(steps: Sequence[Plain]) -> Iterator[str]:
+    from qonduit_server.ir.visitor import BarrierStep, DelayStep
+
+    for kind, what in ((BarrierStep, "barriers"), (DelayStep, "delays")):
+        if any(isinstance(step, kind) for step in steps):
+            yield f"{what} are left out: {_TITLE} has none"
