@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from qonduit_server import provider_environments
 from qonduit_server.encryption import key_ring
 from qonduit_server.errors import RunError, StartError
 from qonduit_server.languages.python.source_runner import PythonSource
@@ -165,10 +166,14 @@ def _cache(settings: Settings) -> Iterator[Finding]:
 
 
 def _pythons(settings: Settings) -> Iterator[Finding]:
-    for name, named in (("provider_python", settings.provider_python), ("language_python", settings.language_python)):
-        for key, path in named.items():
+    for name in ("provider_python", "vendor_python", "language_python"):
+        for key, path in getattr(settings, name).items():
             if not _is_program(path):
                 yield Finding("error", f"{name}: {path}, for {key}, cannot be executed", f"Correct {name}.")
+    for each in provider_environments.environments(settings.provider_environments):
+        if each.state in ("outdated", "broken") and each.provider not in settings.vendor_python:
+            fix = f"Run `qonduit provider install {each.provider}` with the settings of the server."
+            yield Finding("warning", f"the environment {each.folder} of {each.provider} is {each.state}", fix)
 
 
 def _is_program(path: str) -> bool:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environments of providers for the tests, built once for a clone by the function of `qonduit provider install`."""
+"""The environments of providers for the tests, built once for a clone by `qonduit provider install`."""
 
 from __future__ import annotations
 
 import fcntl
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -22,5 +24,6 @@ def environment_python(provider: str) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = {each.provider: each for each in provider_environments.environments(str(FOLDER))}[provider]
         if found.state != "ready":
-            found = provider_environments.install(str(FOLDER), provider)
+            command = [sys.executable, "-m", "qonduit_server", "provider", "install", provider]
+            subprocess.run([*command, "--provider-environments", str(FOLDER)], check=True, timeout=300)
     return str(found.python)

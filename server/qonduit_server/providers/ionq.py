@@ -22,7 +22,13 @@ from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.ionq_cloud import BACKENDS, IonQCloud
 from qonduit_server.providers.provider import CompileOptions
-from qonduit_server.providers.remote_provider import CredentialRefused, RemoteCircuit, SubmissionLimits, VendorSession
+from qonduit_server.providers.remote_provider import (
+    CallRefused,
+    CredentialRefused,
+    RemoteCircuit,
+    SubmissionLimits,
+    VendorSession,
+)
 
 if TYPE_CHECKING:
     from qonduit_server.ir.visitor import Plain
@@ -97,7 +103,10 @@ class IonQ:
         """See `RemoteProvider`. Raises CredentialRefused: the API key cannot be one."""
         if not credential or not credential.isascii() or not credential.isprintable() or " " in credential:
             raise CredentialRefused("the credential must be an API key of IonQ, without spaces or line breaks")
-        return IonQCloud(credential, endpoint())
+        try:
+            return IonQCloud(credential, endpoint())
+        except ImportError as error:
+            raise CallRefused(f"IonQ's client is missing: run `qonduit provider install IONQ` ({error})") from error
 
 
 def endpoint() -> str | None:

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IonQ's devices on a server that finds their environment by itself, beyond the contract of vendors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from qonduit.v1.device_service_pb2 import ListDevicesRequest
+from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
+from qonduit.v1.job_pb2 import JobState
+from qonduit.v1.result_pb2 import Result
+from qonduit_server.providers.ionq_cloud import BACKENDS
+from tests.vendor_cloud.environments import FOLDER, environment_python
+from tests.vendor_cloud.fake_vendor import Behavior
+from tests.vendor_cloud.served_vendor import IONQ, ServedVendor, served_vendor
+
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
+    environment_python("IONQ")
+    providers = {"providers": "IONQ,IONQ_CLOUD", "provider_environments": str(FOLDER)}
+    with served_vendor(tmp_path_factory.mktemp("ionq"), kind=IONQ, **providers) as served:
+        yield served
+
+
+@pytest.fixture
+def served(shared: ServedVendor) -> ServedVendor:
+    shared.vendor.control(**vars(Behavior()))
+    return shared
+
+
+def only_result(served: ServedVendor, device: str, text: str = BELL, shots: int = 1000) -> Result:
+    job = served.run("IONQ", text, device=device, shots=shots)
+    assert job.state == JobState.JOB_STATE_SUCCEEDED, job.failure
+    (result,) = served.list_results(job)
+    assert sum(result.counts_and_probabilities.counts.values()) == shots
+    return result
+
+
+def test_the_counts_of_the_ideal_simulator_say_that_they_were_drawn(served: ServedVendor) -> None:
+    result = only_result(served, "simulator")
+    assert (result.meta_data["counts_origin"], result.meta_data["noise_model"]) == ("drawn", "ideal")
+    assert result.meta_data["draw_seed"] > 0
+    counts = result.counts_and_probabilities.counts
+    assert set(counts) == {"0x0", "0x3"}
+    assert 400 < counts["0x0"] < 600
+
+
+@pytest.mark.parametrize("histograms", [False, True])
+def test_the_counts_of_a_machine_say_that_they_are_the_vendors(served: ServedVendor, histograms: bool) -> None:
+    served.vendor.control(histograms=histograms)
+    before = served.vendor.requests("histogram")
+    result = only_result(served, "forte_1")
+    assert result.meta_data["counts_origin"] == "vendor"
+    assert "draw_seed" not in result.meta_data
+    assert result.meta_data["calibration_id"]
+    assert set(result.counts_and_probabilities.counts) == {"0x0", "0x3"}
+    assert served.vendor.requests("histogram") - before == int(histograms)
+
+
+@pytest.mark.parametrize("device", BACKENDS)
+def test_each_bit_of_each_register_has_its_place_on_each_device(served: ServedVendor, device: str) -> None:
+    text = """OPENQASM 2.0; include "qelib1.inc"; qreg q[4]; creg a[2]; creg b[3];
+    x q[3]; x q[1]; measure q[3] -> a[1]; measure q[0] -> b[0]; measure q[1] -> b[2]; measure q[2] -> a[0];"""
+    result = only_result(served, device, text, shots=10)
+    assert dict(result.counts_and_probabilities.counts) == {"0x4 0x2": 10}
+
+
+def test_the_client_of_ionq_repeats_no_request(served: ServedVendor) -> None:
+    before = served.vendor.control()["requests"]
+    served.vendor.control(submits=["fail"], polls=["fail"], fetches=["fail"], hold=True)
+    job = served.run("IONQ_CLOUD")
+    assert job.failure.reason == "SUBMISSION_UNKNOWN"
+    assert served.vendor.requests("submit") - before.get("submit", 0) == 1
+    assert job.failure.message.count("with the tag") == 1
+
+
+def test_all_devices_are_at_the_vendor(served: ServedVendor) -> None:
+    devices = DeviceServiceStub(served.channel).ListDevices(ListDevicesRequest(page_size=100)).devices
+    found = {device.name: device for device in devices if device.name in BACKENDS}
+    assert set(found) == set(BACKENDS)
+    for name, device in found.items():
+        assert not device.is_local
+        assert device.is_simulator == name.startswith("simulator")
+
+
+def test_a_program_that_measures_within_the_circuit_is_refused_before_it_is_sent(served: ServedVendor) -> None:
+    text = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; measure q[0] -> c[0]; if (c == 1) x q[0];'
+    before = served.vendor.requests("submit")
+    try:
+        job = served.run("IONQ", text)
+        message = job.failure.message or job.program_runs[0].failure.message
+    except grpc.RpcError as refused:
+        message = str(refused)
+    assert "conditioned on measured bits" in message
+    assert served.vendor.requests("submit") == before
