@@ -26,7 +26,7 @@ def install(name: str, configuration: Configuration) -> None:
     """Build the environment of the provider NAME from the list of packages that this version contains.
 
     Uses uv if it is installed, else pip, with their configuration. All packages have hashes. Repeat the command after
-    an upgrade of the server: `list` shows what is outdated.
+    an upgrade of the server: `list` shows outdated environments.
     """
     folder = configuration.settings.provider_environments
     built = provider_environments.install(folder, name.upper(), lambda line: click.echo(f"+ {line}", err=True))

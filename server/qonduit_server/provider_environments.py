@@ -141,7 +141,7 @@ def install(folder: str, provider: str, report: Callable[[str], None] = lambda l
 
 @contextmanager
 def _new_folder(base: Path, name: str) -> Iterator[Path]:
-    """Yield the path of a folder that does not exist, and remove what is left of it."""
+    """Yield the path of a folder that does not exist, and remove it if it exists afterwards."""
     new = base / f".{name}-{uuid.uuid4().hex}"
     try:
         yield new

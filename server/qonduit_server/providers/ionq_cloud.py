@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: The key of the metadata of a job that contains the tag of its submission.
 _TAG: Final = "qonduit"
-#: A look-up by tag reads so many pages of so many jobs of the list.
+#: The number of pages of the list that a look-up by tag reads, and of jobs of a page.
 _PAGES: Final = 20
 _PAGE: Final = 100
 #: Results with the counts that the machine measured, keyed by decimal numbers. The order of the bits in the newer
@@ -285,7 +285,7 @@ def _set_time(field: Timestamp, text: Any, later: timedelta = timedelta(0)) -> N
 
 
 def _counts(raw: Mapping[str, Any], qubits: int, shots: int, backend: Backend, vendor_id: str) -> _Counts:
-    """Return the counts of a job of IonQ. Raises _Unreadable: the results are not those of so many qubits and shots."""
+    """Return the counts of a job of IonQ. Raises _Unreadable: the results have other numbers of qubits or shots."""
     if "histogram" in raw:
         counts = {number: round(each) for number, each in _by_number(raw["histogram"], qubits).items()}
         if sum(counts.values()) != shots:
