@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from qonduit_server.errors import StartError
-from qonduit_server.providers import registry
-from qonduit_server.settings import Settings
+
+if TYPE_CHECKING:
+    from qonduit_server.settings import Settings
 
 #: The packages of this distribution that a process of a vendor imports.
 _LINKED: Final = ("qonduit", "qonduit_client", "qonduit_server")
@@ -76,6 +77,8 @@ def offered_providers(settings: Settings) -> tuple[str, ...]:
     """
     if settings.providers:
         return settings.providers
+    from qonduit_server.providers import registry  # which the commands do without
+
     missing = set(available()) - vendor_pythons(settings).keys()
     return tuple(name for name in registry.names() if name not in missing)
 
