@@ -40,7 +40,14 @@ SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
 CANCELLED, RUNNING = JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_RUNNING
 RIGHT = [{"0x1 0x0": 10}]
 #: What the contract expects of a submission that the vendor accepted without an answer.
-FOUND_AGAIN = {"CLOUD_ID": True, "CLOUD_TOKEN": True, "CLOUD_TAG": True, "CLOUD_NOTHING": False, "IBM_CLOUD": True, "IONQ_CLOUD": True}
+FOUND_AGAIN = {
+    "CLOUD_ID": True,
+    "CLOUD_TOKEN": True,
+    "CLOUD_TAG": True,
+    "CLOUD_NOTHING": False,
+    "IBM_CLOUD": True,
+    "IONQ_CLOUD": True,
+}
 #: A repeated submission has no further effect.
 REPEATABLE = ("CLOUD_ID", "CLOUD_TOKEN")
 #: One provider of each vendor.

@@ -93,6 +93,11 @@ class VendorKind:
         return self.codes.get(code, code)
 
     @property
+    def python(self) -> str:
+        """The Python of its SDK."""
+        return environment_python(self.environment) if self.environment else sys.executable
+
+    @property
     def names(self) -> list[str]:
         """The names of its providers."""
         return [each.name for each in self.classes]  # type: ignore[attr-defined]
@@ -225,14 +230,13 @@ def served_vendor(
 ) -> Iterator[ServedVendor]:
     """Start the vendor, unless it runs, and a server with its providers."""
     with ExitStack() as stack:
-        python = environment_python(kind.environment) if kind.environment else sys.executable
-        vendor = vendor or stack.enter_context(fake_vendor(kind.service, python))
+        vendor = vendor or stack.enter_context(fake_vendor(kind.service, kind.python))
         if not (folder / "keys").exists():
             key_ring.create(folder / "keys", "first")
         variables = install(folder / "packages", kind.classes, **TERMS | (terms or {})) | kind.variables(vendor)
         defaults = {"providers": ",".join(kind.names), "preload": kind.names[0], "workers": "2", "log_level": "debug"}
         defaults["credential_key_file"] = str(folder / "keys")
-        defaults["vendor_python"] = ",".join(f"{name}={python}" for name in kind.names)
+        defaults["vendor_python"] = ",".join(f"{name}={kind.python}" for name in kind.names)
         server = stack.enter_context(
             serving(
                 database or f"sqlite:///{folder / 'q.sqlite3'}",

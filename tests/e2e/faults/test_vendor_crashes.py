@@ -20,7 +20,7 @@ from tests.e2e.faults.points import KillPoint
 from tests.e2e.faults.trap import Trap
 from tests.e2e.faults.vendor_points import PROCESS_POINTS, VENDOR_POINTS
 from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
-from tests.vendor_cloud.served_vendor import CLOUD, IBM, ServedVendor, VendorKind, served_vendor
+from tests.vendor_cloud.served_vendor import CLOUD, IBM, IONQ, ServedVendor, VendorKind, served_vendor
 
 ROOT = Path(__file__).resolve().parents[3]
 SEED = int(os.environ.get("CRASH_SEED", "1"))
@@ -102,7 +102,9 @@ class Crashes:
 
 
 @pytest.mark.timeout(540)
-@pytest.mark.parametrize("kind", [CLOUD, pytest.param(IBM, marks=pytest.mark.long)], ids=["cloud", "ibm"])
+@pytest.mark.parametrize(
+    "kind", [CLOUD, *(pytest.param(kind, marks=pytest.mark.long) for kind in (IBM, IONQ))], ids=["cloud", "ibm", "ionq"]
+)
 def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path, kind: VendorKind) -> None:
     chance = random.Random(SEED)
     points = [*VENDOR_POINTS, *PROCESS_POINTS]
@@ -112,7 +114,7 @@ def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path, kind: Vendor
         named = {point.name: point for point in points}
         chosen = [(named["change-committed"], 1), (named["answer-not-delivered"], 2)]
     print(f"CRASH_SEED={SEED} draws the same kills again: {[(point.name, n) for point, n in chosen]}")
-    with fake_vendor(kind.service) as vendor:
+    with fake_vendor(kind.service, kind.python) as vendor:
         crashes = Crashes(tmp_path, kind, vendor)
         for point, number in chosen:
             crashes.round(point, number)
