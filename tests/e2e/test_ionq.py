@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 
 import grpc
 import pytest
+from google.protobuf.json_format import Parse
 
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_service_pb2 import ListDevicesRequest
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.result_pb2 import Result
-from qonduit_server.providers.ionq_cloud import BACKENDS
+from qonduit_server.providers.ionq_devices import BACKENDS
 from tests.vendor_cloud.environments import FOLDER, environment_python
 from tests.vendor_cloud.fake_vendor import Behavior
 from tests.vendor_cloud.served_vendor import IONQ, ServedVendor, served_vendor
@@ -99,3 +103,34 @@ def test_a_program_that_measures_within_the_circuit_is_refused_before_it_is_sent
         message = str(refused)
     assert "conditioned on measured bits" in message
     assert served.vendor.requests("submit") == before
+
+
+def test_the_devices_of_an_account_are_those_that_ionq_lists(served: ServedVendor) -> None:
+    code = (
+        "from google.protobuf.json_format import MessageToJson\n"
+        "from qonduit_server.providers.registry import get_remote\n"
+        "print(MessageToJson(get_remote('IONQ').connect('a-key').devices()))\n"
+    )
+    done = subprocess.run(
+        [environment_python("IONQ"), "-W", "ignore", "-c", code],
+        env={**os.environ, **IONQ.variables(served.vendor)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found = Parse(done.stdout, ProviderDescription())
+    devices = {device.name: device for device in found.devices}
+    assert set(devices) == {*BACKENDS, "tempo_1"}
+    assert (devices["tempo_1"].num_qubits, devices["tempo_1"].is_simulator) == (100, False)
+    assert (devices["simulator"].num_qubits, devices["simulator_forte_1"].num_qubits) == (29, 36)
+    assert (devices["forte_1"].available, devices["forte_enterprise_1"].available) == (True, False)
+    assert devices["forte_1"].status_message == (
+        "IonQ reports that it is degraded; the average wait in its queue is 1.5 min"
+    )
+    calibrations = {each.device: each.calibration for each in found.calibrations}
+    assert set(calibrations) == {"forte_1", "forte_enterprise_1", "tempo_1"}
+    assert len(calibrations["forte_1"].qubits) == 36
+    assert calibrations["forte_1"].qubits[0].prob_1_given_0 == pytest.approx(1 - 0.9962)
+    assert [(each.first, each.second) for each in calibrations["forte_1"].coupling_map] == [(0, 1), (1, 0)]
+    assert calibrations["forte_1"].calibrated_at.ToJsonString() == "2026-11-01T00:00:00Z"

@@ -20,7 +20,7 @@ from ionq_core import models
 
 from tests.vendor_cloud.fake_vendor import PRICE, Handler, Service, serve
 
-BACKENDS: Final = {"simulator": 29, "qpu.forte-1": 36, "qpu.forte-enterprise-1": 36}
+BACKENDS: Final = {"simulator": 29, "qpu.forte-1": 36, "qpu.forte-enterprise-1": 36, "qpu.tempo-1": 100}
 CALIBRATION: Final = "0197379a-c3b8-7548-9da4-bbb7067311c1"
 _WORDS: Final = {"in line": "ready", "complete": "completed", "failed": "failed", "cancelled": "canceled"}
 _ROOT: Final = math.sqrt(0.5)
@@ -191,9 +191,7 @@ class IonQHandler(Handler):
             mode, status, answer = self._routed(method, path[1:], parse_qs(parts.query), data)
         self._deliver(mode.removeprefix("accept-"), status, answer)
 
-    def _routed(
-        self, method: str, path: list[str], query: dict[str, list[str]], body: bytes
-    ) -> tuple[str, int, dict[str, Any]]:
+    def _routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[str, int, Any]:
         """Return how the answer is delivered, its status, and its content."""
         service = self.service
         scheme, _, key = (self.headers["Authorization"] or "").partition(" ")
@@ -201,6 +199,9 @@ class IonQHandler(Handler):
         if scheme != "apiKey" or (service.behavior.tokens and key not in service.behavior.tokens):
             service.note("refused")
             return "ok", 401, self.error(f"Invalid key provided: {key}", "Unauthorized Error")
+        if path == ["backends"]:
+            service.note("backends")
+            return "ok", 200, [self._backend(name, size) for name, size in BACKENDS.items()]
         if path[0] == "backends":
             service.note("characterizations")
             return "ok", 200, self._characterizations(path[1])
@@ -273,6 +274,20 @@ class IonQHandler(Handler):
             job["state"], job["cancelled"] = "cancelled", True
         return 200, {"id": job["id"], "status": "canceled"}
 
+    def _backend(self, name: str, size: int) -> dict[str, Any]:
+        found = {
+            "backend": name,
+            "status": "unavailable" if name == "qpu.forte-enterprise-1" else "available",
+            "degraded": name == "qpu.forte-1",
+            "qubits": size,
+            "average_queue_time": 90_000,
+            "last_updated": "2026-11-01T00:00:00Z",
+        }
+        if name != "simulator":
+            found["characterization_id"] = CALIBRATION
+        models.Backend.from_dict(found)
+        return found
+
     def _characterizations(self, backend: str) -> dict[str, Any]:
         found = {
             "id": CALIBRATION,
@@ -281,7 +296,7 @@ class IonQHandler(Handler):
             "qubits": 36,
             "connectivity": [[0, 1]],
             "fidelity": {"spam": {"median": 0.9962}},
-            "timing": {"readout": 1, "reset": 1},
+            "timing": {"readout": 1, "reset": 1, "t1": 10, "t2": 1},
         }
         models.Characterization.from_dict(found)
         return {"characterizations": [found], "pages": 1}

@@ -15,12 +15,11 @@ from urllib.parse import urlsplit
 
 from qonduit.execution.v1.vendor_pb2 import IDEMPOTENCY_TAG, NativeCircuit, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.device_pb2 import Device, DeviceCapabilities
-from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.providers.ionq_cloud import BACKENDS, IonQCloud
+from qonduit_server.providers.ionq_cloud import IonQCloud
+from qonduit_server.providers.ionq_devices import backend_of, known_devices
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.providers.remote_provider import (
     CallRefused,
@@ -40,11 +39,6 @@ _MAX_BYTES: Final = 9_000_000
 _TITLE: Final = "IonQ"
 
 
-#: The shots of one job of this server, which may be several jobs at IonQ.
-_MAX_SHOTS: Final = 1_000_000
-_BASIS: Final = ("x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "rx", "ry", "rz", "cx", "swap", "rxx", "ryy", "rzz")  # fmt: skip  # noqa: E501
-
-
 class IonQ:
     """The provider of IonQ's devices; see `RemoteProvider`."""
 
@@ -55,21 +49,8 @@ class IonQ:
         """See `RemoteProvider`."""
         # No field of a job prevents a second one. Each entry of the list of jobs contains the metadata of its job.
         terms = VendorTerms(idempotency=IDEMPOTENCY_TAG, submit_seconds=90.0, call_seconds=60.0, calls=4)
-        types = (JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR)
-        devices = [
-            Device(
-                name=name,
-                num_qubits=backend.qubits,
-                is_simulator=bool(backend.noise),
-                is_local=False,
-                available=True,
-                max_shots=_MAX_SHOTS,
-                capabilities=DeviceCapabilities(job_types=types),
-                basis_gates=_BASIS,
-            )
-            for name, backend in BACKENDS.items()
-        ]
-        return ProviderDescription(provider=Provider(name=self.name, with_token=True), devices=devices, vendor=terms)
+        provider = Provider(name=self.name, with_token=True)
+        return ProviderDescription(provider=provider, devices=known_devices(), vendor=terms)
 
     def load(self) -> None:
         """See `RemoteProvider`."""
@@ -77,18 +58,18 @@ class IonQ:
 
     def limits(self, device: str) -> SubmissionLimits:
         """Return the limits of one job: one circuit, because IonQ does not state which result is of which circuit."""
-        return SubmissionLimits(circuits=1, shots=BACKENDS[device].shots, bytes=_MAX_BYTES)
+        return SubmissionLimits(circuits=1, shots=backend_of(device).shots, bytes=_MAX_BYTES)
 
     def compile(self, circuit: Circuit, device: str, options: CompileOptions) -> RemoteCircuit:
         """See `RemoteProvider`."""
         from qonduit_server.ir.visitor import walk
         from qonduit_server.languages.writing import ionq_writer
 
-        where, backend = f"{self.name}/{device}", BACKENDS[device]
+        where, backend = f"{self.name}/{device}", backend_of(device)
         steps = walk(circuit.quantum, where, ionq_writer.GATES)
         gates, measured = _measured_last(steps, where)
         used = sorted({qubit for gate in gates for qubit in gate.qubits} | set(measured.values()))
-        if len(used) > backend.qubits:
+        if backend.qubits and len(used) > backend.qubits:
             raise DeviceError(
                 "TOO_MANY_QUBITS", f"{where} has {backend.qubits} qubits, and the program uses {len(used)}"
             )

@@ -13,7 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -22,6 +21,8 @@ from urllib.parse import quote
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorJob, VendorJobState, VendorOutcome
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit_server.providers.ionq_devices import Backend, backend_of, described
 from qonduit_server.providers.remote_provider import (
     CallRefused,
     CredentialRefused,
@@ -53,38 +54,6 @@ _REFUSALS: Final = frozenset((400, 402, 404, 405, 409, 410, 413, 415, 422))
 #: By how much probabilities may differ from a sum of 1, and shots from whole numbers.
 _TOLERANCE: Final = 1e-3
 _DECIMAL: Final = re.compile(r"[0-9]{1,400}")
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A device.
-
-    Args:
-        target: IonQ's name of the backend.
-        qubits: the maximum number of qubits.
-        shots: the maximum number of shots of one job at IonQ.
-        noise: the noise model of the simulator; empty for a machine.
-    """
-
-    target: str
-    qubits: int
-    shots: int
-    noise: str = ""
-
-    @property
-    def exact(self) -> bool:
-        """Whether IonQ returns exact probabilities, and measures nothing."""
-        return self.noise == "ideal"
-
-
-#: By the device's name.
-BACKENDS: Final = {
-    "simulator": Backend("simulator", 29, 1_000_000, "ideal"),
-    "simulator_forte_1": Backend("simulator", 36, 100_000, "forte-1"),
-    "simulator_forte_enterprise_1": Backend("simulator", 36, 100_000, "forte-enterprise-1"),
-    "forte_1": Backend("qpu.forte-1", 36, 10_000),
-    "forte_enterprise_1": Backend("qpu.forte-enterprise-1", 36, 10_000),
-}
 
 
 class _Unreadable(Exception):
@@ -131,7 +100,7 @@ class IonQCloud:
     def _body(self, token: str, submission: Submission) -> dict[str, Any]:
         """Return the body of a submission in the form of IonQ's model."""
         (circuit,) = submission.circuits
-        backend = BACKENDS[submission.device]
+        backend = backend_of(submission.device)
         body = {
             "type": "ionq.circuit.v1",
             # Shown in the list of jobs of IonQ's console.
@@ -153,7 +122,7 @@ class IonQCloud:
 
     def find(self, token: str, device: str) -> VendorJob | None:
         """Look for the tag in the list of the jobs of a backend."""
-        parameters: dict[str, Any] = {"target": BACKENDS[device].target, "limit": _PAGE}
+        parameters: dict[str, Any] = {"target": backend_of(device).target, "limit": _PAGE}
         for job in self._list(parameters, _PAGES):
             if (job.get("metadata") or {}).get(_TAG) == token:
                 return _job(job)
@@ -177,7 +146,7 @@ class IonQCloud:
 
     def fetch(self, vendor_id: str, submission: Submission) -> Fetched:
         """Read the results of a job, and the characterization of its machine."""
-        backend = BACKENDS[submission.device]
+        backend = backend_of(submission.device)
         job = self._call("GET", f"/jobs/{quote(vendor_id, '')}")
         raw: dict[str, Any] = {"job": job}
         histogram = (job.get("results") or {}).get(_HISTOGRAM)
@@ -188,7 +157,7 @@ class IonQCloud:
         else:
             raw["probabilities"] = self._call("GET", f"/jobs/{quote(vendor_id, '')}/results/probabilities")
         if not backend.noise:
-            raw["characterization"] = self._characterization(backend, job)
+            raw["characterization"] = self._characterization(backend.target, {"end": job.get("completed_at")})
         (circuit,) = submission.circuits
         try:
             places = [(int(clbit), int(place)) for clbit, place in MessageToDict(circuit.layout)["places"]]
@@ -206,6 +175,15 @@ class IonQCloud:
             self._call("PUT", f"/jobs/{quote(vendor_id, '')}/status/cancel")
         return before
 
+    def devices(self) -> ProviderDescription:
+        """Return the devices of the account as they are now, with the latest characterizations of the machines."""
+        listed = self._call("GET", "/backends")
+        latest = {}
+        for target in [str(each["backend"]) for each in listed if each.get("characterization_id")]:
+            if found := self._characterization(target, {}):
+                latest[target] = found
+        return described(listed, latest)
+
     def _list(self, parameters: Mapping[str, Any], pages: int) -> Iterator[dict[str, Any]]:
         """Yield jobs of the list, page by page."""
         following = dict(parameters)
@@ -222,12 +200,11 @@ class IonQCloud:
             cost = self._call("GET", f"/jobs/{quote(job.vendor_id, '')}/cost")["cost"]
             job.cost, job.cost_unit = float(cost["value"]), str(cost["unit"])
 
-    def _characterization(self, backend: Backend, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the last characterization of a machine before the end of a job; nothing if IonQ reports none."""
+    def _characterization(self, target: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the last characterization of a machine, before a time if `end` is set; nothing if IonQ has none."""
         with suppress(VendorError, KeyError, IndexError, TypeError):
-            parameters = {"end": job["completed_at"], "limit": 1}
-            answer = self._call("GET", f"/backends/{backend.target}/characterizations", params=parameters)
-            found: dict[str, Any] = answer["characterizations"][0]
+            path = f"/backends/{quote(target, '')}/characterizations"
+            found: dict[str, Any] = self._call("GET", path, params={**parameters, "limit": 1})["characterizations"][0]
             return found
         return {}
 

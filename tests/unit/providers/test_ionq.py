@@ -17,7 +17,7 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import ionq_reader, openqasm2_reader
 from qonduit_server.providers import ionq_cloud
 from qonduit_server.providers.ionq import URL_VARIABLE, IonQ, endpoint
-from qonduit_server.providers.ionq_cloud import BACKENDS
+from qonduit_server.providers.ionq_devices import BACKENDS
 from qonduit_server.providers.provider import DEFAULTS
 from qonduit_server.providers.remote_provider import CredentialRefused, RemoteCircuit
 
