@@ -210,7 +210,7 @@ def test_a_refused_submission_fails_with_the_vendors_reason(served: ServedVendor
 @on(
     *KINDS,
     modes=["accept-cut", "accept-fail", "accept-half", "accept-hang"],
-    long=[("IBM_CLOUD", "accept-fail"), ("IBM_CLOUD", "accept-half")],
+    long=[("IBM_CLOUD", "accept-fail"), ("IBM_CLOUD", "accept-half"), ("IONQ_CLOUD", "accept-half")],
 )
 def test_a_submission_without_an_answer_is_never_made_twice(served: ServedVendor, provider: str, mode: str) -> None:
     # After a call that hangs, a process starts: by the first look-up, the time for look-ups may have passed.
@@ -339,7 +339,7 @@ def test_a_credential_is_written_nowhere(served: ServedVendor, provider: str) ->
             assert secret.encode() not in path.read_bytes(), path
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD"])
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD", "IONQ_CLOUD"])
 def test_an_unknown_submission_is_adopted_by_its_vendor_id(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["accept-cut"], lag=1000)
     accepted = accepted_by(served)
@@ -360,7 +360,7 @@ def test_an_unknown_submission_is_adopted_by_its_vendor_id(served: ServedVendor,
     assert "no unknown submission" in str(settled.value)
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD"])
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD", "IONQ_CLOUD"])
 def test_a_job_that_was_adopted_by_a_wrong_id_is_settled_again(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["accept-cut"], lag=1000)
     accepted = accepted_by(served)
@@ -375,7 +375,7 @@ def test_a_job_that_was_adopted_by_a_wrong_id_is_settled_again(served: ServedVen
     assert (job.state, served.counts(job), accepted()) == (SUCCEEDED, RIGHT, 1)
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD"])
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD", "IONQ_CLOUD"])
 def test_a_submission_that_did_not_happen_permits_a_rerun(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["cut"])
     failed = served.run(provider)
