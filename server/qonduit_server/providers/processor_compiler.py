@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compilation for Google's virtual processors: IR circuits to native gates on coupled qubits, with Cirq's own tools."""
+"""Compilation for Google's processors: programs to native gates on coupled qubits, with Cirq's own tools."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,31 +11,22 @@ import cirq
 import cirq_google
 import networkx as nx
 import numpy as np
-from qiskit.circuit import Barrier, ControlFlowOp, Delay, Instruction, Measure, QuantumCircuit, Reset, Store
 
 from qonduit_server.errors import DeviceError
-from qonduit_server.ir.circuit import Circuit
-from qonduit_server.ir.lowering import Lowering, bits_of
 from qonduit_server.providers.measured_errors import MEASURE, MeasuredErrors, PlacedOperation
 from qonduit_server.providers.processor_files import Processor
 from qonduit_server.providers.processor_noise import in_order
+from qonduit_server.providers.processor_programs import FIXED, PAIR, ProcessorProgram
 
-#: Marks what the compiler must leave alone and not merge across.
-_FIXED: Final = "fixed"
 #: How often Cirq compiles, by optimization level; None: until nothing changes. Level 0 replaces gate by gate.
 _PASSES: Final[Mapping[int, int | None]] = {1: 1, 2: 2, 3: None}
-_SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
 #: How far a matrix of a native gate may be off, per entry.
 _EXACT: Final = 1e-8
 _ONE_QUBIT: Final = 1
-_PAIR: Final = 2
 
 #: The number of circuits whose routes are kept, and the largest number of operations of such a circuit.
 _MAX_ROUTES: Final = 8
 _MAX_KEPT_OPERATIONS: Final = 4000
-
-#: Gives a gate of the IR on qubits, in Cirq's form.
-Convert = Callable[[Instruction, Sequence[Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ class NativeCircuit:
 
     circuit: Any
     layout: list[int]
-    clbits: list[int | None]
+    clbits: Sequence[int | None]
     operations: list[PlacedOperation]
 
 
@@ -65,21 +56,11 @@ class ProcessorCompiler:
     Args:
         processor: the shape.
         errors: the measured ones, by which native gates for two qubits are chosen.
-        convert: see `Convert`; for gates that `is_native` accepts.
-        is_native: whether a gate can be converted.
     """
 
-    def __init__(
-        self,
-        processor: Processor,
-        errors: MeasuredErrors,
-        convert: Convert,
-        is_native: Callable[[Instruction], bool],
-    ) -> None:
+    def __init__(self, processor: Processor, errors: MeasuredErrors) -> None:
         self._processor = processor
         self.errors = errors
-        self._convert = convert
-        self._is_native = is_native
         self._qubits = [cirq.GridQubit(*map(int, name.split("_"))) for name in processor.qubits]
         self.numbers = {qubit: number for number, qubit in enumerate(self._qubits)}
         self._coupled = frozenset(processor.coupling_map)
@@ -104,18 +85,18 @@ class ProcessorCompiler:
         self._routes: dict[tuple[Any, ...], tuple[Any, dict[Any, Any], dict[Any, Any]]] = {}
         self._gatesets = [make() for name, make in targets.items() if name in processor.two_qubit_gates]
 
-    def compile(self, circuit: Circuit, level: int) -> NativeCircuit:
-        """Compile a circuit.
+    def compile(self, program: ProcessorProgram, level: int) -> NativeCircuit:
+        """Compile a program.
 
         Args:
-            circuit: without noise.
+            program: one that is not wider than the processor.
             level: how much to optimize, 0 to 3.
 
         Raises:
-            DeviceError: UNSUPPORTED_CONSTRUCT, a construct that no processor of Google has.
+            DeviceError: UNSUPPORTED_CONSTRUCT, Cirq cannot place the program.
         """
-        operations, clbits = self._read(circuit.quantum)
-        layout = self._own_layout(circuit)
+        operations, clbits = program.operations, program.clbits
+        layout = self._own_layout(program)
         places = {cirq.LineQubit(qubit): self._qubits[number] for qubit, number in enumerate(layout)}
         placed = [operation.transform_qubits(places) for operation in operations]
         if all(self._is_coupled(operation) for operation in placed):
@@ -124,53 +105,16 @@ class ProcessorCompiler:
                 return self._result(native, layout, clbits)
             routed = cirq.Circuit(placed)
         else:
-            routed, layout = self._route(operations, circuit.quantum.num_qubits)
+            routed, layout = self._route(operations, program.qubits)
         found = [self._result(self._translate(routed, gateset, level), layout, clbits) for gateset in self._gatesets]
         return max(found, key=lambda each: self.errors.success_probability(each.operations))
 
-    def _read(self, quantum: QuantumCircuit) -> tuple[list[Any], list[int | None]]:
-        """Return the operations on line qubits, and the classical bits of the measurements."""
-        name = f"GOOGLE/{self._processor.name}"
-        lowering = Lowering(name, lambda gate: gate.num_qubits <= _PAIR and self._is_native(gate))
-        line = cirq.LineQubit.range(quantum.num_qubits)
-        operations: list[Any] = []
-        clbits: list[int | None] = []
-        for instruction in quantum.data:
-            operation = instruction.operation
-            places, bits = bits_of(quantum, instruction)
-            on = [line[place] for place in places]
-            if isinstance(operation, Measure):
-                operations.append(cirq.measure(*on, key=str(len(clbits))))
-                clbits = [None if bit == bits[0] else bit for bit in clbits]
-                clbits.append(bits[0])
-            elif isinstance(operation, Reset):
-                operations.append(cirq.ResetChannel().on(*on))
-            elif isinstance(operation, Barrier):
-                operations += [cirq.I(qubit).with_tags(_FIXED) for qubit in on]
-            elif isinstance(operation, Delay):
-                operations += [self._wait(operation).on(qubit).with_tags(_FIXED) for qubit in on]
-            elif isinstance(operation, (ControlFlowOp, Store)):
-                raise DeviceError("UNSUPPORTED_CONSTRUCT", f"{name} has no operations conditioned on measured bits")
-            else:
-                operations += [
-                    self._convert(gate, [on[index] for index in own]) for gate, own in lowering.expand(operation)
-                ]
-        return [operation for operation in operations if operation.qubits], clbits
-
-    @staticmethod
-    def _wait(delay: Delay) -> Any:
-        unit = _SECONDS.get(delay.unit)
-        if unit is None:
-            raise DeviceError("UNSUPPORTED_CONSTRUCT", f"a delay must have a duration in seconds, got {delay.duration}")
-        return cirq.WaitGate(cirq.Duration(nanos=float(delay.duration) * unit * 1e9))
-
-    def _own_layout(self, circuit: Circuit) -> list[int]:
+    def _own_layout(self, program: ProcessorProgram) -> list[int]:
         """Return the qubits that the program names; without such names, qubit k is the processor's qubit k."""
         numbers = {name: number for number, name in enumerate(self._processor.qubits)}
-        named = circuit.qubit_names
-        if named and all(name in numbers for name in named):
-            return [numbers[name] for name in named]
-        return list(range(circuit.quantum.num_qubits))
+        if program.names and all(name in numbers for name in program.names):
+            return [numbers[name] for name in program.names]
+        return list(range(program.qubits))
 
     def _is_coupled(self, operation: Any) -> bool:
         on = tuple(self.numbers[qubit] for qubit in operation.qubits)
@@ -183,7 +127,7 @@ class ProcessorCompiler:
 
     def _native(self, operation: Any) -> Any | None:
         """Return the native operation that equals an operation; None if there is no such one."""
-        if _FIXED in operation.tags or cirq.is_measurement(operation) or isinstance(operation.gate, cirq.ResetChannel):
+        if FIXED in operation.tags or cirq.is_measurement(operation) or isinstance(operation.gate, cirq.ResetChannel):
             return operation
         matrix = cirq.unitary(operation)
         if len(operation.qubits) == _ONE_QUBIT:
@@ -249,7 +193,7 @@ class ProcessorCompiler:
 
     def _translate(self, circuit: Any, gateset: Any, level: int) -> Any:
         """Return a circuit with native gates only."""
-        context = cirq.TransformerContext(tags_to_ignore=(_FIXED,))
+        context = cirq.TransformerContext(tags_to_ignore=(FIXED,))
         if level:
             compiled = cirq.optimize_for_target_gateset(
                 circuit, gateset=gateset, context=context, max_num_passes=_PASSES[level]
@@ -261,7 +205,7 @@ class ProcessorCompiler:
             )
         return cirq.Circuit(cirq.Moment(map(self._native, moment)) for moment in compiled)
 
-    def _result(self, circuit: Any, layout: list[int], clbits: list[int | None]) -> NativeCircuit:
+    def _result(self, circuit: Any, layout: list[int], clbits: Sequence[int | None]) -> NativeCircuit:
         kept = cirq.Circuit(
             cirq.Moment(operation for operation in moment if not isinstance(operation.gate, cirq.IdentityGate))
             for moment in circuit
@@ -300,7 +244,7 @@ def _merged_pairs(operations: Sequence[Any]) -> list[Any]:
     for operation in operations:
         on = operation.qubits
         place = last.get(on[0], -1)
-        if len(on) == _PAIR and place >= 0 and place == last.get(on[1]) and len(merged[place].qubits) == _PAIR:
+        if len(on) == PAIR and place >= 0 and place == last.get(on[1]) and len(merged[place].qubits) == PAIR:
             pair = merged[place].qubits
             both = cirq.Circuit(merged[place], operation).unitary(qubit_order=pair)
             merged[place] = cirq.MatrixGate(both).on(*pair)

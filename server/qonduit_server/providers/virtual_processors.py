@@ -120,8 +120,11 @@ class VirtualProcessors(ShapedDevices[Processor]):
 
     def compile_native(self, circuit: Circuit, shape: Processor, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit to a processor's coupling map and gates."""
+        from qonduit_server.providers.processor_lowering import lower
+
         compiler, noise = self._tools(shape)
-        native = compiler.compile(circuit, options.optimization_level)
+        program = lower(circuit, f"{self.name}/{shape.name}", self._pure.convert, self._pure.is_native)
+        native = compiler.compile(program, options.optimization_level)
         active = {compiler.numbers[qubit]: place for place, qubit in enumerate(sorted(native.circuit.all_qubits()))}
         method, run, need = self._runnable(native, noise, len(active), circuit, shape, options)
 
@@ -147,7 +150,7 @@ class VirtualProcessors(ShapedDevices[Processor]):
             from qonduit_server.providers.processor_noise import ProcessorNoise
 
             errors = MeasuredErrors(self.calibration(device))
-            self._compilers[device] = ProcessorCompiler(processor, errors, self._pure.convert, self._pure.is_native)
+            self._compilers[device] = ProcessorCompiler(processor, errors)
             self._noises[device] = ProcessorNoise(device)
         return self._compilers[device], self._noises[device]
 

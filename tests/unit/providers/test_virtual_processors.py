@@ -22,6 +22,7 @@ from qonduit_server.ir import serialization
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.cirq import cirq_reader
 from qonduit_server.providers import processor_compiler, processor_files
+from qonduit_server.providers.processor_lowering import lower
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, RunProgress
 from qonduit_server.providers.virtual_processors import VirtualProcessors
 
@@ -61,7 +62,13 @@ def run(provider: VirtualProcessors, circuit: QuantumCircuit | Circuit, device: 
 def native(provider: VirtualProcessors, circuit: QuantumCircuit | Circuit, device: str, level: int = 1) -> Any:
     provider.load()
     compiler, _ = provider._tools(processor_files.processors()[device])
-    return compiler.compile(circuit if isinstance(circuit, Circuit) else Circuit(circuit, ()), level)
+    program = lower(
+        circuit if isinstance(circuit, Circuit) else Circuit(circuit, ()),
+        f"GOOGLE/{device}",
+        provider._pure.convert,
+        provider._pure.is_native,
+    )
+    return compiler.compile(program, level)
 
 
 def distance(counts: Mapping[int, int], expected: Mapping[int, float]) -> float:
