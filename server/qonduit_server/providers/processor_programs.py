@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs for Google's processors before they are placed on one: gates of Cirq on line qubits, and their JSON."""
+"""Programs for Google's processors before they are placed on one, their JSON, and what they measure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import cirq
+import numpy as np
+from numpy.typing import NDArray
+
+from qonduit_server.providers.sampling import count_rows
 
 #: Marks what the compiler must leave alone and not merge across.
 FIXED: Final = "fixed"
@@ -44,3 +48,19 @@ def from_text(text: str, clbits: Sequence[int | None]) -> ProcessorProgram:
     found = json.loads(text)
     operations = cirq.read_json(json_text=json.dumps(found["operations"]))
     return ProcessorProgram(operations, clbits, found["qubits"], found["names"])
+
+
+def counts_of(measured: Mapping[str, NDArray[np.bool_]], clbits: Sequence[int | None]) -> dict[int, int]:
+    """Return the counts of outcomes: bit k of an outcome is classical bit k.
+
+    Args:
+        measured: for each key of a measurement, one row with one bit for each shot.
+        clbits: the classical bit of each measurement; see `ProcessorProgram`.
+    """
+    kept = sorted((clbit, str(key)) for key, clbit in enumerate(clbits) if clbit is not None)
+    rows = np.concatenate([measured[key] for _, key in kept], axis=1)
+    counts: dict[int, int] = {}
+    for row, number in count_rows(np.packbits(rows.astype(np.bool_), axis=1, bitorder="little")).items():
+        outcome = sum((row >> place & 1) << clbit for place, (clbit, _) in enumerate(kept))
+        counts[outcome] = counts.get(outcome, 0) + number
+    return counts

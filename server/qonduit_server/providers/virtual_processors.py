@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from qonduit_server.providers import processor_files
 from qonduit_server.providers.cirq_density import CirqDensity
 from qonduit_server.providers.cirq_statevector import CirqStatevector
 from qonduit_server.providers.density_simulator import DENSITY_MATRIX, density_is_cheaper
-from qonduit_server.providers.processor_files import Processor
+from qonduit_server.providers.processor_shapes import Processor
 from qonduit_server.providers.provider import (
     CompiledCircuit,
     CompileOptions,
@@ -207,15 +208,14 @@ class VirtualProcessors(ShapedDevices[Processor]):
     def _sample(self, run: _Trajectories, shots: int, seed: int | None) -> Iterator[Outcome | RunProgress]:
         import numpy as np
 
-        from qonduit_server.providers.sampling import count_rows
+        from qonduit_server.providers.processor_programs import counts_of
 
         began = time.perf_counter()
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         # Its seeds for shots continue from run to run, so that counts do not depend on slices.
         simulator = self._simulator(self._options, seed=seed % (1 << 32))
-        kept = sorted((clbit, str(key)) for key, clbit in enumerate(run.clbits) if clbit is not None)
-        counts: dict[int, int] = {}
+        counts: Counter[int] = Counter()
         operations = sum(1 for _ in run.circuit.all_operations())
         cost = operations * (_OPERATION_SECONDS + _AMPLITUDE_SECONDS * (1 << run.qubits))
         done = 0
@@ -223,12 +223,9 @@ class VirtualProcessors(ShapedDevices[Processor]):
             size = min(shots - done, max(1, int(_SLICE_SECONDS / cost)))
             start = time.perf_counter()
             measured = simulator.run(run.circuit, repetitions=size).measurements
-            rows = np.concatenate([measured[key] for _, key in kept], axis=1)
-            for row, number in count_rows(np.packbits(rows.astype(np.bool_), axis=1, bitorder="little")).items():
-                outcome = sum((row >> place & 1) << clbit for place, (clbit, _) in enumerate(kept))
-                counts[outcome] = counts.get(outcome, 0) + number
+            counts.update(counts_of(measured, run.clbits))
             cost = max((time.perf_counter() - start) / size, 1e-9)
             done += size
             if done < shots:
                 yield RunProgress(done / shots)
-        yield Outcome(counts, {"seed": seed, "run_seconds": time.perf_counter() - began})
+        yield Outcome(dict(counts), {"seed": seed, "run_seconds": time.perf_counter() - began})
