@@ -17,10 +17,12 @@ from google.protobuf.message import Message
 MARK: Final = "[credential]"
 #: Shorter parts of a secret are not replaced: they would occur by chance.
 _LEAST_PART: Final = 8
+#: Fields of a credential in JSON that name an account or a place. They are no secrets, and vendors' ids contain them.
+NAMING_FIELDS: Final = frozenset({"type", "project_id", "client_email", "region", "bucket", "instance"})
 
 
 class Redaction:
-    """Replaces a secret, and its parts if it is JSON or has several lines.
+    """Replaces a secret, and its parts if it is JSON or has several lines, except for its `NAMING_FIELDS`.
 
     It also finds the escaped, percent-encoded, hexadecimal and base64 forms; the latter at any offset, as in a header
     "Authorization: Basic".
@@ -91,7 +93,7 @@ class Redaction:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """Yield the secret, its lines, and the texts in it if it is JSON."""
+    """Yield the secret, its lines, and the secret texts in it if it is JSON."""
     yield secret
     yield from (line.strip() for line in secret.splitlines())
     try:
@@ -104,7 +106,7 @@ def _parts(secret: str) -> Iterator[str]:
             yield value
             yield from (line.strip() for line in value.splitlines())
         elif isinstance(value, dict):
-            waiting += value.values()
+            waiting += (each for name, each in value.items() if name not in NAMING_FIELDS)
         elif isinstance(value, list):
             waiting += value
 

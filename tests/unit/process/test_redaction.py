@@ -49,6 +49,18 @@ def test_parts_of_a_structured_secret_are_replaced() -> None:
     assert redaction.text(f"got {secret}") == f"got {MARK}"
 
 
+def test_the_names_in_a_structured_secret_are_kept() -> None:
+    secret = json.dumps(
+        {"project_id": "lab-project", "access_token": "ya29.0123456789", "scope": {"region": "eu-north-1"}}
+    )
+    redaction = Redaction(secret)
+    text = "projects/lab-project/jobs/1 in eu-north-1"
+    assert redaction.text(f"{text} with ya29.0123456789") == f"{text} with {MARK}"
+    assert redaction.text(f"got {secret}") == f"got {MARK}"
+    # A name that is a secret too is a secret.
+    assert Redaction('{"project_id": "lab-project", "key": "lab-project"}').text("lab-project") == MARK
+
+
 def test_a_text_without_the_secret_is_unchanged() -> None:
     assert Redaction(SECRET).text("vendor-s3cret is close") == "vendor-s3cret is close"
     assert not Redaction("")
