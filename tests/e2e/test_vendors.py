@@ -47,11 +47,12 @@ FOUND_AGAIN = {
     "CLOUD_NOTHING": False,
     "IBM_CLOUD": True,
     "IONQ_CLOUD": True,
+    "GOOGLE_CLOUD": True,
 }
 #: A repeated submission has no further effect.
-REPEATABLE = ("CLOUD_ID", "CLOUD_TOKEN")
+REPEATABLE = ("CLOUD_ID", "CLOUD_TOKEN", "GOOGLE_CLOUD")
 #: One provider of each vendor.
-VENDORS = ("CLOUD_TOKEN", "IBM_CLOUD", "IONQ_CLOUD")
+VENDORS = ("CLOUD_TOKEN", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD")
 
 
 def on(
@@ -178,7 +179,7 @@ def test_a_job_that_fails_at_the_vendor_reports_its_error_and_its_charge(served:
     assert job.provider_status.may_be_charged == served.kind.charges
 
 
-@on(*VENDORS, modes=["busy", "fail", "half", "hang"], long=[("IBM_CLOUD", "hang")])
+@on(*VENDORS, modes=["busy", "fail", "half", "hang"], long=[("IBM_CLOUD", "hang"), ("GOOGLE_CLOUD", "hang")])
 def test_polls_and_reads_that_fail_are_repeated(served: ServedVendor, provider: str, mode: str) -> None:
     served.vendor.control(polls=[mode], fetches=[mode])
     job = served.run(provider)
@@ -186,7 +187,7 @@ def test_polls_and_reads_that_fail_are_repeated(served: ServedVendor, provider: 
     assert served.counts(job) == RIGHT
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD")
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD")
 def test_a_busy_vendor_is_asked_again_after_the_time_that_it_names(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["busy", "busy"], retry_after=0.7)
     accepted = accepted_by(served)
@@ -196,7 +197,7 @@ def test_a_busy_vendor_is_asked_again_after_the_time_that_it_names(served: Serve
     assert min(after - before for before, after in pairwise(submits)) >= 0.7
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD")
+@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD")
 def test_a_refused_submission_fails_with_the_vendors_reason(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["refuse"])
     accepted = accepted_by(served)
@@ -210,7 +211,14 @@ def test_a_refused_submission_fails_with_the_vendors_reason(served: ServedVendor
 @on(
     *KINDS,
     modes=["accept-cut", "accept-fail", "accept-half", "accept-hang"],
-    long=[("IBM_CLOUD", "accept-fail"), ("IBM_CLOUD", "accept-half"), ("IONQ_CLOUD", "accept-half")],
+    long=[
+        ("IBM_CLOUD", "accept-fail"),
+        ("IBM_CLOUD", "accept-half"),
+        ("IONQ_CLOUD", "accept-half"),
+        ("GOOGLE_CLOUD", "accept-fail"),
+        ("GOOGLE_CLOUD", "accept-half"),
+        ("GOOGLE_CLOUD", "accept-hang"),
+    ],
 )
 def test_a_submission_without_an_answer_is_never_made_twice(served: ServedVendor, provider: str, mode: str) -> None:
     # After a call that hangs, a process starts: by the first look-up, the time for look-ups may have passed.
@@ -305,7 +313,7 @@ def test_a_wrong_token_fails_clearly_and_is_in_no_message(served: ServedVendor, 
     assert TOKEN not in str(job)
 
 
-@on(*VENDORS)
+@on(*VENDORS, long=["GOOGLE_CLOUD"])
 def test_a_waiting_job_continues_once_its_expired_token_is_renewed(served: ServedVendor, provider: str) -> None:
     providers = ProviderServiceStub(served.channel).ListProviders(ListProvidersRequest(filter=f"name = {provider}"))
     store = CredentialServiceStub(served.channel)
@@ -326,7 +334,7 @@ def test_a_waiting_job_continues_once_its_expired_token_is_renewed(served: Serve
     assert served.end(job_id).state == SUCCEEDED
 
 
-@on(*VENDORS)
+@on(*VENDORS, long=["GOOGLE_CLOUD"])
 def test_a_credential_is_written_nowhere(served: ServedVendor, provider: str) -> None:
     secret = "a-token-that-is-written-nowhere"
     served.vendor.control(tokens=["another"])

@@ -14,10 +14,14 @@ from typing import Any, Final
 import grpc
 
 from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.device_service_pb2 import ListDevicesRequest, RefreshDevicesRequest
+from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit.v1.provider_service_pb2 import ListProvidersRequest
+from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
@@ -26,6 +30,7 @@ from qonduit_server.providers.ionq import URL_VARIABLE
 from tests.server_process import Server, serving
 from tests.vendor_cloud.environments import environment_python
 from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
+from tests.vendor_cloud.google_provider import PROJECT, GoogleCloud
 from tests.vendor_cloud.ibm_provider import INSTANCE, IBMCloud
 from tests.vendor_cloud.ionq_provider import CALIBRATION, IonQCloudTwin
 from tests.vendor_cloud.provider import CLASSES, URL, install
@@ -47,6 +52,8 @@ TERMS: Final[dict[str, Any]] = {
     # IBM's SDK reads the machine and compiles before it submits.
     "IBM_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "recovery_seconds": 3.0},
     "IONQ_CLOUD": {"recovery_seconds": 3.0},
+    # Google's too. With one call at a time, one process imports it.
+    "GOOGLE_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "calls": 1},
     "poll_seconds": 0.05,
     "max_poll_seconds": 0.2,
 }
@@ -71,6 +78,7 @@ class VendorKind:
         device: the device of the tests.
         charges: whether it may charge for a job that failed.
         environment: the provider whose environment has its SDK; empty if it is in this one.
+        listed: whether the vendor lists its devices for an account, and the provider does not describe them.
     """
 
     service: str
@@ -87,6 +95,7 @@ class VendorKind:
     device: str = "machine"
     charges: bool = True
     environment: str = ""
+    listed: bool = False
 
     def code(self, code: str) -> str:
         """Return the vendor's code for one of the cloud's."""
@@ -141,8 +150,26 @@ IONQ: Final = VendorKind(
     charges=False,
     environment="IONQ",
 )
+GOOGLE: Final = VendorKind(
+    service="tests.vendor_cloud.google_service",
+    classes=(GoogleCloud,),
+    queued="READY",
+    done="SUCCESS",
+    unit="",
+    fact=("calibration_id", "1723795877"),
+    has_positions=False,
+    variables=lambda vendor: {
+        "QONDUIT_GOOGLE_ENDPOINT": vendor.control()["endpoint"],
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": vendor.control()["roots"],
+    },
+    credential=lambda token: json.dumps({"project_id": PROJECT, "access_token": token}),
+    circuits=1,
+    codes={"E-1": "INVALID_ARGUMENT", "E-7": "SYSTEM_ERROR", "E-9": "SYSTEM_ERROR"},
+    device="engine_machine",
+    listed=True,
+)
 #: The vendor of each provider.
-KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ) for name in kind.names}
+KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ, GOOGLE) for name in kind.names}
 
 
 @dataclass
@@ -174,6 +201,15 @@ class ServedVendor:
             language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
             request.deployment.programs.add(quantum_circuit=text, assembler_language=language)
         return request
+
+    def list_devices(self) -> None:
+        """Let the vendor list the devices of the account, unless the database has them."""
+        devices, credential = DeviceServiceStub(self.channel), self.kind.credential(TOKEN)
+        known = devices.ListDevices(ListDevicesRequest(filter=f"name = {self.kind.device}"), timeout=PATIENCE)
+        for name in () if known.devices else self.kind.names:
+            found = ProviderServiceStub(self.channel).ListProviders(ListProvidersRequest(filter=f"name = {name}"))
+            request = RefreshDevicesRequest(provider_id=found.providers[0].id, credential=credential)
+            devices.RefreshDevices(request, timeout=PATIENCE)
 
     def create(self, provider: str, *texts: str, **options: Any) -> int:
         """Create a job; return its id."""
@@ -246,4 +282,7 @@ def served_vendor(
             )
         )
         channel = stack.enter_context(grpc.insecure_channel(server.target))
-        yield ServedVendor(kind, vendor, server, channel)
+        served = ServedVendor(kind, vendor, server, channel)
+        if kind.listed:
+            served.list_devices()
+        yield served

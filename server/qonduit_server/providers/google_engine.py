@@ -45,7 +45,7 @@ class GoogleEngine:
         self._gates = CirqStatevector()
 
     def describe(self) -> ProviderDescription:
-        """Describe the vendor."""
+        """Describe the vendor: it has no devices that exist for all accounts."""
         missing = "" if installed_version("cirq-google") else f"install {with_extras('shapes')}"
         return ProviderDescription(
             provider=Provider(name=self.name, with_token=True), unavailable=missing, vendor=_TERMS

@@ -51,8 +51,9 @@ def calibration(processor: Processor, found: quantum.QuantumCalibration | None) 
             if not isinstance(number, str):
                 metrics.setdefault(metric.name, {})[targets] = float(number)
     known = processor_shapes.calibration(processor, metrics, snapshot.timestamp_ms)
-    if found is None:
-        known.ClearField("calibrated_at")
+    known.ClearField("calibrated_at")
+    if found is not None and found.timestamp:
+        known.calibrated_at.FromDatetime(found.timestamp)
     return known
 
 

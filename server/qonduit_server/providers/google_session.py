@@ -26,6 +26,7 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorJob, VendorJobState
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import RunError
 from qonduit_server.providers import google_credential, google_processors
 from qonduit_server.providers.measured_errors import MeasuredErrors
@@ -47,6 +48,7 @@ _STATES: Final = {
     _STATE.FAILURE: VendorJobState.VENDOR_JOB_STATE_FAILED,
     _STATE.CANCELLED: VendorJobState.VENDOR_JOB_STATE_CANCELLED,
 }
+_ENDED_BADLY: Final = (_STATES[_STATE.FAILURE], _STATES[_STATE.CANCELLED])
 _JOB: Final = re.compile(r"projects/([^/]+)/programs/([^/]+)/jobs/([^/]+)")
 _RESULTS: Final = ("cirq.google.api.v2.Result", "cirq.api.google.v2.Result")
 #: The time to connect: a call after it was not sent.
@@ -157,6 +159,19 @@ class GoogleSession:
                 self._client.cancel_job(*place)
         return before
 
+    def devices(self) -> ProviderDescription:
+        """Return the processors of the project, with their schedules and calibrations; see `VendorSession`."""
+        described = ProviderDescription()
+        with self._calling():
+            for found in self._client.list_processors(self._project):
+                shape = google_processors.shape(found)
+                name = google_processors.processor_id(shape.name)
+                slots = self._client.list_time_slots(self._project, name, f"start_time >= {int(time.time())}")
+                described.devices.append(google_processors.device(found, shape, slots))
+                current = self._client.get_current_calibration(self._project, name)
+                described.calibrations.add(device=shape.name, calibration=google_processors.calibration(shape, current))
+        return described
+
     def _compiler(self, device: str) -> ProcessorCompiler:
         """Return a compiler for a device as it is now, or was some minutes ago."""
         known = self._targets.get(device)
@@ -225,7 +240,8 @@ def _found(job: quantum.QuantumJob) -> VendorJob:
     found = VendorJob(vendor_id=job.name, state=state, word=getattr(status.state, "name", str(status.state)))
     if status.timing.started_time:
         found.started_at.FromDatetime(status.timing.started_time)
-        found.may_be_charged = True
+        # Google bills for the time of the processor.
+        found.may_be_charged = state in _ENDED_BADLY
     if status.failure:
         code = status.failure.error_code
         found.error_code, found.error = getattr(code, "name", str(code)), status.failure.error_message
@@ -252,7 +268,7 @@ def _counts(found: quantum.QuantumResult, shots: int, clbits: Sequence[int | Non
 def _translated(error: EngineException) -> VendorError:
     """Return the error of the server for a refused call, and for one of which it is not known what it changed."""
     cause, text = error.__cause__, str(error)
-    code = type(cause).__name__ if cause is not None else ""
+    code = cause.grpc_status_code.name if getattr(cause, "grpc_status_code", None) else ""
     match cause:
         case exceptions.Unauthenticated() | exceptions.PermissionDenied():
             return CredentialRefused(text, code=code)

@@ -14,8 +14,7 @@ import numpy as np
 
 from qonduit_server.errors import DeviceError
 from qonduit_server.providers.measured_errors import MEASURE, MeasuredErrors, PlacedOperation
-from qonduit_server.providers.processor_noise import in_order
-from qonduit_server.providers.processor_programs import FIXED, PAIR, ProcessorProgram
+from qonduit_server.providers.processor_programs import FIXED, PAIR, ProcessorProgram, in_order
 from qonduit_server.providers.processor_shapes import Processor
 
 #: How often Cirq compiles, by optimization level; None: until nothing changes. Level 0 replaces gate by gate.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qiskit.circuit import QuantumCircuit, Reset
 
 from qonduit_server.ir.noise import Channel, phase_damping
+from qonduit_server.providers.processor_programs import in_order
 
 _PAIR: Final = 2
 _SWAP: Final = np.kron(cirq.unitary(cirq.SWAP), cirq.unitary(cirq.SWAP))
@@ -48,14 +49,6 @@ class ProcessorNoise:
         )
         model = cirq_google.NoiseModelFromGoogleNoiseProperties(own)
         return in_order(cirq.Circuit(model.noisy_moments(circuit, active)))
-
-
-def in_order(circuit: Any) -> Any:
-    """Return a circuit with the operations of each moment in the order of qubits.
-
-    Cirq leaves them in that of sets, which differs from process to process, and a seed gives other shots then.
-    """
-    return cirq.Circuit(cirq.Moment(sorted(moment, key=lambda each: each.qubits)) for moment in circuit)
 
 
 def _of(values: Mapping[Any, Any], active: Sequence[Any]) -> dict[Any, Any]:

@@ -64,3 +64,11 @@ def counts_of(measured: Mapping[str, NDArray[np.bool_]], clbits: Sequence[int | 
         outcome = sum((row >> place & 1) << clbit for place, (clbit, _) in enumerate(kept))
         counts[outcome] = counts.get(outcome, 0) + number
     return counts
+
+
+def in_order(circuit: Any) -> Any:
+    """Return a circuit with the operations of each moment in the order of qubits.
+
+    Cirq leaves them in that of sets, which differs from process to process, and a seed gives other shots then.
+    """
+    return cirq.Circuit(cirq.Moment(sorted(moment, key=lambda each: each.qubits)) for moment in circuit)

@@ -88,7 +88,7 @@ def calibration(processor: Processor, metrics: Metrics, milliseconds: int) -> De
 
     Args:
         processor: its shape.
-        metrics: the measured values; what was not measured is unset.
+        metrics: the measured values; properties without one are unset.
         milliseconds: the time of the measurements.
     """
     found = DeviceCalibration(

@@ -51,7 +51,7 @@ def started() -> Iterator[FakeVendor]:
 @pytest.fixture
 def vendor(started: FakeVendor, monkeypatch: pytest.MonkeyPatch) -> FakeVendor:
     started.control(**vars(Behavior()))
-    for name, value in IBM.variables(started.url).items():
+    for name, value in IBM.variables(started).items():
         monkeypatch.setenv(name, value)
     return started
 

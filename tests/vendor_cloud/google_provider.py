@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Google's processors under another name, with the times of tests. All calls are those of `GoogleEngine`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qonduit.execution.v1.vendor_pb2 import VendorTerms
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit_server.providers.google_engine import GoogleEngine
+from qonduit_server.providers.remote_provider import SubmissionLimits
+from tests.vendor_cloud.provider import stated_terms
+
+#: The project to which each token has access.
+PROJECT: Final = "lab-project"
+#: A processor that is available, and one that is away.
+MACHINE: Final = "machine"
+AWAY: Final = "away"
+
+
+class GoogleCloud(GoogleEngine):
+    """The processors of the service of the tests."""
+
+    name = "GOOGLE_CLOUD"
+
+    def describe(self) -> ProviderDescription:
+        description = super().describe()
+        description.vendor.MergeFrom(VendorTerms(**stated_terms(self.name)))
+        return description
+
+    def limits(self, device: str) -> SubmissionLimits:
+        own = super().limits(device)
+        return SubmissionLimits(circuits=own.circuits, shots=1000, bytes=own.bytes)
