@@ -35,7 +35,7 @@ def client(vendor: FakeVendor, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with (
         serving(
             f"sqlite:///{folder / 'q.sqlite3'}",
-            environment=dict(IBM.variables(vendor.url)),
+            environment=dict(IBM.variables(vendor)),
             providers="IBM",
             preload="IBM",
             workers="1",
