@@ -30,10 +30,11 @@ KEY = "an-api-key-of-the-lab"
 DYNAMIC = """OPENQASM 3.0; include "stdgates.inc";
 qubit[2] q; bit[2] c; x q[0]; c[0] = measure q[0]; if (c[0]) x q[1]; c[1] = measure q[1];
 """
-#: A gate of its own, a controlled gate with an unusual control, and a gate without a name in QPY.
+#: A branch, a gate of its own, a controlled gate with an unusual control, and a gate without a name in QPY.
 CUSTOM = """OPENQASM 3.0; include "stdgates.inc";
 gate own(a) p, q { rx(a) p; cx p, q; }
-qubit[4] q; bit[4] c; own(0.5) q[0], q[1]; negctrl @ x q[0], q[1]; ctrl(3) @ x q[0], q[1], q[2], q[3]; c = measure q;
+qubit[4] q; bit[4] c; c[0] = measure q[0]; if (c[0]) { x q[1]; } else { own(0.1) q[0], q[1]; }
+own(0.5) q[0], q[1]; negctrl @ x q[0], q[1]; ctrl(3) @ x q[0], q[1], q[2], q[3]; c = measure q;
 """
 #: Qubits 0 and 4 of the machine, which is shaped like a T, are not coupled.
 DISTANT = """OPENQASM 2.0; include "qelib1.inc";

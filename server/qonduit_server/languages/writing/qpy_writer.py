@@ -166,7 +166,9 @@ class _Filling:
     def _body(self, around: Sequence[Plain], steps: Sequence[Plain]) -> QuantumCircuit:
         """Return a circuit of steps, over all bits that the enclosing operation needs."""
         needed = sorted(bits_read(around) | bits_written(around))
-        body = QuantumCircuit([self._qubits[k] for k in sorted(qubits_used(around))], [self._clbits[k] for k in needed])
+        qubits = [self._qubits[k] for k in sorted(qubits_used(around))]
+        # With a name: Qiskit numbers others, and the same program would give other bytes.
+        body = QuantumCircuit(qubits, [self._clbits[k] for k in needed], name="body")
         self.fill(body, steps)
         return body
 
