@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import grpc
 import pytest
-from google.protobuf.json_format import Parse
 
-from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.device_service_pb2 import ListDevicesRequest
+from qonduit.v1.device_service_pb2 import GetDeviceCalibrationRequest, ListDevicesRequest
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.result_pb2 import Result
-from qonduit_server.providers.ionq_devices import BACKENDS
+from qonduit_server.providers.ionq_devices import SIMULATORS
 from tests.vendor_cloud.environments import FOLDER, environment_python
 from tests.vendor_cloud.fake_vendor import Behavior
-from tests.vendor_cloud.served_vendor import IONQ, ServedVendor, served_vendor
+from tests.vendor_cloud.served_vendor import IONQ, PATIENCE, TOKEN, ServedVendor, served_vendor
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
 
@@ -29,6 +27,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
     environment_python("IONQ")
     providers = {"providers": "IONQ,IONQ_CLOUD", "provider_environments": str(FOLDER)}
     with served_vendor(tmp_path_factory.mktemp("ionq"), kind=IONQ, **providers) as served:
+        command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target]
+        listing = [*command, "devices", "--refresh", "IONQ", "--credential-file", "-", "--output", "json"]
+        listed = subprocess.run(listing, input=TOKEN, capture_output=True, text=True, timeout=PATIENCE)
+        assert listed.returncode == 0, listed.stderr
         yield served
 
 
@@ -67,7 +69,7 @@ def test_the_counts_of_a_machine_say_that_they_are_the_vendors(served: ServedVen
     assert served.vendor.requests("histogram") - before == int(histograms)
 
 
-@pytest.mark.parametrize("device", BACKENDS)
+@pytest.mark.parametrize("device", [*SIMULATORS, "forte_1", "tempo_1"])
 def test_each_bit_of_each_register_has_its_place_on_each_device(served: ServedVendor, device: str) -> None:
     text = """OPENQASM 2.0; include "qelib1.inc"; qreg q[4]; creg a[2]; creg b[3];
     x q[3]; x q[1]; measure q[3] -> a[1]; measure q[0] -> b[0]; measure q[1] -> b[2]; measure q[2] -> a[0];"""
@@ -84,13 +86,28 @@ def test_the_client_of_ionq_repeats_no_request(served: ServedVendor) -> None:
     assert job.failure.message.count("with the tag") == 1
 
 
-def test_all_devices_are_at_the_vendor(served: ServedVendor) -> None:
+def test_the_simulators_and_the_machines_that_ionq_lists_are_devices(served: ServedVendor) -> None:
     devices = DeviceServiceStub(served.channel).ListDevices(ListDevicesRequest(page_size=100)).devices
-    found = {device.name: device for device in devices if device.name in BACKENDS}
-    assert set(found) == set(BACKENDS)
-    for name, device in found.items():
-        assert not device.is_local
-        assert device.is_simulator == name.startswith("simulator")
+    provider = next(device.provider_id for device in devices if device.name == "tempo_1")
+    found = {device.name: device for device in devices if device.provider_id == provider}
+    assert set(found) == {*SIMULATORS, "forte_1", "forte_enterprise_1", "tempo_1"}
+    assert all(not device.is_local and device.is_simulator == (name in SIMULATORS) for name, device in found.items())
+    assert found["tempo_1"].num_qubits == 100
+    assert (found["forte_1"].available, found["forte_enterprise_1"].available) == (True, False)
+    assert found["forte_1"].status_message == (
+        "IonQ reports that it is degraded; the average wait in its queue is 1.5 min"
+    )
+
+
+def test_the_calibration_of_a_machine_is_ionqs_characterization(served: ServedVendor) -> None:
+    stub = DeviceServiceStub(served.channel)
+    devices = stub.ListDevices(ListDevicesRequest(page_size=100)).devices
+    machine = next(device for device in devices if device.name == "tempo_1")
+    calibration = stub.GetDeviceCalibration(GetDeviceCalibrationRequest(id=machine.id)).calibration
+    assert calibration.calibrated_at.ToJsonString() == "2026-11-01T00:00:00Z"
+    assert len(calibration.qubits) == 36
+    assert calibration.qubits[0].prob_1_given_0 == pytest.approx(1 - 0.9962)
+    assert [(each.first, each.second) for each in calibration.coupling_map] == [(0, 1), (1, 0)]
 
 
 def test_a_program_that_measures_within_the_circuit_is_refused_before_it_is_sent(served: ServedVendor) -> None:
@@ -103,34 +120,3 @@ def test_a_program_that_measures_within_the_circuit_is_refused_before_it_is_sent
         message = str(refused)
     assert "conditioned on measured bits" in message
     assert served.vendor.requests("submit") == before
-
-
-def test_the_devices_of_an_account_are_those_that_ionq_lists(served: ServedVendor) -> None:
-    code = (
-        "from google.protobuf.json_format import MessageToJson\n"
-        "from qonduit_server.providers.registry import get_remote\n"
-        "print(MessageToJson(get_remote('IONQ').connect('a-key').devices()))\n"
-    )
-    done = subprocess.run(
-        [environment_python("IONQ"), "-W", "ignore", "-c", code],
-        env={**os.environ, **IONQ.variables(served.vendor)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    found = Parse(done.stdout, ProviderDescription())
-    devices = {device.name: device for device in found.devices}
-    assert set(devices) == {*BACKENDS, "tempo_1"}
-    assert (devices["tempo_1"].num_qubits, devices["tempo_1"].is_simulator) == (100, False)
-    assert (devices["simulator"].num_qubits, devices["simulator_forte_1"].num_qubits) == (29, 36)
-    assert (devices["forte_1"].available, devices["forte_enterprise_1"].available) == (True, False)
-    assert devices["forte_1"].status_message == (
-        "IonQ reports that it is degraded; the average wait in its queue is 1.5 min"
-    )
-    calibrations = {each.device: each.calibration for each in found.calibrations}
-    assert set(calibrations) == {"forte_1", "forte_enterprise_1", "tempo_1"}
-    assert len(calibrations["forte_1"].qubits) == 36
-    assert calibrations["forte_1"].qubits[0].prob_1_given_0 == pytest.approx(1 - 0.9962)
-    assert [(each.first, each.second) for each in calibrations["forte_1"].coupling_map] == [(0, 1), (1, 0)]
-    assert calibrations["forte_1"].calibrated_at.ToJsonString() == "2026-11-01T00:00:00Z"

@@ -8,6 +8,7 @@ from typing import Final
 from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.providers.ionq import IonQ
+from qonduit_server.providers.ionq_devices import described_device
 from qonduit_server.providers.remote_provider import SubmissionLimits
 from tests.vendor_cloud.provider import stated_terms
 
@@ -23,6 +24,7 @@ class IonQCloudTwin(IonQ):
     def describe(self) -> ProviderDescription:
         description = super().describe()
         description.vendor.MergeFrom(VendorTerms(**stated_terms(self.name)))
+        description.devices.append(described_device("forte_1", 36))
         return description
 
     def limits(self, device: str) -> SubmissionLimits:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devices of IonQ: those that exist for all accounts, and the state of each as IonQ reports it."""
+"""The devices of IonQ: simulators that exist for all accounts, and machines as IonQ lists them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType
 
 _MACHINES: Final = "qpu."
-_SIMULATOR: Final = "simulator"
 #: The shots of one job of this server, which may be several jobs at IonQ.
 _MAX_SHOTS: Final = 1_000_000
 #: By OpenQASM names.
@@ -47,35 +46,30 @@ class Backend:
         return self.noise == "ideal"
 
 
-#: By the device's name.
-BACKENDS: Final = {
-    "simulator": Backend(_SIMULATOR, 29, 1_000_000, "ideal"),
-    "simulator_forte_1": Backend(_SIMULATOR, 36, 100_000, "forte-1"),
-    "simulator_forte_enterprise_1": Backend(_SIMULATOR, 36, 100_000, "forte-enterprise-1"),
-    "forte_1": Backend("qpu.forte-1", 36),
-    "forte_enterprise_1": Backend("qpu.forte-enterprise-1", 36),
+#: By the device's name. A noise model has the qubits of its machine.
+SIMULATORS: Final = {
+    "simulator": Backend("simulator", 29, 1_000_000, "ideal"),
+    "simulator_forte_1": Backend("simulator", 36, 100_000, "forte-1"),
+    "simulator_forte_enterprise_1": Backend("simulator", 36, 100_000, "forte-enterprise-1"),
 }
 
 
 def backend_of(device: str) -> Backend:
-    """Return the backend of a device; of a machine that IonQ has added since, by its name."""
-    return BACKENDS.get(device) or Backend(_MACHINES + device.replace("_", "-"))
+    """Return the backend of a device: `forte_1` is `qpu.forte-1`."""
+    return SIMULATORS.get(device) or Backend(_MACHINES + device.replace("_", "-"))
 
 
-def _device_name(target: str) -> str:
-    return target.removeprefix(_MACHINES).replace("-", "_").replace(".", "_")
+def simulators() -> list[Device]:
+    """Describe the simulators."""
+    return [described_device(name, backend.qubits) for name, backend in SIMULATORS.items()]
 
 
-def known_devices() -> list[Device]:
-    """Describe the devices that exist for all accounts."""
-    return [_device(name, backend, backend.qubits) for name, backend in BACKENDS.items()]
-
-
-def _device(name: str, backend: Backend, qubits: int) -> Device:
+def described_device(name: str, qubits: int) -> Device:
+    """Describe an available device."""
     return Device(
         name=name,
         num_qubits=qubits,
-        is_simulator=bool(backend.noise),
+        is_simulator=name in SIMULATORS,
         is_local=False,
         available=True,
         max_shots=_MAX_SHOTS,
@@ -84,10 +78,10 @@ def _device(name: str, backend: Backend, qubits: int) -> Device:
     )
 
 
-def described(
+def machines(
     listed: Iterable[Mapping[str, Any]], characterizations: Mapping[str, Mapping[str, Any]]
 ) -> ProviderDescription:
-    """Describe the devices that IonQ lists, and their calibrations.
+    """Describe the machines that IonQ lists, and their calibrations.
 
     Args:
         listed: the backends.
@@ -96,19 +90,16 @@ def described(
     found = ProviderDescription()
     for entry in listed:
         target = str(entry["backend"])
-        names = [name for name, backend in BACKENDS.items() if backend.target == target]
-        if not names and target.startswith(_MACHINES):
-            names = [_device_name(target)]
-        for name in names:
-            backend = backend_of(name)
-            # A noise model has the qubits of its machine.
-            qubits = backend.qubits if backend.noise and not backend.exact else int(entry["qubits"])
-            device = _device(name, backend, qubits)
-            device.available = entry.get("status") == "available"
-            device.status_message = _remark(entry)
-            found.devices.append(device)
-            if target in characterizations:
-                found.calibrations.add(device=name, calibration=_calibration(characterizations[target]))
+        name = target.removeprefix(_MACHINES).replace("-", "_")
+        # The name of the backend must follow from that of the device.
+        if name in SIMULATORS or backend_of(name).target != target:
+            continue
+        device = described_device(name, int(entry["qubits"]))
+        device.available = entry.get("status") == "available"
+        device.status_message = _remark(entry)
+        found.devices.append(device)
+        if target in characterizations:
+            found.calibrations.add(device=name, calibration=_calibration(characterizations[target]))
     return found
 
 

@@ -17,16 +17,16 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import ionq_reader, openqasm2_reader
 from qonduit_server.providers import ionq_cloud
 from qonduit_server.providers.ionq import URL_VARIABLE, IonQ, endpoint
-from qonduit_server.providers.ionq_devices import BACKENDS
+from qonduit_server.providers.ionq_devices import SIMULATORS, backend_of
 from qonduit_server.providers.provider import DEFAULTS
 from qonduit_server.providers.remote_provider import CredentialRefused, RemoteCircuit
 
-MACHINE, IDEAL = BACKENDS["forte_1"], BACKENDS["simulator"]
+MACHINE, IDEAL = backend_of("forte_1"), SIMULATORS["simulator"]
 
 
-def compiled(text: str) -> RemoteCircuit:
+def compiled(text: str, device: str = "forte_1") -> RemoteCircuit:
     circuit = openqasm2_reader.read(f'OPENQASM 2.0; include "qelib1.inc"; {text}')
-    return IonQ().compile(circuit, "forte_1", DEFAULTS)
+    return IonQ().compile(circuit, device, DEFAULTS)
 
 
 def counted(raw: Mapping[str, Any], shots: int, backend: Any = MACHINE, qubits: int = 3) -> Any:
@@ -86,7 +86,7 @@ def test_constructs_that_ionq_does_not_run_are_refused(text: str, words: str) ->
 def test_too_many_qubits_are_refused_and_unused_ones_do_not_count() -> None:
     gates = " ".join(f"x q[{place}];" for place in range(37))
     with pytest.raises(DeviceError, match="has 36 qubits, and the program uses 37"):
-        compiled(f"qreg q[40]; creg c[1]; {gates} measure q[0] -> c[0];")
+        compiled(f"qreg q[40]; creg c[1]; {gates} measure q[0] -> c[0];", "simulator_forte_1")
     assert compiled("qreg q[40]; creg c[1]; x q[39]; measure q[39] -> c[0];").qubits == 1
 
 
@@ -166,3 +166,9 @@ def test_other_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     assert endpoint() is None
     monkeypatch.setenv(URL_VARIABLE, "https://proxy.example/v0.4/")
     assert endpoint() == "https://proxy.example/v0.4"
+
+
+def test_each_outcome_has_the_bits_of_the_program() -> None:
+    counts = ionq_cloud._Counts({0b10: 5, 0b01: 3, 0b00: 0}, "vendor")
+    found = ionq_cloud._outcome(counts, [(0, 1), (3, 0)], {"job": {}})
+    assert dict(zip(found.keys, found.counts, strict=True)) == {bytes([0b0001]): 5, bytes([0b1000]): 3}
