@@ -44,6 +44,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.job_spec import INLINE_BYTES
+from qonduit_server.store.quota_registry import MAX_UNITS, NUMBERS
 from qonduit_server.store.users import quota_rows
 from tests.contract.rpc_fixture import BELL, OWNER, QASM2, RpcFixture, descriptions, details_of, rpc_fixture
 from tests.large_result_samples import noise, packed
@@ -343,7 +344,8 @@ def test_every_rpc_answers_within_3_mib(rpc: RpcFixture) -> None:
         call("ProgramService/TranslateProgram", TranslateProgramRequest(program=program, target_language=qasm3))
     call("SystemService/GetServerInfo")
     call("SystemService/ListWorkers")
-    largest = QuotaValues(**{field.name: 2**63 - 1 for field in QuotaValues.DESCRIPTOR.fields})
+    units = [f"{number:064}" for number in range(MAX_UNITS)]
+    largest = QuotaValues(**dict.fromkeys(NUMBERS, 2**63 - 1), cost_per_day=dict.fromkeys(units, 1e9))
     for number in range(1200):
         quota_rows.set_quota(rpc.db, f"{number:0255}", largest)
     call("UsageService/SetQuota", quota=Quota(owner="x" * 255, limits=largest))

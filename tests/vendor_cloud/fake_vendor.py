@@ -47,6 +47,7 @@ class Behavior:
         machines: of IBM: "ok", "paused", or "fail" if the service does not describe its machines.
         instances: of IBM: the number of instances of the account.
         histograms: of IonQ: whether its machines return counts in place of frequencies.
+        price: of a circuit, which the service reports; nothing if None.
     """
 
     submits: list[str] = field(default_factory=list)
@@ -63,6 +64,7 @@ class Behavior:
     machines: str = "ok"
     instances: int = 1
     histograms: bool = False
+    price: float | None = PRICE
 
 
 class Service:
@@ -112,8 +114,8 @@ class Service:
         found = {"id": job["id"], "state": job["state"]}
         if job["state"] == "in line":
             found["position"] = job["position"]
-        elif job["state"] == "complete":
-            found["price"] = PRICE * len(job["circuits"])
+        elif job["state"] == "complete" and self.behavior.price is not None:
+            found["price"] = self.behavior.price * len(job["circuits"])
         elif job["state"] == "failed":
             found |= {"error": "the cryostat is warm", "code": "E-7", "charged": True}
         return found

@@ -26,7 +26,7 @@ from qonduit.execution.v1.vendor_pb2 import (
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_PROVIDER, Failure
-from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.job_pb2 import JobType, VendorCost
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
@@ -43,6 +43,8 @@ from qonduit_server.providers.remote_provider import (
     vendor_outcome,
 )
 
+#: Of a circuit.
+PRICE: Final = 0.25
 #: The variable with the URL of the service.
 URL: Final = "VENDOR_CLOUD_URL"
 #: The variable with the fields of `VendorTerms`, and further ones by provider, as JSON.
@@ -70,6 +72,9 @@ class VendorCloud:
 
     def load(self) -> None:
         import qiskit  # noqa: F401
+
+    def price(self, submission: Submission) -> VendorCost:
+        return VendorCost(amount=PRICE * len(submission.circuits), unit="EUR")
 
     def limits(self, device: str) -> SubmissionLimits:
         return SubmissionLimits(circuits=3, shots=1000, bytes=100_000)
@@ -112,10 +117,11 @@ class ByToken(VendorCloud):
 
 
 class ByTag(VendorCloud):
-    """A submission has a tag."""
+    """A submission has a tag. Its prices are not known."""
 
     name = "CLOUD_TAG"
     idempotency = IDEMPOTENCY_TAG
+    price = None  # type: ignore[assignment]
 
 
 class ByNothing(VendorCloud):

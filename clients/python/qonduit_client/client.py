@@ -14,6 +14,7 @@ from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
 from qonduit_client import notebook, requests
+from qonduit_client.costs import Cost
 from qonduit_client.device_calls import DeviceCalls
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
@@ -146,6 +147,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         schedule: Schedule | None = None,
         versions: Versions | None = None,
         wait_for_versions: bool = False,
+        max_cost: Cost | None = None,
         project: str | None = None,
     ) -> JobHandle:
         """Queue a job and return immediately. Once this method has returned, the job survives any crash.
@@ -179,6 +181,8 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             versions: the versions of packages with which the job runs: "qiskit-aer==0.17.2", several of these, or a
                 mapping as `result.message.provenance.versions`. `providers()` have those of the workers.
             wait_for_versions: whether the job waits while no worker has these versions. By default it is refused.
+            max_cost: the maximum cost at a vendor, as "5 EUR" in the vendor's unit. If the estimated cost is higher or
+                not known, the job fails before it is submitted.
             project: the project that owns the job; by default that of the client, "" for a job of your own.
 
         Raises:
@@ -205,6 +209,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             schedule=schedule,
             versions=versions,
             wait_for_versions=wait_for_versions,
+            max_cost=max_cost,
             credential=credential,
             project=project,
             request_id=request_id,
@@ -231,6 +236,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         schedule: Schedule | None = None,
         versions: Versions | None = None,
         wait_for_versions: bool = False,
+        max_cost: Cost | None = None,
         credential: JobCredential = "",
         project: str | None = None,
     ) -> CreateJobResponse:
@@ -238,7 +244,8 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
 
         Returns:
             `job` as it would be created, and `compiled`: properties of each compiled program (qubits, depth, two-qubit
-            gates, memory, circuits, warnings), in the order of the programs.
+            gates, memory, circuits, warnings), in the order of the programs. On a device at a vendor, also the
+            estimated `cost`, if it is known.
 
         Raises:
             InvalidRequest: a program is invalid; the error names the program and the position.
@@ -262,6 +269,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             schedule=schedule,
             versions=versions,
             wait_for_versions=wait_for_versions,
+            max_cost=max_cost,
             credential=credential,
             project=project,
             validate_only=True,

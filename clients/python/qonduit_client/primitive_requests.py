@@ -12,6 +12,7 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit_client import requests
 from qonduit_client.circuits import without_measurements
+from qonduit_client.costs import Cost
 from qonduit_client.input_values import Inputs
 from qonduit_client.job_credential import JobCredential
 from qonduit_client.observables import ObservableLike, QubitOrder, observables_of
@@ -44,6 +45,7 @@ class JobOptions(TypedDict, total=False):
     schedule: Schedule | None
     versions: Versions | None
     wait_for_versions: bool
+    max_cost: Cost | None
     project: str | None
     validate_only: bool
 

@@ -61,8 +61,8 @@ class Primitives:
             qubits: the qubits of the SDK's observables in the order of the program's qubits. By default those of the
                 program, if it is a circuit of the same SDK, else their numbers.
             options: `seed`, `name`, `language`, `request_id`, `deployment_id`, `inputs`, `simulation`, `noise_model`,
-                `stop_when`, `labels`, `client_data`, `schedule`, `versions`, `wait_for_versions`, `credential` and
-                `project`, as in `run`.
+                `stop_when`, `labels`, `client_data`, `schedule`, `versions`, `wait_for_versions`, `max_cost`,
+                `credential` and `project`, as in `run`.
 
         Raises:
             ValueError, TypeError: an observable or another argument is invalid.

@@ -22,6 +22,7 @@ from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.result_pb2 import Result
+from qonduit_client.costs import Cost, cost_of
 from qonduit_client.errors import NotFound
 from qonduit_client.input_values import Inputs, struct_of
 from qonduit_client.job_credential import JobCredential, set_credential
@@ -137,6 +138,7 @@ def submit(
     schedule: Schedule | None = None,
     versions: Versions | None = None,
     wait_for_versions: bool = False,
+    max_cost: Cost | None = None,
     credential: JobCredential = "",
     project: str | None = None,
     request_id: str | None = None,
@@ -168,6 +170,8 @@ def submit(
     )
     if schedule is not None:
         set_schedule(job, schedule)
+    if max_cost is not None:
+        job.max_cost.CopyFrom(cost_of(max_cost))
     request = jobs_rpc.CreateJobRequest(job=job, validate_only=validate_only)
     set_credential(request, credential)
     if isinstance(device, Device):

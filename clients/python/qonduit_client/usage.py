@@ -55,12 +55,13 @@ class UsageCalls:
         """Return the quotas that differ from the server's default. For operators."""
         return Table(self._transport.items(usage_requests.quotas()), "Quota")
 
-    def set_quota(self, owner: str, **limits: int | None) -> Quota:
+    def set_quota(self, owner: str, **limits: usage_requests.Limit) -> Quota:
         """Set limits of an owner; the others remain. For admins.
 
         Args:
             owner: a user, or a project as "projects/NAME".
             limits: by name, as in `queued_jobs=100`: -1 for no limit, 0 to allow nothing, None for the default.
+                `cost_per_day={"EUR": 50}` sets the limit of a unit, and leaves those of the others.
 
         Raises:
             ValueError: a name is unknown.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -18,6 +18,8 @@ from qonduit_client.requests import Pages, Request
 UNLIMITED: Final = -1
 #: The names of all quotas.
 QUOTAS: Final = tuple(field.name for field in QuotaValues.DESCRIPTOR.fields)
+#: A limit: a number, or one for each unit of costs; None stands for the default.
+Limit: TypeAlias = int | Mapping[str, float] | None
 #: The columns by which usage is grouped.
 GROUPINGS: Final = ("owner", "user", "device", "day")
 
@@ -58,7 +60,7 @@ def quotas() -> Pages[Quota]:
     return Pages(request, "quotas")
 
 
-def set_quota(owner: str, limits: Mapping[str, int | None]) -> Request[usage_rpc.SetQuotaResponse]:
+def set_quota(owner: str, limits: Mapping[str, Limit]) -> Request[usage_rpc.SetQuotaResponse]:
     """Set limits of an owner; None stands for the default.
 
     Raises:
@@ -66,10 +68,13 @@ def set_quota(owner: str, limits: Mapping[str, int | None]) -> Request[usage_rpc
     """
     if not limits:
         raise ValueError(f"pass at least one of {', '.join(QUOTAS)}")
-    for name in limits:
+    for name, value in limits.items():
         if name not in QUOTAS:
             raise ValueError(f"quotas are {', '.join(QUOTAS)}, got {name!r}")
-    values = QuotaValues(**{name: value for name, value in limits.items() if value is not None})
+        if isinstance(value, Mapping) != (name == "cost_per_day") and value is not None:
+            raise ValueError(f'cost_per_day is a number for each unit, as {{"EUR": 50}}, got {name}={value!r}')
+    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    values = QuotaValues(**given)
     request = usage_rpc.SetQuotaRequest(
         quota=Quota(owner=owner, limits=values), update_mask=FieldMask(paths=list(limits))
     )

@@ -18,6 +18,7 @@ from google.protobuf.json_format import MessageToDict
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOutcome, VendorOutcomes
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.failure_pb2 import Failure
+from qonduit.v1.job_pb2 import VendorCost
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.process.memory import format_bytes
@@ -100,6 +101,13 @@ class RemoteDevices(OneByOne):
             )
         return self._pending
 
+    def cost(self) -> VendorCost | None:
+        """Return the estimated cost of the submissions that the task needs now; None if it is not known."""
+        prices = [each.price for each in self._pending if each.HasField("price")]
+        if len(prices) < len(self._pending) or len({price.unit for price in prices}) != 1:
+            return None
+        return VendorCost(amount=sum(price.amount for price in prices), unit=prices[0].unit)
+
     def run(
         self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
     ) -> Iterator[Outcome | RunError]:
@@ -113,10 +121,17 @@ class RemoteDevices(OneByOne):
             self._unused.discard(key)
             yield from _joined(self._known[key], len(natives))
             return
-        self._pending += _divided(key, device, natives, shots, self.remote.limits(device))
+        self._pending += map(self._priced, _divided(key, device, natives, shots, self.remote.limits(device)))
         self._on_pending()
         for _ in natives:
             yield ProviderError(PENDING, "the vendor has not returned the outcome")
+
+    def _priced(self, submission: Submission) -> Submission:
+        price = getattr(self.remote, "price", None)
+        found: VendorCost | None = price(submission) if price is not None else None
+        if found is not None:
+            submission.price.CopyFrom(found)
+        return submission
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return no probabilities; see `SimulatorProvider`."""

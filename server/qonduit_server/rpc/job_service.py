@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.event_pb2 import JobEvent
-from qonduit.v1.job_pb2 import JobState
+from qonduit.v1.job_pb2 import JobState, VendorCost
 from qonduit.v1.job_service_pb2 import (
     CancelJobRequest,
     CancelJobResponse,
@@ -91,11 +91,11 @@ class JobService:
         if isinstance(checked, UnplacedJob) or (request.validate_only and isinstance(checked, job_rows.NewJob)):
             try:
                 caller = Caller(call.principal.name, call.seconds_left(), call.add_callback)
-                checked, compiled = self._prepared(request, checked, call, caller, "CreateJob")
+                checked, compiled, cost = self._prepared(request, checked, call, caller, "CreateJob")
             finally:
                 self._compiler.release_slot(call.principal.name)
             if request.validate_only:
-                return CreateJobResponse(job=submission_checks.preview(checked), compiled=compiled)
+                return CreateJobResponse(job=submission_checks.preview(checked), compiled=compiled, cost=cost)
         created = self._created(checked, call)
         call.job_id = created.job.id
         return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
@@ -231,14 +231,14 @@ class JobService:
         call: CallContext,
         caller: Caller,
         method: str,
-    ) -> tuple[job_rows.NewJob, list[CompiledProgram]]:
+    ) -> tuple[job_rows.NewJob, list[CompiledProgram], VendorCost | None]:
         """Choose the device of a job that has none, and compile its programs for `validate_only`."""
         if isinstance(checked, UnplacedJob):
             checked = self._chosen(request, checked, call, caller, method)
         if not request.validate_only:
             self._open_for_jobs()  # again: the server may have begun to stop since
-            return checked, []
-        return checked, self._compiler.compile(checked, caller.seconds, caller.add_callback)
+            return checked, [], None
+        return checked, *self._compiler.compile(checked, caller.seconds, caller.add_callback)
 
     def _chosen(
         self, request: _Request, job: UnplacedJob, call: CallContext, caller: Caller | None, method: str

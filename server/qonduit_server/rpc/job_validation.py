@@ -13,6 +13,7 @@ from qonduit.execution.v1.task_pb2 import ProgramFailed, Task
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import VendorCost
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit_server.capabilities import requirements_of_job
 from qonduit_server.errors import Abandoned, CallError, FailedPrecondition, InvalidArgument, ResourceExhausted
@@ -22,6 +23,7 @@ from qonduit_server.rpc.program_requirements import unsupported
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import vendor_costs
 from qonduit_server.store.jobs.job_rows import NewJob
 from qonduit_server.store.jobs.task_messages import task_program
 from qonduit_server.store.ownership import cache_scope, owner_for
@@ -40,7 +42,7 @@ class CompileRequest(Protocol):
 
     def __call__(
         self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
-    ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed]] | Failure:
+    ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed], VendorCost | None] | Failure:
         """Compile programs.
 
         Args:
@@ -50,8 +52,8 @@ class CompileRequest(Protocol):
             charge: receives the time of the worker.
 
         Returns:
-            The properties of the programs that can run, and the failures of the others; or the failure of the task.
-            Its reason is CANCELLED if the call ended.
+            The properties of the programs that can run, the failures of the others, and the estimated cost at a vendor
+            if it is known; or the failure of the task. Its reason is CANCELLED if the call ended.
 
         Raises:
             CallError: the server cannot compile now.
@@ -116,16 +118,18 @@ class JobValidator:
         self._slots.release()
         self._budget.release(caller)
 
-    def compile(self, new: NewJob, seconds: float, add_callback: AddCallback) -> list[CompiledProgram]:
-        """Compile the programs of a job that passed all other checks, and wait for the result.
+    def compile(
+        self, new: NewJob, seconds: float, add_callback: AddCallback
+    ) -> tuple[list[CompiledProgram], VendorCost | None]:
+        """Compile the programs of a job that passed all other checks; return them, and the estimated cost at a vendor.
 
         Raises:
             InvalidArgument: reason INVALID_PROGRAM, with a violation for each invalid program.
-            FailedPrecondition: the device cannot run a program.
-            ResourceExhausted: a program takes too much time.
+            FailedPrecondition: the device cannot run a program, or the cost exceeds that of the job.
+            ResourceExhausted: a program takes too much time, or the cost exceeds the quota of the owner.
         """
         if self._run is None:
-            return []
+            return [], None
         device = catalogue.device(self._db, new.device_id)
         provider = catalogue.provider(self._db, device.provider_id).name
         programs = (
@@ -138,11 +142,14 @@ class JobValidator:
         outcome = self._run(task, seconds, add_callback, self._budget.charge(new.caller))
         if isinstance(outcome, Failure):
             raise failure_error(outcome, f"{provider}/{device.name}", PROGRAMS)
-        compiled, failed = outcome
+        compiled, failed, cost = outcome
         if failed:
             raise self._program_error(new.spec, failed, programs, device, f"{provider}/{device.name}")
+        if device.HasField("is_local") and not device.is_local:
+            maximum = new.spec.max_cost if new.spec.HasField("max_cost") else None
+            vendor_costs.check_estimate(self._db, owner_for(new.caller, new.project), maximum, cost)
         _bound_warnings(compiled)
-        return list(compiled)
+        return list(compiled), cost
 
     def _task(self, spec: JobSpec, programs: Iterable[QuantumProgram], provider: str, device: Device) -> Task:
         return Task(

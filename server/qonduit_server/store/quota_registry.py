@@ -21,8 +21,16 @@ from qonduit_server.store.usage_tables import quotas
 
 #: The value of a quota without a limit.
 UNLIMITED: Final = -1
-#: The names of all quotas, in the order of the contract.
-NAMES: Final = tuple(each.name for each in QuotaValues.DESCRIPTOR.fields)
+#: The names of the quotas that are one number, in the order of the contract; and those of all.
+NUMBERS: Final = tuple(each.name for each in QuotaValues.DESCRIPTOR.fields if each.has_presence)
+#: The quota of costs, which has a number for each unit, and the unit that stands for all others.
+COSTS: Final = "cost_per_day"
+OTHER_UNITS: Final = "*"
+#: The largest unit of a cost.
+MAX_UNIT_BYTES: Final = 64
+#: The maximum number of units of an owner's limits.
+MAX_UNITS: Final = 16
+NAMES: Final = (*NUMBERS, COSTS)
 _ALL: Final = select(quotas.c.owner, quotas.c.limits)
 
 
@@ -40,6 +48,8 @@ class Allowance:
     calls_per_second: int | None = None
     open_buffers: int | None = None
     upload_bytes_per_minute: int | None = None
+    #: By unit; UNLIMITED means no limit.
+    cost_per_day: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def limits_submissions(self) -> bool:
@@ -51,10 +61,21 @@ class Allowance:
         """Whether a queued job may be held back."""
         return not self.running_jobs is self.worker_seconds_per_day is self.running_memory_bytes is None
 
+    @property
+    def limits_costs(self) -> bool:
+        """Whether a submission to a vendor may be refused."""
+        return any(value != UNLIMITED for value in self.cost_per_day.values())
+
+    def cost_limit(self, unit: str) -> float | None:
+        """Return the limit of costs in a unit; None if it has none."""
+        value = self.cost_per_day.get(unit, self.cost_per_day.get(OTHER_UNITS, UNLIMITED))
+        return None if value == UNLIMITED else value
+
     def message(self) -> QuotaValues:
         """Return the limits as a message; UNLIMITED stands for no limit."""
-        values = {name: getattr(self, name) for name in NAMES}
-        return QuotaValues(**{name: UNLIMITED if value is None else value for name, value in values.items()})
+        values = {name: getattr(self, name) for name in NUMBERS}
+        numbers = {name: UNLIMITED if value is None else value for name, value in values.items()}
+        return QuotaValues(**numbers, cost_per_day=self.cost_per_day)
 
 
 #: The allowance of every owner on a server without quotas.
@@ -71,18 +92,31 @@ def allowance(values: QuotaValues, default: Allowance = EVERYTHING) -> Allowance
         value: int = getattr(values, name)
         return None if value == UNLIMITED else value
 
-    return Allowance(**{name: limit(name) for name in NAMES})
+    costs = {**default.cost_per_day, **values.cost_per_day}
+    return Allowance(**{name: limit(name) for name in NUMBERS}, cost_per_day=costs)
 
 
 def read_setting(default_quotas: Mapping[str, str]) -> QuotaValues:
     """Return the quotas of owners without their own, from the setting. Raises StartError."""
+    found = QuotaValues()
     for name, value in default_quotas.items():
-        if name not in NAMES or not (value.isascii() and value.isdigit()) or int(value) >= 2**63:
+        prefix, _, unit = name.partition(".")
+        number = value.isascii() and value.isdigit() and int(value) < 2**63
+        if name in NUMBERS and number:
+            setattr(found, name, int(value))
+        elif prefix == COSTS and unit and len(unit.encode()) <= MAX_UNIT_BYTES and (number or _is_decimal(value)):
+            found.cost_per_day[unit] = float(value)
+        else:
             raise StartError(
                 f"default_quotas must be NAME=NUMBER,NAME=NUMBER with integers of at least 0, got {name}={value}; "
-                f"names: {', '.join(NAMES)}"
+                f"names: {', '.join(NUMBERS)}, and {COSTS}.UNIT"
             )
-    return QuotaValues(**{name: int(value) for name, value in default_quotas.items()})
+    return found
+
+
+def _is_decimal(value: str) -> bool:
+    whole, _, fraction = value.partition(".")
+    return value.isascii() and whole.isdigit() and fraction.isdigit() and len(value) < 20
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ submissions = Table(
     Column("deadline", BigInteger),
     # The part of the provider's status, as a VendorJob message.
     Column("status", LargeBinary),
+    # The estimated cost in millionths of the unit; NULL if it is not known.
+    Column("price", BigInteger),
+    Column("price_unit", Text),
+    # The day in `usage_costs` on which the price is reserved; NULL if it is not reserved, or its cost is known.
+    Column("reserved_on", Integer),
     sqlite_with_rowid=False,
 )
 

@@ -14,10 +14,12 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection
 
 from qonduit_server.store.bulk_statements import BulkUpsert
-from qonduit_server.store.usage_tables import owner_totals, usage
+from qonduit_server.store.usage_tables import owner_totals, usage, usage_costs
 
 #: Microseconds per day.
 DAY: Final = 86_400_000_000
+#: Costs are stored in millionths of their unit.
+MILLION: Final = 1_000_000
 
 
 class UsageKey(NamedTuple):
@@ -26,6 +28,22 @@ class UsageKey(NamedTuple):
     owner: str
     executed_by: str
     device: str
+
+
+class CostKey(NamedTuple):
+    """Whose jobs a vendor charges for, where they run, the day since 1970 of their submission, and the unit."""
+
+    used: UsageKey
+    day: int
+    unit: str
+
+
+@dataclass(slots=True)
+class Cost:
+    """Costs, or their change, in millionths of the unit: reserved estimates, and charges."""
+
+    reserved: int = 0
+    spent: int = 0
 
 
 @dataclass(slots=True)
@@ -44,10 +62,11 @@ class UsageLedger:
     def __init__(self) -> None:
         self._ran: defaultdict[UsageKey, Used] = defaultdict(Used)
         self._totals: defaultdict[str, Used] = defaultdict(Used)
+        self._costs: defaultdict[CostKey, Cost] = defaultdict(Cost)
 
     def __bool__(self) -> bool:
         """Return whether anything changed."""
-        return bool(self._totals or self._ran)
+        return bool(self._totals or self._ran or self._costs)
 
     def ran(self, key: UsageKey, *, jobs: int = 0, shots: int = 0, seconds: float = 0.0) -> None:
         """Add what jobs used when they ran."""
@@ -66,6 +85,20 @@ class UsageLedger:
         """Add bytes that an owner stores; negative if they were deleted."""
         self._totals[owner].stored_bytes += size
 
+    def cost(self, key: CostKey, *, reserved: int = 0, spent: int = 0) -> None:
+        """Add what a vendor charges; negative if a reservation ends."""
+        found = self._costs[key]
+        found.reserved += reserved
+        found.spent += spent
+
+    def pending_cost(self, owner: str, day: int) -> dict[str, int]:
+        """Return the changes of what an owner spends on a day, reserved or not, by unit; they are not written yet."""
+        found: defaultdict[str, int] = defaultdict(int)
+        for key, cost in self._costs.items():
+            if (key.used.owner, key.day) == (owner, day):
+                found[key.unit] += cost.reserved + cost.spent
+        return found
+
     def pending(self, owner: str) -> Used:
         """Return the changes of an owner's totals, which are not written yet."""
         return self._totals.get(owner, Used())
@@ -82,10 +115,17 @@ class UsageLedger:
             totals = [(owner, self._totals[owner]) for owner in sorted(self._totals)]
             rows = [(owner, day, used.stored_bytes, used.shots, used.seconds) for owner, used in totals]
             _ADD_TOTALS(connection, rows)
-        if self._ran:
-            ran = [(key, self._ran[key]) for key in sorted(self._ran)]
-            _ADD_USAGE(
-                connection, [(key.owner, day, *key[1:], used.jobs, used.shots, used.seconds) for key, used in ran]
+        ran = {(key.owner, day, *key[1:]): used for key, used in self._ran.items()}
+        for key in self._costs:
+            # A list of usage begins with these rows.
+            ran.setdefault((key.used.owner, key.day, *key.used[1:]), Used())
+        if ran:
+            _ADD_USAGE(connection, [(*key, ran[key].jobs, ran[key].shots, ran[key].seconds) for key in sorted(ran)])
+        if self._costs:
+            costs = [(key, self._costs[key]) for key in sorted(self._costs)]
+            _ADD_COSTS(
+                connection,
+                [(key.used.owner, key.day, *key.used[1:], key.unit, cost.reserved, cost.spent) for key, cost in costs],
             )
 
 
@@ -103,4 +143,9 @@ _ADD_USAGE: Final = BulkUpsert(
     ("owner", "day", "executed_by", "device", "jobs", "shots", "seconds"),
     "jobs = usage.jobs + excluded.jobs, shots = usage.shots + excluded.shots, "
     "seconds = usage.seconds + excluded.seconds",
+)
+_ADD_COSTS: Final = BulkUpsert(
+    usage_costs,
+    ("owner", "day", "executed_by", "device", "unit", "reserved", "spent"),
+    "reserved = usage_costs.reserved + excluded.reserved, spent = usage_costs.spent + excluded.spent",
 )

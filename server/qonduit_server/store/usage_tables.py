@@ -46,3 +46,20 @@ usage = Table(
     Column("seconds", Double, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# What vendors charge for jobs, by the vendor's unit; kept when the jobs are deleted. For each row, `usage` has one.
+usage_costs = Table(
+    "usage_costs",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    # The day on which the jobs were to be submitted: days since 1970 (UTC).
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("executed_by", Text, primary_key=True),
+    # "PROVIDER/device".
+    Column("device", Text, primary_key=True),
+    Column("unit", Text, primary_key=True),
+    # Millionths of the unit: the estimates of submissions whose cost is not known yet, and the cost of the others.
+    Column("reserved", BigInteger, nullable=False),
+    Column("spent", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

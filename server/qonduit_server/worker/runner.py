@@ -13,7 +13,7 @@ from qonduit.execution.v1.task_pb2 import ProgramTranslated, Task, TaskDeclined,
 from qonduit.execution.v1.vendor_pb2 import Submission
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.job_pb2 import JobType, VendorCost
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit_server.languages.python.source_runner import MemoryNotGranted
 from qonduit_server.languages.registry import Languages
@@ -79,6 +79,7 @@ class _Run:
         self._reporter = preparation.reporter
         self._task = preparation.task
         self._submissions: Sequence[Submission] = ()
+        self._cost: VendorCost | None = None
 
     def run(self) -> None:
         self._reporter.send(started=TaskStarted())
@@ -100,7 +101,7 @@ class _Run:
             if declined:
                 self._reporter.send(declined=TaskDeclined(memory_bytes=declined))
             else:
-                self._reporter.send(finished=TaskFinished(submissions=self._submissions))
+                self._reporter.send(finished=TaskFinished(submissions=self._submissions, cost=self._cost))
 
     def _translate(self) -> int:
         """Translate the programs; return as `_run` does."""
@@ -148,9 +149,11 @@ class _Run:
     def _compile(self) -> int:
         """Read and compile the programs, and report what that found; returns as `_run` does."""
         self._preparation.check_job()
+        ready: list[Any] = []
         for index in range(len(self._task.programs)):
             try:
                 program = self._prepare(self._preparation, index)
+                ready.append(program)
                 compiled = program.compiled
                 depth, large = depth_of(compiled.operations()) if compiled.operations is not None else (0, 0)
             except MemoryNotGranted as short:
@@ -168,6 +171,11 @@ class _Run:
                 warnings=(*program.circuit.warnings, *compiled.warnings),
             )
             self._reporter.send(program_compiled=report)
+        remote = self._preparation.remote
+        if remote is not None and len(ready) == len(self._task.programs):
+            remote.begin((), self._reporter.mute)
+            self._run_prepared(ready)
+            self._cost = remote.cost()
         return 0
 
     def _run(self) -> int:
@@ -182,13 +190,16 @@ class _Run:
         remote = self._preparation.remote
         if remote is not None:
             remote.begin(self._task.vendor_outcomes, self._reporter.mute)
+        self._run_prepared(ready)
+        if remote is not None:
+            self._submissions = remote.submissions()
+        return 0
+
+    def _run_prepared(self, ready: Sequence[Any]) -> None:
         runs: Any = CircuitRuns
         if self._task.spec.type == JobType.JOB_TYPE_ESTIMATOR:
             from qonduit_server.worker.estimator_runs import EstimatorRuns as runs  # noqa: N813
         runs(self._preparation).run(ready)
-        if remote is not None:
-            self._submissions = remote.submissions()
-        return 0
 
     @property
     def _prepare(self) -> Callable[[Preparation, int], ReadyProgram]:

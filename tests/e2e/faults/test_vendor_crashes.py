@@ -16,10 +16,12 @@ import grpc
 import pytest
 
 from qonduit.v1.job_pb2 import JobState
+from qonduit.v1.usage_service_pb2 import ListUsageRequest
+from qonduit.v1.usage_service_pb2_grpc import UsageServiceStub
 from tests.e2e.faults.points import KillPoint
 from tests.e2e.faults.trap import Trap
 from tests.e2e.faults.vendor_points import PROCESS_POINTS, VENDOR_POINTS
-from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
+from tests.vendor_cloud.fake_vendor import PRICE, FakeVendor, fake_vendor
 from tests.vendor_cloud.served_vendor import CLOUD, GOOGLE, IBM, IONQ, ServedVendor, VendorKind, served_vendor
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,7 +87,7 @@ class Crashes:
                 return
 
     def check(self, served: ServedVendor) -> None:
-        """Check the end of each job, and what the vendor has."""
+        """Check the end of each job, the jobs of the vendor, and their costs."""
         jobs = {job_id: served.end(job_id) for job_id in self.jobs}
         accepted = self.vendor.control()["jobs"]
         marks = Counter(job["mark"] for job in accepted.values())
@@ -99,6 +101,13 @@ class Crashes:
             else:
                 assert self.jobs[job_id] not in SAFE, job.failure
                 assert job.failure.reason == "SUBMISSION_UNKNOWN", job.failure
+        succeeded = [job_id for job_id, job in jobs.items() if job.state == JobState.JOB_STATE_SUCCEEDED]
+        unknown = [job_id for job_id in jobs.keys() - succeeded if self.jobs[job_id] != "CLOUD_TAG"]  # without prices
+        if self.kind is not CLOUD:
+            return
+        (row,) = UsageServiceStub(served.channel).ListUsage(ListUsageRequest(), timeout=100).rows
+        (cost,) = row.costs
+        assert (cost.spent, cost.reserved) == (PRICE * len(succeeded), PRICE * len(unknown))
 
 
 @pytest.mark.timeout(540)

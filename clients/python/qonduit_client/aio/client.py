@@ -24,6 +24,7 @@ from qonduit_client.aio.stored_programs import StoredPrograms
 from qonduit_client.aio.stored_projects import StoredProjects
 from qonduit_client.aio.transport import Transport
 from qonduit_client.aio.usage import UsageCalls
+from qonduit_client.costs import Cost
 from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job_credential import JobCredential
@@ -130,6 +131,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         schedule: Schedule | None = None,
         versions: Versions | None = None,
         wait_for_versions: bool = False,
+        max_cost: Cost | None = None,
         project: str | None = None,
     ) -> JobHandle:
         """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
@@ -152,6 +154,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             schedule=schedule,
             versions=versions,
             wait_for_versions=wait_for_versions,
+            max_cost=max_cost,
             credential=credential,
             project=project,
             request_id=request_id,
@@ -178,6 +181,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         schedule: Schedule | None = None,
         versions: Versions | None = None,
         wait_for_versions: bool = False,
+        max_cost: Cost | None = None,
         credential: JobCredential = "",
         project: str | None = None,
     ) -> CreateJobResponse:
@@ -209,6 +213,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             schedule=schedule,
             versions=versions,
             wait_for_versions=wait_for_versions,
+            max_cost=max_cost,
             credential=credential,
             project=project,
             validate_only=True,

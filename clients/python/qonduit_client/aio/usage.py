@@ -38,6 +38,6 @@ class UsageCalls:
         """Return the quotas that differ from the server's default. For operators."""
         return await AsyncListing(lambda: self._transport.items(usage_requests.quotas()), "Quota")
 
-    async def set_quota(self, owner: str, **limits: int | None) -> Quota:
+    async def set_quota(self, owner: str, **limits: usage_requests.Limit) -> Quota:
         """Set limits of an owner; the others remain. For admins. See `qonduit_client.Client.set_quota`."""
         return (await self._transport.call(usage_requests.set_quota(owner, limits))).quota

@@ -17,6 +17,7 @@ from qonduit_client.cli.input_options import input_option, label_option
 from qonduit_client.cli.schedule_options import schedule_options
 from qonduit_client.cli.session import DEPLOYMENT_ID, SEED
 from qonduit_client.cli.sources import or_pipe, read_sources
+from qonduit_client.costs import cost_of
 from qonduit_client.errors import NotFound, QonduitError
 
 if TYPE_CHECKING:
@@ -67,12 +68,33 @@ def job_options(command: _Command) -> _Command:
             ),
             schedule_options,
             version_options,
+            max_cost_option,
             credential_options,
             input_option,
         )
     ):
         command = option(command)
     return command
+
+
+def max_cost_option(command: _Command) -> _Command:
+    """Add the option for the maximum cost at a vendor; the command receives no argument without it."""
+    return click.option(
+        "--max-cost",
+        metavar="AMOUNT UNIT",
+        expose_value=False,
+        callback=_keep_cost,
+        help="At a vendor: do not submit the job if its estimated cost is higher ('5 EUR'), or not known.",
+    )(command)
+
+
+def _keep_cost(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        try:
+            cost_of(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), context, option) from None
+        context.params["max_cost"] = value
 
 
 def version_options(command: _Command) -> _Command:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,7 +15,8 @@ from qonduit_client.cli.session import session, shared_options
 from qonduit_client.cli.times import time_of
 
 if TYPE_CHECKING:
-    from qonduit.v1.quota_pb2 import Quota
+    from qonduit.v1.quota_pb2 import Quota, QuotaValues
+    from qonduit_client.usage_requests import Limit
 
 _GROUPINGS: Final = ("owner", "user", "device", "day")
 _BYTES: Final = ("running_memory_bytes", "stored_bytes", "upload_bytes_per_minute")
@@ -71,8 +73,17 @@ def usage(since: str | None, until: str | None, by: Sequence[str], owner: str | 
         )
     with here.client() as client:
         rows = client.usage(dict.fromkeys(by), since=since, until=until, owner=owner)
+        columns.append(Column("costs", _costs, "COSTS" if any(each.costs for each in rows) else "", right=True))
         write_rows(here, columns, rows, line=lambda each: each, empty="no job has ended in these days")
     return OK
+
+
+def _costs(row: Any) -> str:
+    """Return what vendors charge, by unit, with the reservations."""
+    return ", ".join(
+        f"{each.spent:.12g} {each.unit}" + (f" (and {each.reserved:.12g} reserved)" if each.reserved else "")
+        for each in row.costs
+    )
 
 
 def _field(name: str) -> Any:
@@ -103,9 +114,9 @@ def show(owner: str | None) -> int:
         Column(
             "limit", lambda name: _limit(found, name), "LIMIT", lambda name: _shown(found.effective, name), right=True
         ),
-        Column("of", lambda name: "owner" if found.limits.HasField(name) else "default", "SET FOR"),
+        Column("of", lambda name: "default" if _value(found.limits, name) is None else "owner", "SET FOR"),
     ]
-    write_rows(here, columns, [field.name for field in found.effective.DESCRIPTOR.fields])
+    write_rows(here, columns, _names([found.effective, found.used]))
     return OK
 
 
@@ -116,10 +127,21 @@ def show(owner: str | None) -> int:
 def set_limits(owner: str, limits: Sequence[str]) -> int:
     """Set limits of OWNER, a user or projects/NAME; the others remain.
 
-    NUMBER may also be `unlimited`, or `default` for the server's setting.
+    NUMBER may also be `unlimited`, or `default` for the server's setting. `cost_per_day.EUR=50` limits the costs in a
+    unit, and `cost_per_day=default` ends the owner's own limits of costs.
     """
     here = session()
-    values = dict(_parsed(each) for each in limits)
+    values: dict[str, Limit] = {}
+    for each in limits:
+        name, value = _parsed(each)
+        name, _, unit = name.partition(".")
+        earlier = values.get(name)
+        if unit and value is not None:
+            values[name] = {**(earlier if isinstance(earlier, Mapping) else {}), unit: value}
+        elif unit:
+            raise click.UsageError(f"one unit has no default of its own, got {each!r}: use {name}=default")
+        else:
+            values[name] = value if value is None else int(value)
     with here.client() as client:
         try:
             changed = client.set_quota(owner, **values)
@@ -142,11 +164,13 @@ def list_quotas() -> int:
     return OK
 
 
-def _parsed(text: str) -> tuple[str, int | None]:
+def _parsed(text: str) -> tuple[str, float | None]:
     name, _, value = text.partition("=")
-    words: dict[str, int | None] = {"unlimited": -1, "default": None}
+    words = {"unlimited": -1, "default": None}
     if value in words:
         return name, words[value]
+    if "." in name and re.fullmatch("[0-9]{1,9}([.][0-9]{1,6})?", value):
+        return name, float(value)
     if not (value.isascii() and value.isdigit()) or int(value) >= 2**63:
         raise click.UsageError(
             f"a limit is NAME=NUMBER, NAME=unlimited or NAME=default, with a number of at least 0, got {text!r}"
@@ -154,10 +178,17 @@ def _parsed(text: str) -> tuple[str, int | None]:
     return name, int(value)
 
 
+def _names(values: Sequence[QuotaValues]) -> list[str]:
+    """Return the names of quotas; those of costs have the unit."""
+    names = [field.name for field in values[0].DESCRIPTOR.fields if field.has_presence] if values else []
+    units = sorted({unit for each in values for unit in each.cost_per_day})
+    return [*names, *(f"cost_per_day.{unit}" for unit in units)]
+
+
 def _columns(quotas: Sequence[Quota]) -> list[Column]:
     """Return the owner, and in the table the limits that any of the quotas sets."""
-    names = [field.name for field in quotas[0].limits.DESCRIPTOR.fields] if quotas else []
-    used = {name for name in names if any(each.limits.HasField(name) for each in quotas)}
+    names = _names([each.limits for each in quotas])
+    used = {name for name in names if any(_value(each.limits, name) is not None for each in quotas)}
 
     def column(name: str) -> Column:
         head = name.replace("_", " ").upper() if name in used else ""
@@ -166,11 +197,13 @@ def _columns(quotas: Sequence[Quota]) -> list[Column]:
     return [Column("owner", lambda each: each.owner, "OWNER"), *(column(name) for name in names)]
 
 
-def _value(values: Any, name: str) -> int | None:
-    return getattr(values, name) if values.HasField(name) else None
+def _value(values: Any, name: str) -> float | None:
+    name, _, unit = name.partition(".")
+    found: float | None = values.cost_per_day.get(unit) if unit else None
+    return getattr(values, name) if not unit and values.HasField(name) else found
 
 
-def _limit(found: Quota, name: str) -> int | None:
+def _limit(found: Quota, name: str) -> float | None:
     return value if (value := _value(found.effective, name)) != -1 else None
 
 
@@ -180,4 +213,4 @@ def _shown(values: Any, name: str) -> str:
         return ""
     if value == -1:
         return "unlimited"
-    return size(value) if name in _BYTES else str(value)
+    return size(int(value)) if name in _BYTES else f"{value:.15g}" if isinstance(value, float) else str(value)

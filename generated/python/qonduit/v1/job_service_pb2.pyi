@@ -52,14 +52,16 @@ class CompiledProgram(_message.Message):
     def __init__(self, index: _Optional[int] = ..., num_qubits: _Optional[int] = ..., depth: _Optional[int] = ..., two_qubit_gates: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., circuits: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateJobResponse(_message.Message):
-    __slots__ = ("job", "deduplicated", "compiled")
+    __slots__ = ("job", "deduplicated", "compiled", "cost")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DEDUPLICATED_FIELD_NUMBER: _ClassVar[int]
     COMPILED_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     job: _job_pb2.Job
     deduplicated: bool
     compiled: _containers.RepeatedCompositeFieldContainer[CompiledProgram]
-    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deduplicated: _Optional[bool] = ..., compiled: _Optional[_Iterable[_Union[CompiledProgram, _Mapping]]] = ...) -> None: ...
+    cost: _job_pb2.VendorCost
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deduplicated: _Optional[bool] = ..., compiled: _Optional[_Iterable[_Union[CompiledProgram, _Mapping]]] = ..., cost: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ...) -> None: ...
 
 class RunJobRequest(_message.Message):
     __slots__ = ("job", "deployment", "device", "request_id", "validate_only", "credential", "after_sequence", "heartbeat_interval", "partial_results", "queue_updates", "final_results", "omit_intermediate", "credential_id", "after_epoch")

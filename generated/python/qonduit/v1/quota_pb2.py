@@ -26,13 +26,15 @@ from qonduit._vendor import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16qonduit/v1/quota.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xbb\x05\n\x0bQuotaValues\x12*\n\x0bqueued_jobs\x18\x01 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x00\x88\x01\x01\x12+\n\x0crunning_jobs\x18\x02 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x01\x88\x01\x01\x12,\n\rshots_per_day\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x02\x88\x01\x01\x12\x35\n\x16worker_seconds_per_day\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x03\x88\x01\x01\x12\x33\n\x14running_memory_bytes\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x04\x88\x01\x01\x12+\n\x0cstored_bytes\x18\x06 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x05\x88\x01\x01\x12+\n\x0copen_streams\x18\x07 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x06\x88\x01\x01\x12/\n\x10\x63\x61lls_per_second\x18\x08 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x07\x88\x01\x01\x12+\n\x0copen_buffers\x18\t \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x08\x88\x01\x01\x12\x36\n\x17upload_bytes_per_minute\x18\n \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\t\x88\x01\x01\x42\x0e\n\x0c_queued_jobsB\x0f\n\r_running_jobsB\x10\n\x0e_shots_per_dayB\x19\n\x17_worker_seconds_per_dayB\x17\n\x15_running_memory_bytesB\x0f\n\r_stored_bytesB\x0f\n\r_open_streamsB\x13\n\x11_calls_per_secondB\x0f\n\r_open_buffersB\x1a\n\x18_upload_bytes_per_minute\"\xac\x01\n\x05Quota\x12\x1b\n\x05owner\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03(\xff\x01\x12\'\n\x06limits\x18\x02 \x01(\x0b\x32\x17.qonduit.v1.QuotaValues\x12\x30\n\teffective\x18\x03 \x01(\x0b\x32\x17.qonduit.v1.QuotaValuesB\x04\xe2\x41\x01\x03\x12+\n\x04used\x18\x04 \x01(\x0b\x32\x17.qonduit.v1.QuotaValuesB\x04\xe2\x41\x01\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16qonduit/v1/quota.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xd5\x06\n\x0bQuotaValues\x12*\n\x0bqueued_jobs\x18\x01 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x00\x88\x01\x01\x12+\n\x0crunning_jobs\x18\x02 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x01\x88\x01\x01\x12,\n\rshots_per_day\x18\x03 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x02\x88\x01\x01\x12\x35\n\x16worker_seconds_per_day\x18\x04 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x03\x88\x01\x01\x12\x33\n\x14running_memory_bytes\x18\x05 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x04\x88\x01\x01\x12+\n\x0cstored_bytes\x18\x06 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x05\x88\x01\x01\x12+\n\x0copen_streams\x18\x07 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x06\x88\x01\x01\x12/\n\x10\x63\x61lls_per_second\x18\x08 \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x07\x88\x01\x01\x12+\n\x0copen_buffers\x18\t \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\x08\x88\x01\x01\x12\x36\n\x17upload_bytes_per_minute\x18\n \x01(\x03\x42\x10\xbaH\r\"\x0b(\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01H\t\x88\x01\x01\x12\x65\n\x0c\x63ost_per_day\x18\x0b \x03(\x0b\x32\'.qonduit.v1.QuotaValues.CostPerDayEntryB&\xbaH#\x9a\x01 \x10\x10\"\x06r\x04\x10\x01(@*\x14\x12\x12\x19\x00\x00\x00\x00\x65\xcd\xcd\x41)\x00\x00\x00\x00\x00\x00\xf0\xbf\x1a\x31\n\x0f\x43ostPerDayEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_queued_jobsB\x0f\n\r_running_jobsB\x10\n\x0e_shots_per_dayB\x19\n\x17_worker_seconds_per_dayB\x17\n\x15_running_memory_bytesB\x0f\n\r_stored_bytesB\x0f\n\r_open_streamsB\x13\n\x11_calls_per_secondB\x0f\n\r_open_buffersB\x1a\n\x18_upload_bytes_per_minute\"\xac\x01\n\x05Quota\x12\x1b\n\x05owner\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03(\xff\x01\x12\'\n\x06limits\x18\x02 \x01(\x0b\x32\x17.qonduit.v1.QuotaValues\x12\x30\n\teffective\x18\x03 \x01(\x0b\x32\x17.qonduit.v1.QuotaValuesB\x04\xe2\x41\x01\x03\x12+\n\x04used\x18\x04 \x01(\x0b\x32\x17.qonduit.v1.QuotaValuesB\x04\xe2\x41\x01\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.v1.quota_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_QUOTAVALUES_COSTPERDAYENTRY']._loaded_options = None
+  _globals['_QUOTAVALUES_COSTPERDAYENTRY']._serialized_options = b'8\001'
   _globals['_QUOTAVALUES'].fields_by_name['queued_jobs']._loaded_options = None
   _globals['_QUOTAVALUES'].fields_by_name['queued_jobs']._serialized_options = b'\272H\r\"\013(\377\377\377\377\377\377\377\377\377\001'
   _globals['_QUOTAVALUES'].fields_by_name['running_jobs']._loaded_options = None
@@ -53,6 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUOTAVALUES'].fields_by_name['open_buffers']._serialized_options = b'\272H\r\"\013(\377\377\377\377\377\377\377\377\377\001'
   _globals['_QUOTAVALUES'].fields_by_name['upload_bytes_per_minute']._loaded_options = None
   _globals['_QUOTAVALUES'].fields_by_name['upload_bytes_per_minute']._serialized_options = b'\272H\r\"\013(\377\377\377\377\377\377\377\377\377\001'
+  _globals['_QUOTAVALUES'].fields_by_name['cost_per_day']._loaded_options = None
+  _globals['_QUOTAVALUES'].fields_by_name['cost_per_day']._serialized_options = b'\272H#\232\001 \020\020\"\006r\004\020\001(@*\024\022\022\031\000\000\000\000e\315\315A)\000\000\000\000\000\000\360\277'
   _globals['_QUOTA'].fields_by_name['owner']._loaded_options = None
   _globals['_QUOTA'].fields_by_name['owner']._serialized_options = b'\342A\001\002\272H\005r\003(\377\001'
   _globals['_QUOTA'].fields_by_name['effective']._loaded_options = None
@@ -60,7 +64,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUOTA'].fields_by_name['used']._loaded_options = None
   _globals['_QUOTA'].fields_by_name['used']._serialized_options = b'\342A\001\003'
   _globals['_QUOTAVALUES']._serialized_start=101
-  _globals['_QUOTAVALUES']._serialized_end=800
-  _globals['_QUOTA']._serialized_start=803
-  _globals['_QUOTA']._serialized_end=975
+  _globals['_QUOTAVALUES']._serialized_end=954
+  _globals['_QUOTAVALUES_COSTPERDAYENTRY']._serialized_start=702
+  _globals['_QUOTAVALUES_COSTPERDAYENTRY']._serialized_end=751
+  _globals['_QUOTA']._serialized_start=957
+  _globals['_QUOTA']._serialized_end=1129
 # @@protoc_insertion_point(module_scope)

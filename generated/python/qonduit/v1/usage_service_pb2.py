@@ -28,7 +28,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from qonduit.v1 import quota_pb2 as qonduit_dot_v1_dot_quota__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eqonduit/v1/usage_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x16qonduit/v1/quota.proto\"\xac\x01\n\x08UsageRow\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x13\n\x0b\x65xecuted_by\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x04 \x01(\t\x12\x0c\n\x04jobs\x18\x05 \x01(\x03\x12\r\n\x05shots\x18\x06 \x01(\x03\x12\x16\n\x0eworker_seconds\x18\x07 \x01(\x01\x12\x19\n\x0cstored_bytes\x18\x08 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_stored_bytes\"\xdd\x01\n\x10ListUsageRequest\x12\x17\n\x05owner\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1a\n\tstart_day\x18\x02 \x01(\tB\x07\xbaH\x04r\x02(\n\x12\x18\n\x07\x65nd_day\x18\x03 \x01(\tB\x07\xbaH\x04r\x02(\n\x12@\n\x08group_by\x18\x04 \x03(\x0e\x32\x19.qonduit.v1.UsageGroupingB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\tpage_size\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"P\n\x11ListUsageResponse\x12\"\n\x04rows\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.UsageRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x0fGetQuotaRequest\x12\x17\n\x05owner\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\"4\n\x10GetQuotaResponse\x12 \n\x05quota\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Quota\"\xd3\x01\n\x0fSetQuotaRequest\x12&\n\x05quota\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.QuotaB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask:g\xbaHd\x1a\x62\n\x14quota.owner.required\x12\x1fquota.owner: must name an owner\x1a)has(this.quota) && this.quota.owner != \'\'\"4\n\x10SetQuotaResponse\x12 \n\x05quota\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Quota\"M\n\x11ListQuotasRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"P\n\x12ListQuotasResponse\x12!\n\x06quotas\x18\x01 \x03(\x0b\x32\x11.qonduit.v1.Quota\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x95\x01\n\rUsageGrouping\x12\x1e\n\x1aUSAGE_GROUPING_UNSPECIFIED\x10\x00\x12\x18\n\x14USAGE_GROUPING_OWNER\x10\x01\x12\x17\n\x13USAGE_GROUPING_USER\x10\x02\x12\x19\n\x15USAGE_GROUPING_DEVICE\x10\x03\x12\x16\n\x12USAGE_GROUPING_DAY\x10\x04\x32\xb3\x02\n\x0cUsageService\x12H\n\tListUsage\x12\x1c.qonduit.v1.ListUsageRequest\x1a\x1d.qonduit.v1.ListUsageResponse\x12\x45\n\x08GetQuota\x12\x1b.qonduit.v1.GetQuotaRequest\x1a\x1c.qonduit.v1.GetQuotaResponse\x12\x45\n\x08SetQuota\x12\x1b.qonduit.v1.SetQuotaRequest\x1a\x1c.qonduit.v1.SetQuotaResponse\x12K\n\nListQuotas\x12\x1d.qonduit.v1.ListQuotasRequest\x1a\x1e.qonduit.v1.ListQuotasResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eqonduit/v1/usage_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x16qonduit/v1/quota.proto\"\xd2\x01\n\x08UsageRow\x12\r\n\x05owner\x18\x01 \x01(\t\x12\x13\n\x0b\x65xecuted_by\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x0b\n\x03\x64\x61y\x18\x04 \x01(\t\x12\x0c\n\x04jobs\x18\x05 \x01(\x03\x12\r\n\x05shots\x18\x06 \x01(\x03\x12\x16\n\x0eworker_seconds\x18\x07 \x01(\x01\x12\x19\n\x0cstored_bytes\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12$\n\x05\x63osts\x18\t \x03(\x0b\x32\x15.qonduit.v1.UsageCostB\x0f\n\r_stored_bytes\":\n\tUsageCost\x12\x0c\n\x04unit\x18\x01 \x01(\t\x12\r\n\x05spent\x18\x02 \x01(\x01\x12\x10\n\x08reserved\x18\x03 \x01(\x01\"\xdd\x01\n\x10ListUsageRequest\x12\x17\n\x05owner\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\x12\x1a\n\tstart_day\x18\x02 \x01(\tB\x07\xbaH\x04r\x02(\n\x12\x18\n\x07\x65nd_day\x18\x03 \x01(\tB\x07\xbaH\x04r\x02(\n\x12@\n\x08group_by\x18\x04 \x03(\x0e\x32\x19.qonduit.v1.UsageGroupingB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\tpage_size\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"P\n\x11ListUsageResponse\x12\"\n\x04rows\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.UsageRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x0fGetQuotaRequest\x12\x17\n\x05owner\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01\"4\n\x10GetQuotaResponse\x12 \n\x05quota\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Quota\"\xd3\x01\n\x0fSetQuotaRequest\x12&\n\x05quota\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.QuotaB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask:g\xbaHd\x1a\x62\n\x14quota.owner.required\x12\x1fquota.owner: must name an owner\x1a)has(this.quota) && this.quota.owner != \'\'\"4\n\x10SetQuotaResponse\x12 \n\x05quota\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Quota\"M\n\x11ListQuotasRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"P\n\x12ListQuotasResponse\x12!\n\x06quotas\x18\x01 \x03(\x0b\x32\x11.qonduit.v1.Quota\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x95\x01\n\rUsageGrouping\x12\x1e\n\x1aUSAGE_GROUPING_UNSPECIFIED\x10\x00\x12\x18\n\x14USAGE_GROUPING_OWNER\x10\x01\x12\x17\n\x13USAGE_GROUPING_USER\x10\x02\x12\x19\n\x15USAGE_GROUPING_DEVICE\x10\x03\x12\x16\n\x12USAGE_GROUPING_DAY\x10\x04\x32\xb3\x02\n\x0cUsageService\x12H\n\tListUsage\x12\x1c.qonduit.v1.ListUsageRequest\x1a\x1d.qonduit.v1.ListUsageResponse\x12\x45\n\x08GetQuota\x12\x1b.qonduit.v1.GetQuotaRequest\x1a\x1c.qonduit.v1.GetQuotaResponse\x12\x45\n\x08SetQuota\x12\x1b.qonduit.v1.SetQuotaRequest\x1a\x1c.qonduit.v1.SetQuotaResponse\x12K\n\nListQuotas\x12\x1d.qonduit.v1.ListQuotasRequest\x1a\x1e.qonduit.v1.ListQuotasResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,26 +57,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTQUOTASREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTQUOTASREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTQUOTASREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003(\200\010'
-  _globals['_USAGEGROUPING']._serialized_start=1175
-  _globals['_USAGEGROUPING']._serialized_end=1324
+  _globals['_USAGEGROUPING']._serialized_start=1273
+  _globals['_USAGEGROUPING']._serialized_end=1422
   _globals['_USAGEROW']._serialized_start=167
-  _globals['_USAGEROW']._serialized_end=339
-  _globals['_LISTUSAGEREQUEST']._serialized_start=342
-  _globals['_LISTUSAGEREQUEST']._serialized_end=563
-  _globals['_LISTUSAGERESPONSE']._serialized_start=565
-  _globals['_LISTUSAGERESPONSE']._serialized_end=645
-  _globals['_GETQUOTAREQUEST']._serialized_start=647
-  _globals['_GETQUOTAREQUEST']._serialized_end=689
-  _globals['_GETQUOTARESPONSE']._serialized_start=691
-  _globals['_GETQUOTARESPONSE']._serialized_end=743
-  _globals['_SETQUOTAREQUEST']._serialized_start=746
-  _globals['_SETQUOTAREQUEST']._serialized_end=957
-  _globals['_SETQUOTARESPONSE']._serialized_start=959
-  _globals['_SETQUOTARESPONSE']._serialized_end=1011
-  _globals['_LISTQUOTASREQUEST']._serialized_start=1013
-  _globals['_LISTQUOTASREQUEST']._serialized_end=1090
-  _globals['_LISTQUOTASRESPONSE']._serialized_start=1092
-  _globals['_LISTQUOTASRESPONSE']._serialized_end=1172
-  _globals['_USAGESERVICE']._serialized_start=1327
-  _globals['_USAGESERVICE']._serialized_end=1634
+  _globals['_USAGEROW']._serialized_end=377
+  _globals['_USAGECOST']._serialized_start=379
+  _globals['_USAGECOST']._serialized_end=437
+  _globals['_LISTUSAGEREQUEST']._serialized_start=440
+  _globals['_LISTUSAGEREQUEST']._serialized_end=661
+  _globals['_LISTUSAGERESPONSE']._serialized_start=663
+  _globals['_LISTUSAGERESPONSE']._serialized_end=743
+  _globals['_GETQUOTAREQUEST']._serialized_start=745
+  _globals['_GETQUOTAREQUEST']._serialized_end=787
+  _globals['_GETQUOTARESPONSE']._serialized_start=789
+  _globals['_GETQUOTARESPONSE']._serialized_end=841
+  _globals['_SETQUOTAREQUEST']._serialized_start=844
+  _globals['_SETQUOTAREQUEST']._serialized_end=1055
+  _globals['_SETQUOTARESPONSE']._serialized_start=1057
+  _globals['_SETQUOTARESPONSE']._serialized_end=1109
+  _globals['_LISTQUOTASREQUEST']._serialized_start=1111
+  _globals['_LISTQUOTASREQUEST']._serialized_end=1188
+  _globals['_LISTQUOTASRESPONSE']._serialized_start=1190
+  _globals['_LISTQUOTASRESPONSE']._serialized_end=1270
+  _globals['_USAGESERVICE']._serialized_start=1425
+  _globals['_USAGESERVICE']._serialized_end=1732
 # @@protoc_insertion_point(module_scope)

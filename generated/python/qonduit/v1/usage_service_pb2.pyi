@@ -25,7 +25,7 @@ USAGE_GROUPING_DEVICE: UsageGrouping
 USAGE_GROUPING_DAY: UsageGrouping
 
 class UsageRow(_message.Message):
-    __slots__ = ("owner", "executed_by", "device", "day", "jobs", "shots", "worker_seconds", "stored_bytes")
+    __slots__ = ("owner", "executed_by", "device", "day", "jobs", "shots", "worker_seconds", "stored_bytes", "costs")
     OWNER_FIELD_NUMBER: _ClassVar[int]
     EXECUTED_BY_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class UsageRow(_message.Message):
     SHOTS_FIELD_NUMBER: _ClassVar[int]
     WORKER_SECONDS_FIELD_NUMBER: _ClassVar[int]
     STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
     owner: str
     executed_by: str
     device: str
@@ -42,7 +43,18 @@ class UsageRow(_message.Message):
     shots: int
     worker_seconds: float
     stored_bytes: int
-    def __init__(self, owner: _Optional[str] = ..., executed_by: _Optional[str] = ..., device: _Optional[str] = ..., day: _Optional[str] = ..., jobs: _Optional[int] = ..., shots: _Optional[int] = ..., worker_seconds: _Optional[float] = ..., stored_bytes: _Optional[int] = ...) -> None: ...
+    costs: _containers.RepeatedCompositeFieldContainer[UsageCost]
+    def __init__(self, owner: _Optional[str] = ..., executed_by: _Optional[str] = ..., device: _Optional[str] = ..., day: _Optional[str] = ..., jobs: _Optional[int] = ..., shots: _Optional[int] = ..., worker_seconds: _Optional[float] = ..., stored_bytes: _Optional[int] = ..., costs: _Optional[_Iterable[_Union[UsageCost, _Mapping]]] = ...) -> None: ...
+
+class UsageCost(_message.Message):
+    __slots__ = ("unit", "spent", "reserved")
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_FIELD_NUMBER: _ClassVar[int]
+    unit: str
+    spent: float
+    reserved: float
+    def __init__(self, unit: _Optional[str] = ..., spent: _Optional[float] = ..., reserved: _Optional[float] = ...) -> None: ...
 
 class ListUsageRequest(_message.Message):
     __slots__ = ("owner", "start_day", "end_day", "group_by", "page_size", "page_token")

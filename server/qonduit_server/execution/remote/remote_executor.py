@@ -19,9 +19,9 @@ import structlog
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorCall, VendorErrorKind, VendorReply, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.failure_pb2 import Failure
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.system_service_pb2 import Worker
-from qonduit_server.errors import FailedPrecondition, Unavailable
+from qonduit_server.errors import FailedPrecondition, QuotaExceeded, Unavailable
 from qonduit_server.execution.executor import Executor, InteractiveTasks, Key, Listener, Loss, LossKind
 from qonduit_server.execution.remote.part_steps import LeaseLost
 from qonduit_server.execution.remote.remote_jobs import Agenda, RemoteJob, RemoteJobs, Step
@@ -334,7 +334,14 @@ class RemoteExecutor:
         if job.cancelled:
             self._lose(job, Loss(LossKind.CANCELLED, "cancelled before it was submitted"))
             return
-        if not submissions.plan(self._db, job.holder, wanted, self._terms_of(job.account.provider).idempotency):
+        try:
+            held = submissions.plan(self._db, job.holder, wanted, self._terms_of(job.account.provider).idempotency)
+        except (FailedPrecondition, QuotaExceeded) as refused:
+            message = f"{refused}; no part of this call was submitted"
+            limit = FailureCategory.FAILURE_CATEGORY_LIMIT
+            self._fail(job, Failure(category=limit, reason="COST_LIMIT", message=message))
+            return
+        if not held:
             raise LeaseLost
         job.preparing = False
         self._listener.capacity_changed()

@@ -116,11 +116,11 @@ def _begin_epoch(transaction: Transaction) -> int | None:
 
 def _fail(unit: UnitOfWork, entries: Sequence[JobChange]) -> None:
     """Fail jobs of vendors, and record that it is not known what the vendors have received."""
+    submission_settlement.lose(unit.transaction, [entry.job.id for entry in entries])
     for entry in entries:
         entry.job.failure.CopyFrom(_SUBMISSION_UNKNOWN)
         unit.set_open_programs(entry, FAILED, entry.job.failure)
         unit.move(entry, FAILED)
-    submission_settlement.lose(unit.transaction, [entry.job.id for entry in entries])
 
 
 _SUBMISSION_UNKNOWN: Final = Failure(

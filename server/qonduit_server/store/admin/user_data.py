@@ -18,7 +18,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, large_options
 from qonduit_server.store.project_tables import project_members
 from qonduit_server.store.schema import credentials, deployments, jobs, lanes, member_lanes
-from qonduit_server.store.usage_tables import owner_totals, quotas, usage
+from qonduit_server.store.usage_tables import owner_totals, quotas, usage, usage_costs
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The number of rows that are read, or deleted, at once.
@@ -41,11 +41,11 @@ _DELETE_DEPLOYMENTS: Final = sa.delete(deployments).where(
 #: The tables of jobs and deployments.
 _OF_OBJECTS: Final = (
     *("jobs", "job_labels", "job_options", "events", "results", "buffers", "options"),
-    *("deployments", "deployment_labels", "programs"),
+    *("submissions", "submission_payloads", "deployments", "deployment_labels", "programs"),
 )
 #: What belongs to an owner itself, not to one of its objects.
 _OF_OWNER: Final = (
-    *(table.c.owner for table in (lanes, quotas, owner_totals, usage, credentials)),
+    *(table.c.owner for table in (lanes, quotas, owner_totals, usage, usage_costs, credentials)),
     *(project_members.c.member, member_lanes.c.member),
 )
 _DELETE_OF_OWNER: Final = tuple(sa.delete(column.table).where(column == bindparam("owner")) for column in _OF_OWNER)

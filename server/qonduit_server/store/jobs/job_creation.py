@@ -320,7 +320,7 @@ def _write(
     )
     for job, new in zip(created, accepted, strict=True):
         if new.adopts is not None:
-            submission_settlement.adopt(transaction, new.adopts, job.id)
+            submission_settlement.adopt(transaction, new.adopts, job)
         if new.secret:
             job_credentials.insert(transaction.connection, new.sealer, job, new.secret)
     unit.flush()

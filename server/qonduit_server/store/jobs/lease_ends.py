@@ -14,6 +14,7 @@ from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEU
 from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.attempt_times import most_seconds
 from qonduit_server.store.jobs.submission_entries import Entry
+from qonduit_server.store.jobs.submission_rows import entries_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, JobChange, UnitOfWork, usage_key
 from qonduit_server.store.schema import IS_LEASED, jobs
 from qonduit_server.store.writer import Operation, Transaction
@@ -79,7 +80,7 @@ def _expire(transaction: Transaction, expiries: Sequence[Expiry]) -> list[int]:
     most = max(each.max_attempts for each in expiries)
     expired = unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, {"now": before}).all())
     # The next attempt of a job that is at a vendor only polls: it is not the program that ends the servers.
-    at_vendor = submissions.entries_of(transaction.connection, [entry.job.id for entry in expired])
+    at_vendor = entries_of(transaction.connection, [entry.job.id for entry in expired])
     for entry in expired:
         job = entry.job
         _count_lost(unit, entry)
@@ -98,7 +99,7 @@ def _expire(transaction: Transaction, expiries: Sequence[Expiry]) -> list[int]:
 def _cancelling_submissions(unit: UnitOfWork) -> dict[int, list[Entry]]:
     """Return the submissions of the loaded jobs that are being cancelled."""
     ids = [job_id for job_id, entry in unit.entries.items() if entry.job.state == CANCELLING]
-    return submissions.entries_of(unit.transaction.connection, ids)
+    return entries_of(unit.transaction.connection, ids)
 
 
 def _count_lost(unit: UnitOfWork, entry: JobChange, seconds: float | None = None) -> None:

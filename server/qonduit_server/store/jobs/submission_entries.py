@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob, VendorOutcomes
 from qonduit.v1.job_pb2 import ProviderStatus, VendorCancellation, VendorPart
 from qonduit_server.store.jobs.job_sizes import truncate
+from qonduit_server.store.usage_ledger import MILLION
 
 #: The limits of what a job shows of its parts: it must take at most 16 KiB.
 SHOWN_PARTS: Final = 16
@@ -62,6 +63,9 @@ class Entry:
         begun_at: the time of the last such call, in microseconds since 1970.
         deadline: the time until which that call may reach the vendor, in microseconds since 1970.
         status: what the vendor reported last.
+        price: the estimated cost in millionths of the unit; None if it is not known.
+        price_unit: the unit.
+        reserved_on: the day for which the price is reserved, in days since 1970; None if it is not.
     """
 
     stage: int
@@ -75,6 +79,9 @@ class Entry:
     begun_at: int = 0
     deadline: int = 0
     status: VendorJob = field(default_factory=VendorJob)
+    price: int | None = None
+    price_unit: str = ""
+    reserved_on: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +133,7 @@ def status_of(entries: Sequence[Entry], changed: Change | None = None) -> Provid
     if costs and len({each.cost_unit for each in costs}) == 1:
         status.cost.amount = sum(each.cost for each in costs)
         status.cost.unit = truncate(costs[0].cost_unit, _SHOWN_WORD_BYTES)
+    show_reserved(status, entries)
     status.may_be_charged = any(entry.status.may_be_charged for entry in entries)
     status.parts.extend(
         VendorPart(
@@ -137,3 +145,13 @@ def status_of(entries: Sequence[Entry], changed: Change | None = None) -> Provid
         for entry in entries[:SHOWN_PARTS]
     )
     return status
+
+
+def show_reserved(status: ProviderStatus, entries: Sequence[Entry]) -> None:
+    """Set the sum of reservations in the status of their job."""
+    status.ClearField("reserved")
+    reserved = [entry for entry in entries if entry.reserved_on is not None]
+    if reserved:
+        unit = reserved[0].price_unit  # a vendor has one
+        status.reserved.amount = sum(each.price or 0 for each in reserved if each.price_unit == unit) / MILLION
+        status.reserved.unit = unit

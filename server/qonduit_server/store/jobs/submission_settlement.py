@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy import select
 
 from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob
+from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import CallError, FailedPrecondition, NotFound
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import vendor_costs
 from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, Entry, State
-from qonduit_server.store.jobs.submissions import SET_VENDOR_ID, entries_of, insert, update
+from qonduit_server.store.jobs.submission_rows import SET_VENDOR_ID, entries_of, insert, update
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
 from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.submission_tables import submission_payloads
@@ -101,20 +103,23 @@ def lose(transaction: Transaction, job_ids: Collection[int]) -> None:
             insert(transaction.connection, job_id, lost)
 
 
-def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
-    """Copy the submissions of a failed job, which the transaction has locked, to a new job.
+def adopt(transaction: Transaction, adoption: Adoption, job: Job) -> None:
+    """Copy the submissions of a failed job, which the transaction has locked, to a new job, with their reservations.
 
     The first unknown one has the vendor's id. Ones with an id are polled, planned ones are submitted, and those without
     an answer are looked up again. If others are unknown, the new job fails, and is settled in its turn.
     """
-    connection = transaction.connection
+    connection, job_id = transaction.connection, job.id
+    unit = UnitOfWork(transaction)
+    unit.load([adoption.job_id])
+    failed = unit.entries[adoption.job_id]
     entries = entries_of(connection, [adoption.job_id])[adoption.job_id]
     unknown = _unknown(entries)
     for entry in entries:
-        copy = entry
+        copy = vendor_costs.moved(transaction, failed.job, job, entry)
         if entry is unknown[0]:
             status = VendorJob(vendor_id=adoption.vendor_id, word=ADOPTED_WORD)
-            copy = replace(entry, vendor_id=adoption.vendor_id, status=status)
+            copy = replace(copy, vendor_id=adoption.vendor_id, status=status)
         if copy.state == State.UNKNOWN and copy.vendor_id:
             copy = replace(copy, state=State.SUBMITTED)
         insert(connection, job_id, copy)
@@ -124,8 +129,14 @@ def adopt(transaction: Transaction, adoption: Adoption, job_id: int) -> None:
     )
     connection.execute(sa.insert(submission_payloads).from_select(["job_id", *columns], copied))
     connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": adoption.vendor_id})
-    for entry in unknown:
-        update(connection, adoption.job_id, replace(entry, state=State.ADOPTED))
+    for entry in entries:
+        state = State.ADOPTED if entry in unknown else entry.state
+        if entry.reserved_on is not None or state != entry.state:
+            update(connection, adoption.job_id, replace(entry, state=state, reserved_on=None))
+    if failed.job.provider_status.HasField("reserved"):
+        failed.job.provider_status.ClearField("reserved")
+        failed.changed = True
+        unit.flush()
 
 
 def _settle(transaction: Transaction, calls: Sequence[_Settlement]) -> list[CallError | None]:
@@ -137,10 +148,19 @@ def _settle(transaction: Transaction, calls: Sequence[_Settlement]) -> list[Call
         if job is None or owner_of(job.job) != call.owner:
             answers.append(NotFound("job", call.job_id))
             continue
-        unknown = _unknown_of(transaction.connection, call.job_id)
+        entries = entries_of(transaction.connection, [call.job_id]).get(call.job_id, [])
+        unknown = _unknown(entries)
         answers.append(None if unknown else not_unknown(call.job_id))
-        for entry in unknown:
-            update(transaction.connection, call.job_id, replace(entry, state=State.NOT_SUBMITTED))
+        settled = [
+            vendor_costs.release(transaction, job.job, replace(entry, state=State.NOT_SUBMITTED)) for entry in unknown
+        ]
+        settled += vendor_costs.end(transaction, job.job, [entry for entry in entries if entry not in unknown])
+        for entry in settled:
+            update(transaction.connection, call.job_id, entry)
+        if unknown and job.job.provider_status.HasField("reserved"):
+            job.job.provider_status.ClearField("reserved")
+            job.changed = True
+    unit.flush()
     return answers
 
 

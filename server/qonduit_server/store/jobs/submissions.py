@@ -15,14 +15,15 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 
 from qonduit.execution.v1.task_pb2 import Task
-from qonduit.execution.v1.vendor_pb2 import Idempotency, Submission, VendorJob, VendorOutcomes
+from qonduit.execution.v1.vendor_pb2 import Idempotency, Submission, VendorOutcomes
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
+from qonduit.v1.job_pb2 import Job
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import CallError
 from qonduit_server.lifecycle import CANCELLING, LEASED
@@ -40,9 +41,10 @@ from qonduit_server.store.jobs.submission_entries import (
     State,
     status_of,
 )
+from qonduit_server.store.jobs.submission_rows import SET_VENDOR_ID, entries_of, insert, update
 from qonduit_server.store.jobs.task_messages import tasks_of
-from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, server_of
-from qonduit_server.store.schema import jobs
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, provider_of, server_of
+from qonduit_server.store.jobs.vendor_costs import CostLimits, priced, settle
 from qonduit_server.store.submission_tables import submission_payloads, submissions
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -69,22 +71,6 @@ class _Reading(NamedTuple):
     sealer: Sealer
 
 
-_CHANGED: Final = ("state", "vendor_id", "calls", "begun_at", "deadline", "status")
-_SELECT: Final = (
-    select(submissions)
-    .where(among(submissions.c.job_id, "ids"))
-    .order_by(submissions.c.job_id, submissions.c.stage, submissions.c.part)
-)
-_INSERT: Final = sa.insert(submissions)
-_UPDATE: Final = (
-    sa.update(submissions)
-    .where(
-        submissions.c.job_id == bindparam("job"),
-        submissions.c.stage == bindparam("of_stage"),
-        submissions.c.part == bindparam("of_part"),
-    )
-    .values({name: bindparam(f"new_{name}") for name in _CHANGED})
-)
 _OF_JOBS: Final = among(submission_payloads.c.job_id, "ids")
 _SELECT_PAYLOADS: Final = (
     select(submission_payloads.c.data)
@@ -98,11 +84,6 @@ _SELECT_PAYLOAD: Final = select(submission_payloads.c.data).where(
     submission_payloads.c.kind == bindparam("kind"),
 )
 _INSERT_PAYLOAD: Final = sa.insert(submission_payloads)
-SET_VENDOR_ID: Final = (
-    sa.update(jobs)
-    .where(jobs.c.id == bindparam("job"), jobs.c.provider_specific_id.is_(None))
-    .values(provider_specific_id=bindparam("vendor_id"))
-)
 _CLOCK: Final = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 #: Delete the submissions of jobs.
 DELETES: Final = (
@@ -112,7 +93,13 @@ DELETES: Final = (
 
 
 def plan(db: Database, holder: Holder, wanted: Sequence[Submission], idempotency: Idempotency) -> bool:
-    """Add submissions to the ledger, durably; return whether the holder has the lease. Known ones do not change."""
+    """Add submissions to the ledger, durably, and reserve their prices; return whether the holder has the lease.
+
+    Known ones do not change.
+
+    Raises:
+        FailedPrecondition, QuotaExceeded: their cost exceeds a limit. None is added.
+    """
     return db.write(_PLAN, _Plan(holder, wanted, idempotency))
 
 
@@ -169,40 +156,6 @@ def _time(connection: sa.Connection, kind: str, own: int) -> int:
     return int(connection.execute(_CLOCK).scalar_one()) if kind == "postgresql" else own
 
 
-def entries_of(connection: sa.Connection, job_ids: Sequence[int]) -> dict[int, list[Entry]]:
-    """Return the submissions of jobs, as `read` does."""
-    found: dict[int, list[Entry]] = {}
-    if job_ids:
-        for row in connection.execute(_SELECT, {"ids": job_ids}):
-            found.setdefault(row.job_id, []).append(_entry(row))
-    return found
-
-
-def insert(connection: sa.Connection, job_id: int, entry: Entry) -> None:
-    """Add a submission of a job."""
-    values = {"job_id": job_id, "stage": entry.stage, "part": entry.part, "key": entry.key, "token": entry.token}
-    values["idempotency"] = int(entry.idempotency)
-    connection.execute(_INSERT, values | _changed(entry))
-
-
-def update(connection: sa.Connection, job_id: int, entry: Entry) -> None:
-    """Write a submission of a job, which the transaction has locked."""
-    values = {"job": job_id, "of_stage": entry.stage, "of_part": entry.part}
-    connection.execute(_UPDATE, values | {f"new_{name}": value for name, value in _changed(entry).items()})
-
-
-def _changed(entry: Entry) -> dict[str, Any]:
-    """Return the values of the columns `_CHANGED`."""
-    return {
-        "state": int(entry.state),
-        "vendor_id": entry.vendor_id or None,
-        "calls": entry.calls,
-        "begun_at": entry.begun_at or None,
-        "deadline": entry.deadline or None,
-        "status": entry.status.SerializeToString() or None,
-    }
-
-
 def warn_of_open(unit: UnitOfWork, entry: JobChange, entries: Sequence[Entry]) -> None:
     """Append a warning to a job that ends as cancelled while a vendor may have its submissions."""
     left = [each for each in entries if each.state in OPEN]
@@ -210,22 +163,6 @@ def warn_of_open(unit: UnitOfWork, entry: JobChange, entries: Sequence[Entry]) -
         ids = ", ".join(each.vendor_id or f"the job with the tag {each.token}" for each in left[:SHOWN_PARTS])
         message = f"the vendor has not confirmed the cancellation of {ids}: it may run, and may be charged"
         unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=message))
-
-
-def _entry(row: Any) -> Entry:
-    return Entry(
-        stage=row.stage,
-        part=row.part,
-        key=row.key,
-        state=State(row.state),
-        idempotency=row.idempotency,
-        token=row.token,
-        vendor_id=row.vendor_id or "",
-        calls=row.calls,
-        begun_at=row.begun_at or 0,
-        deadline=row.deadline or 0,
-        status=VendorJob.FromString(row.status or b""),
-    )
 
 
 def _held(unit: UnitOfWork, holder: Holder) -> JobChange | None:
@@ -236,30 +173,46 @@ def _held(unit: UnitOfWork, holder: Holder) -> JobChange | None:
     return entry if server_of(entry.owner) == holder.server else None
 
 
-def _plan(transaction: Transaction, plans: Sequence[_Plan]) -> list[bool]:
+def _plan(transaction: Transaction, plans: Sequence[_Plan]) -> list[bool | CallError]:
     unit = UnitOfWork(transaction)
     unit.load({each.holder.job_id for each in plans})
     known = entries_of(transaction.connection, [each.holder.job_id for each in plans])
-    answers = []
-    for each in plans:
-        held = _held(unit, each.holder) is not None
-        answers.append(held)
-        if held:
-            _insert(transaction, each, known.get(each.holder.job_id, []))
+    held = [_held(unit, each.holder) for each in plans]
+    limits = CostLimits(transaction, [entry.job for entry in held if entry is not None])
+    answers: list[bool | CallError] = []
+    for each, entry in zip(plans, held, strict=True):
+        if entry is None:
+            answers.append(False)
+            continue
+        before = known.get(each.holder.job_id, [])
+        new = _new_entries(each, before)
+        reserved = limits.reserve(entry.job, before, [one for _, one in new])
+        if isinstance(reserved, CallError):
+            answers.append(reserved)
+            continue
+        answers.append(True)
+        for (wanted, _), one in zip(new, reserved, strict=True):
+            insert(transaction.connection, each.holder.job_id, one)
+            place = (each.holder.job_id, one.stage, one.part)
+            _keep(transaction, place, REQUEST, wanted.SerializeToString(deterministic=True))
+        if any(one.reserved_on is not None for one in reserved):
+            entry.job.provider_status.reserved.CopyFrom(status_of([*before, *reserved]).reserved)
+            unit.append(entry, provider_status=entry.job.provider_status)
+    unit.flush()
     return answers
 
 
-def _insert(transaction: Transaction, wanted: _Plan, known: Sequence[Entry]) -> None:
+def _new_entries(wanted: _Plan, known: Sequence[Entry]) -> list[tuple[Submission, Entry]]:
+    """Return the submissions of a plan that the ledger does not contain."""
     stages = {entry.key: entry.stage for entry in known}
     present = {(entry.key, entry.part) for entry in known}
+    found = []
     for new in wanted.submissions:
         stage = stages.setdefault(new.key, len(stages))
-        if (new.key, new.part) in present:
-            continue
-        job_id = wanted.holder.job_id
-        entry = Entry(stage, new.part, new.key, State.PLANNED, wanted.idempotency, str(uuid.uuid4()))
-        insert(transaction.connection, job_id, entry)
-        _keep(transaction, (job_id, stage, new.part), REQUEST, new.SerializeToString(deterministic=True))
+        if (new.key, new.part) not in present:
+            entry = Entry(stage, new.part, new.key, State.PLANNED, wanted.idempotency, str(uuid.uuid4()))
+            found.append((new, priced(entry, new.price if new.HasField("price") else None)))
+    return found
 
 
 def _keep(transaction: Transaction, place: tuple[int, int, int], kind: int, data: bytes) -> None:
@@ -293,14 +246,15 @@ def _change(transaction: Transaction, changes: Sequence[Change]) -> list[bool | 
             answers.append(Superseded(f"submission {place} is {before.state.name}"))
             continue
         answers.append(True)
-        known[place] = _apply(transaction, before, each)
-        if each.shown or each.cancellation is not None or each.message is not None:
+        known[place] = _apply(transaction, job.job, before, each)
+        settled = known[place].reserved_on != before.reserved_on
+        if each.shown or settled or each.cancellation is not None or each.message is not None:
             _show(unit, job, each, [entry for (job_id, *_), entry in known.items() if job_id == place[0]])
     unit.flush()
     return answers
 
 
-def _apply(transaction: Transaction, before: Entry, wanted: Change) -> Entry:
+def _apply(transaction: Transaction, job: Job, before: Entry, wanted: Change) -> Entry:
     """Write a changed submission; return it."""
     deadline, begun_at, calls = before.deadline, before.begun_at, before.calls
     if wanted.begins is not None:
@@ -319,6 +273,8 @@ def _apply(transaction: Transaction, before: Entry, wanted: Change) -> Entry:
         deadline=deadline,
         status=status,
     )
+    if after.state == State.DONE and before.state != State.DONE:
+        after = settle(transaction, job, before, after)
     update(transaction.connection, job_id, after)
     if after.vendor_id and not before.vendor_id:
         transaction.connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": after.vendor_id})

@@ -15,9 +15,10 @@ from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import Job, JobState
 from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
 from qonduit_server.store.bulk_statements import BulkInsert, BulkUpdate, among
-from qonduit_server.store.jobs import job_credentials
+from qonduit_server.store.jobs import job_credentials, submission_rows, vendor_costs
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
+from qonduit_server.store.jobs.submission_entries import show_reserved
 from qonduit_server.store.notification_bus import ANY_PROVIDER, StoredEvent
 from qonduit_server.store.ownership import owner_of, project_of
 from qonduit_server.store.schema import devices, events, jobs, providers
@@ -249,6 +250,8 @@ class UnitOfWork:
         if ended or state == QUEUED:
             entry.owner = entry.lease_until = None
             job.server = ""
+        if ended and (job.provider_status.HasField("reserved") or job.resolved_from):
+            self._end_reservations(job)
         if ended and before != QUEUED:
             self.transaction.usage.ran(usage_key(job), jobs=1)
         # The end of a job may let others start, which quotas of its owner held.
@@ -260,6 +263,16 @@ class UnitOfWork:
         leave_out_large(change.job)
         shorten_runs(change.job)
         self.queue_event(job, entry.time, is_terminal=ended, state_change=change)
+
+    def _end_reservations(self, job: Job) -> None:
+        """End the reservations of a job that ends."""
+        connection = self.transaction.connection
+        known = submission_rows.entries_of(connection, [job.id]).get(job.id, ())
+        entries = {(entry.stage, entry.part): entry for entry in known}
+        for entry in vendor_costs.end(self.transaction, job, list(entries.values())):
+            submission_rows.update(connection, job.id, entry)
+            entries[entry.stage, entry.part] = entry
+        show_reserved(job.provider_status, list(entries.values()))
 
     def _may_hold(self, owner: str) -> bool:
         """Return whether quotas may hold jobs of an owner."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import ARRAY, Connection, Text, bindparam, select, text
+from sqlalchemy import ARRAY, Connection, Text, bindparam, func, select, text
 
 from qonduit_server.errors import QuotaExceeded
 from qonduit_server.store import queued_jobs
@@ -22,7 +22,7 @@ from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.quota_registry import Allowance
 from qonduit_server.store.schema import IS_LEASED, jobs
 from qonduit_server.store.usage_ledger import DAY, Used
-from qonduit_server.store.usage_tables import owner_totals
+from qonduit_server.store.usage_tables import owner_totals, usage_costs
 from qonduit_server.store.writer import Transaction
 
 #: The memory that a running job counts with, unless a worker found that it needs more: every task gets it.
@@ -36,6 +36,11 @@ _TOTALS: Final = select(
 ).where(among(owner_totals.c.owner, "owners"))
 # On the index of running jobs, of which there are few.
 _RUNNING_JOBS: Final = select(jobs.c.caller, jobs.c.memory_bytes).where(IS_LEASED, among(jobs.c.caller, "owners"))
+_SPENT: Final = (
+    select(usage_costs.c.owner, usage_costs.c.unit, (func.sum(usage_costs.c.reserved) + func.sum(usage_costs.c.spent)))
+    .where(among(usage_costs.c.owner, "owners"), usage_costs.c.day == bindparam("day"))
+    .group_by(usage_costs.c.owner, usage_costs.c.unit)
+)
 # Two transactions of the same owner exclude each other; the class distinguishes these locks from others.
 _KEY: Final = "hashtextextended(owner, 1903)"
 _OWNERS: Final = bindparam("owners", type_=ARRAY(Text))
@@ -56,6 +61,14 @@ def read_totals(connection: Connection, owners: Iterable[str], now: int) -> dict
         )
         for row in rows
     }
+
+
+def read_costs(connection: Connection, owners: Collection[str], day: int) -> dict[str, dict[str, int]]:
+    """Return what owners spend on a day, reserved or not, by unit in millionths."""
+    found: dict[str, dict[str, int]] = {owner: {} for owner in owners}
+    for owner, unit, amount in connection.execute(_SPENT, {"owners": sorted(owners), "day": day}):
+        found[owner][unit] = int(amount)
+    return found
 
 
 def read_running(connection: Connection, owners: Collection[str]) -> dict[str, tuple[int, int]]:

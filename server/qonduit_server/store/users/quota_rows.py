@@ -11,17 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 
 from qonduit.v1.quota_pb2 import Quota, QuotaValues
-from qonduit_server.errors import InvalidArgument
+from qonduit_server.errors import CallError, InvalidArgument
 from qonduit_server.store import queued_jobs
 from qonduit_server.store.bulk_statements import BulkUpsert
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
-from qonduit_server.store.quota_registry import NAMES, allowance
-from qonduit_server.store.usage_ledger import Used
+from qonduit_server.store.quota_registry import COSTS, MAX_UNITS, NAMES, allowance
+from qonduit_server.store.usage_ledger import DAY, MILLION, Used
 from qonduit_server.store.usage_tables import quotas
-from qonduit_server.store.users.quota_checks import read_running, read_totals
+from qonduit_server.store.users.quota_checks import read_costs, read_running, read_totals
 from qonduit_server.store.writer import Operation, Transaction
 
 #: Queued jobs are not counted beyond this number.
@@ -43,6 +43,8 @@ class _Change(NamedTuple):
     owner: str
     limits: QuotaValues
     names: Sequence[str]
+    #: Whether the limits replace all that are stored.
+    whole: bool
 
 
 def set_quota(db: Database, owner: str, limits: QuotaValues, paths: Sequence[str] = ()) -> Quota:
@@ -64,7 +66,7 @@ def set_quota(db: Database, owner: str, limits: QuotaValues, paths: Sequence[str
                 field, "update_mask.unknown", f"{field}: must be one of {', '.join(NAMES)}, got {path!r:.100}"
             )
     try:
-        stored = db.write(_SET, _Change(checked_text("quota.owner", owner), limits, paths or NAMES))
+        stored = db.write(_SET, _Change(checked_text("quota.owner", owner), limits, paths or NAMES, not paths))
     finally:
         # Also after an error: a lost response may belong to a change that was committed.
         db.quotas.changed()
@@ -79,6 +81,7 @@ def get(db: Database, owner: str) -> Quota:
         totals = read_totals(connection, [owner], db.now()).get(owner, Used())
         running, memory = read_running(connection, [owner]).get(owner, (0, 0))
         queued = queued_jobs.of_owner(connection, owner, _MOST_COUNTED)
+        costs = read_costs(connection, [owner], db.now() // DAY)[owner]
     quota = _message(db, owner, QuotaValues.FromString(data or b""))
     quota.used.MergeFrom(
         QuotaValues(
@@ -88,6 +91,7 @@ def get(db: Database, owner: str) -> Quota:
             worker_seconds_per_day=math.ceil(totals.seconds),
             running_memory_bytes=memory,
             stored_bytes=totals.stored_bytes,
+            cost_per_day={unit: amount / MILLION for unit, amount in costs.items()},
         )
     )
     return quota
@@ -108,18 +112,28 @@ def _message(db: Database, owner: str, limits: QuotaValues) -> Quota:
     return Quota(owner=owner, limits=limits, effective=allowance(limits, db.quotas.default).message())
 
 
-def _set(transaction: Transaction, changes: Sequence[_Change]) -> list[QuotaValues]:
-    answers = []
+def _set(transaction: Transaction, changes: Sequence[_Change]) -> list[QuotaValues | CallError]:
+    answers: list[QuotaValues | CallError] = []
     for change in changes:
         data = transaction.connection.execute(_SELECT_LOCKED, {"owner": change.owner}).scalar()
         limits = QuotaValues.FromString(data or b"")
         for name in change.names:
-            if change.limits.HasField(name):
+            if name == COSTS:
+                # A change of one unit leaves the others; without any, all are those of the default.
+                if change.whole or not change.limits.cost_per_day:
+                    limits.ClearField(name)
+                for unit, amount in change.limits.cost_per_day.items():
+                    limits.cost_per_day[unit] = amount
+            elif change.limits.HasField(name):
                 setattr(limits, name, getattr(change.limits, name))
             else:
                 limits.ClearField(name)
+        if len(limits.cost_per_day) > MAX_UNITS:
+            message = f"quota.limits.{COSTS}: must have at most {MAX_UNITS} units, got {len(limits.cost_per_day)}"
+            answers.append(InvalidArgument.of(f"quota.limits.{COSTS}", "quota.units", message))
+            continue
         if limits.ByteSize():
-            _UPSERT(transaction.connection, [(change.owner, limits.SerializeToString())])
+            _UPSERT(transaction.connection, [(change.owner, limits.SerializeToString(deterministic=True))])
         else:
             transaction.connection.execute(_DELETE, {"of": change.owner})
         answers.append(limits)

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Connection, Table, and_, func, not_, or_, select
 
 from qonduit.v1.usage_service_pb2 import UsageGrouping, UsageRow
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
-from qonduit_server.store.usage_tables import usage
+from qonduit_server.store.usage_ledger import MILLION
+from qonduit_server.store.usage_tables import usage, usage_costs
 from qonduit_server.store.users.quota_checks import read_totals
 
 _EPOCH: Final = date(1970, 1, 1)
@@ -53,12 +54,18 @@ def list_page(
     cursor = Cursor(("usage", scope, start_day, end_day, list(group_by)), page_size, page_token)
     sums = (func.sum(usage.c.jobs).label("jobs"), func.sum(usage.c.shots).label("shots"), func.sum(usage.c.seconds))
     after = cursor.after(*(column.type.python_type for column in columns))
-    query = select(*columns, *sums)
+    # By the names of columns, which the table of costs has too.
+    conditions: list[Callable[[Table], Any]] = []
     if scope is not None:
-        query = query.where(usage.c.owner == checked_text("owner", scope))
-    for field, text, bound in (("start_day", start_day, usage.c.day.__ge__), ("end_day", end_day, usage.c.day.__le__)):
-        if text:
-            query = query.where(bound(_day(field, text)))
+        owner = checked_text("owner", scope)
+        conditions.append(lambda table: table.c.owner == owner)
+    if start_day:
+        first = _day("start_day", start_day)
+        conditions.append(lambda table: table.c.day >= first)
+    if end_day:
+        last = _day("end_day", end_day)
+        conditions.append(lambda table: table.c.day <= last)
+    query = select(*columns, *sums).where(*(condition(usage) for condition in conditions))
     if columns:
         query = query.group_by(*columns).order_by(*columns).limit(cursor.size + 1)
         if after is not None:
@@ -66,6 +73,8 @@ def list_page(
     with db.read() as connection:
         rows = [row for row in connection.execute(query).all() if row.jobs is not None]
         found = [_message(columns, row) for row in rows]
+        if found:
+            _add_costs(connection, columns, conditions, after, rows, found)
         if list(group_by) == [UsageGrouping.USAGE_GROUPING_OWNER]:
             owners = [row.owner for row in found]
             for owner, used in read_totals(connection, owners, 0).items():
@@ -73,6 +82,33 @@ def list_page(
     keyed = list(zip(rows, found, strict=True))
     kept, token = cursor.cut(keyed, lambda pair: tuple(pair[0][: len(columns)]), lambda pair: sent_bytes(pair[1]))
     return Page([message for _, message in kept], token)
+
+
+def _add_costs(
+    connection: Connection,
+    columns: Sequence[Any],
+    conditions: Sequence[Callable[[Table], Any]],
+    after: Sequence[Any] | None,
+    rows: Sequence[Any],
+    found: Sequence[UsageRow],
+) -> None:
+    """Add what vendors charge to the rows of a page, which follow the groups `after`."""
+    own = [usage_costs.c[column.name] for column in columns]
+    query = (
+        select(*own, usage_costs.c.unit, func.sum(usage_costs.c.spent), func.sum(usage_costs.c.reserved))
+        .where(*(condition(usage_costs) for condition in conditions))
+        .group_by(*own, usage_costs.c.unit)
+        .order_by(usage_costs.c.unit)
+    )
+    if own:
+        query = query.where(not_(_is_after(own, rows[-1][: len(own)])))
+        if after is not None:
+            query = query.where(_is_after(own, after))
+    places = {tuple(row[: len(own)]): message for row, message in zip(rows, found, strict=True)}
+    for *group, unit, spent, reserved in connection.execute(query):
+        message = places.get(tuple(group))
+        if message is not None:
+            message.costs.add(unit=unit, spent=int(spent) / MILLION, reserved=int(reserved) / MILLION)
 
 
 def _is_after(columns: Sequence[Any], keys: Sequence[Any]) -> Any:

@@ -4,6 +4,7 @@ from qonduit.execution.v1 import vendor_pb2 as _vendor_pb2
 from qonduit.v1 import device_pb2 as _device_pb2
 from qonduit.v1 import event_pb2 as _event_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
+from qonduit.v1 import job_pb2 as _job_pb2
 from qonduit.v1 import job_service_pb2 as _job_service_pb2
 from qonduit.v1 import provider_pb2 as _provider_pb2
 from qonduit.v1 import result_pb2 as _result_pb2
@@ -208,18 +209,20 @@ class TaskDeclined(_message.Message):
     def __init__(self, memory_bytes: _Optional[int] = ...) -> None: ...
 
 class TaskFinished(_message.Message):
-    __slots__ = ("failure", "diagnostic", "partial", "seconds", "submissions")
+    __slots__ = ("failure", "diagnostic", "partial", "seconds", "submissions", "cost")
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     DIAGNOSTIC_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     SUBMISSIONS_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     failure: _failure_pb2.Failure
     diagnostic: str
     partial: _containers.RepeatedCompositeFieldContainer[ProgramPartial]
     seconds: float
     submissions: _containers.RepeatedCompositeFieldContainer[_vendor_pb2.Submission]
-    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ..., partial: _Optional[_Iterable[_Union[ProgramPartial, _Mapping]]] = ..., seconds: _Optional[float] = ..., submissions: _Optional[_Iterable[_Union[_vendor_pb2.Submission, _Mapping]]] = ...) -> None: ...
+    cost: _job_pb2.VendorCost
+    def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., diagnostic: _Optional[str] = ..., partial: _Optional[_Iterable[_Union[ProgramPartial, _Mapping]]] = ..., seconds: _Optional[float] = ..., submissions: _Optional[_Iterable[_Union[_vendor_pb2.Submission, _Mapping]]] = ..., cost: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ...) -> None: ...
 
 class TaskPhase(_message.Message):
     __slots__ = ("message",)

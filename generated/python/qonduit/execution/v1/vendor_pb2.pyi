@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
+from qonduit.v1 import job_pb2 as _job_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -86,20 +87,22 @@ class NativeCircuit(_message.Message):
     def __init__(self, text: _Optional[str] = ..., binary: _Optional[bytes] = ..., layout: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("key", "part", "first_circuit", "device", "circuits", "shots")
+    __slots__ = ("key", "part", "first_circuit", "device", "circuits", "shots", "price")
     KEY_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     FIRST_CIRCUIT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     CIRCUITS_FIELD_NUMBER: _ClassVar[int]
     SHOTS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
     key: str
     part: int
     first_circuit: int
     device: str
     circuits: _containers.RepeatedCompositeFieldContainer[NativeCircuit]
     shots: int
-    def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., device: _Optional[str] = ..., circuits: _Optional[_Iterable[_Union[NativeCircuit, _Mapping]]] = ..., shots: _Optional[int] = ...) -> None: ...
+    price: _job_pb2.VendorCost
+    def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., device: _Optional[str] = ..., circuits: _Optional[_Iterable[_Union[NativeCircuit, _Mapping]]] = ..., shots: _Optional[int] = ..., price: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ...) -> None: ...
 
 class VendorOutcome(_message.Message):
     __slots__ = ("keys", "counts", "failure", "meta_data")
