@@ -25,6 +25,7 @@ from qonduit_server.store.jobs import job_rows, queue, submission_settlement, su
 from qonduit_server.store.jobs.submission_entries import Change, Entry, Holder, State
 from qonduit_server.store.writer import Operation
 from tests.contract.rpc_fixture import until
+from tests.postgresql import PostgresqlServer
 from tests.store_fixture import CALLER, Clock, claim, history, submit
 
 SCOPE = frozenset({CALLER})
@@ -237,3 +238,23 @@ def test_one_job_adopts_all_unknown_submissions_of_another(db: Database) -> None
     assert {entry.state for entry in entries(db, holder)} == {State.ADOPTED}
     with pytest.raises(FailedPrecondition, match="no unknown submission"):
         job_rows.resolve_as_not_submitted(db, SCOPE, holder.job_id)
+
+
+def test_a_deadline_is_that_of_the_databases_clock(postgresql: PostgresqlServer, postgresql_template: str) -> None:
+    """The clock of a server is two minutes ahead."""
+    name = postgresql.new_database(postgresql_template)
+    ahead = open_database(postgresql.url(name), clock=lambda: datetime.now(UTC) + timedelta(minutes=2))
+    other = open_database(postgresql.url(name))
+    try:
+        holder = planned(ahead)
+        before = submissions.now(other)
+        begins = Change(holder=holder, stage=0, part=0, state=State.SUBMITTING, begins=timedelta(seconds=60))
+        assert submissions.change(ahead, begins)
+        after = submissions.now(ahead)
+        (entry,) = entries(other, holder)
+        assert before <= entry.begun_at <= after
+        assert before + 60 * SECOND <= entry.deadline <= after + 60 * SECOND
+    finally:
+        ahead.close()
+        other.close()
+        postgresql.drop_database(name)

@@ -293,6 +293,18 @@ def test_a_cancelled_job_ends_as_the_vendor_reports(
     assert (job.state, job.provider_status.cancellation) == (state, cancellation)
 
 
+@on("CLOUD_TOKEN")
+def test_a_cancelled_job_keeps_the_results_of_its_finished_parts(served: ServedVendor, provider: str) -> None:
+    served.vendor.control(hold_large=True)
+    job_id = served.create(provider, *[ASYMMETRIC] * 4)  # 3 circuits, and 1
+    served.until(job_id, lambda event: "complete" in [part.state for part in event.provider_status.parts])
+    served.jobs.CancelJob(calls.CancelJobRequest(id=job_id), timeout=PATIENCE)
+    job = served.end(job_id)
+    assert job.state == CANCELLED, job.failure
+    assert [run.state for run in job.program_runs] == [CANCELLED] * 3 + [SUCCEEDED]
+    assert served.counts(job) == RIGHT
+
+
 @on(*VENDORS)
 def test_a_job_that_was_cancelled_before_its_submission_is_not_submitted(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["busy"] * 1000, retry_after=0.1)

@@ -38,6 +38,7 @@ class Behavior:
         fetches: the same for the next reads of results.
         cancel: "ok", "refuse" or "fail".
         hold: whether jobs stay queued.
+        hold_large: whether those with more than one circuit do.
         lag: lists do not contain a job for this number of look-ups.
         tokens: the valid tokens; all if empty.
         forget: whether the service does not know its jobs.
@@ -55,6 +56,7 @@ class Behavior:
     fetches: list[str] = field(default_factory=list)
     cancel: str = "ok"
     hold: bool = False
+    hold_large: bool = False
     lag: int = 0
     tokens: list[str] = field(default_factory=list)
     forget: bool = False
@@ -109,7 +111,8 @@ class Service:
 
     def look(self, job: dict[str, Any]) -> dict[str, Any]:
         """Return the state of a job; a job that is not held ends."""
-        if job["state"] == "in line" and not self.behavior.hold:
+        held = self.behavior.hold or (self.behavior.hold_large and len(job["circuits"]) > 1)
+        if job["state"] == "in line" and not held:
             job["state"] = "failed" if self.behavior.outcome == "failed" else "complete"
         found = {"id": job["id"], "state": job["state"]}
         if job["state"] == "in line":

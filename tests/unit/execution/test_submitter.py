@@ -15,19 +15,23 @@ from qonduit.execution.v1.vendor_pb2 import (
     IDEMPOTENCY_TAG,
     VENDOR_ERROR_KIND_BUSY,
     VENDOR_ERROR_KIND_NOT_SENT,
+    VENDOR_ERROR_KIND_REFUSED,
     Idempotency,
+    VendorErrorKind,
     VendorJob,
     VendorReply,
     VendorTerms,
 )
 from qonduit.v1.failure_pb2 import Failure
+from qonduit_server.errors import Unavailable
 from qonduit_server.execution.remote.part_steps import PartSteps
 from qonduit_server.execution.remote.remote_jobs import Agenda, Part, RemoteJob, RemoteJobs, Step
 from qonduit_server.execution.remote.submitter import Submitter
 from qonduit_server.execution.remote.terms import with_defaults
 from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade
-from qonduit_server.store.database import open_database
-from qonduit_server.store.jobs.submission_entries import State
+from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.jobs import submissions
+from qonduit_server.store.jobs.submission_entries import Change, State
 from tests.store_fixture import Clock
 from tests.unit.execution.scripted_vendor import ScriptedProcesses, plan
 
@@ -165,5 +169,53 @@ def test_a_submission_is_not_looked_up_while_the_vendor_asks_to_wait(tmp_path: P
     assert len(scene.processes.calls) == 1
     scene.run(500)
     assert scene.processes.calls[-1].HasField("find")
+    assert scene.state == State.SUBMITTED
+    scene.db.close()
+
+
+@pytest.mark.parametrize("kind", [VENDOR_ERROR_KIND_REFUSED, VENDOR_ERROR_KIND_NOT_SENT])
+def test_an_answer_that_arrives_while_the_database_is_away_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: VendorErrorKind
+) -> None:
+    scene = Scene(tmp_path, Idempotency.IDEMPOTENCY_NOTHING)
+    scene.processes.answers = [VendorReply(error=VendorReply.Error(kind=kind, message="no"))]
+    change = submissions.change
+    away: list[Change] = []
+
+    def change_or_fail(db: Database, changed: Change) -> bool:
+        if changed.state != State.SUBMITTING and not away:
+            away.append(changed)
+            raise Unavailable("the database is away")
+        return change(db, changed)
+
+    monkeypatch.setattr(submissions, "change", change_or_fail)
+    with pytest.raises(Unavailable):
+        scene.submitter.submit(scene.part)
+    scene.submitter.submit(scene.part)
+    assert scene.state == (State.DONE if kind == VENDOR_ERROR_KIND_REFUSED else State.PLANNED)
+    scene.db.close()
+
+
+def test_an_intent_that_the_database_did_not_confirm_is_not_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, Idempotency.IDEMPOTENCY_NOTHING)
+    scene.processes.answers = [SENT]
+    change = submissions.change
+    away: list[Change] = []
+
+    def change_without_answer(db: Database, changed: Change) -> bool:
+        answer = change(db, changed)
+        if not away:
+            away.append(changed)
+            raise Unavailable("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(submissions, "change", change_without_answer)
+    with pytest.raises(Unavailable):
+        scene.submitter.submit(scene.part)
+    scene.submitter.submit(scene.part)
+    assert scene.state == State.PLANNED
+    scene.submitter.submit(scene.part)
     assert scene.state == State.SUBMITTED
     scene.db.close()

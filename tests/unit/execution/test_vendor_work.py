@@ -13,17 +13,22 @@ import pytest
 
 from qonduit.execution.v1.vendor_pb2 import (
     IDEMPOTENCY_CLIENT_TOKEN,
+    VENDOR_ERROR_KIND_REFUSED,
     VENDOR_JOB_STATE_FAILED,
+    NativeCircuit,
+    Submission,
     VendorJob,
+    VendorOutcome,
     VendorReply,
     VendorTerms,
 )
+from qonduit.v1.failure_pb2 import Failure
 from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs
 from qonduit_server.execution.remote.terms import with_defaults
 from qonduit_server.execution.remote.vendor_processes import Account
-from qonduit_server.execution.remote.vendor_work import VendorWork
+from qonduit_server.execution.remote.vendor_work import VendorWork, wrong_results
 from qonduit_server.store.database import Database, open_database
-from qonduit_server.store.jobs import submissions
+from qonduit_server.store.jobs import job_rows, submissions
 from qonduit_server.store.jobs.submission_entries import Change, Entry, State
 from tests.store_fixture import Clock
 from tests.unit.execution.scripted_vendor import ScriptedProcesses, plan
@@ -97,6 +102,40 @@ def test_a_job_does_not_end_by_the_state_of_another_one(scene: Scene, answered: 
     scene.processes.answers = [VendorReply(jobs=states[answered])]
     scene.poll(*parts)
     assert [scene.entry(part).state for part in parts] == [State.SUBMITTED, State.SUBMITTED]
+
+
+def test_an_id_that_the_vendor_refuses_keeps_no_other_job_from_its_poll(scene: Scene) -> None:
+    parts = [scene.add() for _ in range(4)]
+    refused = VendorReply(error=VendorReply.Error(kind=VENDOR_ERROR_KIND_REFUSED, message="bad id"))
+    states = [VendorJob(vendor_id=part.vendor_id, word="running") for part in parts]
+    # All, the first half, its two ids, and the other half.
+    scene.processes.answers = [
+        *(refused, refused, VendorReply(jobs=states[:1]), refused),
+        VendorReply(jobs=states[2:]),
+    ]
+    scene.poll(*parts)
+    assert [scene.entry(part).status.word for part in parts] == ["running", "", "running", "running"]
+    assert scene.line(parts[0]).pause.until == 0
+    assert "bad id" in job_rows.get(scene.db, None, parts[1].job.holder.job_id).provider_status.message
+    assert all(part.polled for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "why"),
+    [
+        ([], "0 results of 1"),
+        ([VendorOutcome(keys=[b"0"], counts=[11])], "11 shots of 10"),
+        ([VendorOutcome()], "0 shots of 10"),
+        ([VendorOutcome(keys=[b"0"], counts=[5, 5])], "2 counts of 1 outcomes"),
+        ([VendorOutcome(keys=[b"0", b"1"], counts=[11, -1])], "none may be negative"),
+        ([VendorOutcome(keys=[b"0"], counts=[9])], ""),
+        ([VendorOutcome(failure=Failure(reason="E"))], ""),
+    ],
+)
+def test_results_are_compared_with_their_submission(outcomes: list[VendorOutcome], why: str) -> None:
+    found = wrong_results(Submission(circuits=[NativeCircuit(text="h")], shots=10), outcomes)
+    assert why in found
+    assert bool(found) == bool(why)
 
 
 def test_a_submission_that_begins_during_a_cancellation_does_not_stop_its_job(

@@ -117,11 +117,17 @@ class PartSteps:
         except (CallLost, CallNotMade) as failed:
             return VendorReply(error=failed.error)
 
-    def read(self, job: RemoteJob, call: VendorCall) -> VendorReply:
-        """Make a call that may be repeated. If the reply contains an error, the account pauses."""
+    def read(self, job: RemoteJob, call: VendorCall, *, refusable: bool = False) -> VendorReply:
+        """Make a call that may be repeated. If the reply contains an error, the account pauses.
+
+        Args:
+            job: of which the account makes the call.
+            call: the call.
+            refusable: whether a refusal concerns the objects of the call alone, so that the account does not pause.
+        """
         line = self.line(job)
         reply = self.call(line, call)
-        if not reply.HasField("error"):
+        if not reply.HasField("error") or (refusable and reply.error.kind == VendorErrorKind.VENDOR_ERROR_KIND_REFUSED):
             line.pause.succeeded()
             return reply
         line.pause.failed(self.clock(), reply.error.retry_after_seconds, self.chance)
@@ -134,19 +140,17 @@ class PartSteps:
     def _renew_credential(self, line: Line, why: str) -> None:
         """Read the credentials of the jobs of a line again: the owner may have stored a new one."""
         line.pause.until = max(line.pause.until, self.clock() + line.terms.poll_seconds)
-        for job in self.jobs.all():
-            if job.account != line.account:
-                continue
-            task = submissions.task(self.db, job.holder)
-            if task is not None and task.credential and task.credential != job.account.credential:
-                account = line.account._replace(credential=task.credential)
+        own = self.jobs.of_line(line)
+        for job, found in zip(own, submissions.credentials(self.db, [job.holder for job in own]), strict=True):
+            if found is not None and found.secret and found.secret != job.account.credential:
+                account = line.account._replace(credential=found.secret)
                 self.jobs.move(job, self.jobs.line(account, self._terms))
                 for part in job.parts.values():
                     if part.polled:
                         part.polled = 0
                         self.poll_at(part, 0.0)
-            elif task is not None:
-                name = f"credential {task.spec.credential_id}" if task.spec.credential_id else "the job's credential"
+            elif found is not None:
+                name = f"credential {found.id}" if found.id else "the job's credential"
                 message = f"{job.account.provider} does not accept {name}, which may have expired: replace its secret, "
                 message += f"and the job continues ({why})"
                 try:
@@ -209,6 +213,7 @@ class PartSteps:
         # Again if an earlier step had no answer of the database.
         self.change(part, expects=(*expects, State.DONE), state=State.DONE, outcomes=outcomes, raw=raw, message=message)
         part.job.stopped |= cancelled
+        part.job.finished |= any(not each.HasField("failure") for each in outcomes.outcomes)
         part.done = True
         self.check_done(part.job)
 

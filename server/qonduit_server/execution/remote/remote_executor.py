@@ -31,6 +31,7 @@ from qonduit_server.execution.remote.vendor_work import VendorWork
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.submission_entries import Holder
+from qonduit_server.store.jobs.submissions import SubmissionUnknown
 from qonduit_server.version_requirements import Environment
 
 _log = structlog.get_logger("qonduit.remote")
@@ -42,6 +43,9 @@ _PREPARING_WHEN_BUSY: Final = 2
 #: The maximum number of jobs of a provider at its vendor, for each server: about 2 KiB of memory each.
 MAX_JOBS: Final = 50_000
 STOPPED: Final = Loss(LossKind.STOPPED, "the server stops; the job stays at its vendor")
+_CANCELLED: Final = Loss(LossKind.CANCELLED, "cancelled at its vendor")
+#: The events of a program or a task that has not succeeded, or at its end.
+_ENDS: Final = ("program_failed", "finished")
 _DATABASE_SECONDS: Final = 1.0
 _JOIN_SECONDS: Final = 5.0
 #: When the server stops, calls have this time to end: a submission that is cut off has to be looked up.
@@ -242,7 +246,7 @@ class RemoteExecutor:
         with_workers = set(self._base.tasks())
         for job in self._jobs.all():
             if job.key not in with_workers:
-                self._lose(job, STOPPED)
+                self.lose(job, STOPPED)
 
     def stop(self, grace: float) -> None:
         """See `Executor`."""
@@ -290,7 +294,7 @@ class RemoteExecutor:
         for job, task in opened:
             entries = known.get(job.holder.job_id)
             if entries:
-                job.preparing = False
+                self._jobs.end_preparing(job)
                 self._work.resume(job, entries, now)
             else:
                 self._send_to_worker(job, task)
@@ -299,7 +303,7 @@ class RemoteExecutor:
     def _send_to_worker(self, job: RemoteJob, task: Task) -> None:
         """Let a worker prepare a job, or complete it if the outcomes are known."""
         if job.cancelled and not job.parts:
-            self._lose(job, Loss(LossKind.CANCELLED, "cancelled before it was submitted"))
+            self.lose(job, Loss(LossKind.CANCELLED, "cancelled before it was submitted"))
             return
         task.credential = ""  # workers make no calls
         if not task.spec.HasField("seed"):
@@ -311,8 +315,8 @@ class RemoteExecutor:
 
     def _outcomes_known(self, job: RemoteJob) -> None:
         """Run the task of a job again, with the outcomes of its submissions."""
-        if job.cancelled and job.stopped:
-            self._lose(job, Loss(LossKind.CANCELLED, "cancelled at its vendor"))
+        if job.cancelled and job.stopped and not job.finished:
+            self.lose(job, _CANCELLED)
         elif self._jobs.begin_preparing(job):
             self._work.schedule("prepare", job, partial(self._prepare, job))
 
@@ -326,13 +330,13 @@ class RemoteExecutor:
     def prepared(self, job: RemoteJob, wanted: Sequence[Submission]) -> None:
         """Record the submissions that a worker returned, then submit them."""
         if self._suspended.is_set():
-            self._lose(job, STOPPED)
+            self.lose(job, STOPPED)
         else:
             self._work.schedule("plan", job, partial(self._plan, job, wanted))
 
     def _plan(self, job: RemoteJob, wanted: Sequence[Submission]) -> None:
         if job.cancelled:
-            self._lose(job, Loss(LossKind.CANCELLED, "cancelled before it was submitted"))
+            self.lose(job, Loss(LossKind.CANCELLED, "cancelled before it was submitted"))
             return
         try:
             held = submissions.plan(self._db, job.holder, wanted, self._terms_of(job.account.provider).idempotency)
@@ -341,9 +345,13 @@ class RemoteExecutor:
             limit = FailureCategory.FAILURE_CATEGORY_LIMIT
             self._fail(job, Failure(category=limit, reason="COST_LIMIT", message=message))
             return
+        except SubmissionUnknown as lost:
+            provider = FailureCategory.FAILURE_CATEGORY_PROVIDER
+            self._fail(job, Failure(category=provider, reason="SUBMISSION_UNKNOWN", message=str(lost)))
+            return
         if not held:
             raise LeaseLost
-        job.preparing = False
+        self._jobs.end_preparing(job)
         self._listener.capacity_changed()
         now, entries = submissions.now(self._db), submissions.read(self._db, [job.holder.job_id])[job.holder.job_id]
         self._work.resume(job, [entry for entry in entries if (entry.stage, entry.part) not in job.parts], now)
@@ -361,7 +369,8 @@ class RemoteExecutor:
             self._listener.events([TaskEvent(job_id=job_id, attempt=attempt, finished=finished)])
             self.forget(job)
 
-    def _lose(self, job: RemoteJob, loss: Loss) -> None:
+    def lose(self, job: RemoteJob, loss: Loss) -> None:
+        """Report a job as lost."""
         if self._jobs.end(job):
             self._listener.lost(*job.key, loss)
             self.forget(job)
@@ -384,8 +393,14 @@ class _PreparationListener:
         """Handle events of tasks; see `Listener`."""
         passed: list[TaskEvent] = []
         ended: list[RemoteJob] = []
+        stopped: list[RemoteJob] = []
         for event in events:
             job = self._executor.remote_job((event.job_id, event.attempt))
+            if job is not None and job.cancelled and job.stopped and event.WhichOneof("event") in _ENDS:
+                # The results of the parts that the vendor has finished are kept, and the job is cancelled.
+                if event.HasField("finished"):
+                    stopped.append(job)
+                continue
             if job is not None and event.HasField("finished"):
                 if event.finished.submissions:
                     self._executor.prepared(job, list(event.finished.submissions))
@@ -396,6 +411,8 @@ class _PreparationListener:
             self._listener.events(passed)
         for job in ended:
             self._executor.forget(job)
+        for job in stopped:
+            self._executor.lose(job, _CANCELLED)
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:
         """Handle a lost task; see `Listener`."""

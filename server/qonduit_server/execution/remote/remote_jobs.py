@@ -6,11 +6,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from qonduit.execution.v1.vendor_pb2 import VendorJob, VendorTerms
+from qonduit.execution.v1.vendor_pb2 import VendorJob, VendorReply, VendorTerms
 from qonduit_server.execution.executor import Key
 from qonduit_server.execution.remote.poll_intervals import Pause
 from qonduit_server.execution.remote.vendor_processes import Account
@@ -38,6 +39,7 @@ class Part:
         done: whether its outcomes are stored.
         polled: the number of the poll that it waits for; 0 if it waits for none.
         answer: the vendor's answer to the submission, until the ledger contains it.
+        unsent: the error of a submission that changed nothing at the vendor, until the ledger contains it.
     """
 
     job: RemoteJob
@@ -54,6 +56,7 @@ class Part:
     done: bool = False
     polled: int = 0
     answer: VendorJob | None = None
+    unsent: VendorReply.Error | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -69,6 +72,7 @@ class RemoteJob:
         cancelled: whether its cancellation was requested.
         ended: whether the end of its task was reported.
         stopped: whether a part was cancelled.
+        finished: whether a part has results.
     """
 
     holder: Holder
@@ -79,6 +83,7 @@ class RemoteJob:
     cancelled: bool = False
     ended: bool = False
     stopped: bool = False
+    finished: bool = False
 
     @property
     def key(self) -> Key:
@@ -200,12 +205,17 @@ class RemoteJobs:
         self._jobs: dict[Key, RemoteJob] = {}
         self._lines: dict[Account, Line] = {}
         self._numbers = itertools.count(1)
+        #: By provider: its jobs, and those that workers prepare.
+        self._known: Counter[str] = Counter()
+        self._preparing: Counter[str] = Counter()
 
     def add(self, jobs: Iterable[RemoteJob], terms: Callable[[str], VendorTerms]) -> None:
         """Add jobs; those of one account share its credential in memory."""
         with self._lock:
             for job in jobs:
                 self._jobs[job.key] = job
+                self._known[job.account.provider] += 1
+                self._preparing[job.account.provider] += job.preparing
                 line = self._lines.setdefault(job.account, Line(job.account, terms(job.account.provider)))
                 job.account = line.account
                 line.jobs.add(job.key)
@@ -227,6 +237,8 @@ class RemoteJobs:
         with self._lock:
             job = self._jobs.pop(key, None)
             if job is not None:
+                self._known[job.account.provider] -= 1
+                self._preparing[job.account.provider] -= job.preparing
                 self._leave(job)
 
     def move(self, job: RemoteJob, line: Line) -> None:
@@ -249,11 +261,14 @@ class RemoteJobs:
         with self._lock:
             return list(self._jobs.values())
 
+    def of_line(self, line: Line) -> list[RemoteJob]:
+        """Return the jobs of a line."""
+        with self._lock:
+            return [self._jobs[key] for key in line.jobs if key in self._jobs]
+
     def counts(self, provider: str) -> tuple[int, int]:
         """Return the number of a provider's jobs, and of those that workers prepare."""
-        with self._lock:
-            own = [job.preparing for job in self._jobs.values() if job.account.provider == provider]
-        return len(own), sum(own)
+        return self._known[provider], self._preparing[provider]
 
     def line(self, account: Account, terms: Callable[[str], VendorTerms]) -> Line:
         """Return the line of an account; a new one, which is not kept, if no job uses it."""
@@ -265,8 +280,18 @@ class RemoteJobs:
         with self._lock:
             if job.preparing or job.ended:
                 return False
-            job.preparing = True
+            self._set_preparing(job, True)
             return True
+
+    def end_preparing(self, job: RemoteJob) -> None:
+        """Note that no worker has the task of a job."""
+        with self._lock:
+            self._set_preparing(job, False)
+
+    def _set_preparing(self, job: RemoteJob, preparing: bool) -> None:
+        if job.key in self._jobs:
+            self._preparing[job.account.provider] += preparing - job.preparing
+        job.preparing = preparing
 
     # The polls of a line.
 

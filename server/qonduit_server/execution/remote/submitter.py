@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -20,6 +20,7 @@ from qonduit.execution.v1.vendor_pb2 import (
     VendorTerms,
 )
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.errors import Unavailable
 from qonduit_server.execution.remote.part_steps import PartSteps
 from qonduit_server.execution.remote.poll_intervals import jittered
 from qonduit_server.execution.remote.remote_jobs import Part, RemoteJob
@@ -69,8 +70,7 @@ class Submitter:
         job, line = part.job, self._steps.line(part.job)
         if job.ended:
             return
-        if part.answer is not None:
-            self._submitted(part, part.answer)
+        if self._stored(part):
             return
         entry = self._steps.entry(part)
         if entry.state == State.SUBMITTING and not again:
@@ -104,17 +104,37 @@ class Submitter:
             self._steps.change(part, message=f"the submission has no answer, and is looked up: {error.message}")
             left = max(0.0, (self._steps.entry(part).deadline - submissions.now(self._steps.db)) / 1e6)
             self._steps.schedule("recover", job, partial(self.recover, part), left)
-        elif error.kind in (_REFUSED, _CREDENTIAL) and not again:
-            self._refused(part, wanted, error)
-        else:
+        elif again:
+            # What the first call changed is still not known, whatever the vendor answers to this one.
             line.pause.failed(self._steps.clock(), error.retry_after_seconds, self._steps.chance)
-            # What the call before a repeated one changed is still not known, whatever the vendor answers to this one.
-            state = State.SUBMITTING if again else State.PLANNED
-            expects = (State.SUBMITTING,) if again else (State.PLANNED, State.SUBMITTING)
-            self._steps.change(part, expects=expects, state=state, message=f"not submitted yet: {error.message}")
-            self._steps.schedule(
-                "submit", job, partial(following, part), max(0.0, line.pause.until - self._steps.clock())
-            )
+            self._steps.change(part, expects=(State.SUBMITTING,), message=f"not submitted yet: {error.message}")
+            self._steps.schedule("submit", job, partial(self.recover, part), self._steps.pause(job))
+        else:
+            part.unsent = error
+            if error.kind not in (_REFUSED, _CREDENTIAL):
+                line.pause.failed(self._steps.clock(), error.retry_after_seconds, self._steps.chance)
+            self._unsent(part, error)
+
+    def _stored(self, part: Part) -> bool:
+        """Store the vendor's answer if an earlier step could not; return whether there was one."""
+        if part.answer is not None:
+            self._submitted(part, part.answer)
+        elif part.unsent is not None:
+            self._unsent(part, part.unsent)
+        else:
+            return False
+        return True
+
+    def _unsent(self, part: Part, error: VendorReply.Error) -> None:
+        """Store that a submission changed nothing. It ends if the vendor refused it, else it is made again."""
+        if error.kind in (_REFUSED, _CREDENTIAL):
+            self._refused(part, self._steps.request(part), error)
+            return
+        expects = (State.PLANNED, State.SUBMITTING)
+        message = f"not submitted yet: {error.message}"
+        self._steps.change(part, expects=expects, state=State.PLANNED, message=message)
+        part.unsent = None
+        self._steps.schedule("submit", part.job, partial(self.submit, part), self._steps.pause(part.job))
 
     def _call_once(self, part: Part, entry: Entry, call: VendorCall, terms: VendorTerms, *, again: bool) -> VendorReply:
         """Write the intent, then submit; return the reply. A failure of the call is its error."""
@@ -127,10 +147,20 @@ class Submitter:
                 # The process may have taken minutes to start.
                 if again and not _repeatable(entry, terms, submissions.now(self._steps.db)):
                     raise CallNotMade("the vendor may have forgotten the first call")
-                self._steps.change(part, expects=expects, state=State.SUBMITTING, begins=begins)
+                self._begin(part, expects, begins, again=again)
                 return process.call(call, until)
         except (CallLost, CallNotMade) as failed:
             return VendorReply(error=failed.error)
+
+    def _begin(self, part: Part, expects: Collection[State], begins: timedelta, *, again: bool) -> None:
+        """Write the intent. If the database does not answer, it may contain it, although nothing was sent."""
+        try:
+            self._steps.change(part, expects=expects, state=State.SUBMITTING, begins=begins)
+        except Unavailable:
+            if not again:
+                not_sent = VendorErrorKind.VENDOR_ERROR_KIND_NOT_SENT
+                part.unsent = VendorReply.Error(kind=not_sent, message="the database did not answer")
+            raise
 
     def _submitted(self, part: Part, found: VendorJob) -> None:
         self._steps.change(part, expects=(State.SUBMITTING,), state=State.SUBMITTED, job=found, message="", shown=True)
@@ -149,8 +179,7 @@ class Submitter:
         job, entry = part.job, self._steps.entry(part)
         if job.ended:
             return
-        if part.answer is not None:
-            self._submitted(part, part.answer)
+        if self._stored(part):
             return
         now = submissions.now(self._steps.db)
         if now < entry.deadline:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 import structlog
 
 from qonduit.execution.v1.vendor_pb2 import (
+    Submission,
     VendorCall,
     VendorErrorKind,
     VendorJob,
     VendorJobState,
+    VendorOutcome,
     VendorOutcomes,
     VendorTerms,
 )
@@ -95,6 +97,7 @@ class VendorWork:
 
     def resume(self, job: RemoteJob, entries: list[Entry], now: int) -> None:
         """Continue a job from the ledger, which was read at a time of the database's clock. Reads no database."""
+        entries = [entry for entry in entries if entry.state != State.BARRED]
         for entry in entries:
             part = job.parts.setdefault((entry.stage, entry.part), Part(job, entry.stage, entry.part, entry.vendor_id))
             part.done = entry.state == State.DONE
@@ -133,11 +136,20 @@ class VendorWork:
         self._steps.wake(line)
 
     def _found(self, parts: list[Part]) -> dict[str, VendorJob]:
-        """Return what the vendor reports about parts, by id; nothing if the call failed, or not all are answered."""
+        """Return what the vendor reports about parts, by id; nothing if the call failed, or not all are answered.
+
+        A vendor may refuse a call for one id of many, so the halves of a refused call are polled.
+        """
         call = VendorCall()
         ids = [part.vendor_id for part in parts]
         call.poll.vendor_ids.extend(ids)
-        reply = self._steps.read(parts[0].job, call)
+        reply = self._steps.read(parts[0].job, call, refusable=True)
+        if reply.error.kind == _REFUSED and len(parts) > 1:
+            half = len(parts) // 2
+            return self._found(parts[:half]) | self._found(parts[half:])
+        if reply.error.kind == _REFUSED and not parts[0].unread:
+            message = f"{parts[0].job.account.provider} does not report the state of its job: {reply.error.message}"
+            self._guarded(parts[0], partial(self._show_unread, parts[0], message))
         if reply.HasField("error"):
             return {}
         # A state that is read for another job could end it.
@@ -146,6 +158,11 @@ class VendorWork:
             _log.warning("poll with other jobs than wanted", provider=parts[0].job.account.provider, wanted=ids[:16])
             return {}
         return dict(zip(ids, reply.jobs, strict=True))
+
+    def _show_unread(self, part: Part, message: str) -> None:
+        """Show why a part cannot be read."""
+        self._steps.change(part, message=message)
+        part.unread = True
 
     def _guarded(self, part: Part, run: Callable[[], None]) -> None:
         """Do something for one of many parts: a lost lease concerns it alone."""
@@ -159,6 +176,9 @@ class VendorWork:
     def _observe(self, part: Part, found: VendorJob) -> None:
         """Record what a poll reports about a part."""
         found.vendor_id = part.vendor_id
+        if part.unread:
+            self._steps.change(part, message="")
+            part.unread = False
         changed = _word(found) != part.word
         # A place in the queue changes with each job before it: it is shown now and then.
         moved = _place(found) != part.place and self._steps.clock() - part.shown_at >= _PLACE_SECONDS
@@ -215,10 +235,9 @@ class VendorWork:
         call.fetch.vendor_id = part.vendor_id
         call.fetch.submission.CopyFrom(wanted)
         reply = self._steps.read(job, call)
-        number = len(wanted.circuits)
-        got = len(reply.results.outcomes)
-        if got != number:
-            message = f"{job.account.provider} returned {got} results of {number} for its job {part.vendor_id}"
+        message = wrong_results(wanted, reply.results.outcomes)
+        if message:
+            message = f"{job.account.provider} returned {message} for its job {part.vendor_id}"
             if reply.HasField("error"):
                 message = f"the results of its job {part.vendor_id} cannot be read yet: {reply.error.message}"
             else:
@@ -227,8 +246,7 @@ class VendorWork:
                 self._steps.store_failure(part, wanted, "VENDOR_RESULTS_UNREADABLE", message)
                 return
             if reply.error.kind != VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:  # which has a message of its own
-                self._steps.change(part, message=message)
-                part.unread = True
+                self._show_unread(part, message)
             wait = max(self._steps.pause(job), self._steps.line(job).terms.poll_seconds)
             self.schedule("fetch", job, partial(self.fetch, part), wait)
             return
@@ -286,3 +304,21 @@ def _word(found: VendorJob) -> str:
 def _place(found: VendorJob) -> str:
     position = found.queue_position if found.HasField("queue_position") else ""
     return f"{position}\0{found.estimated_start.seconds}"
+
+
+def wrong_results(wanted: Submission, outcomes: Sequence[VendorOutcome]) -> str:
+    """Return why results are not those of a submission; empty if they are.
+
+    Fewer shots than wanted are accepted: some vendors discard those that their error detection rejects.
+    """
+    if len(outcomes) != len(wanted.circuits):
+        return f"{len(outcomes)} results of {len(wanted.circuits)}"
+    for place, outcome in enumerate(outcomes):
+        if outcome.HasField("failure"):
+            continue
+        shots = sum(outcome.counts)
+        if len(outcome.keys) != len(outcome.counts) or min(outcome.counts, default=0) < 0:
+            return f"{len(outcome.counts)} counts of {len(outcome.keys)} outcomes, and none may be negative,"
+        if not 0 < shots <= wanted.shots:
+            return f"{shots} shots of {wanted.shots} for circuit {place}"
+    return ""

@@ -20,7 +20,7 @@ from qonduit_server.errors import NotFound
 from qonduit_server.store.admin import expired_deployments
 from qonduit_server.store.admin.archive import Archive, Record
 from qonduit_server.store.admin.expired_deployments import Replaced, Unused
-from qonduit_server.store.admin.stored_objects import BufferChunk, Part, of_deployment, of_job
+from qonduit_server.store.admin.stored_objects import BufferChunk, Part, VendorPayload, of_deployment, of_job
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.deployments import COLUMNS
@@ -96,6 +96,10 @@ class Archiver:
         if isinstance(part, BufferChunk):
             data = b64encode(part.data).decode("ascii")
             record = {"kind": "buffer", "result_id": part.result_id, "chunk": part.number, "data": data}
+        elif isinstance(part, VendorPayload):
+            content = b64encode(part.data).decode("ascii") if isinstance(part.data, bytes) else self._as_dict(part.data)
+            record = {"kind": f"vendor_{part.kind}", "stage": part.stage, "part": part.part, "sha256": part.sha256}
+            record["data"] = content
         else:
             kind = "job" if isinstance(part, Job) else "event" if isinstance(part, JobEvent) else "result"
             record = {"kind": kind, kind: self._as_dict(part)}

@@ -3,7 +3,8 @@
 
 - Events get a new epoch, so that no cursor of the lost log continues in this one (store/log_epoch.py).
 - Ids of lost objects are never given to new ones.
-- A job of a vendor's device may have been sent since the backup, so it fails and is not sent again.
+- A job of a vendor's device may have been sent since the backup, so it fails and is not sent again. After a
+  failover of PostgreSQL, a job whose submissions all have ids of the vendor is polled, and submits nothing more.
 - Jobs that ran on local devices are queued again.
 """
 
@@ -16,7 +17,7 @@ from sqlalchemy import false, func, or_, select
 
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.errors import StartError
-from qonduit_server.lifecycle import FAILED
+from qonduit_server.lifecycle import CANCELLING, FAILED
 from qonduit_server.store import log_epoch
 from qonduit_server.store.admin.command_database import command_act
 from qonduit_server.store.audit_trail import acting
@@ -75,9 +76,16 @@ def follow_failover(transaction: Transaction, *, new_log: bool, lost: bool) -> i
         return 0
     unit = UnitOfWork(transaction)
     found = unit.add_rows(transaction.connection.execute(_SELECT_REMOTE).all())
-    _fail(unit, found)
+    running = [entry.job.id for entry in found if entry.job.state != CANCELLING]
+    polled = submission_settlement.bar(transaction, running)
+    failed = [entry for entry in found if entry.job.id not in polled]
+    _fail(unit, failed)
+    for entry in found:
+        if entry.job.id in polled:
+            # Another attempt reads the ledger: the server that has the job remembers lost changes.
+            end_lease(unit, entry, _LOST, counts=False)
     unit.flush()
-    return len(found)
+    return len(failed)
 
 
 def is_copy(db: Database) -> bool:

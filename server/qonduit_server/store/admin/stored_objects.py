@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from google.protobuf.message import Message
 from sqlalchemy import bindparam, select
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
@@ -16,10 +17,12 @@ from qonduit.v1.result_pb2 import Result
 from qonduit_server.store.admin.row_pages import rows_of
 from qonduit_server.store.database import Database
 from qonduit_server.store.deployments import messages
+from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.job_spec import LARGE, whole_specs
 from qonduit_server.store.jobs.unit_of_work import job_message
 from qonduit_server.store.results import buffers as chunks
 from qonduit_server.store.schema import events, programs, results
+from qonduit_server.store.submission_tables import submission_payloads
 
 #: The number of rows that are read at once.
 PAGE: Final = 100
@@ -37,6 +40,12 @@ _RESULTS: Final = (
 )
 # With the replaced programs, which jobs ran.
 _PROGRAMS: Final = select(programs.c.id, programs.c.program).where(programs.c.deployment_id == bindparam("id"))
+_PAYLOADS: Final = (
+    select(*(submission_payloads.c[name] for name in ("stage", "part", "kind", "sha256")))
+    .where(submission_payloads.c.job_id == bindparam("job"), submission_payloads.c.data.is_not(None))
+    .order_by(submission_payloads.c.stage, submission_payloads.c.part, submission_payloads.c.kind)
+)
+_KINDS: Final = {submissions.REQUEST: "request", submissions.OUTCOMES: "outcomes", submissions.RAW: "response"}
 
 
 class BufferChunk(NamedTuple):
@@ -47,8 +56,21 @@ class BufferChunk(NamedTuple):
     data: bytes
 
 
+class VendorPayload(NamedTuple):
+    """What a vendor received or sent for a submission of a job. `kind` is "request", "outcomes" or "response".
+
+    The first two are messages; a response, which the vendor sent, is bytes.
+    """
+
+    stage: int
+    part: int
+    kind: str
+    sha256: str
+    data: Message | bytes
+
+
 #: What belongs to a job.
-Part: TypeAlias = Job | JobEvent | Result | BufferChunk
+Part: TypeAlias = Job | JobEvent | Result | BufferChunk | VendorPayload
 
 
 def of_job(db: Database, row: Any) -> Iterator[Part]:
@@ -80,6 +102,13 @@ def of_job(db: Database, row: Any) -> Iterator[Part]:
             while (data := chunks.read(db, found.id, number)) is not None:
                 yield BufferChunk(found.id, number, data)
                 number += 1
+    with db.read() as connection:
+        places = connection.execute(_PAYLOADS, {"job": job.id}).all()
+    for stage, part, kind, sha256 in places:
+        # One at a time: they may be large.
+        payload = submissions.payload(db, job.id, stage, part, kind)
+        if payload is not None:
+            yield VendorPayload(stage, part, _KINDS[kind], sha256, payload)
 
 
 def of_deployment(db: Database, row: Any) -> Deployment:

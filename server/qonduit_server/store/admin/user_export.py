@@ -20,7 +20,7 @@ from qonduit.v1.usage_service_pb2 import UsageGrouping
 from qonduit_server.errors import StartError
 from qonduit_server.store import audit_list, credentials, projects
 from qonduit_server.store.admin.row_pages import rows_of
-from qonduit_server.store.admin.stored_objects import PAGE, BufferChunk, of_deployment, of_job
+from qonduit_server.store.admin.stored_objects import PAGE, BufferChunk, VendorPayload, of_deployment, of_job
 from qonduit_server.store.database import Database
 from qonduit_server.store.deployments import COLUMNS
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS
@@ -44,6 +44,8 @@ _GROUPING: Final = (
 )
 #: Receives the name of a file and a message.
 _Write: TypeAlias = Callable[[str, Message], None]
+#: Returns the JSON of a message.
+_LineOf: TypeAlias = Callable[[Message], str]
 
 _JOBS: Final = (
     SELECT_JOBS.where(jobs.c.caller == bindparam("owner"), jobs.c.id > bindparam("after"))
@@ -64,14 +66,14 @@ _LANES: Final = (
 )
 
 
-def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], str]) -> dict[str, int]:
+def export(db: Database, owner: str, folder: Path, line_of: _LineOf) -> dict[str, int]:
     """Write the data of an owner as lines of JSON, few of them in memory; return the number of lines of each file.
 
     Args:
         db: the database.
         owner: the owner.
         folder: a new folder, which only this account can read, with a file for each of `FILES`. Buffers are files in
-            its folder `buffers`.
+            its folder `buffers`, and what vendors received and sent for jobs in `vendors`.
         line_of: returns the JSON of a message.
 
     Raises:
@@ -79,7 +81,8 @@ def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], 
     """
     try:
         folder.mkdir(mode=0o700, parents=True)
-        (folder / "buffers").mkdir(mode=0o700)
+        for name in ("buffers", "vendors"):
+            (folder / name).mkdir(mode=0o700)
         counts = dict.fromkeys(FILES, 0)
         files = {name: (folder / f"{name}.jsonl").open("w", encoding="utf-8") for name in counts}
         try:
@@ -88,7 +91,7 @@ def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], 
                 files[name].write(f"{line_of(message)}\n")
                 counts[name] += 1
 
-            _export(db, owner, folder / "buffers", write)
+            _export(db, owner, folder, write, line_of)
         finally:
             for file in files.values():
                 file.close()
@@ -97,8 +100,8 @@ def export(db: Database, owner: str, folder: Path, line_of: Callable[[Message], 
     return counts
 
 
-def _export(db: Database, owner: str, folder: Path, write: _Write) -> None:
-    _export_jobs(db, owner, folder, write)
+def _export(db: Database, owner: str, folder: Path, write: _Write, line_of: _LineOf) -> None:
+    _export_jobs(db, owner, folder, write, line_of)
     _export_deployments(db, owner, write)
     for name, pages in (
         ("credentials", lambda token: credentials.list_page(db, owner, page_token=token)),
@@ -139,12 +142,16 @@ def _audit_entries(db: Database, owner: str) -> Iterator[AuditEntry]:
                 yield entry
 
 
-def _export_jobs(db: Database, owner: str, folder: Path, write: _Write) -> None:
+def _export_jobs(db: Database, owner: str, folder: Path, write: _Write, line_of: _LineOf) -> None:
     for row in rows_of(db, _JOBS, "id", PAGE, owner=owner):
         for part in of_job(db, row):
             if isinstance(part, BufferChunk):
-                with (folder / str(part.result_id)).open("ab") as file:
+                with (folder / "buffers" / str(part.result_id)).open("ab") as file:
                     file.write(part.data)
+            elif isinstance(part, VendorPayload):
+                name = f"{row.id}-{part.stage}-{part.part}-{part.kind}"
+                data = part.data if isinstance(part.data, bytes) else line_of(part.data).encode()
+                (folder / "vendors" / name).write_bytes(data)
             else:
                 write(_FILE_OF[type(part)], part)
 

@@ -16,6 +16,8 @@ from qonduit_server.store.usage_ledger import MILLION
 
 #: The limits of what a job shows of its parts: it must take at most 16 KiB.
 SHOWN_PARTS: Final = 16
+#: The key of a submission of which the ledger contains only that it may exist.
+LOST_KEY: Final = ""
 #: The state of a submission that a user has settled by an id, until the vendor reports one.
 ADOPTED_WORD: Final = "adopted"
 _SHOWN_ID_BYTES: Final = 160
@@ -33,6 +35,7 @@ class State(IntEnum):
     UNKNOWN = 5  #: it cannot be found out whether the vendor has it
     NOT_SUBMITTED = 6  #: a user states that the vendor does not have it
     ADOPTED = 7  #: a user stated the vendor's id, and another job continues
+    BARRED = 8  #: changes are lost in which it may have been planned and sent; nothing is submitted any more
 
 
 #: The states of submissions that a vendor may have, and whose outcomes are not stored.
@@ -119,6 +122,7 @@ class Change:
 
 def status_of(entries: Sequence[Entry], changed: Change | None = None) -> ProviderStatus:
     """Return the status that the submissions of a job have together."""
+    entries = [entry for entry in entries if entry.state != State.BARRED]
     last = entries[-1].status if entries else VendorJob()
     if changed is not None and changed.job is not None:
         last = changed.job

@@ -9,24 +9,27 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy import select
+from sqlalchemy import bindparam, func, select
 
 from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import CallError, FailedPrecondition, NotFound
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import vendor_costs
-from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, Entry, State
+from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, LOST_KEY, Entry, State
 from qonduit_server.store.jobs.submission_rows import SET_VENDOR_ID, entries_of, insert, update
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
 from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.submission_tables import submission_payloads
 from qonduit_server.store.writer import Operation, Transaction
 
-#: The key of a submission of which the ledger contains only that it may exist.
-_LOST_KEY: Final = ""
 #: Their outcomes are not stored, and a job that lost its log cannot continue them.
 _UNFINISHED: Final = (State.PLANNED, State.SUBMITTING, State.SUBMITTED)
+
+
+_BYTES: Final = select(func.coalesce(func.sum(func.length(submission_payloads.c.data)), 0)).where(
+    submission_payloads.c.job_id == bindparam("job")
+)
 
 
 class Adoption(NamedTuple):
@@ -72,7 +75,7 @@ def adoption_error(connection: sa.Connection, adoption: Adoption) -> CallError |
     if not unknown:
         return not_unknown(adoption.job_id)
     subject = f"jobs/{adoption.job_id}"
-    if unknown[0].key == _LOST_KEY:
+    if unknown[0].key == LOST_KEY:
         return FailedPrecondition(
             f"the restored database does not contain what job {adoption.job_id} submitted, so its results cannot be "
             "read: read them at the vendor, or use --not-submitted",
@@ -88,6 +91,26 @@ def adoption_error(connection: sa.Connection, adoption: Adoption) -> CallError |
     return None
 
 
+def bar(transaction: Transaction, job_ids: Collection[int]) -> set[int]:
+    """Bar jobs from further submissions, which they may have made in changes that are lost; return the barred jobs.
+
+    These are the jobs of which the vendor has all known submissions, with their ids, and of which one has not ended.
+    """
+    barred = set()
+    for job_id, entries in entries_of(transaction.connection, list(job_ids)).items():
+        known = [entry for entry in entries if entry.state != State.BARRED]
+        states = {entry.state for entry in known}
+        if State.SUBMITTED in states and states <= {State.SUBMITTED, State.DONE}:
+            barred.add(job_id)
+            if len(known) == len(entries):
+                nothing = Idempotency.IDEMPOTENCY_NOTHING
+                stage = max(entry.stage for entry in entries) + 1
+                insert(
+                    transaction.connection, job_id, Entry(stage, 0, LOST_KEY, State.BARRED, nothing, str(uuid.uuid4()))
+                )
+    return barred
+
+
 def lose(transaction: Transaction, job_ids: Collection[int]) -> None:
     """Record that vendors may have more submissions of jobs than the ledger contains, which lost changes."""
     known = entries_of(transaction.connection, list(job_ids))
@@ -99,7 +122,7 @@ def lose(transaction: Transaction, job_ids: Collection[int]) -> None:
         if not unfinished:
             stage = max((entry.stage + 1 for entry in entries), default=0)
             nothing = Idempotency.IDEMPOTENCY_NOTHING
-            lost = Entry(stage, 0, _LOST_KEY, State.UNKNOWN, nothing, str(uuid.uuid4()))
+            lost = Entry(stage, 0, LOST_KEY, State.UNKNOWN, nothing, str(uuid.uuid4()))
             insert(transaction.connection, job_id, lost)
 
 
@@ -128,6 +151,7 @@ def adopt(transaction: Transaction, adoption: Adoption, job: Job) -> None:
         submission_payloads.c.job_id == adoption.job_id
     )
     connection.execute(sa.insert(submission_payloads).from_select(["job_id", *columns], copied))
+    transaction.usage.stored(owner_of(job), int(connection.execute(_BYTES, {"job": job_id}).scalar_one()))
     connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": adoption.vendor_id})
     for entry in entries:
         state = State.ADOPTED if entry in unknown else entry.state

@@ -45,6 +45,7 @@ from qonduit_server.store.jobs.submission_rows import SET_VENDOR_ID, entries_of,
 from qonduit_server.store.jobs.task_messages import tasks_of
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, provider_of, server_of
 from qonduit_server.store.jobs.vendor_costs import CostLimits, priced, settle
+from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.submission_tables import submission_payloads, submissions
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -54,6 +55,12 @@ MAX_RAW_BYTES: Final = 4 * 1024**2
 REQUEST: Final = 1
 OUTCOMES: Final = 2
 RAW: Final = 3
+
+
+class SubmissionUnknown(CallError):
+    """Changes are lost in which submissions may have been planned and sent."""
+
+    reason = "SUBMISSION_UNKNOWN"
 
 
 class Superseded(CallError):
@@ -68,6 +75,22 @@ class _Plan(NamedTuple):
 
 class _Reading(NamedTuple):
     holder: Holder
+    sealer: Sealer
+
+
+class Credential(NamedTuple):
+    """The credential of a job: the id of a stored one, or 0, and the secret; that is empty if it cannot be read."""
+
+    id: int
+    secret: str
+
+    def __repr__(self) -> str:
+        """Return it without the secret."""
+        return f"Credential({self.id})"
+
+
+class _Credentials(NamedTuple):
+    holders: Sequence[Holder]
     sealer: Sealer
 
 
@@ -99,6 +122,7 @@ def plan(db: Database, holder: Holder, wanted: Sequence[Submission], idempotency
 
     Raises:
         FailedPrecondition, QuotaExceeded: their cost exceeds a limit. None is added.
+        SubmissionUnknown: a failover may have lost some of them. None is added.
     """
     return db.write(_PLAN, _Plan(holder, wanted, idempotency))
 
@@ -120,9 +144,9 @@ def read(db: Database, job_ids: Iterable[int]) -> Mapping[int, list[Entry]]:
 
 def request(db: Database, job_id: int, stage: int, part: int) -> Submission:
     """Return what a submission sends."""
-    values = {"job": job_id, "stage": stage, "part": part, "kind": REQUEST}
-    with db.read() as connection:
-        return Submission.FromString(connection.execute(_SELECT_PAYLOAD, values).scalar_one())
+    found = payload(db, job_id, stage, part, REQUEST)
+    assert isinstance(found, Submission)
+    return found
 
 
 def outcomes(db: Database, job_id: int) -> list[VendorOutcomes]:
@@ -134,15 +158,31 @@ def outcomes(db: Database, job_id: int) -> list[VendorOutcomes]:
 
 def raw(db: Database, job_id: int, stage: int, part: int) -> bytes | None:
     """Return the vendor's response; None if it is not kept."""
+    found = payload(db, job_id, stage, part, RAW)
+    assert found is None or isinstance(found, bytes)
+    return found
+
+
+def payload(db: Database, job_id: int, stage: int, part: int, kind: int) -> Submission | VendorOutcomes | bytes | None:
+    """Return what a submission sent or received, by its kind; None if it does not exist, or is not kept."""
+    values = {"job": job_id, "stage": stage, "part": part, "kind": kind}
     with db.read() as connection:
-        values = {"job": job_id, "stage": stage, "part": part, "kind": RAW}
         data = connection.execute(_SELECT_PAYLOAD, values).scalar()
-    return None if data is None else zlib.decompress(data)
+    if data is None:
+        return None
+    if kind == RAW:
+        return zlib.decompress(data)
+    return Submission.FromString(data) if kind == REQUEST else VendorOutcomes.FromString(data)
 
 
 def task(db: Database, holder: Holder) -> Task | None:
     """Return the task of a job with the credential that it has now; None if the holder has not the lease."""
     return db.write(_TASK, _Reading(holder, db.sealer))
+
+
+def credentials(db: Database, holders: Sequence[Holder]) -> list[Credential | None]:
+    """Return the credentials that jobs have now, in one transaction; None for a job whose holder has not the lease."""
+    return db.write(_CREDENTIALS, _Credentials(holders, db.sealer))
 
 
 def now(db: Database) -> int:
@@ -186,6 +226,16 @@ def _plan(transaction: Transaction, plans: Sequence[_Plan]) -> list[bool | CallE
             continue
         before = known.get(each.holder.job_id, [])
         new = _new_entries(each, before)
+        if new and any(known.state == State.BARRED for known in before):
+            _end_bar(transaction, each.holder.job_id, before)
+            answers.append(
+                SubmissionUnknown(
+                    f"{provider_of(entry.job)} may have further submissions of the job, which a failover of the "
+                    "database lost. They are not sent again: look for them in the vendor's list of jobs, then run "
+                    f"`qonduit resolve {entry.job.id} --not-submitted`"
+                )
+            )
+            continue
         reserved = limits.reserve(entry.job, before, [one for _, one in new])
         if isinstance(reserved, CallError):
             answers.append(reserved)
@@ -194,12 +244,19 @@ def _plan(transaction: Transaction, plans: Sequence[_Plan]) -> list[bool | CallE
         for (wanted, _), one in zip(new, reserved, strict=True):
             insert(transaction.connection, each.holder.job_id, one)
             place = (each.holder.job_id, one.stage, one.part)
-            _keep(transaction, place, REQUEST, wanted.SerializeToString(deterministic=True))
+            _keep(transaction, owner_of(entry.job), place, REQUEST, wanted.SerializeToString(deterministic=True))
         if any(one.reserved_on is not None for one in reserved):
             entry.job.provider_status.reserved.CopyFrom(status_of([*before, *reserved]).reserved)
             unit.append(entry, provider_status=entry.job.provider_status)
     unit.flush()
     return answers
+
+
+def _end_bar(transaction: Transaction, job_id: int, entries: Sequence[Entry]) -> None:
+    """Let a user settle whether the vendor has submissions that are lost."""
+    for entry in entries:
+        if entry.state == State.BARRED:
+            update(transaction.connection, job_id, replace(entry, state=State.UNKNOWN))
 
 
 def _new_entries(wanted: _Plan, known: Sequence[Entry]) -> list[tuple[Submission, Entry]]:
@@ -215,13 +272,14 @@ def _new_entries(wanted: _Plan, known: Sequence[Entry]) -> list[tuple[Submission
     return found
 
 
-def _keep(transaction: Transaction, place: tuple[int, int, int], kind: int, data: bytes) -> None:
+def _keep(transaction: Transaction, owner: str, place: tuple[int, int, int], kind: int, data: bytes) -> None:
     """Store a payload with its hash; a vendor's response compressed, and without its data if it is too large."""
     kept: bytes | None = data
     if kind == RAW:
         kept = zlib.compress(data)
         kept = kept if len(kept) <= MAX_RAW_BYTES else None
     job_id, stage, part = place
+    transaction.usage.stored(owner, len(kept or b""))
     values = {"job_id": job_id, "stage": stage, "part": part, "kind": kind, "data": kept}
     transaction.connection.execute(_INSERT_PAYLOAD, values | {"sha256": hashlib.sha256(data).hexdigest()})
 
@@ -282,9 +340,9 @@ def _apply(transaction: Transaction, job: Job, before: Entry, wanted: Change) ->
     if before.state == State.DONE:
         return after
     if wanted.outcomes is not None:
-        _keep(transaction, place, OUTCOMES, wanted.outcomes.SerializeToString())
+        _keep(transaction, owner_of(job), place, OUTCOMES, wanted.outcomes.SerializeToString())
     if wanted.raw is not None:
-        _keep(transaction, place, RAW, wanted.raw)
+        _keep(transaction, owner_of(job), place, RAW, wanted.raw)
     return after
 
 
@@ -314,6 +372,22 @@ def _task(transaction: Transaction, reads: Sequence[_Reading]) -> list[Task | No
     return [tasks[0] if tasks else None for tasks in tasks_of(transaction, unit, wanted, readable)]
 
 
+def _credentials(transaction: Transaction, reads: Sequence[_Credentials]) -> list[list[Credential | None]]:
+    unit = UnitOfWork(transaction)
+    unit.load({holder.job_id for each in reads for holder in each.holders})
+    using = [entry.job for entry in unit.entries.values()]
+    secrets = job_credentials.read(transaction.connection, reads[0].sealer, using)
+
+    def found(holder: Holder) -> Credential | None:
+        held, secret = _held(unit, holder), secrets.get(holder.job_id)
+        if held is None:
+            return None
+        return Credential(held.job.credential_id, secret if isinstance(secret, str) else "")
+
+    return [[found(holder) for holder in each.holders] for each in reads]
+
+
 _PLAN: Final = Operation(_plan)
 _CHANGE: Final = Operation(_change)
 _TASK: Final = Operation(_task, durable=False)
+_CREDENTIALS: Final = Operation(_credentials, durable=False)

@@ -19,9 +19,10 @@ from qonduit_server.store.schema import (
     programs,
     results,
 )
+from qonduit_server.store.submission_tables import submission_payloads
 from qonduit_server.store.usage_tables import owner_totals
 
-#: The bytes of results, buffers and large options, each with the id of its job.
+#: The bytes of results, buffers, large options and what vendors received and sent, each with the id of its job.
 _OF_JOBS: Final = (
     select(results.c.job_id, results.c.size.label("size")),
     select(results.c.job_id, func.length(buffers.c.data).label("size")).join(
@@ -30,6 +31,7 @@ _OF_JOBS: Final = (
     select(job_options.c.job_id, func.length(options.c.data).label("size")).join(
         options, options.c.sha256 == job_options.c.sha256
     ),
+    select(submission_payloads.c.job_id, func.coalesce(func.length(submission_payloads.c.data), 0).label("size")),
 )
 _OF_SOME: Final = sa.union_all(
     *(query.where(among(query.selected_columns.job_id, "ids")) for query in _OF_JOBS)
@@ -65,7 +67,7 @@ DIFFERENCES: Final = (
 
 
 def of_jobs(connection: Connection, ids: Collection[int]) -> dict[str, int]:
-    """Return the bytes of the results, buffers and large options of jobs, by owner.
+    """Return the bytes of the results, buffers, large options and payloads of vendors of jobs, by owner.
 
     An option that several jobs share counts for each of them.
     """
