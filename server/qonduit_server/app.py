@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qonduit_server.encryption.key_ring import KeyRing
     from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
     from qonduit_server.execution.local.translator import Translator
+    from qonduit_server.execution.remote.device_listing import DeviceListing
     from qonduit_server.execution.remote.remote_executor import RemoteExecutor
     from qonduit_server.job_log import JobLog
     from qonduit_server.process.standard_streams import StandardStreams
@@ -63,6 +64,7 @@ class App:
     _stderr: StderrLog
     _reloader: Reloader
     _monitor: monitoring.Monitoring
+    _listing: DeviceListing | None
 
     @property
     def drain_seconds(self) -> float:
@@ -90,6 +92,8 @@ class App:
         log.info("draining", running=self._dispatcher.running(), seconds=drain_seconds)
         self._rpc_server.drain()
         self._retention.stop()
+        if self._listing is not None:
+            self._listing.stop()
         self._dispatcher.drain(drain_seconds, force)
         self._translator.stop(1)  # before the gRPC server, whose threads wait for it
         self._rpc_server.stop(0 if force.is_set() else 1)
@@ -164,12 +168,15 @@ def start(
         database.on_lost(dispatcher.abandon)
         translator = _translator(options, executor)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
-        rpc_server = _serve(settings, database, executor, remote, translator, access, certificates, observer)
+        listing = _device_listing(settings, database, remote)
+        rpc_server = _serve(settings, database, executor, listing, translator, access, certificates, observer)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
         retention = _retention(settings, database, observer)
         monitor.start(database, executor, dispatcher, rpc_server)
         dispatcher.start()
         retention.start()
+        if listing is not None:
+            listing.start()
         executor.preload(settings.preload or None)
         undo.pop_all()
     app = App(
@@ -185,6 +192,7 @@ def start(
         stderr,
         _reloader(settings, database, rpc_server, retention, access, certificates),
         monitor,
+        listing,
     )
     _log_start(app, owner, database.kind, descriptions, settings.workers)
     return app
@@ -269,22 +277,19 @@ def _refresh_provider(
     database: Database,
     executor: Executor,
     translator: Translator,
-    remote: RemoteExecutor | None,
+    listing: DeviceListing | None,
     name: str,
     credential: str,
+    credential_id: int,
 ) -> None:
     """Read the description of a provider again, for the catalogue and all processes that run or compile jobs.
 
     With a credential, read the devices that the vendor lists for it, for the catalogue alone.
     """
     if credential:
-        from qonduit_server.store import catalogue
-
-        if remote is None:
+        if listing is None:
             raise FailedPrecondition(f"{name} has no devices at a vendor", subject=name, kind="PROVIDER")
-        listed = remote.devices(name, credential)
-        disable_devices([listed], settings.disabled_devices)
-        catalogue.add_listed(database, listed)
+        listing.refresh(name, credential, credential_id)
         return
     description = executor.describe(name, _REFRESH_SECONDS)
     translator.adopt(description)
@@ -337,6 +342,27 @@ def _remote_executor(
     return found
 
 
+def _device_listing(settings: Settings, database: Database, remote: RemoteExecutor | None) -> DeviceListing | None:
+    """Return what asks vendors for the devices of accounts; None if no provider has devices at one."""
+    if remote is None:
+        return None
+    from qonduit_server.execution.remote.device_listing import DeviceListing
+    from qonduit_server.store import catalogue
+
+    names = remote_providers(settings)
+    return DeviceListing(
+        database,
+        remote.devices,
+        lambda listed: disable_devices([listed], settings.disabled_devices),
+        timedelta(seconds=settings.vendor_refresh_seconds),
+        lambda: {name: number for name, number in catalogue.provider_ids(database).items() if name in names},
+        lambda device: (
+            not device.is_local
+            and (settings.vendor_probes == "all" or (settings.vendor_probes == "simulators" and device.is_simulator))
+        ),
+    )
+
+
 def _dispatcher(
     settings: Settings,
     database: Database,
@@ -370,7 +396,7 @@ def _serve(
     settings: Settings,
     database: Database,
     executor: Executor,
-    remote: RemoteExecutor | None,
+    listing: DeviceListing | None,
     translator: Translator,
     access: CallAuthentication,
     certificates: Certificates | None,
@@ -399,7 +425,7 @@ def _serve(
         compile_job=translator.compile,
         analyze_job=translator.analyze,
         workers=executor.list_workers,
-        refresh_devices=partial(_refresh_provider, settings, database, executor, translator, remote),
+        refresh_devices=partial(_refresh_provider, settings, database, executor, translator, listing),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
         audit=settings.audit,

@@ -176,6 +176,12 @@ class Settings:
         "Folder of the environments that `qonduit provider install` builds for vendors.",
         relocate=_in_folder,
     )
+    vendor_refresh_seconds: float = _setting(
+        900.0, "How often vendors list the devices of known accounts; 0: only on request.", least=0
+    )
+    vendor_probes: Literal["simulators", "all", "off"] = _setting(
+        "simulators", "The devices at vendors whose bit order a job verifies, which the vendor may charge for."
+    )
     disabled_devices: tuple[str, ...] = _setting((), "Devices that accept no jobs: PROVIDER/device,PROVIDER/device.")
     fake_backends: tuple[str, ...] = _setting(
         ("default",), "Fake backends of IBM to offer: default (eight), all, or NAME,NAME."

@@ -36,6 +36,8 @@ class Behavior:
             "accept-fail" (500, accepted), "accept-cut", "accept-hang", "accept-half", "cut".
         polls: the same for the next polls: "ok", "busy", "fail", "hang", "half".
         fetches: the same for the next reads of results.
+        lists: the same for the next lists of devices.
+        devices: the devices of the account beside the machine.
         cancel: "ok", "refuse" or "fail".
         hold: whether jobs stay queued.
         hold_large: whether those with more than one circuit do.
@@ -48,12 +50,15 @@ class Behavior:
         machines: of IBM: "ok", "paused", or "fail" if the service does not describe its machines.
         instances: of IBM: the number of instances of the account.
         histograms: of IonQ: whether its machines return counts in place of frequencies.
+        reversed: whether the bits of outcomes are in the opposite order.
         price: of a circuit, which the service reports; nothing if None.
     """
 
     submits: list[str] = field(default_factory=list)
     polls: list[str] = field(default_factory=list)
     fetches: list[str] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
+    devices: list[str] = field(default_factory=lambda: ["of_the_lab"])
     cancel: str = "ok"
     hold: bool = False
     hold_large: bool = False
@@ -66,6 +71,7 @@ class Behavior:
     machines: str = "ok"
     instances: int = 1
     histograms: bool = False
+    reversed: bool = False
     price: float | None = PRICE
 
 
@@ -130,7 +136,10 @@ class Service:
             if self.behavior.outcome == "partial" and number == 0:
                 found.append({"error": "calibration lost", "code": "E-9"})
             else:
-                found.append({"counts": run(circuit, job["shots"])})
+                counts = run(circuit, job["shots"])
+                if self.behavior.reversed:
+                    counts = {text[::-1]: count for text, count in counts.items()}
+                found.append({"counts": counts})
         return found
 
 
@@ -210,6 +219,9 @@ class Handler(BaseHTTPRequestHandler):
             if service.behavior.tokens and token not in service.behavior.tokens:
                 self._send(401, self.error(f"the token {token} is not valid", "401"))
                 return
+            queues = {"submit": "submits", "poll": "polls", "results": "fetches", "list": "lists"}
+            planned = getattr(service.behavior, queues[kind]) if kind in queues else []
+            mode = planned.pop(0) if planned else "ok"
             accepted = mode == "ok" or mode.startswith("accept")
             answer = self._make(kind, path, body) if accepted else (200, {})
         self._deliver(mode.removeprefix("accept-"), *answer)
@@ -231,7 +243,8 @@ class Handler(BaseHTTPRequestHandler):
                     job["lag"] -= 1
             return 200, found
         if kind == "list":
-            return 200, [{"name": "machine", "qubits": 5}, {"name": "of_the_lab", "qubits": 4}]
+            others = [{"name": name, "qubits": 4} for name in service.behavior.devices]
+            return 200, [{"name": "machine", "qubits": 5}, *others]
         job = service.jobs[path[1]]
         if kind == "results":
             return 200, service.results(job)

@@ -54,7 +54,7 @@ class DeviceService:
         limits: Limits,
         comparison: DeviceComparison,
         validator: JobValidator,
-        refresh: Callable[[str, str], object] | None = None,
+        refresh: Callable[[str, str, int], object] | None = None,
     ) -> None:
         self._db = db
         self._limits = limits
@@ -113,13 +113,12 @@ class DeviceService:
         provider = catalogue.provider(self._db, request.provider_id)
         secret = request.credential
         if request.credential_id:
-            secret = credentials.check_usable(
-                self._db, call.memberships.readable, request.credential_id, provider.id, provider.name
-            )
+            owners = frozenset({call.principal.name, *call.memberships.readable})
+            secret = credentials.check_usable(self._db, owners, request.credential_id, provider.id, provider.name)
         elif secret:
             require_token_provider(provider, "credential")
         if self._refreshes is not None:
-            self._refreshes.refresh(provider.name, secret)
+            self._refreshes.refresh(provider.name, secret, request.credential_id)
         found = [
             device
             for device in catalogue.devices_by_name(self._db).values()

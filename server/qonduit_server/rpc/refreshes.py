@@ -30,22 +30,23 @@ class Refreshes:
     A call never gets the outcome of a refresh that had begun before it arrived: that one may have read older files.
 
     Args:
-        refresh: refreshes a provider, by its name; with a credential, the devices of an account at its vendor.
+        refresh: refreshes a provider, by its name; with a credential, and its id if it is stored, the devices of
+            an account at its vendor.
     """
 
-    def __init__(self, refresh: Callable[[str, str], object]) -> None:
+    def __init__(self, refresh: Callable[[str, str, int], object]) -> None:
         self._refresh = refresh
         self._lock = threading.Lock()
         #: By name and credential, while a call uses it.
-        self._providers: dict[tuple[str, str], _Provider] = {}
+        self._providers: dict[tuple[str, str, int], _Provider] = {}
 
-    def refresh(self, name: str, credential: str = "") -> None:
+    def refresh(self, name: str, credential: str = "", credential_id: int = 0) -> None:
         """Refresh a provider, or wait for a refresh that begins after this call. Its error is raised in every call.
 
         Raises:
             ResourceExhausted: too many calls wait.
         """
-        key = (name, credential)
+        key = (name, credential, credential_id)
         with self._lock:
             provider = self._providers.setdefault(key, _Provider())
             if provider.waiting >= MOST_WAITING:
@@ -64,7 +65,7 @@ class Refreshes:
                     del self._providers[key]
         shared.result()
 
-    def _run(self, key: tuple[str, str], provider: _Provider, shared: Future[None]) -> None:
+    def _run(self, key: tuple[str, str, int], provider: _Provider, shared: Future[None]) -> None:
         with provider.running:
             with self._lock:
                 provider.following, provider.waiting = None, 0

@@ -104,8 +104,8 @@ class RpcOptions:
         compile_job: compiles the programs of a `validate_only` job; without it they are not parsed.
         analyze_job: reads the programs of a job to compare devices; without it CompareDevices is disabled.
         workers: lists the worker processes of this server.
-        refresh_devices: reads the description of a provider again, by its name, and stores it; with a credential, the
-            devices that its vendor lists.
+        refresh_devices: reads the description of a provider again, by its name, and stores it; with a credential, and
+            its id if it is stored, the devices that its vendor lists.
         authenticate: returns the principal of a call.
         reject_early: rejects calls that certainly have no valid token before their request is received.
         stream_send_timeout_seconds: time a client may take to read an event before its stream is cancelled; six times
@@ -130,7 +130,7 @@ class RpcOptions:
     compile_job: CompileRequest | None = None
     analyze_job: AnalyzeRequest | None = None
     workers: ListWorkers = no_workers
-    refresh_devices: Callable[[str, str], object] | None = None
+    refresh_devices: Callable[[str, str, int], object] | None = None
     authenticate: principal.Authenticate = principal.anonymous
     reject_early: principal.RejectEarly = principal.reject_none
     stream_send_timeout_seconds: float = 10.0

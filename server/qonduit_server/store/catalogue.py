@@ -81,6 +81,7 @@ class _Cache:
             changes = self._changes
             with db.read() as connection:
                 snapshot = catalogue_snapshot.read(connection)
+                catalogue_snapshot.add_probes(snapshot, connection)
                 catalogue_snapshot.add_pauses(snapshot, pauses.for_callers(connection))
                 offers = server_offers.descriptions(connection) if db.kind == "postgresql" else self.own()
                 catalogue_snapshot.add_environments(snapshot, server_offers.environments(offers))
@@ -191,6 +192,11 @@ def provider(db: Database, provider_id: int) -> Provider:
     if found is None:
         raise NotFound("provider", provider_id)
     return _copy_provider(found)
+
+
+def provider_ids(db: Database) -> Mapping[str, int]:
+    """Return the ids of all providers by name, from memory."""
+    return {found.name: found.id for found in _cached(db).providers.values()}
 
 
 def list_providers(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Provider]:
@@ -363,24 +369,29 @@ def _store(transaction: Transaction, cache: _Cache) -> None:
     for name, old in before.by_name.items():
         if name in kept:
             if old.status_message == NOT_OFFERED:
-                _change(transaction, devices, old.id, {"available": True, "status_message": ""})
+                change_row(transaction, devices, old.id, {"available": True, "status_message": ""})
         elif name not in stored and (old.available or old.status_message != NOT_OFFERED):
-            _change(transaction, devices, old.id, {"available": False, "status_message": NOT_OFFERED})
+            change_row(transaction, devices, old.id, {"available": False, "status_message": NOT_OFFERED})
 
 
 def _add_listed(transaction: Transaction, calls: Sequence[ProviderDescription]) -> list[None]:
+    for listed in calls:
+        store_listed(transaction, listed)
+    return [None] * len(calls)
+
+
+def store_listed(transaction: Transaction, listed: ProviderDescription) -> None:
+    """Store the devices that a vendor has listed for an account; see `add_listed`."""
     before = catalogue_snapshot.read(transaction.connection)
     ids = {found.name: found.id for found in before.providers.values()}
-    for listed in calls:
-        provider = listed.provider.name
-        stored = {
-            f"{provider}/{wanted.name}": _sync_device(
-                transaction, ids[provider], wanted, before.by_name.get(f"{provider}/{wanted.name}")
-            )
-            for wanted in listed.devices
-        }
-        calibrations.replace(transaction.connection, _calibrations([listed], stored))
-    return [None] * len(calls)
+    provider = listed.provider.name
+    stored = {
+        f"{provider}/{wanted.name}": _sync_device(
+            transaction, ids[provider], wanted, before.by_name.get(f"{provider}/{wanted.name}")
+        )
+        for wanted in listed.devices
+    }
+    calibrations.replace(transaction.connection, _calibrations([listed], stored))
 
 
 def _calibrations(own: Sequence[ProviderDescription], ids: Mapping[str, int]) -> dict[int, DeviceCalibration | None]:
@@ -402,7 +413,7 @@ def _sync_provider(transaction: Transaction, new: Provider, old: Provider | None
     else:
         provider_id = old.id
         if old.with_token != new.with_token:
-            _change(transaction, providers, provider_id, values)
+            change_row(transaction, providers, provider_id, values)
     wanted = [line.supported_language for line in new.supported_languages]
     stored = {line.supported_language: line.id for line in old.supported_languages} if old else {}
     for language in dict.fromkeys(wanted):
@@ -436,13 +447,14 @@ def _sync_device(transaction: Transaction, provider_id: int, wanted: Device, old
         "description": new.SerializeToString(),
     }
     if old is not None:
-        _change(transaction, devices, old.id, values)
+        change_row(transaction, devices, old.id, values)
         return old.id
     transaction.catalogue = True
     return int(transaction.connection.execute(insert(devices).values(values).returning(devices.c.id)).scalar_one())
 
 
-def _change(transaction: Transaction, table: Any, row_id: int, values: dict[str, Any]) -> None:
+def change_row(transaction: Transaction, table: Any, row_id: int, values: dict[str, Any]) -> None:
+    """Change a row of the catalogue."""
     transaction.catalogue = True
     transaction.connection.execute(update(table).where(table.c.id == row_id).values(values))
 

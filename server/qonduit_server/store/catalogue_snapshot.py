@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -15,7 +15,11 @@ from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.provider_pb2 import Environment, Provider, ProviderAssemblerLanguage
 from qonduit_server.store import pauses
 from qonduit_server.store.schema import devices, provider_languages, providers
+from qonduit_server.store.timestamps import set_time
+from qonduit_server.store.vendor_tables import ProbeState, device_probes
 from qonduit_server.version_requirements import Versions
+
+_PROBED: Final = select(device_probes).where(device_probes.c.state.in_((ProbeState.PASSED, ProbeState.FAILED)))
 
 
 class Claimable(NamedTuple):
@@ -68,6 +72,18 @@ def add_pauses(snapshot: Snapshot, found: Mapping[pauses.Paused, Pause]) -> None
     for provider in snapshot.providers.values():
         if (paused := pauses.pause_of(found, provider.id)) is not None:
             provider.pause.CopyFrom(paused)
+
+
+def add_probes(snapshot: Snapshot, connection: Connection) -> None:
+    """Add the outcomes of probes to the devices that they concern."""
+    for row in connection.execute(_PROBED):
+        device = snapshot.devices.get(row.device_id)
+        if device is None:
+            continue
+        if row.state == ProbeState.PASSED:
+            set_time(device.verified_at, row.ended_at)
+        else:
+            device.available, device.status_message = False, row.message
 
 
 def add_environments(snapshot: Snapshot, found: Mapping[str, Sequence[Environment]]) -> None:

@@ -38,6 +38,7 @@ from qonduit_server.store import (  # noqa: F401
     server_tables,
     submission_tables,
     usage_tables,
+    vendor_tables,
 )
 from qonduit_server.store.schema_metadata import Id
 from qonduit_server.store.schema_metadata import metadata as metadata

@@ -21,7 +21,7 @@ class Scripted:
         self.outcome: Exception | None = None
         self.end = threading.Semaphore(0)
 
-    def __call__(self, name: str, credential: str) -> None:
+    def __call__(self, name: str, credential: str, credential_id: int) -> None:
         self.begun.append(name)
         assert self.end.acquire(timeout=WAIT)
         if self.outcome is not None:
@@ -29,7 +29,7 @@ class Scripted:
 
 
 def waiting(refreshes: Refreshes, name: str) -> int:
-    return refreshes._providers[name, ""].waiting
+    return refreshes._providers[name, "", 0].waiting
 
 
 def test_calls_during_a_refresh_share_the_next_one() -> None:
