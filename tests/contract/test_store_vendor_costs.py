@@ -29,12 +29,13 @@ from qonduit_server.errors import InvalidArgument, QuotaExceeded
 from qonduit_server.store import catalogue
 from qonduit_server.store.admin import restoration, user_export
 from qonduit_server.store.database import Database, open_database
+from qonduit_server.store.job_pools import AtVendor, Pool
 from qonduit_server.store.jobs import job_rows, queue, submission_settlement, submissions
 from qonduit_server.store.jobs.submission_entries import Change, Holder, State
 from qonduit_server.store.users import quota_rows, usage_rows
 from qonduit_server.store.users.stored_bytes import DIFFERENCES
 from qonduit_server.store.writer import Operation, Transaction
-from tests.store_fixture import CALLER, Clock, claim, description, submit
+from tests.store_fixture import CALLER, LEASE, Clock, claim, description, submit
 
 SCOPE = frozenset({CALLER})
 
@@ -44,10 +45,10 @@ def wanted(amount: float, unit: str = "EUR", key: str = "k") -> Submission:
     return Submission(key=key, device="d", circuits=circuits, shots=10, price=VendorCost(amount=amount, unit=unit))
 
 
-def planned(db: Database, *prices: Submission, owner: str = "me") -> Holder:
+def planned(db: Database, *prices: Submission, owner: str = "me", pool: Pool = "IBM") -> Holder:
     """Submit and claim a job, and plan its submissions."""
     submit(db)
-    (task,) = claim(db, owner)
+    (task,) = queue.claim(db, owner, {pool: 1}, LEASE)
     holder = Holder(task.job_id, task.attempt, owner)
     assert submissions.plan(db, holder, prices or [wanted(2)], IDEMPOTENCY_CLIENT_TOKEN)
     return holder
@@ -221,11 +222,12 @@ def test_after_a_failover_a_job_with_known_ids_is_polled_and_submits_nothing_mor
     described = description()
     described.devices[0].is_local = False
     catalogue.sync(db, [described])
-    holder = planned(db, wanted(1, key="a"))
+    pool = AtVendor("IBM")
+    holder = planned(db, wanted(1, key="a"), pool=pool)
     change(db, holder, State.SUBMITTED, VendorJob(vendor_id="v"))
     assert db.write(Operation(_failover), None) == 0
     assert job_of(db, holder).state == JobState.JOB_STATE_QUEUED
-    (task,) = claim(db, "you")
+    (task,) = queue.claim(db, "you", {pool: 1}, LEASE)
     again = Holder(task.job_id, task.attempt, "you")
     assert not submissions.change(db, Change(holder=holder, stage=0, part=0, state=State.DONE))  # the server before
     change(db, again, State.DONE, VendorJob(vendor_id="v"))
