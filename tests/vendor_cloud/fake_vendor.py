@@ -184,6 +184,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.handle_request("GET", b"")
 
+    def do_PUT(self) -> None:
+        self.handle_request("PUT", self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
     def do_POST(self) -> None:
         self.handle_request("POST", self.rfile.read(int(self.headers.get("Content-Length") or 0)))
 

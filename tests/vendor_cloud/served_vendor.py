@@ -28,8 +28,10 @@ from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from qonduit_server.encryption import key_ring
 from qonduit_server.providers.ionq import URL_VARIABLE
 from tests.server_process import Server, serving
+from tests.vendor_cloud.aws_provider import SHOT, TASK_FEE, AWSCloud
+from tests.vendor_cloud.aws_provider import credential as aws_credential
 from tests.vendor_cloud.environments import environment_python
-from tests.vendor_cloud.fake_vendor import FakeVendor, fake_vendor
+from tests.vendor_cloud.fake_vendor import PRICE, FakeVendor, fake_vendor
 from tests.vendor_cloud.google_provider import PROJECT, GoogleCloud
 from tests.vendor_cloud.ibm_provider import INSTANCE, IBMCloud
 from tests.vendor_cloud.ionq_provider import CALIBRATION, IonQCloudTwin
@@ -54,6 +56,8 @@ TERMS: Final[dict[str, Any]] = {
     "IONQ_CLOUD": {"recovery_seconds": 3.0},
     # Google's too. With one call at a time, one process imports it.
     "GOOGLE_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "calls": 1},
+    # The first call of a process makes the clients of Amazon's SDK.
+    "AWS_CLOUD": {"submit_seconds": 6.0, "call_seconds": 5.0},
     "poll_seconds": 0.05,
     "max_poll_seconds": 0.2,
 }
@@ -79,6 +83,8 @@ class VendorKind:
         charges: whether it may charge for a job that failed.
         environment: the provider whose environment has its SDK; empty if it is in this one.
         listed: whether the vendor lists its devices for an account, and the provider does not describe them.
+        price: the cost of a program with 10 shots.
+        divided_price: that of four programs with 1,500 shots each.
     """
 
     service: str
@@ -96,6 +102,8 @@ class VendorKind:
     charges: bool = True
     environment: str = ""
     listed: bool = False
+    price: float = PRICE
+    divided_price: float = 8 * PRICE
 
     def code(self, code: str) -> str:
         """Return the vendor's code for one of the cloud's."""
@@ -168,8 +176,25 @@ GOOGLE: Final = VendorKind(
     device="engine_machine",
     listed=True,
 )
+AWS: Final = VendorKind(
+    service="tests.vendor_cloud.aws_service",
+    classes=(AWSCloud,),
+    queued="QUEUED",
+    done="COMPLETED",
+    unit="USD",
+    fact=("counts_from", "measurements"),
+    has_positions=True,
+    variables=lambda vendor: dict.fromkeys(("BRAKET_ENDPOINT", "AWS_ENDPOINT_URL_S3"), vendor.url),
+    credential=aws_credential,
+    price=round(TASK_FEE + 10 * SHOT, 6),
+    divided_price=round(4 * (2 * TASK_FEE + 1500 * SHOT), 6),
+    circuits=1,
+    codes={"E-7": "FAILED"},
+    device="ionq_Forte-1",
+    listed=True,
+)
 #: The vendor of each provider.
-KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ, GOOGLE) for name in kind.names}
+KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ, GOOGLE, AWS) for name in kind.names}
 
 
 @dataclass

@@ -31,6 +31,7 @@ REMOTE_PROVIDERS: Final[dict[str, str]] = {
     "IBM": "qonduit_server.providers.ibm_machines:IBMMachines",
     "IONQ": "qonduit_server.providers.ionq:IonQ",
     "GOOGLE": "qonduit_server.providers.google_engine:GoogleEngine",
+    "AWS": "qonduit_server.providers.braket_cloud:BraketCloud",
 }
 #: The entry point groups of providers from other distributions; an entry's name is the provider's name.
 GROUP: Final = "qonduit.providers"

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls of Amazon Braket, with Amazon's SDK and Braket's models. Imported only in the process that calls Braket."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+from braket.ir.openqasm import Program
+from braket.task_result import GateModelTaskResult
+from google.protobuf.json_format import MessageToDict
+
+from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorJob, VendorJobState, VendorOutcome
+from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
+from qonduit.v1.failure_pb2 import FailureCategory
+from qonduit_server.providers import braket_catalogue
+from qonduit_server.providers.braket_access import Clients, code_of, read_credential, vendor_errors
+from qonduit_server.providers.braket_catalogue import Price
+from qonduit_server.providers.remote_provider import CallRefused, Fetched, VendorError, vendor_outcome
+
+#: The folder of the results in the bucket.
+_FOLDER: Final = "qonduit"
+_RESULTS: Final = "results.json"
+#: The largest results that are read: 100,000 shots of 200 qubits.
+_MAX_BYTES: Final = 96 * 1024**2
+_ARN: Final = "arn:"
+#: The tag of a task by which a person finds it in Braket's console.
+TAG: Final = "qonduit"
+_STATES: Final = {
+    "CREATED": VendorJobState.VENDOR_JOB_STATE_ACTIVE,
+    "QUEUED": VendorJobState.VENDOR_JOB_STATE_ACTIVE,
+    "RUNNING": VendorJobState.VENDOR_JOB_STATE_ACTIVE,
+    "CANCELLING": VendorJobState.VENDOR_JOB_STATE_ACTIVE,
+    "COMPLETED": VendorJobState.VENDOR_JOB_STATE_DONE,
+    "FAILED": VendorJobState.VENDOR_JOB_STATE_FAILED,
+    "CANCELLED": VendorJobState.VENDOR_JOB_STATE_CANCELLED,
+}
+_NOT_FOUND: Final = "ResourceNotFoundException"
+_CONFLICT: Final = "ConflictException"
+#: S3 has no results of the task.
+_MISSING: Final = ("NoSuchKey", "NoSuchBucket", "404")
+
+
+class BraketSession:
+    """The calls with one account; see `VendorSession`.
+
+    Args:
+        credential: the account, as JSON.
+    """
+
+    def __init__(self, credential: str) -> None:
+        self._credential = read_credential(credential)
+        self._clients = Clients(self._credential)
+        self._braket = self._clients.braket
+        #: By the ARNs of devices, once they are known.
+        self._prices: dict[str, Price | None] = {}
+
+    def devices(self) -> ProviderDescription:
+        """Return the devices of the account's region, and the simulators."""
+        found = ProviderDescription()
+        with vendor_errors():
+            for each in self._listed():
+                answer = self._braket.get_device(deviceArn=each["deviceArn"])
+                properties = braket_catalogue.properties_of(answer)
+                device = None if properties is None else braket_catalogue.device(answer, properties)
+                if device is None:
+                    continue
+                found.devices.append(device)
+                if (measured := braket_catalogue.calibration(properties)) is not None:
+                    found.calibrations.append(CalibratedDevice(device=device.name, calibration=measured))
+        return found
+
+    def _listed(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the devices that are not retired."""
+        pages = self._braket.get_paginator("search_devices").paginate(filters=[])
+        for page in pages:
+            yield from (each for each in page["devices"] if each["deviceStatus"] != "RETIRED")
+
+    def submit(self, token: str, submission: Submission) -> VendorJob:
+        """Create a task. A repetition with the same token returns the first task."""
+        (circuit,) = submission.circuits
+        with vendor_errors():
+            answer = self._braket.create_quantum_task(
+                clientToken=token,
+                deviceArn=braket_catalogue.device_arn(submission.device, self._credential.region),
+                action=Program(source=circuit.text).json(),
+                shots=submission.shots,
+                outputS3Bucket=self._credential.bucket,
+                outputS3KeyPrefix=_FOLDER,
+                tags={TAG: token},
+            )
+        return VendorJob(
+            vendor_id=answer["quantumTaskArn"], state=VendorJobState.VENDOR_JOB_STATE_ACTIVE, word="CREATED"
+        )
+
+    def find(self, token: str, device: str) -> VendorJob | None:
+        """Return no task: a repetition with the token finds it; see `VendorSession`."""
+        return None
+
+    def poll(self, vendor_ids: Sequence[str]) -> Sequence[VendorJob]:
+        """Return the states of tasks."""
+        return [self._look(each) for each in vendor_ids]
+
+    def _look(self, arn: str) -> VendorJob:
+        missing = VendorJob(vendor_id=arn, state=VendorJobState.VENDOR_JOB_STATE_MISSING, word="not found")
+        if not arn.startswith(_ARN):
+            return missing
+        with vendor_errors():
+            try:
+                answer = self._read(arn)
+            except ClientError as error:
+                if code_of(error) == _NOT_FOUND:
+                    return missing
+                raise
+        return self._job(arn, answer)
+
+    def _read(self, arn: str) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = self._braket.get_quantum_task(
+            quantumTaskArn=arn, additionalAttributeNames=["QueueInfo"]
+        )
+        return answer
+
+    def _job(self, arn: str, answer: Mapping[str, Any]) -> VendorJob:
+        word = answer["status"]
+        found = VendorJob(vendor_id=arn, state=_STATES.get(word, VendorJobState.VENDOR_JOB_STATE_ACTIVE), word=word)
+        position = str((answer.get("queueInfo") or {}).get("position", ""))
+        if position.isdecimal():  # ">2000" is no position
+            found.queue_position = int(position)
+        if found.state == VendorJobState.VENDOR_JOB_STATE_ACTIVE:
+            return found
+        found.error, found.error_code = answer.get("failureReason", ""), "" if word == "COMPLETED" else word
+        ran = int(answer.get("numSuccessfulShots", answer["shots"] if word == "COMPLETED" else 0))
+        found.may_be_charged = word != "COMPLETED" and ran > 0
+        if (price := self._price(answer["deviceArn"])) is not None and (word == "COMPLETED" or ran):
+            found.cost, found.cost_unit = round(price.task + price.shot * ran, 6), "USD"
+        return found
+
+    def _price(self, device: str) -> Price | None:
+        """Return the price of a device; None if it is not known, which does not keep a job from ending."""
+        if device not in self._prices:
+            try:
+                with vendor_errors():
+                    answer = self._braket.get_device(deviceArn=device)
+            except VendorError:
+                return None
+            self._prices[device] = braket_catalogue.price_of(braket_catalogue.properties_of(answer))
+        return self._prices[device]
+
+    def fetch(self, vendor_id: str, submission: Submission) -> Fetched:
+        """Return the results of a task, from S3."""
+        with vendor_errors():
+            answer = self._read(vendor_id)
+            key = f"{answer['outputS3Directory']}/{_RESULTS}"
+            try:
+                data = self._clients.read_object(answer["outputS3Bucket"], key, _MAX_BYTES)
+            except ClientError as error:
+                if code_of(error) in _MISSING:
+                    return Fetched([], b"")
+                raise
+        if data is None:
+            return Fetched([_too_large(answer, key)], b"")
+        try:
+            result = GateModelTaskResult.parse_raw_schema(data)
+        except ValueError:
+            return Fetched([], data)
+        (circuit,) = submission.circuits
+        outcome = None if not isinstance(result, GateModelTaskResult) else _outcome(result, circuit, submission.shots)
+        return Fetched([] if outcome is None else [outcome], data)
+
+    def cancel(self, vendor_id: str) -> VendorJob:
+        """Request the cancellation of a task; Braket refuses that of a task that has ended."""
+        before = self._look(vendor_id)
+        if before.state != VendorJobState.VENDOR_JOB_STATE_ACTIVE:
+            return before
+        with vendor_errors():
+            try:
+                self._braket.cancel_quantum_task(quantumTaskArn=vendor_id)
+            except ClientError as error:
+                if code_of(error) != _CONFLICT:
+                    raise
+                after = self._look(vendor_id)
+                if after.state == VendorJobState.VENDOR_JOB_STATE_ACTIVE:
+                    raise CallRefused(str(error), code=_CONFLICT) from error
+                return after
+        return before
+
+
+def _too_large(answer: Mapping[str, Any], key: str) -> VendorOutcome:
+    outcome = vendor_outcome({})
+    outcome.failure.category = FailureCategory.FAILURE_CATEGORY_PROVIDER
+    outcome.failure.reason = "VENDOR_RESULTS_UNREADABLE"
+    outcome.failure.message = (
+        f"the results have more than {_MAX_BYTES} bytes, and are in s3://{answer['outputS3Bucket']}/{key}"
+    )
+    return outcome
+
+
+def _outcome(result: GateModelTaskResult, circuit: NativeCircuit, shots: int) -> VendorOutcome | None:
+    """Return the counts of a circuit; None if they are not those of its measured qubits."""
+    bits = {int(qubit): int(bit) for qubit, bit in MessageToDict(circuit.layout)["bits"].items()}
+    columns = [bits.get(qubit) for qubit in result.measuredQubits or ()]
+    if not bits.keys() <= set(result.measuredQubits or ()):
+        return None
+    sent = result.measurements is not None
+    rows: Iterator[tuple[Sequence[Any], int]]
+    if sent:
+        rows = ((row, 1) for row in result.measurements)
+    elif result.measurementProbabilities is not None:
+        rows = iter(_drawn(result.measurementProbabilities, shots))
+    else:
+        return None
+    counts: Counter[int] = Counter()
+    for row, count in rows:
+        key = 0
+        for bit, value in zip(columns, row, strict=True):
+            if bit is not None and int(value):
+                key |= 1 << bit
+        counts[key] += count
+    task = result.taskMetadata
+    return vendor_outcome(
+        dict(counts),
+        task=task.id,
+        device_arn=task.deviceId,
+        created_at=task.createdAt or "",
+        ended_at=task.endedAt or "",
+        counts_from="measurements" if sent else "probabilities",
+    )
+
+
+def _drawn(probabilities: Mapping[str, float], shots: int) -> list[tuple[str, int]]:
+    """Return counts that are closest to probabilities, with the sum of the shots."""
+    total = sum(probabilities.values()) or 1.0
+    exact = {key: shots * value / total for key, value in probabilities.items()}
+    counts = {key: int(value) for key, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda key: (counts[key] - exact[key], key))
+    for key in by_remainder[: shots - sum(counts.values())]:
+        counts[key] += 1
+    return [(key, count) for key, count in counts.items() if count]
