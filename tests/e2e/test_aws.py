@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -29,7 +30,8 @@ RIGHT = [{"0x1 0x0": 10}]
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
     folder = tmp_path_factory.mktemp("aws")
-    with served_vendor(folder, kind=AWS, providers="AWS", preload="AWS", workers="1") as served:
+    kind = replace(AWS, listed=False)
+    with served_vendor(folder, kind=kind, providers="AWS", preload="AWS", workers="1") as served:
         yield served
 
 
@@ -55,6 +57,8 @@ def test_the_devices_of_an_account_are_described_by_braket(served: ServedVendor,
     assert (forte.num_qubits, forte.is_simulator, forte.is_local, forte.available) == (36, False, False, True)
     assert (forte.max_shots, forte.capabilities.coupling_map) == (5000, False)
     assert {"cx", "sx", "rz"} <= set(forte.basis_gates)
+    assert (forte.price.job, forte.price.shot, forte.price.unit) == (0.3, 0.08, "USD")
+    assert not sv1.HasField("price")
     assert "12 tasks wait, 0.08 USD a shot, Everyday 09:00-17:30 UTC" in forte.status_message
     assert (sv1.is_simulator, sv1.is_local, sv1.num_qubits) == (True, False, 34)
     assert (ankaa.available, ankaa.capabilities.coupling_map) == (False, True)
@@ -83,6 +87,19 @@ def test_jobs_run_on_a_processor_and_on_simulators(served: ServedVendor, devices
     local = run(served, "local_simulator", token="")
     assert (local.state, served.counts(local), local.provider_specific_id) == (SUCCEEDED, RIGHT, ""), local.failure
     assert served.vendor.requests("submit") == before + 2
+
+
+def test_the_cost_is_estimated_before_and_limited(served: ServedVendor, devices: dict[str, Device]) -> None:
+    request = served.request("AWS", device="ionq_Forte-1", shots=100)
+    request.validate_only = True
+    cost = served.jobs.CreateJob(request, timeout=PATIENCE).cost
+    assert (cost.amount, cost.unit) == (pytest.approx(8.3), "USD")
+    before = served.vendor.requests("submit")
+    request.validate_only = False
+    request.job.max_cost.amount, request.job.max_cost.unit = 8.2, "USD"
+    job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    assert (job.state, job.failure.reason) == (FAILED, "COST_LIMIT")
+    assert served.vendor.requests("submit") == before
 
 
 def test_counts_from_probabilities_are_named_as_such(served: ServedVendor, devices: dict[str, Device]) -> None:

@@ -14,13 +14,14 @@ from typing import Any, Final, NamedTuple
 from braket.schema_common import BraketSchemaBase
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
-from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities, DevicePrice
 from qonduit.v1.job_pb2 import JobType
 from qonduit_server.ir.braket_names import BRAKET_NAMES
 
 #: Braket charges this amount for a task on a quantum processor, besides its shots, in US dollars. No API of Braket
 #: contains it.
 TASK_FEE: Final = 0.3
+CURRENCY: Final = "USD"
 _ACTION: Final = "braket.ir.openqasm.program"
 _AMAZON: Final = "amazon"
 #: Units of times in seconds.
@@ -71,8 +72,10 @@ def device(answer: Mapping[str, Any], properties: Any) -> Device | None:
     is_simulator = answer["deviceType"] == "SIMULATOR"
     graph = getattr(properties.paradigm, "connectivity", None)
     operations = [each.lower() for each in action.supportedOperations or ()]
+    price = price_of(properties)
     return Device(
         name=device_name(answer["deviceArn"]),
+        price=None if price is None else DevicePrice(job=price.task, shot=price.shot, unit=CURRENCY),
         num_qubits=properties.paradigm.qubitCount,
         is_simulator=is_simulator,
         is_local=False,

@@ -134,7 +134,7 @@ class BraketSession:
         ran = int(answer.get("numSuccessfulShots", answer["shots"] if word == "COMPLETED" else 0))
         found.may_be_charged = word != "COMPLETED" and ran > 0
         if (price := self._price(answer["deviceArn"])) is not None and (word == "COMPLETED" or ran):
-            found.cost, found.cost_unit = round(price.task + price.shot * ran, 6), "USD"
+            found.cost, found.cost_unit = round(price.task + price.shot * ran, 6), braket_catalogue.CURRENCY
         return found
 
     def _price(self, device: str) -> Price | None:

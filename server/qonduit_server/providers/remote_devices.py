@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOutcome, VendorOutcomes
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import VendorCost
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
@@ -44,7 +46,7 @@ class RemoteDevices(OneByOne):
     def __init__(self, provider: RemoteProvider) -> None:
         self.remote: Final = provider
         self.distributions: Sequence[str] = getattr(provider, "distributions", ())
-        self.begin((), lambda: None)
+        self.begin((), lambda: None, Device())
 
     @property
     def name(self) -> str:
@@ -71,13 +73,15 @@ class RemoteDevices(OneByOne):
             )
         return CompiledCircuit(compiled.native, compiled.qubits, warnings=compiled.warnings, sliceable=False)
 
-    def begin(self, outcomes: Iterable[VendorOutcomes], on_pending: Callable[[], None]) -> None:
+    def begin(self, outcomes: Iterable[VendorOutcomes], on_pending: Callable[[], None], device: Device) -> None:
         """Begin a task.
 
         Args:
             outcomes: what the vendor returned for this task so far.
             on_pending: called when a run has no outcomes: those that follow are not known yet.
+            device: the device's description in the catalogue, with its prices and its limit of shots.
         """
+        self._device = device
         self._known: dict[str, list[VendorOutcomes]] = {}
         for each in outcomes:
             self._known.setdefault(each.key, []).append(each)
@@ -121,17 +125,30 @@ class RemoteDevices(OneByOne):
             self._unused.discard(key)
             yield from _joined(self._known[key], len(natives))
             return
-        self._pending += map(self._priced, _divided(key, device, natives, shots, self.remote.limits(device)))
+        self._pending += map(self._priced, _divided(key, device, natives, shots, self._limits(device)))
         self._on_pending()
         for _ in natives:
             yield ProviderError(PENDING, "the vendor has not returned the outcome")
 
+    def _limits(self, device: str) -> SubmissionLimits:
+        """Return the limits of one job at the vendor: those of the provider, and the device's limit of shots."""
+        limits, most = self.remote.limits(device), self._device.max_shots
+        return replace(limits, shots=min(limits.shots, most)) if most else limits
+
     def _priced(self, submission: Submission) -> Submission:
         price = getattr(self.remote, "price", None)
-        found: VendorCost | None = price(submission) if price is not None else None
+        found: VendorCost | None = price(submission) if price is not None else self._charge(submission)
         if found is not None:
             submission.price.CopyFrom(found)
         return submission
+
+    def _charge(self, submission: Submission) -> VendorCost | None:
+        """Return the cost of a submission by the prices of the device; None if the vendor does not state them."""
+        if not self._device.HasField("price"):
+            return None
+        price = self._device.price
+        amount = price.job + price.shot * submission.shots * len(submission.circuits)
+        return VendorCost(amount=amount, unit=price.unit)
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return no probabilities; see `SimulatorProvider`."""
@@ -168,13 +185,13 @@ def _divided(
             if end > first and size > limits.bytes:
                 break
             end += 1
-        left = shots
-        while left > 0:
-            own = min(left, limits.shots)
+        # Equal parts: a small rest could be less than the vendor's minimum.
+        parts = -(-shots // limits.shots)
+        for number in range(parts):
+            own = shots // parts + (number < shots % parts)
             yield Submission(
                 key=key, part=part, first_circuit=first, device=device, circuits=natives[first:end], shots=own
             )
-            left -= own
             part += 1
         first = end
 

@@ -131,10 +131,11 @@ class VendorSession(Protocol):
 class RemoteProvider(Protocol):
     """The devices of one vendor. An instance lives in a worker or in a process that calls the vendor.
 
-    A provider whose prices are known also has `price(submission: Submission) -> VendorCost | None`, without network: an
+    If the price of a device is a fee and an amount for each shot, `Device.price` contains them. A provider with other
+    prices has `price(submission: Submission) -> VendorCost | None`, without network: an
     estimate that the vendor's charge does not exceed, with the unit of `VendorJob.cost`. Limits of costs add what has
-    the same unit, so the name of a vendor's own credits contains the vendor. Without it, the server refuses the jobs
-    whose cost is limited.
+    the same unit, so the name of a vendor's own credits contains the vendor. Without prices, the server refuses the
+    jobs whose cost is limited.
     """
 
     @property

@@ -10,6 +10,7 @@ import pytest
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOutcomes
+from qonduit.v1.device_pb2 import Device, DevicePrice
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_LIMIT, Failure
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -29,13 +30,19 @@ class Limited(ByToken):
         return SubmissionLimits(circuits=2, shots=100, bytes=40)
 
 
+class Unpriced(Limited):
+    """Its devices have prices in the catalogue."""
+
+    price = None  # type: ignore[assignment]
+
+
 def circuits(*texts: str) -> list[CompiledCircuit]:
     return [CompiledCircuit(NativeCircuit(text=text), 1) for text in texts]
 
 
 def begun(outcomes: Sequence[VendorOutcomes] = ()) -> tuple[RemoteDevices, list[None]]:
     devices, muted = RemoteDevices(Limited()), list[None]()
-    devices.begin(outcomes, lambda: muted.append(None))
+    devices.begin(outcomes, lambda: muted.append(None), Device())
     return devices, muted
 
 
@@ -67,16 +74,28 @@ def test_calls_are_divided_by_circuits_bytes_and_shots() -> None:
         for each in devices.submissions()
     ]
     assert found == [
-        (["a"], 100, 0, 0),
-        (["a"], 100, 1, 0),
-        (["a"], 50, 2, 0),
-        (["b", "c"], 100, 3, 1),
-        (["b", "c"], 100, 4, 1),
-        (["b", "c"], 50, 5, 1),
-        (["d", "e"], 100, 6, 3),
-        (["d", "e"], 100, 7, 3),
-        (["d", "e"], 50, 8, 3),
+        (["a"], 84, 0, 0),
+        (["a"], 83, 1, 0),
+        (["a"], 83, 2, 0),
+        (["b", "c"], 84, 3, 1),
+        (["b", "c"], 83, 4, 1),
+        (["b", "c"], 83, 5, 1),
+        (["d", "e"], 84, 6, 3),
+        (["d", "e"], 83, 7, 3),
+        (["d", "e"], 83, 8, 3),
     ]
+
+
+def test_the_prices_and_the_limit_of_shots_of_a_device_apply() -> None:
+    device = Device(max_shots=60, price=DevicePrice(job=1.5, shot=0.25, unit="USD"))
+    devices = RemoteDevices(Unpriced())
+    devices.begin((), lambda: None, device)
+    run(devices, "a", "b", shots=100)
+    found = [(len(each.circuits), each.shots, each.price.amount) for each in devices.submissions()]
+    assert found == [(2, 50, 26.5), (2, 50, 26.5)]
+    cost = devices.cost()
+    assert cost is not None
+    assert (cost.amount, cost.unit) == (53, "USD")
 
 
 def test_outcomes_of_parts_are_joined() -> None:
@@ -157,6 +176,7 @@ def test_a_sweep_of_which_some_points_are_stored_continues_with_its_next_call() 
     sets = ParameterSets(names=["a"], values=[point / 100 for point in range(192)])
     task = Task(job_id=1, attempt=1, device="machine", spec=JobSpec(type=JobType.JOB_TYPE_RUNNER, shots=10, seed=1))
     task.spec.parameter_sets.CopyFrom(sets)
+    task.vendor_device.CopyFrom(ByToken().describe().devices[0])
     task.programs.add(text=text, language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)
     keys: list[str] = []
     for stored in (0, 0, 65, 130):  # a task runs once for each 64 points, and emits some points before its next call
