@@ -90,6 +90,21 @@ def test_a_machine_without_control_flow_refuses_it_before_anything_is_sent(
     assert vendor.accepted == before
 
 
+def test_a_limit_of_costs_is_enforced_before_the_submission_and_by_ibm(
+    client: qonduit_client.Client, vendor: FakeVendor
+) -> None:
+    before = vendor.accepted
+    options = {"device": "IBM/machine", "shots": 1000, "credential": IBM.credential(KEY)}
+    # 10 s, 1 s for the circuit and 2 ms for each shot.
+    with pytest.raises(QonduitError, match="IBM seconds"):
+        client.run(ASYMMETRIC, max_cost="12 IBM seconds", **options).result(timeout=PATIENCE)
+    assert vendor.accepted == before
+    job = client.run(ASYMMETRIC, max_cost="13 IBM seconds", **options)
+    assert dict(job.result(timeout=PATIENCE).counts) == {"0x1 0x0": 1000}
+    (own,) = list(vendor.control()["jobs"].values())[before:]
+    assert own["most_seconds"] == 13
+
+
 def test_a_key_that_ibm_does_not_know_lists_no_machines(client: qonduit_client.Client, vendor: FakeVendor) -> None:
     vendor.control(tokens=["another-key"])
     with pytest.raises(QonduitError, match="status 40") as refused:

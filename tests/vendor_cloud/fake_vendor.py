@@ -48,6 +48,8 @@ class Behavior:
         retry_after: of the status 429, in seconds.
         opaque: of IBM: whether access tokens are no JSON Web Tokens.
         machines: of IBM: "ok", "paused", or "fail" if the service does not describe its machines.
+        skew: of IBM: the seconds by which the clock of the identity service is late.
+        unreadable: of IBM: whether results are not those of a sampler.
         instances: of IBM: the number of instances of the account.
         histograms: of IonQ: whether its machines return counts in place of frequencies.
         reversed: whether the bits of outcomes are in the opposite order.
@@ -69,6 +71,8 @@ class Behavior:
     retry_after: float = 0.5
     opaque: bool = False
     machines: str = "ok"
+    skew: float = 0.0
+    unreadable: bool = False
     instances: int = 1
     histograms: bool = False
     reversed: bool = False

@@ -14,7 +14,6 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from qiskit import QuantumCircuit, qpy
 from qiskit.circuit import CONTROL_FLOW_OP_NAMES
-from qiskit.primitives import PrimitiveResult
 from qiskit.transpiler import Target, generate_preset_pass_manager
 from qiskit_ibm_runtime import IBMBackend, SamplerV2
 from qiskit_ibm_runtime.decoders.result_decoder import ResultDecoder
@@ -51,6 +50,9 @@ _STATES: Final = {
     "FAILED": VendorJobState.VENDOR_JOB_STATE_FAILED,
     "CANCELLED": VendorJobState.VENDOR_JOB_STATE_CANCELLED,
 }
+
+
+_log: Final = logging.getLogger(__name__)
 
 
 class IBMSession:
@@ -137,13 +139,12 @@ class IBMSession:
         client = self._client()
         with vendor_errors(client):
             text = client.job_results(vendor_id)
-            result = ResultDecoder.decode(text)
-            if not isinstance(result, PrimitiveResult):
-                raise VendorError(f"the results of job {vendor_id} are no result of a sampler")
+            if not text:
+                raise VendorError(f"job {vendor_id} has no results yet")
             facts = {"vendor": "IBM", "qiskit-ibm-runtime": installed_version("qiskit-ibm-runtime")}
             with suppress(LookupError, TypeError):
                 facts["calibration_id"] = str(client.job_get(vendor_id)["calibration_id"])
-            return Fetched([_outcome(each, facts) for each in result], text.encode())
+            return Fetched(_outcomes(text, facts), text.encode())
 
     def cancel(self, vendor_id: str) -> VendorJob:
         """Request the cancellation of a job; return its state."""
@@ -204,6 +205,15 @@ def _control_flow(circuit: QuantumCircuit) -> set[str]:
         for block in getattr(step.operation, "blocks", ()):
             found |= _control_flow(block)
     return found
+
+
+def _outcomes(text: str, facts: Mapping[str, str]) -> Sequence[VendorOutcome]:
+    """Return the outcomes of all circuits of a job; none if its results are not those of a sampler."""
+    try:
+        return [_outcome(each, facts) for each in ResultDecoder.decode(text)]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        _log.error("IBM's results cannot be read: %s: %s", type(error).__name__, error)
+        return ()
 
 
 def _outcome(result: Any, facts: Mapping[str, str]) -> VendorOutcome:

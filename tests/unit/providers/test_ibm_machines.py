@@ -240,6 +240,26 @@ def test_a_token_that_the_service_rejects_is_requested_again_and_in_no_message(v
     assert requests(vendor)["token"] == before + 1
 
 
+def test_a_clock_that_differs_from_that_of_ibm_requests_no_more_tokens(vendor: FakeVendor) -> None:
+    for skew in (-7200.0, 7200.0):
+        vendor.control(skew=skew)
+        session = connected()
+        before = requests(vendor)["token"]
+        for _ in range(3):
+            session.poll(["another"])
+        assert requests(vendor)["token"] == before + 1
+
+
+def test_results_of_another_form_are_no_outcomes(session: IBMSession, vendor: FakeVendor) -> None:
+    wanted = submission()
+    vendor_id = session.submit("tag", wanted).vendor_id
+    vendor.control(unreadable=True)
+    found = session.fetch(vendor_id, wanted)
+    # The engine counts these, and fails the job after several reads.
+    assert not found.outcomes
+    assert b"quasi_dists" in found.raw
+
+
 def test_a_key_alone_uses_the_only_instance_of_its_account(vendor: FakeVendor) -> None:
     assert outcomes(connected(KEY), submission()) == [{0b010: 20}]
     vendor.control(instances=2)
