@@ -10,6 +10,7 @@ import pytest
 import qonduit_client
 from qonduit_client.errors import QonduitError
 from qonduit_server.encryption import key_ring
+from tests.contract.rpc_fixture import until
 from tests.server_process import serving
 from tests.vendor_cloud.fake_vendor import Behavior, FakeVendor, fake_vendor
 from tests.vendor_cloud.served_vendor import ASYMMETRIC, GOOGLE, PATIENCE
@@ -38,12 +39,14 @@ def client(vendor: FakeVendor, tmp_path_factory: pytest.TempPathFactory) -> Iter
             providers="GOOGLE",
             preload="GOOGLE",
             workers="1",
+            vendor_probes="all",
             credential_key_file=str(folder / "keys"),
         ) as server,
         qonduit_client.Client(server.target) as client,
     ):
         assert not [each for each in client.devices() if not each.is_local]
-        client.refresh_devices("GOOGLE", credential=GOOGLE.credential(TOKEN))
+        stored = client.credentials.create("lab", "GOOGLE", GOOGLE.credential(TOKEN))
+        client.refresh_devices("GOOGLE", credential=stored)
         yield client
 
 
@@ -69,6 +72,10 @@ def test_jobs_run_on_a_processor_and_on_a_simulator(client: qonduit_client.Clien
     for device in ("GOOGLE/cirq_simulator", "GOOGLE/AUTO"):
         local = client.run(ASYMMETRIC, device=device, shots=50)
         assert dict(local.result(timeout=PATIENCE).counts) == {"0x1 0x0": 50}
+
+
+def test_a_probe_verifies_the_order_of_the_bits_of_a_processor(client: qonduit_client.Client) -> None:
+    until(lambda: any(each.HasField("verified_at") for each in client.devices() if each.name == "engine_machine"))
 
 
 def test_points_of_a_sweep_are_jobs_of_their_own(client: qonduit_client.Client, vendor: FakeVendor) -> None:
