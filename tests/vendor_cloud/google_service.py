@@ -170,6 +170,7 @@ class Engine(Service):
 
     def get_job(self, call: Call, request: engine.GetQuantumJobRequest) -> quantum.QuantumJob:
         with call.planned("poll"):
+            self._check_name(call, request.name, "", 3)
             job = self._job(call, request.name)
             if job.execution_status.state == _STATE.READY and not self.behavior.hold:
                 self._run(job)

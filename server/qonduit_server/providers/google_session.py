@@ -113,19 +113,28 @@ class GoogleSession:
     def poll(self, vendor_ids: Sequence[str]) -> Sequence[VendorJob]:
         """Read the states of jobs at once; see `VendorSession`."""
         with self._calling():
-            found: list[VendorJob] = duet.run(duet.pmap_async, self._look, vendor_ids)
-        return found
+            found: list[VendorJob | EngineException] = duet.run(duet.pmap_async, self._look, vendor_ids)
+            denied = [each for each in found if isinstance(each, EngineException)]
+            if denied and len(denied) == len(found):
+                raise denied[0]
+        # A job of another project, which was adopted by a wrong id, does not stop the polls of the others.
+        return [
+            _missing(name) if isinstance(each, EngineException) else each
+            for name, each in zip(vendor_ids, found, strict=True)
+        ]
 
-    async def _look(self, vendor_id: str) -> VendorJob:
-        missing = VendorJob(vendor_id=vendor_id, state=VendorJobState.VENDOR_JOB_STATE_MISSING, word="missing")
+    async def _look(self, vendor_id: str) -> VendorJob | EngineException:
+        """Return the state of a job; the error if the account has no access to it."""
         place = _JOB.fullmatch(vendor_id)
         if place is None:
-            return missing
+            return _missing(vendor_id)
         try:
             return _found(await self._client.get_job_async(*place.groups(), return_run_context=False))
         except EngineException as error:
             if isinstance(error.__cause__, exceptions.NotFound):
-                return missing
+                return _missing(vendor_id)
+            if isinstance(error.__cause__, exceptions.PermissionDenied):
+                return error
             raise
 
     def fetch(self, vendor_id: str, submission: Submission) -> Fetched:
@@ -231,6 +240,10 @@ def _place(vendor_id: str) -> tuple[str, str, str]:
     if place is None:
         raise CallRefused(f"{vendor_id} is no job of Quantum Engine: projects/PROJECT/programs/PROGRAM/jobs/JOB")
     return place[1], place[2], place[3]
+
+
+def _missing(vendor_id: str) -> VendorJob:
+    return VendorJob(vendor_id=vendor_id, state=VendorJobState.VENDOR_JOB_STATE_MISSING, word="missing")
 
 
 def _found(job: quantum.QuantumJob) -> VendorJob:

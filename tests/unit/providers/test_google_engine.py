@@ -192,6 +192,14 @@ def test_polls_report_each_job_and_those_that_do_not_exist(session: GoogleSessio
     assert (requests(vendor) - before)["poll"] == 3
 
 
+def test_a_job_of_another_project_does_not_stop_the_polls_of_others(session: GoogleSession) -> None:
+    own, foreign = session.submit(token(), submission()).vendor_id, "projects/foreign/programs/a/jobs/b"
+    assert [job.word for job in session.poll([own, foreign])] == ["SUCCESS", "missing"]
+    # If the account has access to none, its credential may be the cause.
+    with pytest.raises(CredentialRefused, match="no access to the project foreign"):
+        session.poll([foreign])
+
+
 def test_a_failed_job_reports_its_code_its_start_and_its_charge(session: GoogleSession, vendor: FakeVendor) -> None:
     vendor.control(outcome="failed")
     job = session.submit(token(), submission())
