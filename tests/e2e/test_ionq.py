@@ -15,6 +15,7 @@ from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.providers.ionq_devices import SIMULATORS
+from tests.contract.rpc_fixture import until
 from tests.vendor_cloud.environments import FOLDER, environment_python
 from tests.vendor_cloud.fake_vendor import Behavior
 from tests.vendor_cloud.served_vendor import IONQ, PATIENCE, TOKEN, ServedVendor, served_vendor
@@ -28,9 +29,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
     providers = {"providers": "IONQ,IONQ_CLOUD", "provider_environments": str(FOLDER)}
     with served_vendor(tmp_path_factory.mktemp("ionq"), kind=IONQ, **providers) as served:
         command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target]
-        listing = [*command, "devices", "--refresh", "IONQ", "--credential-file", "-", "--output", "json"]
-        listed = subprocess.run(listing, input=TOKEN, capture_output=True, text=True, timeout=PATIENCE)
-        assert listed.returncode == 0, listed.stderr
+        create = [*command, "credential", "create", "lab", "--provider", "IONQ"]
+        refresh = [*command, "devices", "--refresh", "IONQ", "--credential", "lab"]
+        for step, secret in ((create, TOKEN), (refresh, "")):
+            done = subprocess.run(step, input=secret, capture_output=True, text=True, timeout=PATIENCE)
+            assert done.returncode == 0, done.stderr
         yield served
 
 
@@ -97,6 +100,16 @@ def test_the_simulators_and_the_machines_that_ionq_lists_are_devices(served: Ser
     assert found["forte_1"].status_message == (
         "IonQ reports that it is degraded; the average wait in its queue is 1.5 min"
     )
+
+
+def test_a_probe_verifies_the_order_of_bits_on_the_simulators(served: ServedVendor) -> None:
+    stub = DeviceServiceStub(served.channel)
+
+    def verified() -> set[str]:
+        devices = stub.ListDevices(ListDevicesRequest(page_size=100)).devices
+        return {device.name for device in devices if device.HasField("verified_at")}
+
+    until(lambda: verified() == set(SIMULATORS))
 
 
 def test_the_calibration_of_a_machine_is_ionqs_characterization(served: ServedVendor) -> None:

@@ -116,6 +116,8 @@ def test_the_packages_have_the_expected_files_and_metadata(built: tuple[Path, Pa
     tops = {name.split("/")[0] for name in files}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"qonduit", "qonduit_client", "qonduit_server"}
     assert {"qonduit/py.typed", "qonduit_client/py.typed"} <= set(files)
+    # The lists of packages from which `qonduit provider install` builds environments.
+    assert "qonduit_server/provider_requirements/ionq.txt" in files
     assert not [name for name in files if "__pycache__" in name or name.startswith("tests/")]
     assert metadata["Name"] == DISTRIBUTION
     assert "Operating System :: POSIX" in metadata.get_all("Classifier", [])

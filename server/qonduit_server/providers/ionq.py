@@ -19,7 +19,7 @@ from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.ionq_cloud import IonQCloud
-from qonduit_server.providers.ionq_devices import backend_of, simulators
+from qonduit_server.providers.ionq_devices import backend_of
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.providers.remote_provider import (
     CallRefused,
@@ -46,11 +46,10 @@ class IonQ:
     distributions: Final = ("qiskit",)
 
     def describe(self) -> ProviderDescription:
-        """See `RemoteProvider`."""
+        """Describe no device: IonQ lists them, with their states."""
         # No field of a job prevents a second one. Each entry of the list of jobs contains the metadata of its job.
         terms = VendorTerms(idempotency=IDEMPOTENCY_TAG, submit_seconds=90.0, call_seconds=60.0, calls=4)
-        provider = Provider(name=self.name, with_token=True)
-        return ProviderDescription(provider=provider, devices=simulators(), vendor=terms)
+        return ProviderDescription(provider=Provider(name=self.name, with_token=True), vendor=terms)
 
     def load(self) -> None:
         """See `RemoteProvider`."""

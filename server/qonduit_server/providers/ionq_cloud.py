@@ -22,7 +22,7 @@ from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorJob, VendorJobState, VendorOutcome
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit_server.providers.ionq_devices import Backend, backend_of, machines
+from qonduit_server.providers.ionq_devices import Backend, backend_of, listed_devices
 from qonduit_server.providers.remote_provider import (
     CallRefused,
     CredentialRefused,
@@ -176,13 +176,13 @@ class IonQCloud:
         return before
 
     def devices(self) -> ProviderDescription:
-        """Return the machines as they are now, with their latest characterizations."""
+        """Return the devices as they are now, with the latest characterizations of the machines."""
         listed = self._call("GET", "/backends")
         latest = {}
         for target in [str(each["backend"]) for each in listed if each.get("characterization_id")]:
             if found := self._characterization(target, {}):
                 latest[target] = found
-        return machines(listed, latest)
+        return listed_devices(listed, latest)
 
     def _list(self, parameters: Mapping[str, Any], pages: int) -> Iterator[dict[str, Any]]:
         """Yield jobs of the list, page by page."""

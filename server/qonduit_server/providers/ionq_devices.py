@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devices of IonQ: simulators that exist for all accounts, and machines as IonQ lists them."""
+"""The devices of IonQ as it lists them: its machines, and a simulator for each noise model."""
 
 from __future__ import annotations
 
@@ -59,11 +59,6 @@ def backend_of(device: str) -> Backend:
     return SIMULATORS.get(device) or Backend(_MACHINES + device.replace("_", "-"))
 
 
-def simulators() -> list[Device]:
-    """Describe the simulators."""
-    return [described_device(name, backend.qubits) for name, backend in SIMULATORS.items()]
-
-
 def described_device(name: str, qubits: int) -> Device:
     """Describe an available device."""
     return Device(
@@ -78,10 +73,10 @@ def described_device(name: str, qubits: int) -> Device:
     )
 
 
-def machines(
+def listed_devices(
     listed: Iterable[Mapping[str, Any]], characterizations: Mapping[str, Mapping[str, Any]]
 ) -> ProviderDescription:
-    """Describe the machines that IonQ lists, and their calibrations.
+    """Describe the devices that IonQ lists, and their calibrations.
 
     Args:
         listed: the backends.
@@ -90,16 +85,18 @@ def machines(
     found = ProviderDescription()
     for entry in listed:
         target = str(entry["backend"])
-        name = target.removeprefix(_MACHINES).replace("-", "_")
+        names = [name for name, backend in SIMULATORS.items() if backend.target == target]
+        machine = target.removeprefix(_MACHINES).replace("-", "_")
         # The name of the backend must follow from that of the device.
-        if name in SIMULATORS or backend_of(name).target != target:
-            continue
-        device = described_device(name, int(entry["qubits"]))
-        device.available = entry.get("status") == "available"
-        device.status_message = _remark(entry)
-        found.devices.append(device)
-        if target in characterizations:
-            found.calibrations.add(device=name, calibration=_calibration(characterizations[target]))
+        if machine not in SIMULATORS and backend_of(machine).target == target:
+            names.append(machine)
+        for name in names:
+            device = described_device(name, backend_of(name).qubits or int(entry["qubits"]))
+            device.available = entry.get("status") == "available"
+            device.status_message = _remark(entry)
+            found.devices.append(device)
+            if target in characterizations:
+                found.calibrations.add(device=name, calibration=_calibration(characterizations[target]))
     return found
 
 
