@@ -27,7 +27,7 @@ from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit.v1.usage_service_pb2 import UsageGrouping, UsageRow
 from qonduit_server.errors import InvalidArgument, QuotaExceeded
 from qonduit_server.store import catalogue
-from qonduit_server.store.admin import restoration, user_export
+from qonduit_server.store.admin import adoption, restoration, user_export
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.job_pools import AtVendor, Pool
 from qonduit_server.store.jobs import job_rows, queue, submission_settlement, submissions
@@ -180,6 +180,15 @@ def test_a_submission_that_did_not_happen_is_not_reserved(db: Database) -> None:
     submission_settlement.state_not_submitted(db, CALLER, holder.job_id)
     assert costs(db) == {"EUR": (0.0, 0.0)}
     assert not job_rows.get(db, SCOPE, holder.job_id).provider_status.HasField("reserved")
+
+
+def test_reservations_follow_a_job_to_another_owner(db: Database) -> None:
+    holder = planned(db)
+    adoption.adopt(db, CALLER, "anna")
+    assert costs(db) == {"EUR": (0.0, 0.0)}
+    change(db, holder, State.DONE, VendorJob(vendor_id="v", cost=1, cost_unit="EUR"))
+    (row,) = usage_rows.list_page(db, "anna").items
+    assert [(cost.spent, cost.reserved) for cost in row.costs] == [(1.0, 0.0)]
 
 
 def test_payloads_count_as_stored_bytes_until_the_job_is_deleted(db: Database) -> None:

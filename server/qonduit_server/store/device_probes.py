@@ -20,12 +20,12 @@ from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import CallError, NotFound, Unavailable
 from qonduit_server.lifecycle import is_terminal
+from qonduit_server.store import credentials
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
 from qonduit_server.store.ownership import project_of
 from qonduit_server.store.results import result_rows
-from qonduit_server.store.schema import credentials
 from qonduit_server.store.vendor_tables import ProbeState, device_probes
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -54,7 +54,6 @@ _OPEN: Final = (
     select(device_probes).where(device_probes.c.state == bindparam("state")).order_by(device_probes.c.device_id)
 )
 _KNOWN: Final = select(device_probes.c.device_id).where(among(device_probes.c.device_id, "ids"))
-_OWNER: Final = select(credentials.c.owner).where(credentials.c.id == bindparam("id"))
 _INSERT: Final = sa.insert(device_probes)
 _RETRY: Final = sa.delete(device_probes).where(
     among(device_probes.c.device_id, "ids"), device_probes.c.state == bindparam("not_run")
@@ -116,9 +115,10 @@ def _advance(db: Database, row: Any, name: str) -> None:
 def _create(db: Database, row: Any, name: str) -> Job:
     """Create the job of a probe; the same one if it was created before."""
     program = QuantumProgram(quantum_circuit=PROGRAM, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2)
-    project = project_of(row.owner)
+    owner = credentials.get(db, None, row.credential_id).owner
+    project = project_of(owner)
     new = job_rows.NewJob(
-        caller=_CALLER if project else row.owner,
+        caller=_CALLER if project else owner,
         project=project,
         spec=JobSpec(
             type=JobType.JOB_TYPE_RUNNER,
@@ -157,13 +157,10 @@ def _judge(db: Database, job: Job) -> tuple[ProbeState, str]:
 
 def _begin(transaction: Transaction, calls: Sequence[_New]) -> list[None]:
     for call in calls:
-        owner = transaction.connection.execute(_OWNER, {"id": call.credential_id}).scalar()
-        if owner is None:
-            continue
         ids = {"ids": list(call.device_ids)}
         transaction.connection.execute(_RETRY, {**ids, "not_run": int(ProbeState.NOT_RUN)})
         known = set(transaction.connection.execute(_KNOWN, ids).scalars())
-        values = {"credential_id": call.credential_id, "owner": owner, "state": int(ProbeState.OPEN)}
+        values = {"credential_id": call.credential_id, "state": int(ProbeState.OPEN)}
         for device_id in sorted(set(call.device_ids) - known):
             transaction.connection.execute(_INSERT, {"device_id": device_id, **values})
     return [None] * len(calls)

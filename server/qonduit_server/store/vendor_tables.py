@@ -39,9 +39,8 @@ device_probes = Table(
     "device_probes",
     metadata,
     Column("device_id", Id, primary_key=True, autoincrement=False),
-    # The stored credential, and its owner, who owns the job.
+    # The stored credential, whose owner owns the job.
     Column("credential_id", Id, nullable=False),
-    Column("owner", Text, nullable=False),
     # NULL before it was created.
     Column("job_id", Id),
     # A ProbeState.

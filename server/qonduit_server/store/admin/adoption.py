@@ -7,13 +7,14 @@ An interrupted adoption continues when it is started again: objects that were ha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Connection, Select, Table, bindparam, func, null, select
 
+from qonduit.v1.job_pb2 import Job
 from qonduit_server.encryption.sealing import Sealed, Sealer, Unreadable
 from qonduit_server.errors import InvalidArgument
 from qonduit_server.store.admin import membership_adoption
@@ -21,6 +22,9 @@ from qonduit_server.store.admin.sealed_tables import CREDENTIALS, JOB_CREDENTIAL
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs import submission_rows, vendor_costs
+from qonduit_server.store.jobs.submission_entries import Entry
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, job_message
 from qonduit_server.store.owned_queries import principal_of
 from qonduit_server.store.ownership import is_project
 from qonduit_server.store.project_tables import project_members
@@ -69,6 +73,7 @@ _KINDS: Final = (
 _TAKE_STORED: Final = (
     sa.delete(owner_totals).where(owner_totals.c.owner == bindparam("source")).returning(owner_totals.c.stored_bytes)
 )
+_JOBS: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
 
 
 class _Batch(NamedTuple):
@@ -174,12 +179,35 @@ def _adopt(transaction: Transaction, calls: Sequence[_Batch]) -> list[_Handed]:
         if kind.request:
             used = _used(kind)
             changes |= {each: sa.case((used, null()), else_=each) for each in (table.c.request_id, table.c.fingerprint)}
+        reserved = _reserved(connection, values["ids"]) if table is jobs else {}
         connection.execute(sa.update(table).where(*mine).values(changes), values)
+        _move_reservations(transaction, reserved)
         if kind.labelled is not None:
             labels = sa.update(kind.labelled.table).where(among(kind.labelled, "ids"))
             connection.execute(labels.values(caller=bindparam("target")), values)
         answers.append(_Handed(values["ids"], left))
     return answers
+
+
+def _reserved(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[Job, list[Entry]]]:
+    """Return the jobs for which costs at vendors are reserved, with their submissions."""
+    found = {
+        job_id: entries
+        for job_id, entries in submission_rows.entries_of(connection, ids).items()
+        if any(entry.reserved_on is not None for entry in entries)
+    }
+    if not found:
+        return {}
+    return {row.id: (job_message(row), found[row.id]) for row in connection.execute(_JOBS, {"ids": list(found)})}
+
+
+def _move_reservations(transaction: Transaction, before: Mapping[int, tuple[Job, list[Entry]]]) -> None:
+    """Move reservations to the owners that jobs have now."""
+    if before:
+        for row in transaction.connection.execute(_JOBS, {"ids": list(before)}).all():
+            job, entries = before[row.id]
+            for entry in entries:
+                vendor_costs.moved(transaction, job, job_message(row), entry)
 
 
 def _reseal(

@@ -41,7 +41,6 @@ def upgrade() -> None:
         "device_probes",
         sa.Column("device_id", _ID, nullable=False),
         sa.Column("credential_id", _ID, nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("job_id", _ID),
         sa.Column("state", sa.SmallInteger(), nullable=False),
         sa.Column("message", sa.Text()),
