@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qonduit_server import authentication, monitoring
+from qonduit_server import authentication, monitoring, offered_devices
 from qonduit_server.authentication import CallAuthentication
 from qonduit_server.encryption import key_ring
-from qonduit_server.errors import FailedPrecondition, StartError, Unavailable
+from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.executor_settings import executor_options, remote_providers, sources
@@ -41,11 +41,6 @@ if TYPE_CHECKING:
     from qonduit_server.store.admin.retention import Retention
     from qonduit_server.store.database import Database
     from qonduit_server.store.server_lock import ServerLock
-
-#: How long a provider may take to describe itself; a slower one is unavailable until the next start.
-DESCRIBE_SECONDS = 20.0
-#: The same for RefreshDevices, whose caller waits; after it, the refresh fails.
-_REFRESH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ class App:
         self._dispatcher.stop()
         self._executor.stop(1)
         self._stderr.stop()
-        _withdraw_offers(self._database)
+        offered_devices.withdraw_offers(self._database)
         self._database.close()
         self._job_log.close()
         self._monitor.stop()
@@ -147,7 +142,7 @@ def start(
             for each in remotes:
                 each.adopt(description)
             with suppress(Unavailable):  # stored when leases are renewed
-                _store_description(settings, opened[0], description)
+                offered_devices.store_description(settings, opened[0], description)
 
         options = executor_options(
             settings, server=owner, stderr=stderr, on_description=on_description, observer=observer
@@ -160,7 +155,7 @@ def start(
         database, lock = _open_store(settings, undo, keys, observer, restored=restored)
         opened.append(database)
         job_log = _log_jobs(database, undo, monitor)
-        descriptions = _sync_catalogue(settings, database, executor)
+        descriptions = offered_devices.sync_catalogue(settings, database, executor)
         remote = _remote_executor(settings, database, executor, descriptions, owner, stderr, on_fault)
         remotes.extend([remote] if remote else [])
         executor = remote or executor
@@ -168,7 +163,7 @@ def start(
         database.on_lost(dispatcher.abandon)
         translator = _translator(options, executor)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
-        listing = _device_listing(settings, database, remote)
+        listing = offered_devices.device_listing(settings, database, remote)
         rpc_server = _serve(settings, database, executor, listing, translator, access, certificates, observer)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
         retention = _retention(settings, database, observer)
@@ -250,75 +245,6 @@ def _log_jobs(database: Database, undo: ExitStack, monitor: monitoring.Monitorin
     return job_log
 
 
-def _sync_catalogue(settings: Settings, database: Database, executor: Executor) -> list[ProviderDescription]:
-    """Store the descriptions of the providers, once their processes have returned them."""
-    import structlog
-
-    from qonduit_server.store import catalogue
-
-    descriptions = executor.descriptions(DESCRIBE_SECONDS)
-    if unknown := disable_devices(descriptions, settings.disabled_devices):
-        structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
-    if unknown := unknown_backends(descriptions, settings.fake_backends):
-        structlog.get_logger("qonduit.app").warning("unknown backends in fake_backends", backends=unknown)
-    catalogue.sync(database, descriptions, timedelta(seconds=settings.lease_seconds))
-    return descriptions
-
-
-def _withdraw_offers(database: Database) -> None:
-    from qonduit_server.store import catalogue
-
-    with suppress(Unavailable):  # the offers expire
-        catalogue.withdraw(database)
-
-
-def _refresh_provider(
-    settings: Settings,
-    database: Database,
-    executor: Executor,
-    translator: Translator,
-    listing: DeviceListing | None,
-    name: str,
-    credential: str,
-    credential_id: int,
-) -> None:
-    """Read the description of a provider again, for the catalogue and all processes that run or compile jobs.
-
-    With a credential, read the devices that the vendor lists for it, for the catalogue alone.
-    """
-    if credential:
-        if listing is None:
-            raise FailedPrecondition(f"{name} has no devices at a vendor", subject=name, kind="PROVIDER")
-        listing.refresh(name, credential, credential_id)
-        return
-    description = executor.describe(name, _REFRESH_SECONDS)
-    translator.adopt(description)
-    _store_description(settings, database, description)
-
-
-def _store_description(settings: Settings, database: Database, description: ProviderDescription) -> None:
-    from qonduit_server.store import catalogue
-
-    disable_devices([description], settings.disabled_devices)
-    catalogue.refresh(database, description)
-
-
-def disable_devices(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
-    """Mark the named devices as unavailable; return the names that no provider describes."""
-    devices = {f"{each.provider.name}/{device.name}": device for each in descriptions for device in each.devices}
-    for name in names:
-        if name in devices:
-            devices[name].available = False
-            devices[name].status_message = "disabled (disabled_devices)"
-    return [name for name in names if name not in devices]
-
-
-def unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
-    """Return the names that the setting `fake_backends` contains and IBM's description does not."""
-    offered = {device.name for each in descriptions if each.provider.name == "IBM" for device in each.devices}
-    return [name for name in names if name not in offered and name not in ("default", "all")] if offered else []
-
-
 def _remote_executor(
     settings: Settings,
     database: Database,
@@ -340,27 +266,6 @@ def _remote_executor(
     for description in descriptions:
         found.adopt(description)
     return found
-
-
-def _device_listing(settings: Settings, database: Database, remote: RemoteExecutor | None) -> DeviceListing | None:
-    """Return what asks vendors for the devices of accounts; None if no provider has devices at one."""
-    if remote is None:
-        return None
-    from qonduit_server.execution.remote.device_listing import DeviceListing
-    from qonduit_server.store import catalogue
-
-    names = remote_providers(settings)
-    return DeviceListing(
-        database,
-        remote.devices,
-        lambda listed: disable_devices([listed], settings.disabled_devices),
-        timedelta(seconds=settings.vendor_refresh_seconds),
-        lambda: {name: number for name, number in catalogue.provider_ids(database).items() if name in names},
-        lambda device: (
-            not device.is_local
-            and (settings.vendor_probes == "all" or (settings.vendor_probes == "simulators" and device.is_simulator))
-        ),
-    )
 
 
 def _dispatcher(
@@ -425,7 +330,7 @@ def _serve(
         compile_job=translator.compile,
         analyze_job=translator.analyze,
         workers=executor.list_workers,
-        refresh_devices=partial(_refresh_provider, settings, database, executor, translator, listing),
+        refresh_devices=partial(offered_devices.refresh_provider, settings, database, executor, translator, listing),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
         audit=settings.audit,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from qonduit_server import app, authentication, diagnostics, monitoring
+from qonduit_server import authentication, diagnostics, monitoring, offered_devices
 from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError
 from qonduit_server.execution.executor import make_executor
@@ -102,11 +102,11 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
         return findings
     executor.launch()
     try:
-        descriptions = executor.descriptions(app.DESCRIBE_SECONDS)
-        if unknown := app.disable_devices(descriptions, settings.disabled_devices):
+        descriptions = executor.descriptions(offered_devices.DESCRIBE_SECONDS)
+        if unknown := offered_devices.disable_devices(descriptions, settings.disabled_devices):
             what = f"disabled_devices names devices that no provider has: {', '.join(unknown)}"
             findings.append(Finding("warning", what, "Correct QONDUIT_DISABLED_DEVICES: PROVIDER/device,..."))
-        if unknown := app.unknown_backends(descriptions, settings.fake_backends):
+        if unknown := offered_devices.unknown_backends(descriptions, settings.fake_backends):
             what = f"fake_backends names backends that do not exist: {', '.join(unknown)}"
             findings.append(Finding("warning", what, "Correct QONDUIT_FAKE_BACKENDS: default, all, or NAME,..."))
         for description in descriptions:

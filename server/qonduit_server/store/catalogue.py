@@ -11,10 +11,10 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, case, exists, func, insert, select, update
+from sqlalchemy import bindparam, case, exists, func, select
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration
@@ -23,12 +23,13 @@ from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import NotFound, Unavailable
 from qonduit_server.store import calibrations, catalogue_snapshot, pauses, server_offers
+from qonduit_server.store.catalogue_rows import change_row, copy_of, sync_device, sync_provider
 from qonduit_server.store.catalogue_snapshot import Claimable, Snapshot
 from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, boolean_field, filter_conditions, number_field, text_field
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
-from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, provider_languages, providers
+from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, providers
 from qonduit_server.store.schema import pauses as pause_rows
 from qonduit_server.store.server_offers import NOT_OFFERED
 from qonduit_server.store.writer import Operation, Transaction
@@ -218,7 +219,7 @@ def device(db: Database, device_id: int) -> Device:
     found = _cached(db).devices.get(device_id)
     if found is None:
         raise NotFound("device", device_id)
-    return _copy_device(found)
+    return copy_of(found)
 
 
 def device_by_name(db: Database, name: str) -> Device:
@@ -226,7 +227,7 @@ def device_by_name(db: Database, name: str) -> Device:
     found = _cached(db).by_name.get(name)
     if found is None:
         raise NotFound("device", name[:200])
-    return _copy_device(found)
+    return copy_of(found)
 
 
 def name_of(db: Database, device: Device) -> str:
@@ -267,7 +268,7 @@ def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter:
         ids = list(connection.execute(query).scalars())
     found = [snapshot.devices[device_id] for device_id in ids if device_id in snapshot.devices]
     kept, token = cursor.cut(found, lambda item: (item.id,), sent_bytes)
-    return Page([_copy_device(item) for item in kept], token)
+    return Page([copy_of(item) for item in kept], token)
 
 
 def queue_depth(db: Database, device_id: int) -> int:
@@ -317,12 +318,6 @@ def _copy_provider(found: Provider) -> Provider:
     return copy
 
 
-def _copy_device(found: Device) -> Device:
-    copy = Device()
-    copy.CopyFrom(found)
-    return copy
-
-
 def _sync(transaction: Transaction, calls: Sequence[_Cache]) -> list[None]:
     # Of calls in the same transaction, each stores the newest offers.
     _store(transaction, calls[-1])
@@ -360,10 +355,10 @@ def _store(transaction: Transaction, cache: _Cache) -> None:
     stored: dict[str, int] = {}
     for offer in server_offers.union(offers):
         new = offer.provider
-        provider_id = _sync_provider(transaction, new, known.get(new.name))
+        provider_id = sync_provider(transaction, new, known.get(new.name))
         for wanted in offer.devices:
             name = f"{new.name}/{wanted.name}"
-            stored[name] = _sync_device(transaction, provider_id, wanted, before.by_name.get(name))
+            stored[name] = sync_device(transaction, provider_id, wanted, before.by_name.get(name))
     calibrations.replace(connection, _calibrations(own, stored))
     kept = catalogue_snapshot.listed_of(before, offers)
     for name, old in before.by_name.items():
@@ -386,7 +381,7 @@ def store_listed(transaction: Transaction, listed: ProviderDescription) -> None:
     ids = {found.name: found.id for found in before.providers.values()}
     provider = listed.provider.name
     stored = {
-        f"{provider}/{wanted.name}": _sync_device(
+        f"{provider}/{wanted.name}": sync_device(
             transaction, ids[provider], wanted, before.by_name.get(f"{provider}/{wanted.name}")
         )
         for wanted in listed.devices
@@ -402,61 +397,6 @@ def _calibrations(own: Sequence[ProviderDescription], ids: Mapping[str, int]) ->
         for device in description.devices:
             found[ids[f"{description.provider.name}/{device.name}"]] = measured.get(device.name)
     return found
-
-
-def _sync_provider(transaction: Transaction, new: Provider, old: Provider | None) -> int:
-    connection = transaction.connection
-    values = {"name": new.name, "with_token": new.with_token}
-    if old is None:
-        transaction.catalogue = True
-        provider_id = int(connection.execute(insert(providers).values(values).returning(providers.c.id)).scalar_one())
-    else:
-        provider_id = old.id
-        if old.with_token != new.with_token:
-            change_row(transaction, providers, provider_id, values)
-    wanted = [line.supported_language for line in new.supported_languages]
-    stored = {line.supported_language: line.id for line in old.supported_languages} if old else {}
-    for language in dict.fromkeys(wanted):
-        if language not in stored:
-            transaction.catalogue = True
-            connection.execute(insert(provider_languages).values(provider_id=provider_id, language=language))
-    for language, line_id in stored.items():
-        if language not in wanted:
-            transaction.catalogue = True
-            connection.execute(provider_languages.delete().where(provider_languages.c.id == line_id))
-    return provider_id
-
-
-def _sync_device(transaction: Transaction, provider_id: int, wanted: Device, old: Device | None) -> int:
-    new = _copy_device(wanted)
-    new.provider_id = provider_id
-    new.ClearField("queue_depth")
-    if old is not None:
-        new.id = old.id
-        if new == old:
-            return old.id
-    new.ClearField("id")
-    values = {
-        "provider_id": provider_id,
-        "name": new.name,
-        "available": new.available,
-        "status_message": new.status_message.replace("\0", " "),
-        "is_simulator": new.is_simulator,
-        "is_local": new.is_local,
-        "num_qubits": new.num_qubits,
-        "description": new.SerializeToString(),
-    }
-    if old is not None:
-        change_row(transaction, devices, old.id, values)
-        return old.id
-    transaction.catalogue = True
-    return int(transaction.connection.execute(insert(devices).values(values).returning(devices.c.id)).scalar_one())
-
-
-def change_row(transaction: Transaction, table: Any, row_id: int, values: dict[str, Any]) -> None:
-    """Change a row of the catalogue."""
-    transaction.catalogue = True
-    transaction.connection.execute(update(table).where(table.c.id == row_id).values(values))
 
 
 _SYNC: Final = Operation(_sync)

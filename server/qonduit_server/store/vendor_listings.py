@@ -19,6 +19,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.encryption.sealing import Sealer, Unreadable
 from qonduit_server.store import catalogue, catalogue_snapshot, credentials
 from qonduit_server.store.bulk_statements import BulkUpsert, among
+from qonduit_server.store.catalogue_rows import change_row
 from qonduit_server.store.database import Database
 from qonduit_server.store.schema import devices
 from qonduit_server.store.vendor_tables import vendor_listings
@@ -176,9 +177,7 @@ def _mark(transaction: Transaction, provider_id: int, names: Iterable[str], mess
         return
     for device in catalogue_snapshot.read(transaction.connection).devices.values():
         if device.provider_id == provider_id and device.name in wanted and device.HasField("listed_at"):
-            catalogue.change_row(
-                transaction, devices, device.id, {"available": False, "status_message": message[:_TEXT]}
-            )
+            change_row(transaction, devices, device.id, {"available": False, "status_message": message[:_TEXT]})
 
 
 _TAKE: Final = Operation(_take)

@@ -243,7 +243,7 @@ def compile_job(made: Translator, text: str, provider: str = "IBM") -> Any:
 def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
     with translator() as made:
         for provider in ("IBM", "GOOGLE"):
-            (compiled,), failed = compile_job(made, "emit hello", provider)
+            (compiled,), failed, _ = compile_job(made, "emit hello", provider)
             assert (compiled.index, compiled.num_qubits, len(failed)) == (0, 2, 0)
             assert list(compiled.warnings) == [f"hello for {provider}/d with {{'theta': 0.5}}"]
         assert text_of(ask(made, "emit on")).startswith("on")
@@ -252,7 +252,7 @@ def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
 
 def test_compilation_errors_are_reported_for_each_program() -> None:
     with translator() as made:
-        compiled, (failed,) = compile_job(made, "fail PROGRAM UNKNOWN_GATE no gate foo")
+        compiled, (failed,), _ = compile_job(made, "fail PROGRAM UNKNOWN_GATE no gate foo")
         assert not compiled
         assert (failed.index, failed.failure.reason, failed.failure.line) == (0, "UNKNOWN_GATE", 3)
         assert why(compile_job(made, "emit hello", "UNKNOWN"))[0] == "PROVIDER"
