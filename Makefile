@@ -146,8 +146,11 @@ $(LANGUAGES:%=tools-%): tools-%:
 # The packages of the environments that `qonduit provider install` builds.
 VENDORS := server/qonduit_server/provider_requirements
 COMPILE := pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate
-lock: setup  ## resolve pyproject.toml into requirements.lock
+lock: setup  ## resolve pyproject.toml into requirements.lock, and the packages of the environment for server programs
 	$(UV) $(COMPILE) --universal --all-extras --group dev --python-version 3.11 --output-file requirements.lock pyproject.toml
+	$(UV) $(COMPILE) --universal --python-version 3.11 --constraint requirements.lock \
+		--output-file server/qonduit_server/python_environments/default.lock \
+		server/qonduit_server/python_environments/default.in
 	@for list in $(filter-out %/process.in,$(wildcard $(VENDORS)/*.in)); do \
 		$(UV) $(COMPILE) --universal --python-version 3.11 --output-file $${list%.in}.txt $(VENDORS)/process.in $$list || exit 1; done
 

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +19,10 @@ from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError, Unavailable
 from qonduit_server.execution.executor import Executor, ExecutorOptions, make_executor
 from qonduit_server.execution.stderr_log import StderrLog
-from qonduit_server.executor_settings import executor_options, remote_providers, sources
+from qonduit_server.executor_assembly import make_dispatcher, program_executor, remote_executor
+from qonduit_server.executor_settings import executor_options, languages_of
 from qonduit_server.observer import Observer
 from qonduit_server.process.core_dumps import forbid_core_dumps
-from qonduit_server.provider_environments import vendor_pythons
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -156,15 +155,19 @@ def start(
         opened.append(database)
         job_log = _log_jobs(database, undo, monitor)
         descriptions = offered_devices.sync_catalogue(settings, database, executor)
-        remote = _remote_executor(settings, database, executor, descriptions, owner, stderr, on_fault)
+        remote = remote_executor(settings, database, executor, descriptions, owner, stderr, on_fault)
         remotes.extend([remote] if remote else [])
         executor = remote or executor
-        dispatcher = _dispatcher(settings, database, executor, remote, owner, on_fault, observer)
+        programs = program_executor(settings, executor, stderr, on_fault)
+        executor = programs or executor
+        dispatcher = make_dispatcher(settings, database, executor, remote, owner, on_fault, observer)
         database.on_lost(dispatcher.abandon)
         translator = _translator(options, executor)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
         listing = offered_devices.device_listing(settings, database, remote)
         rpc_server = _serve(settings, database, executor, listing, translator, access, certificates, observer)
+        if programs is not None:
+            programs.answer_calls(rpc_server.program_calls.open)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
         retention = _retention(settings, database, observer)
         monitor.start(database, executor, dispatcher, rpc_server)
@@ -245,58 +248,6 @@ def _log_jobs(database: Database, undo: ExitStack, monitor: monitoring.Monitorin
     return job_log
 
 
-def _remote_executor(
-    settings: Settings,
-    database: Database,
-    executor: Executor,
-    descriptions: Sequence[ProviderDescription],
-    owner: str,
-    stderr: StderrLog,
-    on_fault: Callable[[], None],
-) -> RemoteExecutor | None:
-    """Return an executor that also runs jobs at vendors; None if no provider has devices there."""
-    providers = remote_providers(settings)
-    if not providers:
-        return None
-    from qonduit_server.execution.remote.remote_executor import RemoteExecutor
-    from qonduit_server.execution.remote.vendor_processes import VendorProcesses
-
-    processes = VendorProcesses(vendor_pythons(settings), stderr=stderr)
-    found = RemoteExecutor(executor, database, processes, server=owner, providers=providers, on_fault=on_fault)
-    for description in descriptions:
-        found.adopt(description)
-    return found
-
-
-def _dispatcher(
-    settings: Settings,
-    database: Database,
-    executor: Executor,
-    remote: RemoteExecutor | None,
-    owner: str,
-    on_fault: Callable[[], None],
-    observer: Observer,
-) -> Dispatcher:
-    from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
-
-    return Dispatcher(
-        database,
-        executor,
-        owner=owner,
-        lease=timedelta(seconds=settings.lease_seconds),
-        # The number of slots of machines is not known.
-        slots=settings.workers if settings.executor == "local" else 0,
-        max_attempts=settings.max_attempts,
-        time_limit_seconds=settings.max_job_seconds,
-        memory_limit_bytes=settings.max_task_memory_bytes,
-        max_result_bytes=settings.max_result_bytes,
-        on_fault=on_fault,
-        on_drain=remote.suspend if remote else lambda: None,
-        vendor_capacity=remote.vendor_capacity if remote else dict,
-        observer=observer,
-    )
-
-
 def _serve(
     settings: Settings,
     database: Database,
@@ -308,8 +259,6 @@ def _serve(
     observer: Observer,
 ) -> RpcServer:
     """Start the gRPC server."""
-    from qonduit_server.languages.python.source_runner import PythonSource
-    from qonduit_server.languages.registry import Languages
     from qonduit_server.reloading import limits
     from qonduit_server.rpc import server as rpc
 
@@ -325,10 +274,11 @@ def _serve(
         public_health=settings.public_health == "on",
         everyone_creates_projects=settings.project_creation == "everyone",
         features=tuple(f"python-source:{each}" for each in settings.enable_python_source),
-        languages=Languages(sandbox=PythonSource(sources(settings))).describe(),
+        languages=languages_of(settings),
         translate=translator.translate,
         compile_job=translator.compile,
         analyze_job=translator.analyze,
+        check_program=translator.check,
         workers=executor.list_workers,
         refresh_devices=partial(offered_devices.refresh_provider, settings, database, executor, translator, listing),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,

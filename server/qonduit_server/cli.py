@@ -169,6 +169,7 @@ def _fault_handler(shutdown: Shutdown) -> Callable[[], None]:
     "preload",
     "enable_python_source",
     "language_python",
+    "python_environments",
     "translation_cache",
     "translation_cache_bytes",
     "workers",

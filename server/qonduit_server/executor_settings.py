@@ -16,12 +16,14 @@ from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.process.core_dumps import forbid_core_dumps
 from qonduit_server.process.memory import address_space
+from qonduit_server.program_metadata import DEFAULT_ENVIRONMENT
 from qonduit_server.provider_environments import offered_providers
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
     from qonduit.execution.v1.worker_pb2 import ProviderDescription
+    from qonduit.v1.program_service_pb2 import ListLanguagesResponse
 
 
 def executor_options(
@@ -75,6 +77,7 @@ def forkserver(settings: Settings) -> tuple[str, ...]:
     """Return the Python arguments that start a fork server, with the options of its language readers and writers."""
     languages = {
         "python_source": sources(settings),
+        "python_environments": environments(settings),
         "cache": settings.translation_cache,
         "cache_bytes": settings.translation_cache_bytes,
         "read_seconds": settings.max_read_seconds,
@@ -94,6 +97,20 @@ def sources(settings: Settings) -> dict[str, str]:
     if wrong := sorted(named.difference(INSTEAD)):
         raise StartError(f"enable_python_source does not support {', '.join(wrong)}; supported: {', '.join(INSTEAD)}")
     return {each: settings.language_python.get(each, sys.executable) for each in settings.enable_python_source}
+
+
+def languages_of(settings: Settings) -> ListLanguagesResponse:
+    """Return the languages of programs, and the environments for server programs."""
+    from qonduit_server.languages.python.source_runner import PythonSource
+    from qonduit_server.languages.registry import Languages
+
+    return Languages(sandbox=PythonSource(sources(settings), environments(settings))).describe()
+
+
+def environments(settings: Settings) -> dict[str, str]:
+    """Return the Python interpreter of each environment for server programs; none if they are disabled."""
+    python = sources(settings).get("PYTHON")
+    return {} if python is None else {DEFAULT_ENVIRONMENT: python, **settings.python_environments}
 
 
 def _worker_keys(settings: Settings) -> KeyRing:

@@ -29,6 +29,8 @@ _MAX_QUBITS: Final = 4096
 _ESTIMATOR: Final = JobType.JOB_TYPE_ESTIMATOR
 _SAMPLER: Final = JobType.JOB_TYPE_SAMPLER
 _RUNNER: Final = JobType.JOB_TYPE_RUNNER
+#: The types of jobs with server programs: no circuit of theirs runs.
+_WITHOUT_SHOTS: Final = (JobType.JOB_TYPE_IBM_RUNNER, JobType.JOB_TYPE_IBM_UPLOAD)
 #: The types that take an option, by its field.
 _TYPES: Final = {
     "estimator": (_ESTIMATOR,),
@@ -149,9 +151,9 @@ def _of_programs(spec: JobSpec, programs: int) -> Iterator[Violation]:
             message = f"{field}: needs parameter_sets: the derivatives are those by its names"
             yield Violation(field, "estimator.gradient.parameters", message)
         without = sampler.exact or estimator.exact or estimator.HasField("precision")
-        if not merged.shots and not without:
+        if not merged.shots and not without and spec.type not in _WITHOUT_SHOTS:
             field = f"{path}.shots"
-            message = f"{field}: must be at least 1; only exact values and a precision need no shots"
+            message = f"{field}: must be at least 1; only exact values, a precision and server programs need no shots"
             yield Violation(field, "job.shots.range", message)
         if without and spec.HasField("stop_when"):
             message = "job.stop_when: must be unset for exact values and with a precision, which decide the shots"

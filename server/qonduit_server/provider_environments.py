@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qonduit_server.environment_builds import build
 from qonduit_server.errors import StartError
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ _LINKED: Final = ("qonduit", "qonduit_client", "qonduit_server")
 _LISTS: Final = Path(__file__).with_name("provider_requirements")
 #: The copy of the list in an environment that is complete.
 _INSTALLED: Final = "requirements.txt"
-#: The time for one step of an installation, in seconds.
-_STEP_SECONDS: Final = 1800.0
 
 
 @dataclass(frozen=True)
@@ -154,15 +151,7 @@ def _new_folder(base: Path, name: str) -> Iterator[Path]:
 
 def _build(new: Path, requirements: Path, report: Callable[[str], None]) -> None:
     """Build an environment, without the paths of its own folder in its files: it moves afterwards."""
-    uv = shutil.which("uv")
-    python = new / "bin" / "python"
-    if uv:
-        _run([uv, "venv", "--quiet", "--python", sys.executable, str(new)], report)
-        packages = [uv, "pip", "install", "--quiet", "--python", str(python), "--compile-bytecode"]
-    else:
-        _run([sys.executable, "-m", "venv", str(new)], report)
-        packages = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*packages, "--require-hashes", "--requirement", str(requirements)], report)
+    build(new, requirements, report)
     for link in _links(Environment("", new, "")):
         link.symlink_to(_package(link.name), target_is_directory=True)
 
@@ -176,16 +165,6 @@ def _package(name: str) -> Path:
         raise StartError(f"the package {name} of this installation cannot be found")
     found = Path(next(iter(spec.submodule_search_locations))).resolve()
     return found if own == name else found.parent
-
-
-def _run(command: list[str], report: Callable[[str], None]) -> None:
-    report(" ".join(command))
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_STEP_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise StartError(f"{' '.join(command[:3])} did not end in {_STEP_SECONDS:.0f} s") from error
-    if done.returncode:
-        raise StartError(f"{' '.join(command[:3])} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
 def remove(folder: str, provider: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from qonduit_server import authentication, logs
 from qonduit_server.authentication import CallAuthentication
+from qonduit_server.executor_settings import environments
 from qonduit_server.rpc.auth.certificates import Certificates
 from qonduit_server.rpc.server import RpcServer
 from qonduit_server.rpc.server_limits import Limits
@@ -88,6 +89,7 @@ def limits(settings: Settings) -> Limits:
         max_caller_preparation_seconds=settings.max_caller_preparation_seconds,
         retention_days=settings.retention_days,
         python_source=frozenset(settings.enable_python_source),
+        python_environments=frozenset(environments(settings)),
     )
 
 

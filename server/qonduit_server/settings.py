@@ -198,6 +198,17 @@ class Settings:
         "Another Python for a language's source: NAME=PATH,NAME=PATH.",
         relocate=_in_folder,
     )
+    python_environments: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}),
+        "Pythons of the environments for server programs: NAME=PATH,NAME=PATH; `default` is that of PYTHON.",
+        relocate=_in_folder,
+    )
+
+    max_running_programs: int = _setting(16, "Server programs that run at once, beside the workers.", least=1)
+    max_program_seconds: float = _setting(
+        6 * 3600.0, "Time limit of a server program in seconds, with its jobs; 0: no limit.", least=0
+    )
+    max_program_jobs: int = _setting(1000, "Jobs that one server program submits; 0: no limit.", least=0)
 
     translation_cache: str = _setting(
         _cache_folder, "The folder of programs that were slow to read, shared by all workers.", relocate=_in_folder

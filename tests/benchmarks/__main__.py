@@ -50,6 +50,7 @@ SERVED = (
     ("worker_machines", "celery_loads"),
     ("worker_machines", "celery_faults"),
     ("vendor_jobs", "waiting"),
+    ("server_programs", "programs"),
 )
 #: The factor and the format of a unit.
 _UNITS = {

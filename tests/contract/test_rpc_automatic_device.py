@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import DeviceChoice, Job, JobType
+from qonduit.v1.job_pb2 import DeviceChoice, Job
 from qonduit.v1.job_service_pb2 import (
     CreateJobRequest,
     CreateJobResponse,
@@ -208,11 +208,12 @@ def test_a_burst_of_choices_is_queued_without_reading_the_programs(tmp_path: Pat
 
 
 def test_each_device_that_does_not_fit_is_listed_with_its_reason(rpc: RpcFixture) -> None:
-    code, details = refused(lambda: create(rpc, "AWS/AUTO", type=JobType.JOB_TYPE_IBM_RUNNER))
+    simulation = SimulationOptions(method="matrix_product_state")
+    code, details = refused(lambda: create(rpc, "AWS/AUTO", simulation=simulation))
     assert (code, details["ErrorInfo"].reason) == ("FAILED_PRECONDITION", "UNSUPPORTED_BY_DEVICE")
     (violation,) = details["PreconditionFailure"].violations
     for name in ("AWS/local_simulator", "AWS/braket_dm"):
-        assert f"{name}: it does not support IBM_RUNNER jobs" in violation.description
+        assert f"{name}: it has no simulation method" in violation.description
     assert not stored(rpc)
 
 

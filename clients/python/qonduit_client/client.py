@@ -32,12 +32,13 @@ from qonduit_client.requests import Request
 from qonduit_client.required_versions import Versions
 from qonduit_client.retry import Retry
 from qonduit_client.schedule import Schedule
+from qonduit_client.server_programs import ServerPrograms
 from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.stored_credentials import StoredCredentials
 from qonduit_client.stored_programs import StoredPrograms
 from qonduit_client.stored_projects import StoredProjects
 from qonduit_client.translation import Translation
-from qonduit_client.transport import Transport
+from qonduit_client.transport import connected
 from qonduit_client.usage import UsageCalls
 
 
@@ -78,12 +79,14 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         retry: Retry | None = None,
         project: str | None = None,
     ) -> None:
-        self._transport = Transport(
+        self._transport = connected(
             target, token=token, tls=tls, timeout=timeout, connect_timeout=connect_timeout, retry=retry, project=project
         )
         self._limits: ServerLimits | None = None
         #: Your credentials of providers on the server.
         self.credentials: Final = StoredCredentials(self._transport)
+        #: Python programs that run on the server.
+        self.programs: Final = ServerPrograms(self._transport)
         #: Your projects.
         self.projects: Final = StoredProjects(self._transport)
         notebook.show_messages_as_tables()

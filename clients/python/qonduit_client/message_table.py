@@ -125,6 +125,18 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
         _Column("name", lambda each, _: each.name),
         _Column("project", lambda each, _: each.project, detail=True),
     ),
+    "ServerProgram": (
+        _Column("name", lambda each, _: each.name),
+        _Column("version", lambda each, _: str(each.version), right=True),
+        _Column("environment", lambda each, _: each.environment),
+        _Column("deployment", lambda each, _: str(each.deployment_id), right=True),
+        _Column("description", lambda each, _: each.description),
+        _Column("entry point", lambda each, _: each.entry_point or "script", detail=True),
+        _Column("imports", lambda each, _: " ".join(each.imports), detail=True),
+        _Column("schemas", lambda each, _: " ".join(each.schemas), detail=True),
+        _Column("sha256", lambda each, _: each.sha256, detail=True),
+        _Column("python", lambda each, _: each.python_version, detail=True),
+    ),
     "Pause": (
         _Column("paused", lambda each, _: each.subject),
         _Column("since", lambda each, _: local_time(each.paused_at)),
@@ -231,7 +243,9 @@ def table_html(kind: str, messages: Sequence[Any], providers: ProviderNames, fur
 
 def nouns(kind: str) -> str:
     """Return the name of several messages of a type."""
-    return {"AuditEntry": "audit entries", "ProjectMember": "members"}.get(kind, f"{kind.lower()}s")
+    return {"AuditEntry": "audit entries", "ProjectMember": "members", "ServerProgram": "server programs"}.get(
+        kind, f"{kind.lower()}s"
+    )
 
 
 def message_text(message: Message) -> str:

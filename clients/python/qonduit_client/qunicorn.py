@@ -2,17 +2,18 @@
 """Parse deployments and job requests of the predecessor system qunicorn from JSON; errors contain the JSON path.
 
 Field names may be camelCase, as in its API, or snake_case, as in its files. Unsupported values are rejected, never
-ignored.
+ignored. A program without a circuit is an uploaded file: its Python file and its metadata are read, too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
+from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.input_values import struct_of
 
 #: Maximum size of a file in bytes, and of entries per file.
@@ -28,6 +29,7 @@ _PYTHON: Final = {
     "PYTHON": "{}",
 }
 _LANGUAGES: Final = (*_TEXT, *_PYTHON, *(f"{name}-PYTHON" for name in _PYTHON))
+_IMPORTED: Final = ("RUNNER", "IBM_RUNNER", "IBM_UPLOAD")
 _TYPES: Final = ("RUNNER", "SAMPLER", "ESTIMATOR", "IBM_RUNNER", "IBM_UPLOAD")
 
 
@@ -57,7 +59,10 @@ class OldDeployment:
 
 @dataclass
 class OldJob:
-    """A job request. The token is never part of its text."""
+    """A job request. The token is never part of its text.
+
+    `kind` is RUNNER, IBM_UPLOAD (of a Python file) or IBM_RUNNER (of such a file, uploaded).
+    """
 
     path: str
     name: str | None
@@ -65,13 +70,28 @@ class OldJob:
     shots: int | None
     deployment_id: int
     token: str = field(repr=False)
+    kind: str = "RUNNER"
+
+
+#: Returns the text of a file that an entry names. Raises ValueError with the reason, for display.
+ReadFile: TypeAlias = Callable[[str], str]
+
+
+def no_files(name: str) -> str:
+    """Refuse to read a file."""
+    raise ValueError(f"{name[:200]} cannot be read from here: import the entry from a file beside it")
 
 
 Entry = OldDeployment | OldJob | Refusal
 
 
-def entries_of(text: bytes) -> Iterator[Entry]:
-    """Yield the entries of a file (an object or a list) in order, with a `Refusal` for each invalid one."""
+def entries_of(text: bytes, read_file: ReadFile = no_files) -> Iterator[Entry]:
+    """Yield the entries of a file (an object or a list) in order, with a `Refusal` for each invalid one.
+
+    Args:
+        text: the content of the file.
+        read_file: reads the Python files and metadata that programs name.
+    """
     try:
         found = json.loads(text.decode("utf-8-sig"), parse_constant=_no_constant)
     except UnicodeDecodeError:
@@ -87,7 +107,7 @@ def entries_of(text: bytes) -> Iterator[Entry]:
         yield Refusal("$", "nested too deeply for a deployment or a job; check the file")
         return
     if not isinstance(found, list):
-        yield _entry(found, "$")
+        yield _entry(found, "$", read_file)
         return
     if len(found) > MOST_ENTRIES:
         yield Refusal("$", f"a file has at most {MOST_ENTRIES} entries, got {len(found)}; split the file")
@@ -95,14 +115,14 @@ def entries_of(text: bytes) -> Iterator[Entry]:
     if not found:
         yield Refusal("$", "the list is empty; it must contain a deployment or job request")
     for place, each in enumerate(found):
-        yield _entry(each, f"$[{place}]")
+        yield _entry(each, f"$[{place}]", read_file)
 
 
-def _entry(found: object, path: str) -> Entry:
+def _entry(found: object, path: str, read_file: ReadFile) -> Entry:
     try:
         data = _object(found, path)
         if "programs" in data:
-            return _deployment(data, path)
+            return _deployment(data, path, read_file)
         if _get(data, "deviceName")[1] is not None or _get(data, "providerName")[1] is not None:
             return _job(data, path)
         if "executedOn" in data or "results" in data:
@@ -112,15 +132,17 @@ def _entry(found: object, path: str) -> Entry:
         return refusal
 
 
-def _deployment(data: Mapping[str, Any], path: str) -> OldDeployment:
+def _deployment(data: Mapping[str, Any], path: str, read_file: ReadFile) -> OldDeployment:
     programs = data["programs"]
     if not isinstance(programs, list) or not programs:
         raise Refusal(f"{path}.programs", f"expected a list of at least one program, got {_shown(programs)}")
-    read = [_program(_object(each, where), where) for each, where in _numbered(programs, f"{path}.programs")]
+    read = [_program(_object(each, where), where, read_file) for each, where in _numbered(programs, f"{path}.programs")]
     return OldDeployment(path, _name(data, path), read, _whole(data, "id", path, least=0))
 
 
-def _program(data: Mapping[str, Any], path: str) -> QuantumProgram:
+def _program(data: Mapping[str, Any], path: str, read_file: ReadFile) -> QuantumProgram:
+    if not _text(data, "quantumCircuit", path)[1] and _text(data, "pythonFilePath", path)[1]:
+        return _python_file(data, path, read_file)
     where, language = _text(data, "assemblerLanguage", path)
     if not language:
         raise Refusal(where, f"required: one of {', '.join(_LANGUAGES)}")
@@ -129,17 +151,11 @@ def _program(data: Mapping[str, Any], path: str) -> QuantumProgram:
     file_at, file_path = _text(data, "pythonFilePath", path)
     metadata_at, metadata = _text(data, "pythonFileMetadata", path)
     if not source:
-        raise Refusal(source_at, f"the program is missing; runs of uploaded files ({file_at}) are not imported")
+        raise Refusal(source_at, f"the program is missing; an uploaded file has {file_at}")
     program = QuantumProgram(python_file_path=file_path, python_file_metadata=metadata)
+    _add_options(program, data, path)
     if len(file_path.encode()) > 4096 or len(metadata.encode()) > 65536:
         raise Refusal(file_at if len(file_path.encode()) > 4096 else metadata_at, "too long")
-    for old, target in (("pythonFileOptions", "python_file_options"), ("pythonFileInputs", "python_file_inputs")):
-        at, values = _get(data, old, path)
-        if values is not None:
-            try:
-                getattr(program, target).CopyFrom(struct_of(_object(values, at)))
-            except ValueError as error:
-                raise Refusal(at, error.why if isinstance(error, Refusal) else str(error)) from None
     plain = name.removesuffix("-PYTHON")
     if name in _TEXT:
         program.quantum_circuit, known = source, _TEXT[name]
@@ -155,6 +171,42 @@ def _program(data: Mapping[str, Any], path: str) -> QuantumProgram:
     return program
 
 
+def _python_file(data: Mapping[str, Any], path: str, read_file: ReadFile) -> QuantumProgram:
+    """Return the program of an uploaded file, with the contents of the file and of its metadata."""
+    file_at, file_path = _text(data, "pythonFilePath", path)
+    metadata_at, metadata = _text(data, "pythonFileMetadata", path)
+    program = QuantumProgram(
+        assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON,
+        python_file_path=file_path.replace("\\", "/").rpartition("/")[2],
+    )
+    try:
+        program.quantum_circuit = read_file(file_path)
+    except ValueError as error:
+        raise Refusal(file_at, str(error)) from None
+    try:
+        is_text = not metadata or metadata.lstrip().startswith("{")
+        program.python_file_metadata = metadata if is_text else read_file(metadata)
+    except ValueError as error:
+        raise Refusal(metadata_at, str(error)) from None
+    _add_options(program, data, path)
+    # The job names the device.
+    for unused in ("backend", "backend_name"):
+        program.python_file_options.fields.pop(unused, None)
+    return program
+
+
+def _add_options(program: QuantumProgram, data: Mapping[str, Any], path: str) -> None:
+    for old, target in (("pythonFileOptions", "python_file_options"), ("pythonFileInputs", "python_file_inputs")):
+        at, values = _get(data, old, path)
+        if isinstance(values, list) and len(values) == 1:
+            values = values[0]  # as in qunicorn's files
+        if values is not None:
+            try:
+                getattr(program, target).CopyFrom(struct_of(_object(values, at)))
+            except ValueError as error:
+                raise Refusal(at, error.why if isinstance(error, Refusal) else str(error)) from None
+
+
 def _job(data: Mapping[str, Any], path: str) -> OldJob:
     provider_at, provider = _text(data, "providerName", path)
     device_at, device = _text(data, "deviceName", path)
@@ -164,7 +216,7 @@ def _job(data: Mapping[str, Any], path: str) -> OldJob:
     type_at, kind = _text(data, "type", path)
     if kind.upper() not in _TYPES:
         raise Refusal(type_at, f"expected one of {', '.join(_TYPES)}, got {_shown(kind)}")
-    if kind.upper() != "RUNNER":
+    if kind.upper() not in _IMPORTED:
         raise Refusal(type_at, f"{kind} jobs are not imported; RUNNER returns counts and probabilities")
     mitigation_at, mitigation = _text(data, "errorMitigation", path)
     if mitigation not in ("", "none"):
@@ -179,7 +231,8 @@ def _job(data: Mapping[str, Any], path: str) -> OldJob:
     if len(token.encode()) > 4096:
         raise Refusal(f"{path}.token", "longer than 4096 bytes")
     shots = _whole(data, "shots", path, least=1)
-    return OldJob(path, _name(data, path), f"{provider.upper()}/{device}", shots, deployment_id, token)
+    name, device = _name(data, path), f"{provider.upper()}/{device}"
+    return OldJob(path, name, device, shots, deployment_id, token, kind.upper())
 
 
 def _name(data: Mapping[str, Any], path: str) -> str | None:

@@ -154,6 +154,21 @@ class Transport(Endpoint):
         return self.error(cause)
 
 
+#: Inside a server program: the transport that reaches its server without a network.
+_of_program: Transport | None = None
+
+
+def use_in_program(transport: Transport) -> None:
+    """Make all clients of this process use a transport, whatever their target: the process is a server program."""
+    global _of_program
+    _of_program = transport
+
+
+def connected(target: str | NamedServer | None = None, **options: Any) -> Transport:
+    """Return a transport to a server, with the arguments of `Endpoint`; in a server program, that of the program."""
+    return Transport(target, **options) if _of_program is None else _of_program
+
+
 def _cancel_and_drain(responses: Any) -> None:
     """Cancel a stream and read its remaining events, which then arrive at once.
 

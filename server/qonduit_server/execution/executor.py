@@ -207,7 +207,7 @@ ExecutorFactory = Callable[[ExecutorOptions], Executor]
 
 def is_interactive(task: Task) -> bool:
     """Return whether a task reads programs for a waiting caller and runs none."""
-    return bool(task.translate_to) or task.compile_only or task.analyze_only
+    return bool(task.translate_to) or task.compile_only or task.analyze_only or task.check_only
 
 
 def names() -> tuple[str, ...]:

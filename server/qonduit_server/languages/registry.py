@@ -23,7 +23,7 @@ from qonduit_server.ir.limits import MAX_NAME_BYTES, MAX_REGISTERS, too_large
 from qonduit_server.ir.symbolic import NotSymbolic
 from qonduit_server.languages.deadline import DeadlineExceeded, at_most
 from qonduit_server.languages.program_inputs import SweptInputs, unknown_input
-from qonduit_server.languages.python import source_runner
+from qonduit_server.languages.python import environments, source_runner
 from qonduit_server.languages.python.source_runner import ANY_MEMORY, Memory, PythonSource
 from qonduit_server.languages.signatures import NO_NAMES, Inputs
 from qonduit_server.languages.writing.write_result import WriteResult
@@ -143,6 +143,11 @@ class Languages:
         self._sandbox = sandbox or PythonSource({})
         self._readers: dict[AssemblerLanguage, _Reader] = {}
 
+    @property
+    def sandbox(self) -> PythonSource:
+        """What runs Python source, and checks server programs."""
+        return self._sandbox
+
     def load(self) -> None:
         """Import every reader before the first program, and warm up ANTLR's parser with a typical program.
 
@@ -156,8 +161,8 @@ class Languages:
             self._reader(AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3)(_TYPICAL, {}, NO_NAMES)
 
     def describe(self) -> ListLanguagesResponse:
-        """Return all languages and translations."""
-        listed = ListLanguagesResponse()
+        """Return all languages, translations and Python environments."""
+        listed = ListLanguagesResponse(python_environments=environments.describe(self._sandbox.environments))
         for language, entry in LANGUAGES.items():
             short = name(language).lower()
             listed.languages.append(

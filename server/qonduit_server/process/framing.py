@@ -25,17 +25,26 @@ def pack(message: Message) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-class FrameBuffer:
-    """Assembles frames from the parts that a stream socket delivers. It holds a large frame once."""
+class FrameTooLarge(Exception):
+    """A frame has more bytes than its receiver accepts."""
 
-    def __init__(self) -> None:
+
+class FrameBuffer:
+    """Assembles frames from the parts that a stream socket delivers. It holds a large frame once.
+
+    Args:
+        max_bytes: the largest body of a frame; 0 means no limit.
+    """
+
+    def __init__(self, max_bytes: int = 0) -> None:
+        self._max_bytes = max_bytes
         self._data = bytearray()
         #: The body of a large frame, and how many of its bytes are missing.
         self._large = bytearray()
         self._missing = 0
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Add received bytes; yield the bodies of the frames that are now complete, in order."""
+        """Add received bytes; yield the bodies of the frames that are now complete, in order. Raises FrameTooLarge."""
         data = self._data
         if self._missing:
             rest = memoryview(piece)[: self._missing]
@@ -52,6 +61,8 @@ class FrameBuffer:
         start = 0
         while len(data) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data, start)
+            if 0 < self._max_bytes < length:
+                raise FrameTooLarge(length)
             end = start + _LENGTH.size + length
             if len(data) < end:
                 if length >= _LARGE_BYTES:

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import grpc
 import structlog
@@ -56,6 +57,18 @@ _REPEATED = (Unauthenticated, QuotaExceeded)
 _rejections = RateLimitedLog()
 
 
+class Child(NamedTuple):
+    """What makes a new job the child of a server program.
+
+    Attributes:
+        parent_job_id: the job of the program.
+        max_children: the maximum number of jobs of the program; 0 means no limit.
+    """
+
+    parent_job_id: int
+    max_children: int
+
+
 class CallContext:
     """Created when a call arrives, passed to its handler, logged when the call ends. Handlers set a known `job_id`."""
 
@@ -63,6 +76,7 @@ class CallContext:
         "_context",
         "_observer",
         "_started",
+        "child",
         "job_id",
         "memberships",
         "method",
@@ -89,6 +103,8 @@ class CallContext:
         #: The owners whose objects the call may read; None for all owners. Changes are checked by `check_change`.
         self.scope: Scope = NO_ONE.readable
         self.job_id = 0
+        #: Set if a server program makes the call, to submit a job.
+        self.child: Child | None = None
         #: The address of the caller, and the name of the object that the request names, for the audit log.
         self.peer = ""
         self.object = ""

@@ -16,6 +16,7 @@ from qonduit_server.rpc.caller_budget import CallerBudget, Charge
 from qonduit_server.rpc.job_validation import PROGRAMS, AddCallback, failure_error
 from qonduit_server.rpc.program_errors import is_fault_of_program, violation
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.server_program_checks import is_server_program
 from qonduit_server.rpc.submission_checks import UnplacedJob
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
@@ -71,11 +72,15 @@ class DeviceComparison:
             unread: whether programs that are not read in time are compared by the options of the job alone.
 
         Raises:
-            InvalidArgument: reason INVALID_PROGRAM, with a violation for each invalid program.
+            InvalidArgument: reason INVALID_PROGRAM, with a violation for each invalid program; or a server program,
+                which has no circuit to compare.
             FailedPrecondition: this server does not analyze programs, or cannot read one of them.
             ResourceExhausted: the programs take too much time.
             Abandoned: the call ended.
         """
+        if is_server_program(job.spec):
+            message = "job.type: a server program has no circuit by which devices are compared: name its device"
+            raise InvalidArgument.of("job.type", "job.type.compared", message)
         analyzed = AnalyzedJob(
             job.spec,
             self._features(job, caller, unread) if caller is not None else (),

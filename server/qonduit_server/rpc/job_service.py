@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
@@ -51,6 +52,7 @@ from qonduit_server.rpc.error_status import outcome
 from qonduit_server.rpc.job_validation import JobValidator
 from qonduit_server.rpc.job_watches import DEFAULT_HEARTBEAT, JobWatches, draining
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.server_program_checks import UPLOAD, ServerProgramChecker, is_server_program
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.submission_checks import UnplacedJob
 from qonduit_server.rpc.watch import Wanted, framed
@@ -72,12 +74,15 @@ class JobService:
         stopping: threading.Event,
         compiler: JobValidator,
         comparison: DeviceComparison,
+        checker: ServerProgramChecker,
         threads: ThreadPoolExecutor,
     ) -> None:
         self._db = db
+        self._checker = checker
         self._compiler = compiler
         self._comparison = comparison
-        #: RunJob calls that wait for a worker, to validate the job or to choose its device, wait in these threads.
+        #: RunJob calls that wait for a worker (to validate the job, check its server program or choose its device) wait
+        #: in these threads.
         self._threads = threads
         self._limits = limits
         self._watching = watching
@@ -87,8 +92,8 @@ class JobService:
     def create_job(self, request: CreateJobRequest, call: CallContext) -> CreateJobResponse:
         """Queue a job."""
         self._open_for_jobs()
-        checked = self._admitted(request, call, "CreateJob")
-        if isinstance(checked, UnplacedJob) or (request.validate_only and isinstance(checked, job_rows.NewJob)):
+        checked, holds_slot = self._admitted(request, call, "CreateJob")
+        if holds_slot:
             try:
                 caller = Caller(call.principal.name, call.seconds_left(), call.add_callback)
                 checked, compiled, cost = self._prepared(request, checked, call, caller, "CreateJob")
@@ -96,6 +101,7 @@ class JobService:
                 self._compiler.release_slot(call.principal.name)
             if request.validate_only:
                 return CreateJobResponse(job=submission_checks.preview(checked), compiled=compiled, cost=cost)
+        assert not isinstance(checked, UnplacedJob)
         created = self._created(checked, call)
         call.job_id = created.job.id
         return CreateJobResponse(job=created.job, deduplicated=created.deduplicated)
@@ -103,11 +109,12 @@ class JobService:
     def run_job(self, request: RunJobRequest, call: CallContext, stream: Stream) -> None:
         """Queue a job and watch it."""
         self._open_for_jobs()
-        checked = self._admitted(request, call, "RunJob")
-        if isinstance(checked, UnplacedJob) or (request.validate_only and isinstance(checked, job_rows.NewJob)):
+        checked, holds_slot = self._admitted(request, call, "RunJob")
+        if holds_slot:
             # The context contains the act that the audit log records.
             self._threads.submit(copy_context().run, self._prepare_and_watch, request, checked, call, stream)
         else:
+            assert not isinstance(checked, UnplacedJob)
             self._watch_created(request, checked, call, stream)
 
     def get_job(self, request: GetJobRequest, call: CallContext) -> GetJobResponse:
@@ -211,7 +218,11 @@ class JobService:
         return ListJobEventsResponse(events=page.items, next_page_token=page.next_page_token)
 
     def _prepare_and_watch(
-        self, request: RunJobRequest, checked: job_rows.NewJob | UnplacedJob, call: CallContext, stream: Stream
+        self,
+        request: RunJobRequest,
+        checked: job_rows.NewJob | job_rows.Created | UnplacedJob,
+        call: CallContext,
+        stream: Stream,
     ) -> None:
         """Prepare a job. Then create and watch it, or end its stream with the event that would create it."""
         caller = Caller(call.principal.name, float("inf"), stream.on_close)
@@ -227,16 +238,23 @@ class JobService:
     def _prepared(
         self,
         request: _Request,
-        checked: job_rows.NewJob | UnplacedJob,
+        checked: job_rows.NewJob | job_rows.Created | UnplacedJob,
         call: CallContext,
         caller: Caller,
         method: str,
     ) -> tuple[job_rows.NewJob, list[CompiledProgram], VendorCost | None]:
-        """Choose the device of a job that has none, and compile its programs for `validate_only`."""
+        """Choose the device of a job that has none, check its server program, and compile it for `validate_only`."""
+        assert not isinstance(checked, job_rows.Created)
         if isinstance(checked, UnplacedJob):
             checked = self._chosen(request, checked, call, caller, method)
+        if self._checker.needs_worker(checked):
+            checked = self._checker.checked(
+                checked, caller.seconds, caller.add_callback, validate_only=request.validate_only
+            )
         if not request.validate_only:
             self._open_for_jobs()  # again: the server may have begun to stop since
+            return checked, [], None
+        if is_server_program(checked.spec):
             return checked, [], None
         return checked, *self._compiler.compile(checked, caller.seconds, caller.add_callback)
 
@@ -281,19 +299,23 @@ class JobService:
 
     def _admitted(
         self, request: _Request, call: CallContext, method: str
-    ) -> job_rows.NewJob | job_rows.Created | UnplacedJob:
-        """Check a request, and acquire a slot if it waits for a worker.
+    ) -> tuple[job_rows.NewJob | job_rows.Created | UnplacedJob, bool]:
+        """Check a request, and return also whether it holds a slot, because it waits for a worker.
 
-        While all slots are in use, the device of a new job is chosen without reading the programs: a burst of jobs is
-        queued, not refused.
+        While all slots are in use, the device of a new job is chosen without reading the programs, and the inputs of a
+        server program are checked when it starts: a burst of jobs is queued, not refused.
         """
-        checked = self._checked(request, call, method)
-        if isinstance(checked, UnplacedJob) and not request.validate_only:
-            if not self._compiler.try_slot(call.principal.name):
-                return self._chosen(request, checked, call, None, method)
-        elif request.validate_only and not isinstance(checked, job_rows.Created):
-            self._compiler.acquire_slot(call.principal.name)
-        return checked
+        checked, caller = self._checked(request, call, method), call.principal.name
+        if isinstance(checked, job_rows.Created):
+            return checked, False
+        if request.validate_only or checked.spec.type == UPLOAD:
+            self._compiler.acquire_slot(caller)
+            return checked, True
+        if isinstance(checked, UnplacedJob):
+            if self._compiler.try_slot(caller):
+                return checked, True
+            return self._chosen(request, checked, call, None, method), False
+        return checked, self._checker.needs_worker(checked) and self._compiler.try_slot(caller)
 
     def _checked(
         self, request: _Request, call: CallContext, method: str
@@ -304,6 +326,11 @@ class JobService:
                 # A new choice may differ from that of the equal request, so it is not made.
                 created = submission_checks.repeated(self._db, call.memberships, request, method)
                 return created or self._unplaced(request, call)
+            if request.job.type == UPLOAD:
+                # Its program is not checked again.
+                created = submission_checks.repeated(self._db, call.memberships, request, method)
+                if created is not None:
+                    return created
             return submission_checks.new_job(self._db, call.memberships, request, method, self._limits)
         except CallError:
             created = submission_checks.repeated(self._db, call.memberships, request, method)
@@ -319,6 +346,9 @@ class JobService:
         if isinstance(new, job_rows.Created):
             return new
         new.spec.traceparent = call.traceparent
+        if call.child is not None:
+            new.spec.parent_job_id = call.child.parent_job_id
+            new = replace(new, max_children=call.child.max_children)
         return job_rows.create(self._db, new)
 
     def _open_for_jobs(self) -> None:

@@ -49,6 +49,7 @@ from qonduit_server.rpc.interceptor import Handler, HandlerContext, StreamLimite
 from qonduit_server.rpc.job_service import JobService
 from qonduit_server.rpc.job_validation import CompileRequest, JobValidator
 from qonduit_server.rpc.job_watches import JobWatches
+from qonduit_server.rpc.program_calls import ProgramCalls
 from qonduit_server.rpc.program_service import ProgramService, Translate
 from qonduit_server.rpc.project_service import ProjectService
 from qonduit_server.rpc.provider_service import ProviderService
@@ -56,6 +57,7 @@ from qonduit_server.rpc.reflection import Reflection
 from qonduit_server.rpc.request_receiver import MOST_WAITING, RequestReceiver
 from qonduit_server.rpc.result_service import ResultService
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.server_program_checks import CheckRequest, ServerProgramChecker
 from qonduit_server.rpc.stream_authorization import StreamAuthorization
 from qonduit_server.rpc.system_service import ListWorkers, SystemService, no_workers
 from qonduit_server.rpc.unread_responses import UnreadResponses
@@ -102,6 +104,7 @@ class RpcOptions:
         languages: the supported languages of programs; ListLanguages reports them.
         translate: translates a program.
         compile_job: compiles the programs of a `validate_only` job; without it they are not parsed.
+        check_program: checks server programs without running them; without it they are disabled.
         analyze_job: reads the programs of a job to compare devices; without it CompareDevices is disabled.
         workers: lists the worker processes of this server.
         refresh_devices: reads the description of a provider again, by its name, and stores it; with a credential, and
@@ -129,6 +132,7 @@ class RpcOptions:
     translate: Translate = program_service.translation_disabled
     compile_job: CompileRequest | None = None
     analyze_job: AnalyzeRequest | None = None
+    check_program: CheckRequest | None = None
     workers: ListWorkers = no_workers
     refresh_devices: Callable[[str, str, int], object] | None = None
     authenticate: principal.Authenticate = principal.anonymous
@@ -211,13 +215,14 @@ class RpcServer:
         budget = self._budget
         validator = JobValidator(db, limits, options.compile_job, self._validations, budget)
         comparison = DeviceComparison(db, limits, options.analyze_job, budget)
+        checker = ServerProgramChecker(options.check_program, budget)
         services: dict[str, object] = {
             "qonduit.v1.AuditService": AuditService(db),
             "qonduit.v1.CredentialService": CredentialService(db),
             "qonduit.v1.DeploymentService": DeploymentService(db, limits),
             "qonduit.v1.DeviceService": DeviceService(db, limits, comparison, validator, options.refresh_devices),
             "qonduit.v1.JobService": JobService(
-                db, limits, self._watches, self._stopping, validator, comparison, self._validation_pool
+                *(db, limits, self._watches, self._stopping, validator, comparison, checker, self._validation_pool)
             ),
             "qonduit.v1.ProgramService": ProgramService(
                 limits, self._stopping, options.languages, options.translate, budget
@@ -230,6 +235,15 @@ class RpcServer:
             "qonduit.v1.SystemService": SystemService(db, options.limits, list(options.features), options.workers),
             "qonduit.v1.UsageService": UsageService(db, self._callers),
         }
+        self.program_calls = ProgramCalls(
+            db,
+            limits,
+            {name.rpartition(".")[2]: service for name, service in services.items()},
+            self._watches,
+            self._memberships,
+            context.audit,
+            options.observer,
+        )
         handlers: dict[str, Handler] = {}
         if options.reflection:
             access = Access.PUBLIC if options.public_reflection else Access.ANY_CALLER

@@ -32,6 +32,8 @@ class Limits:
     retention_days: float = 0.0
     #: Short names of the languages whose programs may be Python source.
     python_source: frozenset[str] = frozenset()
+    #: The names of the environments for server programs.
+    python_environments: frozenset[str] = frozenset()
     #: gRPC clients accept 4 MiB by default; the contract promises 3.
     max_response_bytes: int = 3 * 1024**2
 

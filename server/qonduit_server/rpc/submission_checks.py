@@ -15,7 +15,7 @@ from qonduit.v1.device_service_pb2 import CompareDevicesRequest
 from qonduit.v1.job_pb2 import Job, JobType
 from qonduit.v1.job_service_pb2 import CreateJobRequest, RunJobRequest
 from qonduit.v1.provider_pb2 import AssemblerLanguage, Provider
-from qonduit_server import job_type_rules, lifecycle, noise_rules, version_requirements
+from qonduit_server import job_type_rules, lifecycle, noise_rules, program_metadata, version_requirements
 from qonduit_server.capabilities import (
     FLOATING_POINT,
     JOB_TYPE,
@@ -27,11 +27,12 @@ from qonduit_server.capabilities import (
     requirements_of_job,
 )
 from qonduit_server.errors import FailedPrecondition, InvalidArgument, Violation
-from qonduit_server.rpc import struct_limits
+from qonduit_server.rpc import server_program_checks, struct_limits
 from qonduit_server.rpc.credential_checks import check_credential, hashed
 from qonduit_server.rpc.program_errors import BINARY_LANGUAGES
 from qonduit_server.rpc.program_requirements import check_qubits, unsupported
 from qonduit_server.rpc.server_limits import Limits
+from qonduit_server.rpc.server_program_checks import is_server_program
 from qonduit_server.store import catalogue, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows
@@ -40,6 +41,7 @@ from qonduit_server.store.jobs.job_spec import LARGE, job_of, pack, spec_of
 from qonduit_server.store.jobs.pinned_jobs import check_served
 from qonduit_server.store.memberships import Memberships
 from qonduit_server.store.ownership import owner_for
+from qonduit_server.store.schema import NO_DEVICE_ID
 
 _FIELD = "deployment.programs"
 #: The request field and the precondition kind that report a missing feature.
@@ -58,6 +60,7 @@ _OUTPUT_ONLY: Final = (
     "credential_id",
     "one_time_credential",
     "traceparent",
+    "parent_job_id",
 )
 #: Upper bound, per program, of the bytes that the store adds to a deployment (ids, times, the caller's name).
 _ADDED_BYTES = 64
@@ -87,6 +90,42 @@ def new_job(
         FailedPrecondition: the device is not available, lacks a feature that the job requires, or has other versions.
     """
     job = unplaced_job(db, caller, request, limits)
+    fingerprints = _fingerprints(db, request, job.spec)
+    is_upload = job.spec.type == JobType.JOB_TYPE_IBM_UPLOAD
+    if is_upload:
+        _check_upload(request)
+        device, name = Device(id=NO_DEVICE_ID), ""
+    else:
+        device, name = _device(db, caller, request, job, chosen)
+    return NewJob(
+        caller=caller.name,
+        project=request.job.project,
+        readable=caller.readable,
+        spec=job.spec,
+        name=request.job.name if request.job.HasField("name") else None,
+        device_id=device.id,
+        device=name,
+        deployment=request.deployment if request.HasField("deployment") else None,
+        deployment_id=job.deployment_id,
+        request_id=request.request_id,
+        method=method,
+        fingerprint=fingerprints[0],
+        older_fingerprints=fingerprints[1:],
+        secret=request.credential,
+        max_queued=limits.max_queued_jobs,
+        server_program=job.programs[0] if is_server_program(job.spec) else None,
+        program_name=server_program_checks.check_name(job.programs[0], job.name) if is_upload else "",
+    )
+
+
+def _device(
+    db: Database,
+    caller: Memberships,
+    request: CreateJobRequest | RunJobRequest,
+    job: UnplacedJob,
+    chosen: Device | None,
+) -> tuple[Device, str]:
+    """Return the device of a job, which can run it, and its name. Raises the errors of `new_job`."""
     spec = job.spec
     device = chosen or (
         catalogue.device_by_name(db, request.device)
@@ -104,33 +143,37 @@ def new_job(
     check_served(db, name, spec)
     if device.max_shots:
         _check_shots(spec, "job.shots.device_max", device.max_shots, f"on {name}")
-    fingerprints = _fingerprints(db, request, spec)
-    requirements = requirements_of_job(spec)
-    _check_capabilities(db, requirements, device, name)
-    _check_languages(job.programs, provider)
-    check_qubits(db, job.programs, _FIELD, requirements, device, name)
+    if is_server_program(spec):
+        _check_device_size(job.programs[0], device, name)
+    else:
+        requirements = requirements_of_job(spec)
+        _check_capabilities(db, requirements, device, name)
+        _check_languages(job.programs, provider)
+        check_qubits(db, job.programs, _FIELD, requirements, device, name)
     # The last check: the caller may have to store a credential first.
-    project = request.job.project
-    owners = frozenset({caller.name, owner_for(caller.name, project)})
+    owners = frozenset({caller.name, owner_for(caller.name, request.job.project)})
     check_credential(db, owners, device, spec, request.credential, request.credential_id)
+    return device, name
 
-    return NewJob(
-        caller=caller.name,
-        project=project,
-        readable=caller.readable,
-        spec=spec,
-        name=request.job.name if request.job.HasField("name") else None,
-        device_id=device.id,
-        device=name,
-        deployment=request.deployment if request.HasField("deployment") else None,
-        deployment_id=request.job.deployment_id,
-        request_id=request.request_id,
-        method=method,
-        fingerprint=fingerprints[0],
-        older_fingerprints=fingerprints[1:],
-        secret=request.credential,
-        max_queued=limits.max_queued_jobs,
-    )
+
+def _check_upload(request: CreateJobRequest | RunJobRequest) -> None:
+    """Refuse what an upload does not use. Raises InvalidArgument."""
+    for field in ("credential", "credential_id", "program"):
+        if getattr(request, field):
+            raise InvalidArgument.of(field, "upload.unused", f"{field}: must be unset for an upload")
+
+
+def _check_device_size(program: QuantumProgram, device: Device, name: str) -> None:
+    """Refuse a device with fewer qubits than the metadata of a server program require."""
+    least = program_metadata.read_metadata(program.python_file_metadata).min_num_qubits
+    if device.num_qubits < least:
+        raise FailedPrecondition(
+            f"the server program requires a device with at least {least} qubits (backend_requirements), {name} has "
+            f"{device.num_qubits}",
+            subject=f"device/{name}",
+            kind="QUBITS",
+            reason="UNSUPPORTED_BY_DEVICE",
+        )
 
 
 @dataclass(frozen=True)
@@ -140,10 +183,14 @@ class UnplacedJob:
     Args:
         spec: its options.
         programs: its programs.
+        deployment_id: the stored deployment that contains them; 0 for inline programs.
+        name: of the deployment; may be empty.
     """
 
     spec: JobSpec
     programs: Sequence[QuantumProgram]
+    deployment_id: int = 0
+    name: str = ""
 
 
 def unplaced_job(
@@ -160,12 +207,28 @@ def unplaced_job(
         # The owner of the job owns its programs too.
         request.deployment.ClearField("project")
         check_programs(request.deployment, limits)
-        programs = request.deployment.programs
+        deployment = request.deployment
     else:
-        programs = deployments.get(db, caller.readable, request.job.deployment_id).programs
+        deployment = deployments.get(db, caller.readable, _deployment_id(db, caller, request))
+    programs = deployment.programs
     if violations := list(job_type_rules.broken(spec, len(programs))):
         raise InvalidArgument(violations)
-    return UnplacedJob(spec, programs)
+    if is_server_program(spec):
+        server_program_checks.check_form(spec, programs, limits)
+    return UnplacedJob(spec, programs, deployment.id, deployment.name)
+
+
+def _deployment_id(
+    db: Database, caller: Memberships, request: CreateJobRequest | RunJobRequest | CompareDevicesRequest
+) -> int:
+    """Return the stored deployment that a request names, by its id or as a server program."""
+    if isinstance(request, CompareDevicesRequest) or not request.program:
+        return request.job.deployment_id
+    if request.job.type != JobType.JOB_TYPE_IBM_RUNNER:
+        message = "program: only jobs of type IBM_RUNNER run server programs"
+        raise InvalidArgument.of("program", "program.type", message)
+    owners = (owner_for(caller.name, request.job.project), caller.name)
+    return server_program_checks.find(db, owners, request.program)
 
 
 def repeated(
@@ -274,7 +337,7 @@ def program_violations(program: QuantumProgram, path: str, limits: Limits) -> It
         if language in BINARY_LANGUAGES and named not in limits.python_source:
             message += "; Python source in this language is disabled (enable_python_source)"
         yield violation(wrong, "form", message)
-    if empty and not misplaced and not program.python_file_path:
+    if empty and not misplaced:
         yield violation(right, "required", "must not be empty")
     if size > limits.max_program_bytes:
         yield violation(
@@ -352,6 +415,7 @@ def _fingerprints(db: Database, request: CreateJobRequest | RunJobRequest, spec:
     if request.job.HasField("name"):
         same.job.name = request.job.name
     same.job.project = request.job.project
+    same.program = request.program
     same.job.executed_on_id = request.job.executed_on_id
     same.job.deployment_id = request.job.deployment_id
     if request.HasField("deployment"):

@@ -29,7 +29,8 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.filter_conditions import Field, boolean_field, filter_conditions, number_field, text_field
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
-from qonduit_server.store.schema import IS_ACTIVE, devices, jobs, providers
+from qonduit_server.store.program_queue import PROGRAMS
+from qonduit_server.store.schema import IS_ACTIVE, NO_DEVICE_ID, devices, jobs, providers
 from qonduit_server.store.schema import pauses as pause_rows
 from qonduit_server.store.server_offers import NOT_OFFERED
 from qonduit_server.store.writer import Operation, Transaction
@@ -190,7 +191,7 @@ def environments(db: Database, provider: str) -> Sequence[Versions]:
 def provider(db: Database, provider_id: int) -> Provider:
     """Return one provider. Raises NotFound."""
     found = _cached(db).providers.get(provider_id)
-    if found is None:
+    if found is None or found.name == PROGRAMS:
         raise NotFound("provider", provider_id)
     return _copy_provider(found)
 
@@ -204,7 +205,12 @@ def list_providers(db: Database, page_size: int = 0, page_token: str = "", filte
     """Return a page of providers, newest first. Filter fields: name, with_token."""
     filters = filter_conditions(filter, _PROVIDER_FIELDS)
     cursor = Cursor(("providers", filter), page_size, page_token)
-    query = select(providers.c.id).where(*filters).order_by(providers.c.id.desc()).limit(cursor.size + 1)
+    query = (
+        select(providers.c.id)
+        .where(providers.c.id > NO_DEVICE_ID, providers.c.name != PROGRAMS, *filters)
+        .order_by(providers.c.id.desc())
+        .limit(cursor.size + 1)
+    )
     if after := cursor.after(int):
         query = query.where(providers.c.id < after[0])
     snapshot = _cached(db)
@@ -260,7 +266,12 @@ def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter:
     """
     filters = filter_conditions(filter, _DEVICE_FIELDS)
     cursor = Cursor(("devices", filter), page_size, page_token)
-    query = select(devices.c.id).where(*filters).order_by(devices.c.id.desc()).limit(cursor.size + 1)
+    query = (
+        select(devices.c.id)
+        .where(devices.c.id > NO_DEVICE_ID, *filters)
+        .order_by(devices.c.id.desc())
+        .limit(cursor.size + 1)
+    )
     if after := cursor.after(int):
         query = query.where(devices.c.id < after[0])
     snapshot = _cached(db)

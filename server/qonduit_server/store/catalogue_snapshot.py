@@ -14,7 +14,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.provider_pb2 import Environment, Provider, ProviderAssemblerLanguage
 from qonduit_server.store import pauses
-from qonduit_server.store.schema import devices, provider_languages, providers
+from qonduit_server.store.schema import NO_DEVICE_ID, devices, provider_languages, providers
 from qonduit_server.store.timestamps import set_time
 from qonduit_server.store.vendor_tables import ProbeState, device_probes
 from qonduit_server.version_requirements import Versions
@@ -51,13 +51,13 @@ class Snapshot:
 def read(connection: Connection) -> Snapshot:
     """Return the stored providers and devices."""
     snapshot = Snapshot()
-    for row in connection.execute(select(providers).order_by(providers.c.id)):
+    for row in connection.execute(select(providers).where(providers.c.id > NO_DEVICE_ID).order_by(providers.c.id)):
         snapshot.providers[row.id] = Provider(id=row.id, name=row.name, with_token=row.with_token)
     for row in connection.execute(select(provider_languages).order_by(provider_languages.c.id)):
         snapshot.providers[row.provider_id].supported_languages.append(
             ProviderAssemblerLanguage(id=row.id, provider_id=row.provider_id, supported_language=row.language)
         )
-    for row in connection.execute(select(devices).order_by(devices.c.id)):
+    for row in connection.execute(select(devices).where(devices.c.id > NO_DEVICE_ID).order_by(devices.c.id)):
         found = _device(row)
         snapshot.devices[found.id] = found
         snapshot.by_name[f"{snapshot.providers[found.provider_id].name}/{found.name}"] = found

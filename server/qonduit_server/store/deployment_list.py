@@ -14,6 +14,7 @@ from qonduit_server.store.deployments import COLUMNS, messages
 from qonduit_server.store.filter_conditions import (
     Field,
     Words,
+    boolean_field,
     filter_terms,
     number_field,
     project_field,
@@ -21,12 +22,20 @@ from qonduit_server.store.filter_conditions import (
     time_field,
 )
 from qonduit_server.store.labels import DEPLOYMENT_LABELS
-from qonduit_server.store.list_indexes import Order, ScannedList, label_path, owner_path, present_order, whole_path
+from qonduit_server.store.list_indexes import (
+    Order,
+    Path,
+    ScannedList,
+    label_path,
+    owner_path,
+    present_order,
+    whole_path,
+)
 from qonduit_server.store.list_scan import Row, Scan, chosen_owners, read_page
 from qonduit_server.store.owned_queries import principal_of
 from qonduit_server.store.ownership import Visibility
 from qonduit_server.store.paging import Cursor, Page
-from qonduit_server.store.schema import deployment_labels, deployments
+from qonduit_server.store.schema import IS_VERSION, deployment_labels, deployments
 
 #: The estimated size of a deployment in a list, without its programs.
 _OVERHEAD_BYTES: Final = 400
@@ -39,11 +48,20 @@ _FIELDS: Final[Mapping[str, Field]] = {
     "deployed_by": Words(principal_of(deployments)),
     "label": DEPLOYMENT_LABELS,
     "id": number_field(deployments.c.id),
+    "server_program": boolean_field(deployments.c.version.is_not(None), "server_program"),
+    "version": number_field(deployments.c.version),
     "deployed_at": time_field(deployments.c.deployed_at),
 }
 _BY_ID: Final = (
     label_path(deployment_labels.c.deployment_id),
     owner_path(deployments.c.id, by=deployments.c.name, is_ranged=False),
+    Path(
+        (deployments.c.id,),
+        conditions=(IS_VERSION,),
+        equal="server_program",
+        owner=deployments.c.caller,
+        values=(True,),
+    ),
     owner_path(deployments.c.id),
 )
 _DEPLOYMENTS: Final = ScannedList(

@@ -66,7 +66,7 @@ CHANGEABLE: Final = ("name", "programs", "labels")
 
 COLUMNS: Final = (
     *(deployments.c.id, deployments.c.caller, deployments.c.name, deployments.c.deployed_at),
-    deployments.c.principal,
+    *(deployments.c.principal, deployments.c.server_program),
 )
 _SELECT: Final = select(*COLUMNS).where(
     deployments.c.id == bindparam("id"), deployments.c.caller == bindparam("caller")
@@ -273,6 +273,10 @@ def messages(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Depl
     for row in rows:
         deployment = Deployment(id=row[0], deployed_by=row[4] or row[1], name=row[2], project=project_of(row[1]))
         set_time(deployment.deployed_at, row[3])
+        if row[5] is not None:
+            deployment.server_program.ParseFromString(row[5])
+            # An adoption may have renamed it.
+            deployment.server_program.name = row[2]
         found[row[0]] = deployment
     if found:
         for program_id, deployment_id, source in connection.execute(_SELECT_PROGRAMS, {"ids": list(found)}):
@@ -341,8 +345,11 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
     quotas = SubmissionQuotas(transaction, [wanted.caller for wanted in updates])
     for wanted in updates:
         parameters = {"id": wanted.deployment_id, "caller": wanted.caller}
-        if connection.execute(_SELECT_LOCKED, parameters).first() is None:
+        if (stored := connection.execute(_SELECT_LOCKED, parameters).first()) is None:
             answers.append(NotFound("deployment", wanted.deployment_id))
+            continue
+        if stored.server_program is not None and (wanted.changes_name or wanted.programs is not None):
+            answers.append(_immutable(wanted))
             continue
         size = sum(map(len, wanted.programs or ()))
         if (refusal := quotas.take_bytes(wanted.caller, size)) is not None:
@@ -363,6 +370,17 @@ def _update(transaction: Transaction, updates: Sequence[_Update]) -> list[Deploy
         connection.execute(sa.update(deployments).where(deployments.c.id == wanted.deployment_id).values(values))
         answers.append(messages(connection, [connection.execute(_SELECT, parameters).one()])[0])
     return answers
+
+
+def _immutable(wanted: _Update) -> FailedPrecondition:
+    what = "name" if wanted.programs is None else "program"
+    return FailedPrecondition(
+        f"deployment {wanted.deployment_id} is a version of a server program, whose {what} never changes: upload the "
+        "next version with an IBM_UPLOAD job",
+        subject=f"deployments/{wanted.deployment_id}",
+        kind="SERVER_PROGRAM",
+        reason="IMMUTABLE_PROGRAM",
+    )
 
 
 def _delete(transaction: Transaction, calls: Sequence[_DeploymentKey]) -> list[CallError | None]:

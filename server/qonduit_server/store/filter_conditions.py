@@ -66,12 +66,14 @@ class Scalar:
         read: converts the text of a value; raises ValueError.
         is_ordered: whether it can be compared with < <= > >=.
         kind: the type of the values in SQL.
+        name: of an expression that an index serves; that of a column is the column's.
     """
 
     column: ColumnElement[Any]
     read: Callable[[str], int | bool]
     is_ordered: bool = True
     kind: Any = BigInteger
+    name: str = ""
     usage: str = ""
 
     def term(self, comparison: Comparison) -> Term:
@@ -88,9 +90,10 @@ class Scalar:
             raise FilterError(f"{value.given} is not a value of {comparison.field}: {error}") from error
         operator = "=" if operator == ":" else operator
         condition = self.column.op(operator, is_comparison=True)(sa.literal(number, self.kind()))
-        if operator == "!=" or not isinstance(self.column, Column):
+        name = self.column.name if isinstance(self.column, Column) else self.name
+        if operator == "!=" or not name:
             return Term(condition)
-        return Term(condition, self.column.name, operator, number)
+        return Term(condition, name, operator, number)
 
 
 @dataclass(frozen=True)
@@ -258,9 +261,9 @@ def enum_field(column: Column[Any], kind: Any) -> Scalar:
     return Scalar(column, enum(kind), is_ordered=False)
 
 
-def boolean_field(column: ColumnElement[Any]) -> Scalar:
-    """Return a field of Boolean values."""
-    return Scalar(column, boolean, is_ordered=False, kind=Boolean)
+def boolean_field(column: ColumnElement[Any], name: str = "") -> Scalar:
+    """Return a field of Boolean values; `name` is that of an expression that an index serves."""
+    return Scalar(column, boolean, is_ordered=False, kind=Boolean, name=name)
 
 
 def text_field(column: Column[Any]) -> Words:

@@ -39,11 +39,19 @@ class Queues(NamedTuple):
 
     Attributes:
         main: of the jobs that require no versions.
-        pinned: the first one of those that do; there are `HASHES`.
+        pinned: the first one of those that do; there are `HASHES`, of which the last one is that of `children`.
     """
 
     main: int
     pinned: int
+
+    @property
+    def children(self) -> int:
+        """The queue of the jobs that server programs submit.
+
+        They do not count as running jobs of their owner, and start while others wait for a quota.
+        """
+        return self.pinned + HASHES - 1
 
 
 #: Below the second number, and above it, are the jobs that `held_jobs` holds: they have the id of their device.

@@ -23,6 +23,7 @@ from qonduit_server.store.column_limits import checked_text
 from qonduit_server.store.database import Database
 from qonduit_server.store.ownership import is_project, owner_of_project, project_of
 from qonduit_server.store.paging import Cursor, Page
+from qonduit_server.store.program_tables import program_versions
 from qonduit_server.store.project_tables import project_members, projects
 from qonduit_server.store.schema import credentials, deployments, jobs, lanes, member_lanes
 from qonduit_server.store.timestamps import set_time
@@ -305,7 +306,7 @@ def _delete(transaction: Transaction, change: _Change) -> None:
             kind="IN_USE",
         )
     connection.execute(sa.delete(projects).where(projects.c.name == change.project))
-    for table in (lanes, member_lanes):
+    for table in (lanes, member_lanes, program_versions):
         connection.execute(sa.delete(table).where(table.c.owner == owner))
 
 

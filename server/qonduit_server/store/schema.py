@@ -34,12 +34,15 @@ from qonduit_server.lifecycle import CANCELLING, QUEUED, RUNNING
 # Their tables belong to the schema.
 from qonduit_server.store import (  # noqa: F401
     audit_tables,
+    program_tables,
     project_tables,
     server_tables,
     submission_tables,
     usage_tables,
     vendor_tables,
 )
+from qonduit_server.store.lane_tables import lanes as lanes
+from qonduit_server.store.lane_tables import member_lanes as member_lanes
 from qonduit_server.store.schema_metadata import Id
 from qonduit_server.store.schema_metadata import metadata as metadata
 
@@ -49,6 +52,12 @@ IN_PROJECT_QUEUE: Final = text(f"state = {int(QUEUED)} AND principal IS NOT NULL
 IS_LEASED: Final = text(f"state IN ({int(RUNNING)}, {int(CANCELLING)})")
 EXPIRES: Final = text(f"state = {int(QUEUED)} AND expires_at IS NOT NULL")
 IS_ACTIVE: Final = text(f"state IN ({int(QUEUED)}, {int(RUNNING)}, {int(CANCELLING)})")
+IS_VERSION: Final = text("version IS NOT NULL")
+#: The device of jobs that need none, and its provider: rows that no list contains.
+NO_DEVICE_ID: Final = 0
+IS_ACTIVE_CHILD: Final = text(
+    f"state IN ({int(QUEUED)}, {int(RUNNING)}, {int(CANCELLING)}) AND parent_job_id IS NOT NULL"
+)
 #: The user who created an object, for whom a request id is unique.
 CREATED_BY: Final = text("coalesce(principal, caller)")
 
@@ -142,8 +151,20 @@ deployments = Table(
     Column("is_inline", Boolean, nullable=False, server_default=false()),
     # The user who created it; NULL for its owner.
     Column("principal", Text),
+    # Of a server program (program_versions.py); NULL for other deployments.
+    Column("version", Integer),
+    # A ServerProgram message without the ids of its row, with `version`.
+    Column("server_program", LargeBinary),
     Index("ix_deployments_caller_id", "caller", "id"),
     Index("ix_deployments_caller_name", "caller", "name", "id"),
+    Index(
+        "uq_deployments_version",
+        *("caller", "name", "version"),
+        unique=True,
+        sqlite_where=IS_VERSION,
+        postgresql_where=IS_VERSION,
+    ),
+    Index("ix_deployments_versions", "caller", "id", sqlite_where=IS_VERSION, postgresql_where=IS_VERSION),
     Index(
         "uq_deployments_request_id",
         "request_id",
@@ -237,6 +258,8 @@ jobs = Table(
     Column("principal", Text),
     # Servers before revision 0017 claim the jobs of projects in this order; later ones write 0.
     Column("turn", BigInteger, nullable=False, server_default=text("0")),
+    # The job of the server program that submitted it; NULL for other jobs.
+    Column("parent_job_id", BigInteger),
     # Lists are ordered by descending (created_at, id), newest first. An index in that order serves = on its column;
     # other conditions are tested row by row (list_scan.py).
     Index("ix_jobs_caller_created_at", "caller", "created_at", "id"),
@@ -294,6 +317,14 @@ jobs = Table(
     Index("ix_jobs_expires_at", "expires_at", sqlite_where=EXPIRES, postgresql_where=EXPIRES),
     Index("ix_jobs_leased", "owner", "state", sqlite_where=IS_LEASED, postgresql_where=IS_LEASED),
     Index("ix_jobs_active", "device_id", "not_before", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
+    # The children of a server program, in the order of lists; and those that have not ended.
+    Index(
+        "ix_jobs_parent_job_id",
+        *("parent_job_id", "created_at", "id"),
+        sqlite_where=text("parent_job_id IS NOT NULL"),
+        postgresql_where=text("parent_job_id IS NOT NULL"),
+    ),
+    Index("ix_jobs_active_children", "parent_job_id", sqlite_where=IS_ACTIVE_CHILD, postgresql_where=IS_ACTIVE_CHILD),
     # For lists of the jobs of all owners; of those, most have ended.
     Index("ix_jobs_active_state", "state", "created_at", "id", sqlite_where=IS_ACTIVE, postgresql_where=IS_ACTIVE),
     sqlite_autoincrement=True,
@@ -311,38 +342,6 @@ job_labels = Table(
     Column("created_at", BigInteger, nullable=False),
     Index("ix_job_labels_caller_key_value", "caller", "key", "value", "created_at", "job_id"),
     sqlite_with_rowid=False,
-)
-
-# The shares of callers in the workers of a provider. A lane without a row has used nothing.
-lanes = Table(
-    "lanes",
-    metadata,
-    Column("provider_id", Id, ForeignKey("providers.id"), primary_key=True, autoincrement=False),
-    Column("owner", Text, primary_key=True),
-    Column("weight", Double, nullable=False, server_default=text("1")),
-    # The seconds of workers that the lane has used, divided by its weight. The lowest lane is served first.
-    Column("virtual_time", Double, nullable=False),
-    # Its virtual time when it was last served. The highest one of a provider is the virtual time of the provider.
-    Column("virtual_start", Double, nullable=False),
-    # The mean of the seconds of its jobs, newer ones weighted more; NULL before the first one ends.
-    Column("mean_seconds", Double),
-    Index("ix_lanes_virtual_start", "provider_id", "virtual_start"),
-)
-
-# The shares of the members of a project in what its lane gets. Their weights are those of the memberships.
-member_lanes = Table(
-    "member_lanes",
-    metadata,
-    # Without foreign keys: a claim writes what a member used before it left, or before its project was deleted.
-    Column("provider_id", Id, primary_key=True, autoincrement=False),
-    # The project as the owner of its jobs.
-    Column("owner", Text, primary_key=True),
-    Column("member", Text, primary_key=True),
-    # As in lanes, but among the members of the project.
-    Column("virtual_time", Double, nullable=False),
-    Column("virtual_start", Double, nullable=False),
-    Column("mean_seconds", Double),
-    Index("ix_member_lanes_virtual_start", "provider_id", "owner", "virtual_start"),
 )
 
 # Stored credentials of providers. The secret is encrypted; its row, owner and provider are bound to it.

@@ -24,12 +24,14 @@ class RunnerOptions:
 
     Args:
         python_source: the Python interpreter for each language whose source may be executed.
+        python_environments: the Python interpreter of each environment for server programs, by its name.
         cache: the directory of the translation cache.
         cache_bytes: maximum size of that directory; 0 disables the cache.
         read_seconds: time limit for reading one program; 0 means no limit. Enforced in the main thread only.
     """
 
     python_source: Mapping[str, str] = field(default_factory=dict)
+    python_environments: Mapping[str, str] = field(default_factory=dict)
     cache: str = ""
     cache_bytes: int = 0
     read_seconds: float = 0.0
@@ -118,7 +120,7 @@ def make_runner(provider: SimulatorProvider | None, options: RunnerOptions | Non
 
     options = options or RunnerOptions()
     cache = TranslationCache(Path(options.cache), options.cache_bytes) if options.cache_bytes else None
-    languages = Languages(cache, PythonSource(options.python_source), options.read_seconds)
+    languages = Languages(cache, PythonSource(options.python_source, options.python_environments), options.read_seconds)
     runner = Runner(provider, languages)
     runner.load()
 

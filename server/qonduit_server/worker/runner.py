@@ -89,6 +89,8 @@ class _Run:
                 declined = self._translate()
             elif self._task.analyze_only:
                 declined = self._analyze()
+            elif self._task.check_only:
+                declined = self._check()
             elif self._task.compile_only:
                 declined = self._compile()
             else:
@@ -144,6 +146,24 @@ class _Run:
                 continue
             features.index = index
             self._reporter.send(program_analyzed=features)
+        return 0
+
+    def _check(self) -> int:
+        """Check server programs, and report what that found; returns as `_run` does."""
+        from qonduit_server.worker.program_checks import check_inputs, check_upload
+
+        is_upload = self._task.spec.type == JobType.JOB_TYPE_IBM_UPLOAD
+        for index, program in enumerate(self._task.programs):
+            try:
+                if is_upload:
+                    checked = check_upload(program, self._preparation.environment.languages.sandbox)
+                else:
+                    checked = check_inputs(program, self._preparation.inputs(index))
+            except Exception as error:  # noqa: BLE001 - a program that fails does not keep the others from being checked
+                self._reporter.fail(index, error, None)
+                continue
+            checked.index = index
+            self._reporter.send(program_checked=checked)
         return 0
 
     def _compile(self) -> int:

@@ -50,7 +50,7 @@ def _has_one_run(task: Task) -> bool:
     return (
         not task.credential
         and len(task.programs) == 1
-        and not (task.translate_to or task.analyze_only or task.compile_only)
+        and not (task.translate_to or task.analyze_only or task.check_only or task.compile_only)
         and spec.type in _TYPES
         and not spec.program_options
         and not spec.sampler.exact

@@ -187,3 +187,47 @@ def test_a_byte_order_mark_and_a_key_that_comes_twice() -> None:
     (asked,) = entries_of(twice.encode())
     assert isinstance(asked, OldJob)
     assert asked.shots == 5
+
+
+def python_file(**other: Any) -> dict[str, Any]:
+    """Return the deployment of an uploaded file, as in Qunicorn's files."""
+    return {
+        "programs": [
+            {
+                "python_file_path": "files/vqe.py",
+                "python_file_metadata": "files/vqe.json",
+                "python_file_options": [{"backend": "ibmq_qasm_simulator", "log_level": "DEBUG"}],
+                "python_file_inputs": [{"iterations": 3}],
+            }
+            | other
+        ]
+    }
+
+
+def test_an_uploaded_file_is_read_with_its_metadata() -> None:
+    files = {"files/vqe.py": "def main(a, b): ...\n", "files/vqe.json": '{"name": "vqe"}'}
+    (stored,) = entries_of(json.dumps(python_file()).encode(), files.__getitem__)
+    assert isinstance(stored, OldDeployment)
+    (found,) = stored.programs
+    assert (found.quantum_circuit, found.python_file_path) == (files["files/vqe.py"], "vqe.py")
+    assert found.python_file_metadata == '{"name": "vqe"}'
+    assert found.assembler_language == AssemblerLanguage.ASSEMBLER_LANGUAGE_PYTHON
+    assert MessageToDict(found.python_file_options) == {"log_level": "DEBUG"}
+    assert MessageToDict(found.python_file_inputs) == {"iterations": 3}
+    (inline,) = entries_of(json.dumps(python_file(python_file_metadata='{"name": "x"}')).encode(), files.__getitem__)
+    assert isinstance(inline, OldDeployment)
+    assert inline.programs[0].python_file_metadata == '{"name": "x"}'
+
+
+def test_files_are_not_read_from_standard_input() -> None:
+    (refusal,) = read(python_file())
+    assert isinstance(refusal, Refusal)
+    assert refusal.path == "$.programs[0].python_file_path"
+    assert "import the entry from a file beside it" in refusal.why
+
+
+@pytest.mark.parametrize("kind", ["IBM_UPLOAD", "IBM_RUNNER"])
+def test_jobs_of_uploaded_files(kind: str) -> None:
+    (asked,) = read(job(type=kind))
+    assert isinstance(asked, OldJob)
+    assert asked.kind == kind

@@ -19,6 +19,7 @@ from qonduit_client.aio.device_calls import DeviceCalls
 from qonduit_client.aio.job import JobHandle
 from qonduit_client.aio.operations import Operations
 from qonduit_client.aio.primitives import Primitives
+from qonduit_client.aio.server_programs import ServerPrograms
 from qonduit_client.aio.stored_credentials import StoredCredentials
 from qonduit_client.aio.stored_programs import StoredPrograms
 from qonduit_client.aio.stored_projects import StoredProjects
@@ -66,6 +67,8 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         self._limits: ServerLimits | None = None
         #: Your credentials of providers on the server.
         self.credentials: Final = StoredCredentials(self._transport)
+        #: Python programs that run on the server.
+        self.programs: Final = ServerPrograms(self._transport)
         #: Your projects.
         self.projects: Final = StoredProjects(self._transport)
         notebook.show_messages_as_tables()

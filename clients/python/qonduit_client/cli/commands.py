@@ -44,6 +44,10 @@ _CLIENT: Final[dict[str, tuple[str, str]]] = {
     "languages": ("qonduit_client.cli.translate:languages", "List the supported program languages."),
     "devices": ("qonduit_client.cli.server_commands:devices", "List the devices."),
     "deployments": ("qonduit_client.cli.server_commands:deployments", "List, create, show and delete stored programs."),
+    "program": (
+        "qonduit_client.cli.program_commands:program",
+        "Upload, list, show, run and delete Python programs that run on the server.",
+    ),
     "credential": (
         "qonduit_client.cli.credential_commands:credential",
         "Store, list, replace and delete credentials of providers.",
@@ -80,6 +84,7 @@ _SERVER: Final[dict[str, str]] = {
     "audit": "List, export and verify the audit log.",
     "adopt": "Hand all jobs, deployments and memberships of one user to another.",
     "user": "Export or delete the data of one user.",
+    "environment": "Build Python environments for server programs.",
     "provider": "Install, list and remove the environments in which the server calls vendors.",
     "credential-key": "Create, list, rotate and remove the keys that encrypt credentials.",
     "backup": "Back up the database while the server runs.",

@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from qonduit_client.client import Client
     from qonduit_client.qunicorn import OldDeployment, OldJob, Refusal
 
+#: Of a Python file, or of its metadata.
+_MOST_SOURCE_BYTES: Final = 1024**2
 _NAMESPACE: Final = uuid.UUID("5a4d2c0e-6d0b-5c55-9c1e-0f6a4b0f7f11")
 
 
@@ -228,6 +231,8 @@ class _Importer:
         self.unsent_tokens += bool(old.token) and not credential
         shots = self._shots if old.shots is None else old.shots
         try:
+            if old.kind != "RUNNER":
+                return self._run_file(line, old, deployment_id, device)
             if self._dry_run:
                 programs = self._programs.get(old.deployment_id)
                 stored = deployment_id if programs is None else None
@@ -247,6 +252,18 @@ class _Importer:
         outcome = "made before" if handle.deduplicated else "made"
         return replace(line, outcome=outcome, deployment_id=deployment_id, job_id=handle.id)
 
+    def _run_file(self, line: Line, old: OldJob, deployment_id: int, device: str) -> Line:
+        """Upload a Python file, or run it."""
+        if self._dry_run:
+            return replace(line, outcome="would be made")
+        request_id = self._request_id("job", f"{old.kind}\n{deployment_id}\n{device}\n{old.name or ''}")
+        programs = self._client.programs
+        if old.kind == "IBM_UPLOAD":
+            made = programs.upload(deployment_id, request_id=request_id)
+            return replace(line, name=made.name, deployment_id=made.deployment_id, job_id=made.upload_job_id)
+        run = programs.run(deployment_id, device, name=old.name, request_id=request_id)
+        return replace(line, deployment_id=deployment_id, job_id=run.id)
+
     def _refused(self, line: Line, error: QonduitError) -> Line:
         if isinstance(error, ServerUnavailable):
             error.add_note("repeat the import when the server is back: it creates nothing twice")
@@ -262,7 +279,7 @@ class _Importer:
 
 
 def _read(name: str) -> Iterator[OldDeployment | OldJob | Refusal]:
-    from qonduit_client.qunicorn import MOST_BYTES, Refusal, entries_of
+    from qonduit_client.qunicorn import MOST_BYTES, Refusal, entries_of, no_files
 
     try:
         if name == "-":
@@ -274,7 +291,23 @@ def _read(name: str) -> Iterator[OldDeployment | OldJob | Refusal]:
         return iter([Refusal("$", f"{error.strerror or error}; check its name and permissions")])
     if len(text) > MOST_BYTES:
         return iter([Refusal("$", f"larger than {MOST_BYTES // 1024**2} MiB; split it")])
-    return entries_of(text)
+    return entries_of(text, no_files if name == "-" else partial(_read_beside, Path(name)))
+
+
+def _read_beside(entries: Path, name: str) -> str:
+    """Return the text of a file in the folder of a file of entries. Raises ValueError."""
+    folder = entries.resolve().parent
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder):
+        raise ValueError(f"{name[:200]} must be in the folder of {entries.name}: only files there are read")
+    try:
+        if path.stat().st_size > _MOST_SOURCE_BYTES:
+            raise ValueError(f"{name[:200]} is larger than {_MOST_SOURCE_BYTES // 1024**2} MiB")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{name[:200]} is not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"{name[:200]}: {error.strerror or error}") from None
 
 
 def _pairs(given: Sequence[str], option: str) -> dict[str, str]:

@@ -27,9 +27,10 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from qonduit.v1 import provider_pb2 as qonduit_dot_v1_dot_provider__pb2
+from qonduit.v1 import server_program_pb2 as qonduit_dot_v1_dot_server__program__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bqonduit/v1/deployment.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19qonduit/v1/provider.proto\"\xf5\x02\n\x0eQuantumProgram\x12\x10\n\x02id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\x0fquantum_circuit\x18\x02 \x01(\t\x12\x1e\n\x16quantum_circuit_binary\x18\x03 \x01(\x0c\x12\x43\n\x12\x61ssembler_language\x18\x04 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguageB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1b\n\rdeployment_id\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\"\n\x10python_file_path\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12\'\n\x14python_file_metadata\x18\x07 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x34\n\x13python_file_options\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x12python_file_inputs\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\"\xf3\x02\n\nDeployment\x12\x10\n\x02id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01H\x00\x88\x01\x01\x12\x35\n\x0b\x64\x65ployed_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64\x65ployed_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12,\n\x08programs\x18\x05 \x03(\x0b\x32\x1a.qonduit.v1.QuantumProgram\x12K\n\x06labels\x18\x06 \x03(\x0b\x32\".qonduit.v1.Deployment.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01(?*\x05r\x03(\xff\x01\x12\x31\n\x07project\x18\x07 \x01(\tB \xbaH\x1dr\x1b\x32\x19^([a-z][a-z0-9-]{0,62})?$\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_nameb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bqonduit/v1/deployment.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19qonduit/v1/provider.proto\x1a\x1fqonduit/v1/server_program.proto\"\xf5\x02\n\x0eQuantumProgram\x12\x10\n\x02id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\x0fquantum_circuit\x18\x02 \x01(\t\x12\x1e\n\x16quantum_circuit_binary\x18\x03 \x01(\x0c\x12\x43\n\x12\x61ssembler_language\x18\x04 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguageB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1b\n\rdeployment_id\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\"\n\x10python_file_path\x18\x06 \x01(\tB\x08\xbaH\x05r\x03(\x80 \x12\'\n\x14python_file_metadata\x18\x07 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04\x12\x34\n\x13python_file_options\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x33\n\x12python_file_inputs\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\"\xac\x03\n\nDeployment\x12\x10\n\x02id\x18\x01 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03(\xff\x01H\x00\x88\x01\x01\x12\x35\n\x0b\x64\x65ployed_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64\x65ployed_by\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12,\n\x08programs\x18\x05 \x03(\x0b\x32\x1a.qonduit.v1.QuantumProgram\x12K\n\x06labels\x18\x06 \x03(\x0b\x32\".qonduit.v1.Deployment.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01(?*\x05r\x03(\xff\x01\x12\x31\n\x07project\x18\x07 \x01(\tB \xbaH\x1dr\x1b\x32\x19^([a-z][a-z0-9-]{0,62})?$\x12\x37\n\x0eserver_program\x18\x08 \x01(\x0b\x32\x19.qonduit.v1.ServerProgramB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_nameb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,10 +61,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYMENT'].fields_by_name['labels']._serialized_options = b'\272H\024\232\001\021\020 \"\006r\004\020\001(?*\005r\003(\377\001'
   _globals['_DEPLOYMENT'].fields_by_name['project']._loaded_options = None
   _globals['_DEPLOYMENT'].fields_by_name['project']._serialized_options = b'\272H\035r\0332\031^([a-z][a-z0-9-]{0,62})?$'
-  _globals['_QUANTUMPROGRAM']._serialized_start=196
-  _globals['_QUANTUMPROGRAM']._serialized_end=569
-  _globals['_DEPLOYMENT']._serialized_start=572
-  _globals['_DEPLOYMENT']._serialized_end=943
-  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_start=889
-  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_end=934
+  _globals['_DEPLOYMENT'].fields_by_name['server_program']._loaded_options = None
+  _globals['_DEPLOYMENT'].fields_by_name['server_program']._serialized_options = b'\342A\001\003'
+  _globals['_QUANTUMPROGRAM']._serialized_start=229
+  _globals['_QUANTUMPROGRAM']._serialized_end=602
+  _globals['_DEPLOYMENT']._serialized_start=605
+  _globals['_DEPLOYMENT']._serialized_end=1033
+  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_start=979
+  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_end=1024
 # @@protoc_insertion_point(module_scope)

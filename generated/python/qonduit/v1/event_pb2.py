@@ -22,36 +22,39 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
 from qonduit.v1 import result_pb2 as qonduit_dot_v1_dot_result__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16qonduit/v1/event.proto\x12\nqonduit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qonduit/v1/job.proto\x1a\x17qonduit/v1/result.proto\"}\n\x0bStateChange\x12(\n\nfrom_state\x18\x01 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12&\n\x08to_state\x18\x02 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12\x1c\n\x03job\x18\x03 \x01(\x0b\x32\x0f.qonduit.v1.Job\"?\n\x08Progress\x12\x15\n\x08progress\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x02 \x01(\tB\x0b\n\t_progress\"Y\n\x0bResultReady\x12\x11\n\tresult_id\x18\x01 \x01(\x03\x12\x12\n\nprogram_id\x18\x02 \x01(\x03\x12\x0e\n\x06points\x18\x03 \x01(\x05\x12\x13\n\x0b\x66irst_point\x18\x04 \x01(\x05\"\x92\x01\n\rPartialResult\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12\x12\n\x05index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x66irst_point\x18\x03 \x01(\x05\x12#\n\x07results\x18\x04 \x03(\x0b\x32\x12.qonduit.v1.Result\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x42\x08\n\x06_index\"J\n\x0c\x46inalResults\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Result\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\"K\n\x0bQueueChange\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.QueuePlace\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\"S\n\x07LogLine\x12#\n\x05level\x18\x01 \x01(\x0e\x32\x14.qonduit.v1.LogLevel\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nprogram_id\x18\x03 \x01(\x03\"\"\n\tHeartbeat\x12\x15\n\rlast_sequence\x18\x01 \x01(\x03\"\x9b\x05\n\x08JobEvent\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlog_epoch\x18\x0f \x01(\x03\x12\"\n\x07\x63reated\x18\x04 \x01(\x0b\x32\x0f.qonduit.v1.JobH\x00\x12/\n\x0cstate_change\x18\x05 \x01(\x0b\x32\x17.qonduit.v1.StateChangeH\x00\x12(\n\x08progress\x18\x06 \x01(\x0b\x32\x14.qonduit.v1.ProgressH\x00\x12-\n\x0bprogram_run\x18\x07 \x01(\x0b\x32\x16.qonduit.v1.ProgramRunH\x00\x12/\n\x0cresult_ready\x18\x08 \x01(\x0b\x32\x17.qonduit.v1.ResultReadyH\x00\x12\"\n\x03log\x18\t \x01(\x0b\x32\x13.qonduit.v1.LogLineH\x00\x12*\n\theartbeat\x18\n \x01(\x0b\x32\x15.qonduit.v1.HeartbeatH\x00\x12\x33\n\x0epartial_result\x18\x0b \x01(\x0b\x32\x19.qonduit.v1.PartialResultH\x00\x12/\n\x0cqueue_change\x18\x0c \x01(\x0b\x32\x17.qonduit.v1.QueueChangeH\x00\x12\x31\n\rfinal_results\x18\r \x01(\x0b\x32\x18.qonduit.v1.FinalResultsH\x00\x12\"\n\x07updated\x18\x0e \x01(\x0b\x32\x0f.qonduit.v1.JobH\x00\x12\x35\n\x0fprovider_status\x18\x10 \x01(\x0b\x32\x1a.qonduit.v1.ProviderStatusH\x00\x42\x07\n\x05\x65vent*P\n\x08LogLevel\x12\x19\n\x15LOG_LEVEL_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOG_LEVEL_INFO\x10\x01\x12\x15\n\x11LOG_LEVEL_WARNING\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16qonduit/v1/event.proto\x12\nqonduit.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14qonduit/v1/job.proto\x1a\x17qonduit/v1/result.proto\"}\n\x0bStateChange\x12(\n\nfrom_state\x18\x01 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12&\n\x08to_state\x18\x02 \x01(\x0e\x32\x14.qonduit.v1.JobState\x12\x1c\n\x03job\x18\x03 \x01(\x0b\x32\x0f.qonduit.v1.Job\"?\n\x08Progress\x12\x15\n\x08progress\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x02 \x01(\tB\x0b\n\t_progress\"Y\n\x0bResultReady\x12\x11\n\tresult_id\x18\x01 \x01(\x03\x12\x12\n\nprogram_id\x18\x02 \x01(\x03\x12\x0e\n\x06points\x18\x03 \x01(\x05\x12\x13\n\x0b\x66irst_point\x18\x04 \x01(\x05\"\x92\x01\n\rPartialResult\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12\x12\n\x05index\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x66irst_point\x18\x03 \x01(\x05\x12#\n\x07results\x18\x04 \x03(\x0b\x32\x12.qonduit.v1.Result\x12\x15\n\rlast_sequence\x18\x05 \x01(\x03\x42\x08\n\x06_index\"J\n\x0c\x46inalResults\x12#\n\x07results\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Result\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\"K\n\x0bQueueChange\x12%\n\x05queue\x18\x01 \x01(\x0b\x32\x16.qonduit.v1.QueuePlace\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\"S\n\x07LogLine\x12#\n\x05level\x18\x01 \x01(\x0e\x32\x14.qonduit.v1.LogLevel\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x12\n\nprogram_id\x18\x03 \x01(\x03\"E\n\rInterimResult\x12%\n\x05value\x18\x01 \x01(\x0b\x32\x16.google.protobuf.Value\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\"\"\n\tHeartbeat\x12\x15\n\rlast_sequence\x18\x01 \x01(\x03\"\xd0\x05\n\x08JobEvent\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlog_epoch\x18\x0f \x01(\x03\x12\"\n\x07\x63reated\x18\x04 \x01(\x0b\x32\x0f.qonduit.v1.JobH\x00\x12/\n\x0cstate_change\x18\x05 \x01(\x0b\x32\x17.qonduit.v1.StateChangeH\x00\x12(\n\x08progress\x18\x06 \x01(\x0b\x32\x14.qonduit.v1.ProgressH\x00\x12-\n\x0bprogram_run\x18\x07 \x01(\x0b\x32\x16.qonduit.v1.ProgramRunH\x00\x12/\n\x0cresult_ready\x18\x08 \x01(\x0b\x32\x17.qonduit.v1.ResultReadyH\x00\x12\"\n\x03log\x18\t \x01(\x0b\x32\x13.qonduit.v1.LogLineH\x00\x12*\n\theartbeat\x18\n \x01(\x0b\x32\x15.qonduit.v1.HeartbeatH\x00\x12\x33\n\x0epartial_result\x18\x0b \x01(\x0b\x32\x19.qonduit.v1.PartialResultH\x00\x12/\n\x0cqueue_change\x18\x0c \x01(\x0b\x32\x17.qonduit.v1.QueueChangeH\x00\x12\x31\n\rfinal_results\x18\r \x01(\x0b\x32\x18.qonduit.v1.FinalResultsH\x00\x12\"\n\x07updated\x18\x0e \x01(\x0b\x32\x0f.qonduit.v1.JobH\x00\x12\x35\n\x0fprovider_status\x18\x10 \x01(\x0b\x32\x1a.qonduit.v1.ProviderStatusH\x00\x12\x33\n\x0einterim_result\x18\x11 \x01(\x0b\x32\x19.qonduit.v1.InterimResultH\x00\x42\x07\n\x05\x65vent*P\n\x08LogLevel\x12\x19\n\x15LOG_LEVEL_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOG_LEVEL_INFO\x10\x01\x12\x15\n\x11LOG_LEVEL_WARNING\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'qonduit.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOGLEVEL']._serialized_start=1494
-  _globals['_LOGLEVEL']._serialized_end=1574
-  _globals['_STATECHANGE']._serialized_start=118
-  _globals['_STATECHANGE']._serialized_end=243
-  _globals['_PROGRESS']._serialized_start=245
-  _globals['_PROGRESS']._serialized_end=308
-  _globals['_RESULTREADY']._serialized_start=310
-  _globals['_RESULTREADY']._serialized_end=399
-  _globals['_PARTIALRESULT']._serialized_start=402
-  _globals['_PARTIALRESULT']._serialized_end=548
-  _globals['_FINALRESULTS']._serialized_start=550
-  _globals['_FINALRESULTS']._serialized_end=624
-  _globals['_QUEUECHANGE']._serialized_start=626
-  _globals['_QUEUECHANGE']._serialized_end=701
-  _globals['_LOGLINE']._serialized_start=703
-  _globals['_LOGLINE']._serialized_end=786
-  _globals['_HEARTBEAT']._serialized_start=788
-  _globals['_HEARTBEAT']._serialized_end=822
-  _globals['_JOBEVENT']._serialized_start=825
-  _globals['_JOBEVENT']._serialized_end=1492
+  _globals['_LOGLEVEL']._serialized_start=1648
+  _globals['_LOGLEVEL']._serialized_end=1728
+  _globals['_STATECHANGE']._serialized_start=148
+  _globals['_STATECHANGE']._serialized_end=273
+  _globals['_PROGRESS']._serialized_start=275
+  _globals['_PROGRESS']._serialized_end=338
+  _globals['_RESULTREADY']._serialized_start=340
+  _globals['_RESULTREADY']._serialized_end=429
+  _globals['_PARTIALRESULT']._serialized_start=432
+  _globals['_PARTIALRESULT']._serialized_end=578
+  _globals['_FINALRESULTS']._serialized_start=580
+  _globals['_FINALRESULTS']._serialized_end=654
+  _globals['_QUEUECHANGE']._serialized_start=656
+  _globals['_QUEUECHANGE']._serialized_end=731
+  _globals['_LOGLINE']._serialized_start=733
+  _globals['_LOGLINE']._serialized_end=816
+  _globals['_INTERIMRESULT']._serialized_start=818
+  _globals['_INTERIMRESULT']._serialized_end=887
+  _globals['_HEARTBEAT']._serialized_start=889
+  _globals['_HEARTBEAT']._serialized_end=923
+  _globals['_JOBEVENT']._serialized_start=926
+  _globals['_JOBEVENT']._serialized_end=1646
 # @@protoc_insertion_point(module_scope)

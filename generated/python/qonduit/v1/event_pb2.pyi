@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
 from qonduit.v1 import result_pb2 as _result_pb2
@@ -91,6 +92,14 @@ class LogLine(_message.Message):
     program_id: int
     def __init__(self, level: _Optional[_Union[LogLevel, str]] = ..., message: _Optional[str] = ..., program_id: _Optional[int] = ...) -> None: ...
 
+class InterimResult(_message.Message):
+    __slots__ = ("value", "final")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
+    value: _struct_pb2.Value
+    final: bool
+    def __init__(self, value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., final: _Optional[bool] = ...) -> None: ...
+
 class Heartbeat(_message.Message):
     __slots__ = ("last_sequence",)
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -98,7 +107,7 @@ class Heartbeat(_message.Message):
     def __init__(self, last_sequence: _Optional[int] = ...) -> None: ...
 
 class JobEvent(_message.Message):
-    __slots__ = ("job_id", "sequence", "event_time", "log_epoch", "created", "state_change", "progress", "program_run", "result_ready", "log", "heartbeat", "partial_result", "queue_change", "final_results", "updated", "provider_status")
+    __slots__ = ("job_id", "sequence", "event_time", "log_epoch", "created", "state_change", "progress", "program_run", "result_ready", "log", "heartbeat", "partial_result", "queue_change", "final_results", "updated", "provider_status", "interim_result")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +124,7 @@ class JobEvent(_message.Message):
     FINAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
     UPDATED_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_STATUS_FIELD_NUMBER: _ClassVar[int]
+    INTERIM_RESULT_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     sequence: int
     event_time: _timestamp_pb2.Timestamp
@@ -131,4 +141,5 @@ class JobEvent(_message.Message):
     final_results: FinalResults
     updated: _job_pb2.Job
     provider_status: _job_pb2.ProviderStatus
-    def __init__(self, job_id: _Optional[int] = ..., sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., log_epoch: _Optional[int] = ..., created: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., program_run: _Optional[_Union[_job_pb2.ProgramRun, _Mapping]] = ..., result_ready: _Optional[_Union[ResultReady, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., partial_result: _Optional[_Union[PartialResult, _Mapping]] = ..., queue_change: _Optional[_Union[QueueChange, _Mapping]] = ..., final_results: _Optional[_Union[FinalResults, _Mapping]] = ..., updated: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., provider_status: _Optional[_Union[_job_pb2.ProviderStatus, _Mapping]] = ...) -> None: ...
+    interim_result: InterimResult
+    def __init__(self, job_id: _Optional[int] = ..., sequence: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., log_epoch: _Optional[int] = ..., created: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., state_change: _Optional[_Union[StateChange, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., program_run: _Optional[_Union[_job_pb2.ProgramRun, _Mapping]] = ..., result_ready: _Optional[_Union[ResultReady, _Mapping]] = ..., log: _Optional[_Union[LogLine, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., partial_result: _Optional[_Union[PartialResult, _Mapping]] = ..., queue_change: _Optional[_Union[QueueChange, _Mapping]] = ..., final_results: _Optional[_Union[FinalResults, _Mapping]] = ..., updated: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., provider_status: _Optional[_Union[_job_pb2.ProviderStatus, _Mapping]] = ..., interim_result: _Optional[_Union[InterimResult, _Mapping]] = ...) -> None: ...

@@ -30,7 +30,7 @@ from qonduit.v1 import provider_pb2 as qonduit_dot_v1_dot_provider__pb2
 from qonduit.v1 import result_pb2 as qonduit_dot_v1_dot_result__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n qonduit/v1/program_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1bqonduit/v1/deployment.proto\x1a\x19qonduit/v1/provider.proto\x1a\x17qonduit/v1/result.proto\"\xff\x01\n\x17TranslateProgramRequest\x12\x31\n\x07program\x18\x01 \x01(\x0b\x32\x1a.qonduit.v1.QuantumProgramB\x04\xe2\x41\x01\x02\x12\x46\n\x0ftarget_language\x18\x02 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguageB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct:@\xbaH=\x1a;\n\x10program.required\x12\x14program: must be set\x1a\x11has(this.program)\"\xdc\x01\n\x18TranslateProgramResponse\x12+\n\x07program\x18\x01 \x01(\x0b\x32\x1a.qonduit.v1.QuantumProgram\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12\'\n\tregisters\x18\x03 \x03(\x0b\x32\x14.qonduit.v1.Register\x12\x19\n\x0cread_seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rwrite_seconds\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_read_secondsB\x10\n\x0e_write_seconds\"\x16\n\x14ListLanguagesRequest\"\xe0\x01\n\x08Language\x12/\n\x08language\x18\x01 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x06\x62inary\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08readable\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x15\n\x08writable\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x1a\n\rpython_source\x18\x06 \x01(\x08H\x03\x88\x01\x01\x42\t\n\x07_binaryB\x0b\n\t_readableB\x0b\n\t_writableB\x10\n\x0e_python_source\"\xa0\x01\n\x0bTranslation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\rfrom_language\x18\x02 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x32\n\x0bto_language\x18\x03 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x19\n\x11\x63ost_milliseconds\x18\x04 \x01(\x01\"o\n\x15ListLanguagesResponse\x12\'\n\tlanguages\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.Language\x12-\n\x0ctranslations\x18\x02 \x03(\x0b\x32\x17.qonduit.v1.Translation2\xc5\x01\n\x0eProgramService\x12]\n\x10TranslateProgram\x12#.qonduit.v1.TranslateProgramRequest\x1a$.qonduit.v1.TranslateProgramResponse\x12T\n\rListLanguages\x12 .qonduit.v1.ListLanguagesRequest\x1a!.qonduit.v1.ListLanguagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n qonduit/v1/program_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1bqonduit/v1/deployment.proto\x1a\x19qonduit/v1/provider.proto\x1a\x17qonduit/v1/result.proto\"\xff\x01\n\x17TranslateProgramRequest\x12\x31\n\x07program\x18\x01 \x01(\x0b\x32\x1a.qonduit.v1.QuantumProgramB\x04\xe2\x41\x01\x02\x12\x46\n\x0ftarget_language\x18\x02 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguageB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\'\n\x06inputs\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct:@\xbaH=\x1a;\n\x10program.required\x12\x14program: must be set\x1a\x11has(this.program)\"\xdc\x01\n\x18TranslateProgramResponse\x12+\n\x07program\x18\x01 \x01(\x0b\x32\x1a.qonduit.v1.QuantumProgram\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12\'\n\tregisters\x18\x03 \x03(\x0b\x32\x14.qonduit.v1.Register\x12\x19\n\x0cread_seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rwrite_seconds\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_read_secondsB\x10\n\x0e_write_seconds\"\x16\n\x14ListLanguagesRequest\"\xe0\x01\n\x08Language\x12/\n\x08language\x18\x01 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\r\n\x05title\x18\x02 \x01(\t\x12\x13\n\x06\x62inary\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08readable\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x15\n\x08writable\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x1a\n\rpython_source\x18\x06 \x01(\x08H\x03\x88\x01\x01\x42\t\n\x07_binaryB\x0b\n\t_readableB\x0b\n\t_writableB\x10\n\x0e_python_source\"\xa0\x01\n\x0bTranslation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\rfrom_language\x18\x02 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x32\n\x0bto_language\x18\x03 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x19\n\x11\x63ost_milliseconds\x18\x04 \x01(\x01\"\xa9\x01\n\x11PythonEnvironment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0epython_version\x18\x02 \x01(\t\x12=\n\x08packages\x18\x03 \x03(\x0b\x32+.qonduit.v1.PythonEnvironment.PackagesEntry\x1a/\n\rPackagesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xab\x01\n\x15ListLanguagesResponse\x12\'\n\tlanguages\x18\x01 \x03(\x0b\x32\x14.qonduit.v1.Language\x12-\n\x0ctranslations\x18\x02 \x03(\x0b\x32\x17.qonduit.v1.Translation\x12:\n\x13python_environments\x18\x03 \x03(\x0b\x32\x1d.qonduit.v1.PythonEnvironment2\xc5\x01\n\x0eProgramService\x12]\n\x10TranslateProgram\x12#.qonduit.v1.TranslateProgramRequest\x1a$.qonduit.v1.TranslateProgramResponse\x12T\n\rListLanguages\x12 .qonduit.v1.ListLanguagesRequest\x1a!.qonduit.v1.ListLanguagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSLATEPROGRAMREQUEST'].fields_by_name['target_language']._serialized_options = b'\342A\001\002\272H\007\202\001\004\020\001 \000'
   _globals['_TRANSLATEPROGRAMREQUEST']._loaded_options = None
   _globals['_TRANSLATEPROGRAMREQUEST']._serialized_options = b'\272H=\032;\n\020program.required\022\024program: must be set\032\021has(this.program)'
+  _globals['_PYTHONENVIRONMENT_PACKAGESENTRY']._loaded_options = None
+  _globals['_PYTHONENVIRONMENT_PACKAGESENTRY']._serialized_options = b'8\001'
   _globals['_TRANSLATEPROGRAMREQUEST']._serialized_start=222
   _globals['_TRANSLATEPROGRAMREQUEST']._serialized_end=477
   _globals['_TRANSLATEPROGRAMRESPONSE']._serialized_start=480
@@ -53,8 +55,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LANGUAGE']._serialized_end=951
   _globals['_TRANSLATION']._serialized_start=954
   _globals['_TRANSLATION']._serialized_end=1114
-  _globals['_LISTLANGUAGESRESPONSE']._serialized_start=1116
-  _globals['_LISTLANGUAGESRESPONSE']._serialized_end=1227
-  _globals['_PROGRAMSERVICE']._serialized_start=1230
-  _globals['_PROGRAMSERVICE']._serialized_end=1427
+  _globals['_PYTHONENVIRONMENT']._serialized_start=1117
+  _globals['_PYTHONENVIRONMENT']._serialized_end=1286
+  _globals['_PYTHONENVIRONMENT_PACKAGESENTRY']._serialized_start=1239
+  _globals['_PYTHONENVIRONMENT_PACKAGESENTRY']._serialized_end=1286
+  _globals['_LISTLANGUAGESRESPONSE']._serialized_start=1289
+  _globals['_LISTLANGUAGESRESPONSE']._serialized_end=1460
+  _globals['_PROGRAMSERVICE']._serialized_start=1463
+  _globals['_PROGRAMSERVICE']._serialized_end=1660
 # @@protoc_insertion_point(module_scope)

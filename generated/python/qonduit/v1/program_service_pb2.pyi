@@ -68,10 +68,29 @@ class Translation(_message.Message):
     cost_milliseconds: float
     def __init__(self, name: _Optional[str] = ..., from_language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., to_language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., cost_milliseconds: _Optional[float] = ...) -> None: ...
 
+class PythonEnvironment(_message.Message):
+    __slots__ = ("name", "python_version", "packages")
+    class PackagesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PACKAGES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    python_version: str
+    packages: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., python_version: _Optional[str] = ..., packages: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
 class ListLanguagesResponse(_message.Message):
-    __slots__ = ("languages", "translations")
+    __slots__ = ("languages", "translations", "python_environments")
     LANGUAGES_FIELD_NUMBER: _ClassVar[int]
     TRANSLATIONS_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
     languages: _containers.RepeatedCompositeFieldContainer[Language]
     translations: _containers.RepeatedCompositeFieldContainer[Translation]
-    def __init__(self, languages: _Optional[_Iterable[_Union[Language, _Mapping]]] = ..., translations: _Optional[_Iterable[_Union[Translation, _Mapping]]] = ...) -> None: ...
+    python_environments: _containers.RepeatedCompositeFieldContainer[PythonEnvironment]
+    def __init__(self, languages: _Optional[_Iterable[_Union[Language, _Mapping]]] = ..., translations: _Optional[_Iterable[_Union[Translation, _Mapping]]] = ..., python_environments: _Optional[_Iterable[_Union[PythonEnvironment, _Mapping]]] = ...) -> None: ...

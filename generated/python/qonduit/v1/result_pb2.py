@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from qonduit.v1 import provenance_pb2 as qonduit_dot_v1_dot_provenance__pb2
+from qonduit.v1 import server_program_pb2 as qonduit_dot_v1_dot_server__program__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17qonduit/v1/result.proto\x12\nqonduit.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1bqonduit/v1/provenance.proto\"&\n\x08Register\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\"\x8b\x02\n\x16\x43ountsAndProbabilities\x12>\n\x06\x63ounts\x18\x01 \x03(\x0b\x32..qonduit.v1.CountsAndProbabilities.CountsEntry\x12L\n\rprobabilities\x18\x02 \x03(\x0b\x32\x35.qonduit.v1.CountsAndProbabilities.ProbabilitiesEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xba\x01\n\x14RegisterDistribution\x12\x10\n\x08register\x18\x01 \x01(\t\x12U\n\x13quasi_probabilities\x18\x02 \x03(\x0b\x32\x38.qonduit.v1.RegisterDistribution.QuasiProbabilitiesEntry\x1a\x39\n\x17QuasiProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xfa\x01\n\x11QuasiDistribution\x12R\n\x13quasi_probabilities\x18\x01 \x03(\x0b\x32\x35.qonduit.v1.QuasiDistribution.QuasiProbabilitiesEntry\x12\x35\n\x0b\x62y_register\x18\x02 \x03(\x0b\x32 .qonduit.v1.RegisterDistribution\x12\x10\n\x08outcomes\x18\x03 \x01(\x0c\x12\r\n\x05\x65xact\x18\x04 \x01(\x08\x1a\x39\n\x17QuasiProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8a\x02\n\x11\x45xpectationValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\x12\x17\n\x0fstandard_errors\x18\x02 \x03(\x01\x12\x11\n\tvariances\x18\x03 \x03(\x01\x12\r\n\x05\x65xact\x18\x04 \x01(\x08\x12\x11\n\tgradients\x18\x05 \x03(\x01\x12\r\n\x05shots\x18\x06 \x03(\x03\x12\x1c\n\x14\x63onfidence_intervals\x18\x07 \x03(\x01\x12\x18\n\x10\x63onfidence_level\x18\x08 \x01(\x01\x12\x0f\n\x07\x62ounded\x18\t \x03(\x08\x12\x17\n\x0fnum_observables\x18\n \x01(\x05\x12\x12\n\nnum_points\x18\x0b \x01(\x05\x12\x12\n\nparameters\x18\x0c \x03(\t\"/\n\nTermValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\x12\x11\n\tnum_terms\x18\x02 \x03(\x05\"B\n\x0bStatevector\x12\x12\n\nnum_qubits\x18\x01 \x01(\x05\x12\x0c\n\x04real\x18\x02 \x03(\x01\x12\x11\n\timaginary\x18\x03 \x03(\x01\"\x1f\n\x0f\x43ompiledCircuit\x12\x0c\n\x04text\x18\x01 \x01(\t\"Q\n\x0c\x42ufferColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.qonduit.v1.ColumnKind\x12\r\n\x05width\x18\x03 \x01(\x05\"|\n\x0f\x42ufferReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12)\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x18.qonduit.v1.BufferColumn\"\xba\x05\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06job_id\x18\x02 \x01(\x03\x12\x12\n\nprogram_id\x18\x03 \x01(\x03\x12+\n\x0bresult_type\x18\x04 \x01(\x0e\x32\x16.qonduit.v1.ResultType\x12\x46\n\x18\x63ounts_and_probabilities\x18\x05 \x01(\x0b\x32\".qonduit.v1.CountsAndProbabilitiesH\x00\x12.\n\x0bstatevector\x18\t \x01(\x0b\x32\x17.qonduit.v1.StatevectorH\x00\x12;\n\x12quasi_distribution\x18\x0b \x01(\x0b\x32\x1d.qonduit.v1.QuasiDistributionH\x00\x12;\n\x12\x65xpectation_values\x18\x0c \x01(\x0b\x32\x1d.qonduit.v1.ExpectationValuesH\x00\x12-\n\x0bterm_values\x18\x0f \x01(\x0b\x32\x16.qonduit.v1.TermValuesH\x00\x12\x37\n\x10\x63ompiled_circuit\x18\x11 \x01(\x0b\x32\x1b.qonduit.v1.CompiledCircuitH\x00\x12+\n\x06\x62uffer\x18\n \x01(\x0b\x32\x1b.qonduit.v1.BufferReference\x12*\n\tmeta_data\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05shots\x18\x07 \x01(\x03\x12\'\n\tregisters\x18\x08 \x03(\x0b\x32\x14.qonduit.v1.Register\x12\x12\n\x05point\x18\r \x01(\x05H\x01\x88\x01\x01\x12\x0f\n\x07partial\x18\x0e \x01(\x08\x12*\n\nprovenance\x18\x10 \x01(\x0b\x32\x16.qonduit.v1.ProvenanceB\r\n\x0bresult_dictB\x08\n\x06_point*\x8f\x02\n\nResultType\x12\x1b\n\x17RESULT_TYPE_UNSPECIFIED\x10\x00\x12(\n$RESULT_TYPE_COUNTS_AND_PROBABILITIES\x10\x01\x12\"\n\x1eRESULT_TYPE_QUASI_DISTRIBUTION\x10\x02\x12\"\n\x1eRESULT_TYPE_EXPECTATION_VALUES\x10\x03\x12\x16\n\x12RESULT_TYPE_UPLOAD\x10\x04\x12\x1b\n\x17RESULT_TYPE_STATEVECTOR\x10\x05\x12\x1b\n\x17RESULT_TYPE_TERM_VALUES\x10\x06\x12 \n\x1cRESULT_TYPE_COMPILED_CIRCUIT\x10\x07*X\n\nColumnKind\x12\x1b\n\x17\x43OLUMN_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OLUMN_KIND_UINT\x10\x01\x12\x17\n\x13\x43OLUMN_KIND_FLOAT64\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17qonduit/v1/result.proto\x12\nqonduit.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1bqonduit/v1/provenance.proto\x1a\x1fqonduit/v1/server_program.proto\"&\n\x08Register\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\"\x8b\x02\n\x16\x43ountsAndProbabilities\x12>\n\x06\x63ounts\x18\x01 \x03(\x0b\x32..qonduit.v1.CountsAndProbabilities.CountsEntry\x12L\n\rprobabilities\x18\x02 \x03(\x0b\x32\x35.qonduit.v1.CountsAndProbabilities.ProbabilitiesEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xba\x01\n\x14RegisterDistribution\x12\x10\n\x08register\x18\x01 \x01(\t\x12U\n\x13quasi_probabilities\x18\x02 \x03(\x0b\x32\x38.qonduit.v1.RegisterDistribution.QuasiProbabilitiesEntry\x1a\x39\n\x17QuasiProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xfa\x01\n\x11QuasiDistribution\x12R\n\x13quasi_probabilities\x18\x01 \x03(\x0b\x32\x35.qonduit.v1.QuasiDistribution.QuasiProbabilitiesEntry\x12\x35\n\x0b\x62y_register\x18\x02 \x03(\x0b\x32 .qonduit.v1.RegisterDistribution\x12\x10\n\x08outcomes\x18\x03 \x01(\x0c\x12\r\n\x05\x65xact\x18\x04 \x01(\x08\x1a\x39\n\x17QuasiProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x8a\x02\n\x11\x45xpectationValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\x12\x17\n\x0fstandard_errors\x18\x02 \x03(\x01\x12\x11\n\tvariances\x18\x03 \x03(\x01\x12\r\n\x05\x65xact\x18\x04 \x01(\x08\x12\x11\n\tgradients\x18\x05 \x03(\x01\x12\r\n\x05shots\x18\x06 \x03(\x03\x12\x1c\n\x14\x63onfidence_intervals\x18\x07 \x03(\x01\x12\x18\n\x10\x63onfidence_level\x18\x08 \x01(\x01\x12\x0f\n\x07\x62ounded\x18\t \x03(\x08\x12\x17\n\x0fnum_observables\x18\n \x01(\x05\x12\x12\n\nnum_points\x18\x0b \x01(\x05\x12\x12\n\nparameters\x18\x0c \x03(\t\"/\n\nTermValues\x12\x0e\n\x06values\x18\x01 \x03(\x01\x12\x11\n\tnum_terms\x18\x02 \x03(\x05\"B\n\x0bStatevector\x12\x12\n\nnum_qubits\x18\x01 \x01(\x05\x12\x0c\n\x04real\x18\x02 \x03(\x01\x12\x11\n\timaginary\x18\x03 \x03(\x01\"\x1f\n\x0f\x43ompiledCircuit\x12\x0c\n\x04text\x18\x01 \x01(\t\"6\n\rProgramOutput\x12%\n\x05value\x18\x01 \x01(\x0b\x32\x16.google.protobuf.Value\"Q\n\x0c\x42ufferColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.qonduit.v1.ColumnKind\x12\r\n\x05width\x18\x03 \x01(\x05\"|\n\x0f\x42ufferReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12)\n\x07\x63olumns\x18\x05 \x03(\x0b\x32\x18.qonduit.v1.BufferColumn\"\x9c\x06\n\x06Result\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06job_id\x18\x02 \x01(\x03\x12\x12\n\nprogram_id\x18\x03 \x01(\x03\x12+\n\x0bresult_type\x18\x04 \x01(\x0e\x32\x16.qonduit.v1.ResultType\x12\x46\n\x18\x63ounts_and_probabilities\x18\x05 \x01(\x0b\x32\".qonduit.v1.CountsAndProbabilitiesH\x00\x12.\n\x0bstatevector\x18\t \x01(\x0b\x32\x17.qonduit.v1.StatevectorH\x00\x12;\n\x12quasi_distribution\x18\x0b \x01(\x0b\x32\x1d.qonduit.v1.QuasiDistributionH\x00\x12;\n\x12\x65xpectation_values\x18\x0c \x01(\x0b\x32\x1d.qonduit.v1.ExpectationValuesH\x00\x12-\n\x0bterm_values\x18\x0f \x01(\x0b\x32\x16.qonduit.v1.TermValuesH\x00\x12\x37\n\x10\x63ompiled_circuit\x18\x11 \x01(\x0b\x32\x1b.qonduit.v1.CompiledCircuitH\x00\x12\x33\n\x0eprogram_output\x18\x13 \x01(\x0b\x32\x19.qonduit.v1.ProgramOutputH\x00\x12+\n\x06upload\x18\x14 \x01(\x0b\x32\x19.qonduit.v1.ServerProgramH\x00\x12+\n\x06\x62uffer\x18\n \x01(\x0b\x32\x1b.qonduit.v1.BufferReference\x12*\n\tmeta_data\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\r\n\x05shots\x18\x07 \x01(\x03\x12\'\n\tregisters\x18\x08 \x03(\x0b\x32\x14.qonduit.v1.Register\x12\x12\n\x05point\x18\r \x01(\x05H\x01\x88\x01\x01\x12\x0f\n\x07partial\x18\x0e \x01(\x08\x12*\n\nprovenance\x18\x10 \x01(\x0b\x32\x16.qonduit.v1.ProvenanceB\r\n\x0bresult_dictB\x08\n\x06_point*\xaf\x02\n\nResultType\x12\x1b\n\x17RESULT_TYPE_UNSPECIFIED\x10\x00\x12(\n$RESULT_TYPE_COUNTS_AND_PROBABILITIES\x10\x01\x12\"\n\x1eRESULT_TYPE_QUASI_DISTRIBUTION\x10\x02\x12\"\n\x1eRESULT_TYPE_EXPECTATION_VALUES\x10\x03\x12\x16\n\x12RESULT_TYPE_UPLOAD\x10\x04\x12\x1b\n\x17RESULT_TYPE_STATEVECTOR\x10\x05\x12\x1b\n\x17RESULT_TYPE_TERM_VALUES\x10\x06\x12 \n\x1cRESULT_TYPE_COMPILED_CIRCUIT\x10\x07\x12\x1e\n\x1aRESULT_TYPE_PROGRAM_OUTPUT\x10\x08*X\n\nColumnKind\x12\x1b\n\x17\x43OLUMN_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OLUMN_KIND_UINT\x10\x01\x12\x17\n\x13\x43OLUMN_KIND_FLOAT64\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,38 +42,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_options = b'8\001'
   _globals['_QUASIDISTRIBUTION_QUASIPROBABILITIESENTRY']._loaded_options = None
   _globals['_QUASIDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_options = b'8\001'
-  _globals['_RESULTTYPE']._serialized_start=2180
-  _globals['_RESULTTYPE']._serialized_end=2451
-  _globals['_COLUMNKIND']._serialized_start=2453
-  _globals['_COLUMNKIND']._serialized_end=2541
-  _globals['_REGISTER']._serialized_start=98
-  _globals['_REGISTER']._serialized_end=136
-  _globals['_COUNTSANDPROBABILITIES']._serialized_start=139
-  _globals['_COUNTSANDPROBABILITIES']._serialized_end=406
-  _globals['_COUNTSANDPROBABILITIES_COUNTSENTRY']._serialized_start=307
-  _globals['_COUNTSANDPROBABILITIES_COUNTSENTRY']._serialized_end=352
-  _globals['_COUNTSANDPROBABILITIES_PROBABILITIESENTRY']._serialized_start=354
-  _globals['_COUNTSANDPROBABILITIES_PROBABILITIESENTRY']._serialized_end=406
-  _globals['_REGISTERDISTRIBUTION']._serialized_start=409
-  _globals['_REGISTERDISTRIBUTION']._serialized_end=595
-  _globals['_REGISTERDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_start=538
-  _globals['_REGISTERDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_end=595
-  _globals['_QUASIDISTRIBUTION']._serialized_start=598
-  _globals['_QUASIDISTRIBUTION']._serialized_end=848
-  _globals['_QUASIDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_start=538
-  _globals['_QUASIDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_end=595
-  _globals['_EXPECTATIONVALUES']._serialized_start=851
-  _globals['_EXPECTATIONVALUES']._serialized_end=1117
-  _globals['_TERMVALUES']._serialized_start=1119
-  _globals['_TERMVALUES']._serialized_end=1166
-  _globals['_STATEVECTOR']._serialized_start=1168
-  _globals['_STATEVECTOR']._serialized_end=1234
-  _globals['_COMPILEDCIRCUIT']._serialized_start=1236
-  _globals['_COMPILEDCIRCUIT']._serialized_end=1267
-  _globals['_BUFFERCOLUMN']._serialized_start=1269
-  _globals['_BUFFERCOLUMN']._serialized_end=1350
-  _globals['_BUFFERREFERENCE']._serialized_start=1352
-  _globals['_BUFFERREFERENCE']._serialized_end=1476
-  _globals['_RESULT']._serialized_start=1479
-  _globals['_RESULT']._serialized_end=2177
+  _globals['_RESULTTYPE']._serialized_start=2367
+  _globals['_RESULTTYPE']._serialized_end=2670
+  _globals['_COLUMNKIND']._serialized_start=2672
+  _globals['_COLUMNKIND']._serialized_end=2760
+  _globals['_REGISTER']._serialized_start=131
+  _globals['_REGISTER']._serialized_end=169
+  _globals['_COUNTSANDPROBABILITIES']._serialized_start=172
+  _globals['_COUNTSANDPROBABILITIES']._serialized_end=439
+  _globals['_COUNTSANDPROBABILITIES_COUNTSENTRY']._serialized_start=340
+  _globals['_COUNTSANDPROBABILITIES_COUNTSENTRY']._serialized_end=385
+  _globals['_COUNTSANDPROBABILITIES_PROBABILITIESENTRY']._serialized_start=387
+  _globals['_COUNTSANDPROBABILITIES_PROBABILITIESENTRY']._serialized_end=439
+  _globals['_REGISTERDISTRIBUTION']._serialized_start=442
+  _globals['_REGISTERDISTRIBUTION']._serialized_end=628
+  _globals['_REGISTERDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_start=571
+  _globals['_REGISTERDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_end=628
+  _globals['_QUASIDISTRIBUTION']._serialized_start=631
+  _globals['_QUASIDISTRIBUTION']._serialized_end=881
+  _globals['_QUASIDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_start=571
+  _globals['_QUASIDISTRIBUTION_QUASIPROBABILITIESENTRY']._serialized_end=628
+  _globals['_EXPECTATIONVALUES']._serialized_start=884
+  _globals['_EXPECTATIONVALUES']._serialized_end=1150
+  _globals['_TERMVALUES']._serialized_start=1152
+  _globals['_TERMVALUES']._serialized_end=1199
+  _globals['_STATEVECTOR']._serialized_start=1201
+  _globals['_STATEVECTOR']._serialized_end=1267
+  _globals['_COMPILEDCIRCUIT']._serialized_start=1269
+  _globals['_COMPILEDCIRCUIT']._serialized_end=1300
+  _globals['_PROGRAMOUTPUT']._serialized_start=1302
+  _globals['_PROGRAMOUTPUT']._serialized_end=1356
+  _globals['_BUFFERCOLUMN']._serialized_start=1358
+  _globals['_BUFFERCOLUMN']._serialized_end=1439
+  _globals['_BUFFERREFERENCE']._serialized_start=1441
+  _globals['_BUFFERREFERENCE']._serialized_end=1565
+  _globals['_RESULT']._serialized_start=1568
+  _globals['_RESULT']._serialized_end=2364
 # @@protoc_insertion_point(module_scope)

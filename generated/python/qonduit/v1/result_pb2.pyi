@@ -1,5 +1,6 @@
 from google.protobuf import struct_pb2 as _struct_pb2
 from qonduit.v1 import provenance_pb2 as _provenance_pb2
+from qonduit.v1 import server_program_pb2 as _server_program_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -19,6 +20,7 @@ class ResultType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESULT_TYPE_STATEVECTOR: _ClassVar[ResultType]
     RESULT_TYPE_TERM_VALUES: _ClassVar[ResultType]
     RESULT_TYPE_COMPILED_CIRCUIT: _ClassVar[ResultType]
+    RESULT_TYPE_PROGRAM_OUTPUT: _ClassVar[ResultType]
 
 class ColumnKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -33,6 +35,7 @@ RESULT_TYPE_UPLOAD: ResultType
 RESULT_TYPE_STATEVECTOR: ResultType
 RESULT_TYPE_TERM_VALUES: ResultType
 RESULT_TYPE_COMPILED_CIRCUIT: ResultType
+RESULT_TYPE_PROGRAM_OUTPUT: ResultType
 COLUMN_KIND_UNSPECIFIED: ColumnKind
 COLUMN_KIND_UINT: ColumnKind
 COLUMN_KIND_FLOAT64: ColumnKind
@@ -153,6 +156,12 @@ class CompiledCircuit(_message.Message):
     text: str
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
+class ProgramOutput(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: _struct_pb2.Value
+    def __init__(self, value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+
 class BufferColumn(_message.Message):
     __slots__ = ("name", "kind", "width")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -178,7 +187,7 @@ class BufferReference(_message.Message):
     def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., rows: _Optional[int] = ..., columns: _Optional[_Iterable[_Union[BufferColumn, _Mapping]]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("id", "job_id", "program_id", "result_type", "counts_and_probabilities", "statevector", "quasi_distribution", "expectation_values", "term_values", "compiled_circuit", "buffer", "meta_data", "shots", "registers", "point", "partial", "provenance")
+    __slots__ = ("id", "job_id", "program_id", "result_type", "counts_and_probabilities", "statevector", "quasi_distribution", "expectation_values", "term_values", "compiled_circuit", "program_output", "upload", "buffer", "meta_data", "shots", "registers", "point", "partial", "provenance")
     ID_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
@@ -189,6 +198,8 @@ class Result(_message.Message):
     EXPECTATION_VALUES_FIELD_NUMBER: _ClassVar[int]
     TERM_VALUES_FIELD_NUMBER: _ClassVar[int]
     COMPILED_CIRCUIT_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_FIELD_NUMBER: _ClassVar[int]
     BUFFER_FIELD_NUMBER: _ClassVar[int]
     META_DATA_FIELD_NUMBER: _ClassVar[int]
     SHOTS_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +217,8 @@ class Result(_message.Message):
     expectation_values: ExpectationValues
     term_values: TermValues
     compiled_circuit: CompiledCircuit
+    program_output: ProgramOutput
+    upload: _server_program_pb2.ServerProgram
     buffer: BufferReference
     meta_data: _struct_pb2.Struct
     shots: int
@@ -213,4 +226,4 @@ class Result(_message.Message):
     point: int
     partial: bool
     provenance: _provenance_pb2.Provenance
-    def __init__(self, id: _Optional[int] = ..., job_id: _Optional[int] = ..., program_id: _Optional[int] = ..., result_type: _Optional[_Union[ResultType, str]] = ..., counts_and_probabilities: _Optional[_Union[CountsAndProbabilities, _Mapping]] = ..., statevector: _Optional[_Union[Statevector, _Mapping]] = ..., quasi_distribution: _Optional[_Union[QuasiDistribution, _Mapping]] = ..., expectation_values: _Optional[_Union[ExpectationValues, _Mapping]] = ..., term_values: _Optional[_Union[TermValues, _Mapping]] = ..., compiled_circuit: _Optional[_Union[CompiledCircuit, _Mapping]] = ..., buffer: _Optional[_Union[BufferReference, _Mapping]] = ..., meta_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shots: _Optional[int] = ..., registers: _Optional[_Iterable[_Union[Register, _Mapping]]] = ..., point: _Optional[int] = ..., partial: _Optional[bool] = ..., provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., job_id: _Optional[int] = ..., program_id: _Optional[int] = ..., result_type: _Optional[_Union[ResultType, str]] = ..., counts_and_probabilities: _Optional[_Union[CountsAndProbabilities, _Mapping]] = ..., statevector: _Optional[_Union[Statevector, _Mapping]] = ..., quasi_distribution: _Optional[_Union[QuasiDistribution, _Mapping]] = ..., expectation_values: _Optional[_Union[ExpectationValues, _Mapping]] = ..., term_values: _Optional[_Union[TermValues, _Mapping]] = ..., compiled_circuit: _Optional[_Union[CompiledCircuit, _Mapping]] = ..., program_output: _Optional[_Union[ProgramOutput, _Mapping]] = ..., upload: _Optional[_Union[_server_program_pb2.ServerProgram, _Mapping]] = ..., buffer: _Optional[_Union[BufferReference, _Mapping]] = ..., meta_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., shots: _Optional[int] = ..., registers: _Optional[_Iterable[_Union[Register, _Mapping]]] = ..., point: _Optional[int] = ..., partial: _Optional[bool] = ..., provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ...) -> None: ...

@@ -13,7 +13,7 @@ from qonduit_server.execution.dispatcher.running_jobs import RunningJobs
 from qonduit_server.execution.executor import Executor, Key
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import queue, queue_times
+from qonduit_server.store.jobs import child_jobs, queue, queue_times
 
 
 class LeaseKeeper:
@@ -85,8 +85,8 @@ class LeaseKeeper:
                     self._renew()
                     renew_at = self._clock() + period
                     self._find_lost_tasks()
-                    # Another server, which may be lost, may have created jobs with times.
-                    self._times_changed = True
+                    # Another server, which may be lost, may have created jobs with times, or ended a server program.
+                    self._times_changed = self._cancels_changed = True
                 if self._times_changed or self._clock() >= due_at:
                     self._times_changed = False
                     due_at = self._clock() + queue_times.apply_due(self._db)
@@ -115,6 +115,7 @@ class LeaseKeeper:
             self._on_lost_task(key)
 
     def _forward_cancels(self) -> None:
+        child_jobs.end_orphans(self._db)
         requested = [key for owner in self._running.owners() for key in queue.cancelling(self._db, owner)]
         self._running.request_cancels(requested)
         for key in requested:

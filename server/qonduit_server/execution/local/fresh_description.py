@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 from qonduit.execution.v1.worker_pb2 import ForkServerReply, ProviderDescription
 from qonduit_server.errors import FailedPrecondition, Unavailable
-from qonduit_server.execution.local.worker_processes import Channel, ForkServer, how_it_died
+from qonduit_server.execution.frame_channel import Channel
+from qonduit_server.execution.local.worker_processes import ForkServer, how_it_died
 from qonduit_server.execution.stderr_log import Output
 
 #: After the end of a socket, its process ends within this time.

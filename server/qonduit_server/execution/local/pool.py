@@ -23,13 +23,13 @@ from qonduit_server.errors import FailedPrecondition
 from qonduit_server.execution.executor import Key, Listener, Loss, LossKind
 from qonduit_server.execution.local.fresh_description import describe_in_new_process
 from qonduit_server.execution.local.scheduler import Scheduler
-from qonduit_server.execution.local.socket_selector import SocketSelector
 from qonduit_server.execution.local.supervisor import Supervisor
 from qonduit_server.execution.local.task_log import TaskLog
 from qonduit_server.execution.local.task_tracker import TaskTracker
 from qonduit_server.execution.local.worker_listing import messages_of, with_memory
 from qonduit_server.execution.local.worker_processes import ForkServer, Worker
 from qonduit_server.execution.pending_notifications import PendingNotifications
+from qonduit_server.execution.socket_selector import SocketSelector
 from qonduit_server.execution.stderr_log import Output, StderrLog
 from qonduit_server.observer import UNOBSERVED, Observer
 from qonduit_server.version_requirements import Environment

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from qonduit.execution.v1.worker_pb2 import Fork, ForkServerReply, ForkServerRequest, Preload
-from qonduit_server.execution.local.socket_selector import SocketSelector
 from qonduit_server.execution.local.worker_processes import ForkServer, Worker, how_it_died
+from qonduit_server.execution.socket_selector import SocketSelector
 from qonduit_server.execution.stderr_log import Output
 from qonduit_server.process import framing
 

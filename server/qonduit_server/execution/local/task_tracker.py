@@ -9,10 +9,10 @@ from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit.execution.v1.worker_pb2 import WorkerReply
 from qonduit_server.execution.executor import Key, LossKind
 from qonduit_server.execution.local.scheduler import Scheduler
-from qonduit_server.execution.local.socket_selector import SocketSelector
 from qonduit_server.execution.local.task_log import TaskLog
 from qonduit_server.execution.local.worker_processes import ForkServer, PendingTask, Worker
 from qonduit_server.execution.pending_notifications import PendingNotifications
+from qonduit_server.execution.socket_selector import SocketSelector
 
 
 class TaskTracker:

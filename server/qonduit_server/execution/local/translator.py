@@ -13,6 +13,7 @@ from typing import Final
 from google.protobuf.struct_pb2 import Struct
 
 from qonduit.execution.v1.task_pb2 import (
+    ProgramChecked,
     ProgramFailed,
     ProgramFeatures,
     ProgramTranslated,
@@ -45,6 +46,7 @@ _HINT: Final = {
     "translate the program": "make it smaller",
     "compile the programs": "check fewer or smaller programs at once",
     "analyze the programs": "compare fewer programs at once",
+    "check the server program": "write a smaller source, or simpler schemas",
 }
 
 #: Registers a callback for the end of a call; returns False if the call has ended.
@@ -72,6 +74,7 @@ class _Waiting:
     #: By index: a task that runs again with more memory reports the same programs again.
     compiled: dict[int, CompiledProgram] = field(default_factory=dict)
     analyzed: dict[int, ProgramFeatures] = field(default_factory=dict)
+    checked: dict[int, ProgramChecked] = field(default_factory=dict)
     failed: dict[int, ProgramFailed] = field(default_factory=dict)
     cost: VendorCost | None = None
     failure: Failure | None = None
@@ -82,7 +85,7 @@ class _Waiting:
     def begin(self, attempt: int) -> None:
         """Begin an attempt: clear the outcome of an earlier one."""
         self.translated = self.cost = self.failure = self.loss = self.started = None
-        self.compiled, self.analyzed, self.failed = {}, {}, {}
+        self.compiled, self.analyzed, self.checked, self.failed = {}, {}, {}, {}
         self.ended.clear()
         self.attempt = attempt
 
@@ -98,6 +101,7 @@ class Translator:
         max_seconds: the time limit of the translation of one program; then its process is killed.
         compile_seconds: the time limit of the compilation of all programs of a job; likewise.
         analyze_seconds: the time limit of the analysis of all programs of a job; likewise.
+        check_seconds: the time limit of the check of a server program; likewise.
         patience: the time limit of a call including the wait for a worker, in seconds.
         analyze_patience: likewise, of an analysis.
         remote_patience: likewise, of a call to worker machines.
@@ -111,6 +115,7 @@ class Translator:
         max_seconds: float = 20.0,
         compile_seconds: float = 40.0,
         analyze_seconds: float = 2.0,
+        check_seconds: float = 10.0,
         patience: float = 60.0,
         analyze_patience: float = 20.0,
         remote_patience: float = 20.0,
@@ -118,6 +123,7 @@ class Translator:
         self._max_seconds = max_seconds
         self._compile_seconds = compile_seconds
         self._analyze_seconds = analyze_seconds
+        self._check_seconds = check_seconds
         self._patience = patience
         self._analyze_patience = analyze_patience
         self._remote_patience = remote_patience
@@ -219,6 +225,34 @@ class Translator:
             return failure
         return list(waiting.analyzed.values()), list(waiting.failed.values())
 
+    def check(
+        self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge = _free
+    ) -> tuple[Sequence[ProgramChecked], Sequence[ProgramFailed]] | Failure:
+        """Check the server program of a job and wait for the result, without running it.
+
+        Args:
+            task: the job, without id, attempt, provider and device.
+            seconds: the time until the caller's deadline; infinity without a deadline.
+            add_callback: as for `translate`.
+            charge: receives the time of the worker.
+
+        Returns:
+            What was found, or the failure of the program; or the failure of the task.
+
+        Raises:
+            Unavailable: the server is stopping, or no worker machine can do it.
+        """
+        check = Task()
+        check.CopyFrom(task)
+        check.attempt = 1
+        check.check_only = True
+        check.memory_limit_bytes = self._pools.memory_limit_bytes
+        check.time_limit_seconds = self._check_seconds
+        waiting, failure = self._finish(check, seconds, add_callback, charge)
+        if failure is not None:
+            return failure
+        return list(waiting.checked.values()), list(waiting.failed.values())
+
     def _finish(
         self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
     ) -> tuple[_Waiting, Failure | None]:
@@ -316,6 +350,8 @@ class Translator:
                     waiting.compiled[event.program_compiled.index] = event.program_compiled
                 case "program_analyzed":
                     waiting.analyzed[event.program_analyzed.index] = event.program_analyzed
+                case "program_checked":
+                    waiting.checked[event.program_checked.index] = event.program_checked
                 case "program_failed":
                     waiting.failed[event.program_failed.index] = event.program_failed
                 case "finished":
@@ -372,6 +408,8 @@ def _failure_of(loss: Loss, task: Task) -> Failure:
 def _verb(task: Task) -> str:
     if task.analyze_only:
         return "analyze the programs"
+    if task.check_only:
+        return "check the server program"
     return "compile the programs" if task.compile_only else "translate the program"
 
 

@@ -19,6 +19,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription, WorkerRequest
 from qonduit.v1.event_pb2 import LogLevel, LogLine
 from qonduit.v1.provider_pb2 import Provider as ProviderMessage
 from qonduit_server.execution.executor import Key, Loss, LossKind
+from qonduit_server.execution.frame_channel import Channel
 from qonduit_server.execution.socket_program import start_program
 from qonduit_server.execution.stderr_log import Output, Stderr
 from qonduit_server.process import framing
@@ -82,66 +83,6 @@ class PendingTask:
         message = f"the job needs {format_bytes(self.need)} of memory and waits until they are free"
         log = LogLine(level=LogLevel.LOG_LEVEL_INFO, message=message)
         return TaskEvent(job_id=self.task.job_id, attempt=self.task.attempt, log=log)
-
-
-class Channel:
-    """A non-blocking socket for frames."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self.sock = sock
-        self.ended = False
-        self._buffer = framing.FrameBuffer()
-        self._out: deque[tuple[bytes | memoryview, tuple[int, ...]]] = deque()
-
-    @property
-    def full(self) -> bool:
-        """Whether data waits until the socket is writable."""
-        return bool(self._out)
-
-    def send(self, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        """Send data, later if the socket is full. Descriptors are sent with it and then closed here."""
-        self._out.append((data, descriptors))
-        self.flush()
-
-    def flush(self) -> None:
-        """Send as much waiting data as the socket accepts. `receive` detects a closed socket."""
-        while self._out:
-            data, descriptors = self._out.popleft()
-            try:
-                sent = socket.send_fds(self.sock, [data], descriptors) if descriptors else self.sock.send(data)
-            except BlockingIOError:
-                self._out.appendleft((data, descriptors))
-                return
-            except OSError:
-                _close(descriptors)
-                continue
-            _close(descriptors)
-            if sent < len(data):
-                self._out.appendleft((memoryview(data)[sent:], ()))
-
-    def receive(self, *, everything: bool = False) -> list[bytes]:
-        """Return frames that have arrived, or all of them; set `ended` if the other end is closed."""
-        bodies: list[bytes] = []
-        while not self.ended:
-            try:
-                data = self.sock.recv(1 << 18)
-            except BlockingIOError:
-                break
-            except OSError:
-                data = b""
-            self.ended = not data
-            bodies.extend(self._buffer.feed(data))
-            if len(data) < 1 << 16 and not everything:
-                break
-        return bodies
-
-    def close(self) -> None:
-        """Close the socket and drop the waiting data."""
-        for _, descriptors in self._out:
-            _close(descriptors)
-        self._out.clear()
-        self.sock.close()
 
 
 @dataclass(eq=False)

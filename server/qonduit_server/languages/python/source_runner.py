@@ -17,6 +17,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from qonduit_server.errors import LimitError, ProgramError, RunError
@@ -59,13 +60,12 @@ _ASKED: Final = re.compile(r"""\binputs(?:\[|\.get\()\s*(["'])([^"'\\]*)\1\s*[\]
 _SANDBOX: Final = Path(__file__).parent / "sandbox"
 #: Loads the sandbox's files as a package in a Python environment that may lack the server.
 _START: Final = """
-import importlib.util, sys
+import importlib, importlib.util, sys
 folder = sys.argv[1]
 spec = importlib.util.spec_from_file_location("sandbox", folder + "/__init__.py", submodule_search_locations=[folder])
 sys.modules["sandbox"] = module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-from sandbox.entry_point import main
-main()
+importlib.import_module("sandbox." + sys.argv[2]).main()
 """
 
 
@@ -157,10 +157,12 @@ class PythonSource:
 
     Args:
         pythons: the Python interpreter for each allowed language, by the language's short name.
+        environments: the Python interpreter of each environment for server programs, by its name.
     """
 
-    def __init__(self, pythons: Mapping[str, str]) -> None:
+    def __init__(self, pythons: Mapping[str, str], environments: Mapping[str, str] = MappingProxyType({})) -> None:
         self.pythons = dict(pythons)
+        self.environments = dict(environments)
 
     def environment(self, language: str) -> str:
         """Return a cache key of a language's environment: the Python and the modification time of its libraries."""
@@ -191,19 +193,25 @@ class PythonSource:
             "inputs": dict(inputs),
             "qpy": import_module("qiskit.qpy.common").QPY_VERSION,
             "parent": os.getpid(),
-            "cache": str(_cache()),
+            "cache": str(cache_folder()),
             "memory_bytes": memory_bytes,
             "cpu_seconds": CPU_SECONDS,
         }
-        with _Process(self.pythons[language], request) as process:
+        with SandboxProcess(self.pythons[language], request) as process:
             process.serve()
         return replace(_understood(process, memory_bytes), takes_inputs="inputs" in source)
 
 
-class _Process:
-    """One sandboxed process: its request, its output and its exit status."""
+class SandboxProcess:
+    """One sandboxed process: its request, its output and its exit status.
 
-    def __init__(self, python: str, request: Mapping[str, Any]) -> None:
+    Args:
+        python: the Python interpreter.
+        request: what it does, as JSON.
+        program: the module of the sandbox whose `main` it runs.
+    """
+
+    def __init__(self, python: str, request: Mapping[str, Any], program: str = "entry_point") -> None:
         self._send = memoryview(json.dumps(request).encode())
         self.answers = bytearray()
         self.printed = bytearray()
@@ -214,7 +222,7 @@ class _Process:
         cache = str(request["cache"])
         try:
             self._process = subprocess.Popen(
-                [python, "-I", "-B", "-X", "utf8", "-c", _START, str(_SANDBOX)],
+                [python, "-I", "-B", "-X", "utf8", "-c", _START, str(_SANDBOX), program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -236,7 +244,7 @@ class _Process:
         except OSError as error:
             raise unavailable(f"{python} cannot be started: {error.strerror}") from error
 
-    def __enter__(self) -> _Process:
+    def __enter__(self) -> SandboxProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -341,7 +349,7 @@ def unavailable(why: str) -> ProgramError:
     )
 
 
-def _understood(process: _Process, memory_bytes: int) -> Built:
+def _understood(process: SandboxProcess, memory_bytes: int) -> Built:
     """Interpret a process's last answer, which the source may have forged.
 
     Raises:
@@ -351,10 +359,10 @@ def _understood(process: _Process, memory_bytes: int) -> Built:
     printed = process.printed.decode(errors="replace").strip()
     said = process.answer()
     if said is None:
-        raise _ended(process, printed)
+        raise ended_without_answer(process, printed)
     answer, body = said
     if not process.ready:
-        raise unavailable(_text(answer.get("message")))
+        raise unavailable(text_of(answer.get("message")))
     language = answer.get("language")
     if language in _WRITTEN and body:
         excerpt = printed if len(printed) <= _EXCERPT_CHARACTERS else printed[:_EXCERPT_CHARACTERS] + " ..."
@@ -371,18 +379,18 @@ def _understood(process: _Process, memory_bytes: int) -> Built:
     line, column = (
         value if type(value) is int and 0 < value < 2**31 else 0 for value in (answer.get("line"), answer.get("column"))
     )
-    message = _text(answer.get("message")) or "the source ended without an error message"
+    message = text_of(answer.get("message")) or "the source ended without an error message"
     where = f"line {line}: " if line else ""
     known = reason if reason in ("SYNTAX_ERROR", "NO_CIRCUIT", "UNSUPPORTED_CONSTRUCT") else "PYTHON_ERROR"
     raise ProgramError(known, where + message, line=line, column=column)
 
 
-def _text(message: object) -> str:
+def text_of(message: object) -> str:
     """Return a storable message: truncated, and without invalid characters."""
     return message[:_MESSAGE_LIMIT].encode(errors="replace").decode() if isinstance(message, str) else ""
 
 
-def _ended(process: _Process, printed: str) -> RunError:
+def ended_without_answer(process: SandboxProcess, printed: str) -> RunError:
     """Return the error for a process that ended without an answer."""
     if process.too_much == "printed":
         return LimitError("SANDBOX_OUTPUT", f"the source printed more than {PRINTED_BYTES >> 20} MiB: print less")
@@ -408,7 +416,7 @@ def _circuit() -> ProgramError:
     return ProgramError("TOO_LARGE", f"the circuit is larger than {CIRCUIT_BYTES >> 20} MiB: build a smaller one")
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """Return the directory of files that SDKs write at import; sources can read but not write it."""
     folder = Path(tempfile.gettempdir()) / f"qonduit-python-{os.getuid()}"
     try:

@@ -17,7 +17,7 @@ from sqlalchemy import Column, Connection, Select, Table, bindparam, func, null,
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.encryption.sealing import Sealed, Sealer, Unreadable
 from qonduit_server.errors import InvalidArgument
-from qonduit_server.store.admin import membership_adoption
+from qonduit_server.store.admin import membership_adoption, program_adoption
 from qonduit_server.store.admin.sealed_tables import CREDENTIALS, JOB_CREDENTIALS, SealedTable
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import checked_text
@@ -118,8 +118,9 @@ def adopt(db: Database, source: str, target: str) -> Adoption:
 
     Jobs keep their state: running ones continue. A request id stays with its job, so a repeated request of the former
     owner creates a new one; if the new owner has used the same id, the job loses it. A credential whose name the new
-    owner uses gets a number behind it. Secrets are encrypted again, because their encryption is bound to the owner; an
-    object whose secret cannot be decrypted stays. Jobs of projects keep the name of the user who created them.
+    owner uses gets a number behind it, and so does a server program with all its versions. Secrets are encrypted again,
+    because their encryption is bound to the owner; an object whose secret cannot be decrypted stays. Jobs of projects
+    keep the name of the user who created them.
 
     Raises:
         InvalidArgument: the owners are equal, a name is invalid, or an owner is a project.
@@ -132,6 +133,7 @@ def adopt(db: Database, source: str, target: str) -> Adoption:
     if source == target or not target:
         raise InvalidArgument.of("to", "to.other", f"the new owner must be another one, got {target!r}")
     done = Adoption()
+    program_adoption.adopt(db, source, target)
     for kind in _KINDS:
         name = kind.objects.name
         left: dict[int, str] = {}

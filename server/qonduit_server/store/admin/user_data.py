@@ -16,6 +16,7 @@ from qonduit_server.store.audit_tables import audit_entries
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, large_options
+from qonduit_server.store.program_tables import program_versions
 from qonduit_server.store.project_tables import project_members
 from qonduit_server.store.schema import credentials, deployments, jobs, lanes, member_lanes
 from qonduit_server.store.usage_tables import owner_totals, quotas, usage, usage_costs
@@ -45,7 +46,7 @@ _OF_OBJECTS: Final = (
 )
 #: What belongs to an owner itself, not to one of its objects.
 _OF_OWNER: Final = (
-    *(table.c.owner for table in (lanes, quotas, owner_totals, usage, usage_costs, credentials)),
+    *(table.c.owner for table in (lanes, quotas, owner_totals, usage, usage_costs, credentials, program_versions)),
     *(project_members.c.member, member_lanes.c.member),
 )
 _DELETE_OF_OWNER: Final = tuple(sa.delete(column.table).where(column == bindparam("owner")) for column in _OF_OWNER)

@@ -15,9 +15,9 @@ from qonduit.v1.job_pb2 import JobState
 from qonduit_server.errors import InvalidArgument, Unavailable
 from qonduit_server.lifecycle import QUEUED, RUNNING, TERMINAL
 from qonduit_server.store.database import Database
+from qonduit_server.store.jobs.cancellation import cancel_loaded
 from qonduit_server.store.jobs.deletion import ANY_TIME, ERASE_ENDED, batches
 from qonduit_server.store.jobs.job_list import scan_of
-from qonduit_server.store.jobs.job_rows import cancel_loaded
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
 from qonduit_server.store.list_scan import Row
 from qonduit_server.store.ownership import Visibility, owner_of

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -161,19 +162,20 @@ def claim_jobs(
     here = wanted.claimable.here if wanted.claimable is not None else None
     provider, left = provider_name(pool), wanted.capacity[pool]
     most = left + _MOST_UNREADY
-    rooms = dict(pinned)
+    rooms, children = dict(pinned), queues_of(pool).children
     slots = 0 if isinstance(pool, AtVendor) else wanted.slots  # jobs at vendors occupy no workers
     after = wanted.turns.get((pool, ""), "")
     for window in waiting_lanes.windows_of_queues(transaction.connection, pool, after, pinned):
         quotas.read([row.owner for row in window.lanes])
-        lanes = share.add([row for row in window.lanes if quotas.room(row.owner) > 0])
+        # Children start without regard to the quota.
+        lanes = share.add([row for row in window.lanes if children in rooms or quotas.room(row.owner) > 0])
         while lanes and left:
             for lane in lanes:
-                lane.room = quotas.room(lane.lane.owner)
+                lane.room = math.inf if children in rooms else quotas.room(lane.lane.owner)
             turns = order(lanes, min(left, most), slots)
             _read_members(share, wanted, pool, found, turns, pinned)
             turns = order_members(turns, slots)
-            first = next_jobs(transaction.connection, pool, turns, wanted.claimable, rooms, paused)
+            first = next_jobs(transaction.connection, pool, turns, wanted.claimable, rooms, paused, quotas.room)
             # A device may be newer than what this server knows; then it knows more at the next claim.
             known = [(lane, row) for lane, row in first if here is None or row.device_id in here]
             if len(known) < len(first):
@@ -186,7 +188,11 @@ def claim_jobs(
                 transaction.queued.add(provider)
                 return
             emptied = Counter(lane.lane for lane in turns) - Counter(lane.lane for lane, _ in chosen)
-            lanes = [lane for lane in lanes if lane.remains_without(emptied) and quotas.room(lane.lane.owner) > 0]
+            lanes = [
+                lane
+                for lane in lanes
+                if lane.remains_without(emptied) and (children in rooms or quotas.room(lane.lane.owner) > 0)
+            ]
         if not left:
             found.turns[pool, ""] = window.last
             return
@@ -228,7 +234,8 @@ def _start(
     for (lane, row), entry in zip(chosen, entries, strict=True):
         if entry.job.id in ready:
             unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
-            quotas.take(lane.lane.owner, row.memory_bytes)
+            if row.not_before != queues_of(pool).children:
+                quotas.take(lane.lane.owner, row.memory_bytes)
             if isinstance(pool, AtVendor):
                 lane.virtual_time += lane.stride  # so that lanes take turns in this claim
             else:

@@ -28,13 +28,17 @@ _MUST_WAIT: Final = or_(exists().where(pauses.c.device_id == devices.c.id), devi
 # The first condition makes databases use the index by device.
 _IS_CLAIMABLE: Final = (IS_ACTIVE, IS_QUEUED, jobs.c.not_before.in_(MAIN_QUEUES))
 _IS_HELD: Final = (IS_QUEUED, jobs.c.provider_id == devices.c.provider_id, jobs.c.not_before == devices.c.id + HELD)
+# Not the server programs of a device, which run while it is paused.
 _DEVICES_TO_HOLD: Final = select(devices.c.id).where(
-    _MUST_WAIT, exists().where(*_IS_CLAIMABLE, jobs.c.device_id == devices.c.id)
+    _MUST_WAIT,
+    exists().where(*_IS_CLAIMABLE, jobs.c.device_id == devices.c.id, jobs.c.provider_id == devices.c.provider_id),
 )
 _DEVICES_TO_RELEASE: Final = select(devices.c.id, devices.c.is_local).where(~_MUST_WAIT, exists().where(*_IS_HELD))
+_PROVIDER_OF_DEVICE: Final = select(devices.c.provider_id).where(devices.c.id == bindparam("device")).scalar_subquery()
 _SELECT_CLAIMABLE: Final = (
     select(jobs.c.id)
     .where(*_IS_CLAIMABLE, jobs.c.device_id == bindparam("device"))
+    .where(jobs.c.provider_id == _PROVIDER_OF_DEVICE)
     .limit(_MOST)
     .with_for_update(skip_locked=True)
 )
@@ -42,8 +46,7 @@ _SELECT_HELD: Final = (
     select(jobs.c.id)
     .where(
         IS_QUEUED,
-        jobs.c.provider_id
-        == select(devices.c.provider_id).where(devices.c.id == bindparam("device")).scalar_subquery(),
+        jobs.c.provider_id == _PROVIDER_OF_DEVICE,
         jobs.c.not_before == bindparam("held"),
     )
     .limit(_MOST)

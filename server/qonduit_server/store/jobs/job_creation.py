@@ -12,22 +12,31 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.job_pb2 import Job, ProgramRun
+from qonduit.v1.job_pb2 import Job, JobType, ProgramRun
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import AlreadyExists, CallError, FailedPrecondition, NotFound, ResourceExhausted
 from qonduit_server.lifecycle import QUEUED
-from qonduit_server.store import deployments, labels, program_lookup, projects, queued_jobs
+from qonduit_server.store import deployments, labels, program_lookup, program_queue, projects, queued_jobs
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.job_pools import MAIN_QUEUES
-from qonduit_server.store.jobs import job_credentials, large_options, pinned_jobs, submission_settlement
+from qonduit_server.store.jobs import (
+    child_jobs,
+    job_credentials,
+    large_options,
+    pinned_jobs,
+    submission_settlement,
+    upload_recording,
+)
 from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_spec import PackedSpec, name_buffers
-from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs, provider_of
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message, program_runs
+from qonduit_server.store.jobs.upload_recording import CheckedUpload
 from qonduit_server.store.ownership import Scope, contains, owner_of, project_of
 from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.program_lookup import StoredPrograms
+from qonduit_server.store.program_queue import queue_name
 from qonduit_server.store.recent_deployments import StoredDeployment, inline_programs
 from qonduit_server.store.schema import deployments as stored_deployments
 from qonduit_server.store.schema import jobs, programs
@@ -53,8 +62,8 @@ class Submission:
     "PROVIDER/device". `older_fingerprints` are those that the same request has by other keys of the server.
     `secret` is the credential that the request contains, which `sealer` encrypts. The programs are those of
     `deployment`, or `program_ids`, or the current ones of `deployment_id`. A job that `adopts` continues the
-    submissions of another one. The inline `deployment` is written with the job, unless the job can use an `equal`
-    stored one.
+    submissions of another one, and a server program submits at most `max_children`. A checked `upload` ends in the same
+    transaction. The inline `deployment` is written with the job, unless the job can use an `equal` stored one.
     """
 
     caller: str
@@ -75,7 +84,9 @@ class Submission:
     deployment: NewDeployment | None = None
     equal: StoredDeployment | None = None
     program_ids: Sequence[int] = field(default_factory=tuple)
+    upload: CheckedUpload | None = None
     adopts: submission_settlement.Adoption | None = None
+    max_children: int = 0
 
 
 _Key = tuple[str, str, str | None]
@@ -104,7 +115,7 @@ _INSERT: Final = BulkInsert(
             "program_runs",
             "spec",
         ),
-        *("rank", "not_before", "expires_at", "principal"),
+        *("rank", "not_before", "expires_at", "principal", "parent_job_id"),
     ),
 )
 
@@ -119,6 +130,7 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
     unknown = projects.missing(transaction.connection, (new.owner for new in new_jobs))
     reused = _reused_deployments(transaction, new_jobs)
     adoptions = _adoptions(transaction, new_jobs)
+    children = child_jobs.Admission(transaction, [new.packed.spec for new in new_jobs])
     accepted: list[int] = []
     quotas = SubmissionQuotas(transaction, [new.owner for new in new_jobs])
     for place, new in enumerate(new_jobs):
@@ -128,6 +140,8 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
         rejection = _rejection(new, free - len(accepted), stored, deleted, unknown)
         if rejection is None and new.adopts is not None:
             rejection = adoptions.pop(new.adopts, submission_settlement.not_unknown(new.adopts.job_id))
+        if rejection is None and new.packed.spec.parent_job_id:
+            rejection = children.admit(new.packed.spec.parent_job_id, new.max_children)
         if rejection is None and quotas:
             shots, size = new.packed.total_shots(_count(new, stored)), _stored_bytes(new, reused)
             rejection = quotas.take_job(new.owner, shots, size)
@@ -205,7 +219,7 @@ def _rejection(
 ) -> CallError | None:
     if new.owner in unknown:
         return NotFound("project", project_of(new.owner))
-    if not new.device.available:
+    if new.upload is None and not new.device.available:
         why = f": {new.device.status_message}" if new.device.status_message else ""
         return FailedPrecondition(
             f"device {new.device.name} is not available{why}", subject=f"devices/{new.device.id}", kind="AVAILABLE"
@@ -217,7 +231,7 @@ def _rejection(
     if not deleted.isdisjoint(new.program_ids):
         # The job to rerun was deleted after it was read, and its programs with it.
         return NotFound("deployment", new.deployment_id)
-    if new.max_queued and free <= 0:
+    if new.max_queued and free <= 0 and new.upload is None:
         return ResourceExhausted(
             f"queue limit reached (max_queued_jobs = {new.max_queued}); retry later", subject="max_queued_jobs"
         )
@@ -234,7 +248,9 @@ def _count(new: Submission, stored: dict[int, StoredPrograms]) -> int:
 def _stored_bytes(new: Submission, reused: _Reused) -> int:
     """Return the bytes that a job stores: of its own programs and its large options."""
     programs = 0 if new.deployment is None or new in reused else new.deployment.size
-    return programs + sum(map(len, new.packed.options.values()))
+    version = new.upload.version if new.upload is not None else None
+    stored = version.deployment.size if version is not None else 0
+    return programs + stored + sum(map(len, new.packed.options.values()))
 
 
 def _write(
@@ -304,10 +320,11 @@ def _write(
             (
                 *(job_id, new.owner, new.method, new.request_id),
                 new.fingerprint if new.request_id else None,
-                *(new.device.provider_id, new.device.id, deployment_id, new.name, spec.type, spec.shots),
+                *(_queue_id(transaction, new), new.device.id, deployment_id, new.name, spec.type, spec.shots),
                 *(transaction.now, QUEUED, 0.0, 0, 1, program_runs(job), data),
                 *_times(transaction, new),
                 new.caller if new.caller != new.owner else None,
+                spec.parent_job_id or None,
             )
         )
     _INSERT(transaction.connection, rows)
@@ -324,8 +341,17 @@ def _write(
         if new.secret:
             job_credentials.insert(transaction.connection, new.sealer, job, new.secret)
     unit.flush()
-    transaction.queued.update(provider_of(job) for job in created)
-    return created
+    uploads = {job.id: new.upload for job, new in zip(created, accepted, strict=True) if new.upload is not None}
+    transaction.queued.update(queue_name(job) for job in created if job.id not in uploads)
+    ended = upload_recording.record(transaction, uploads)
+    return [ended.get(job.id, job) for job in created]
+
+
+def _queue_id(transaction: Transaction, new: Submission) -> int:
+    """Return the id of the provider in whose queue a job waits, or of the queue of server programs."""
+    if new.packed.spec.type == JobType.JOB_TYPE_IBM_RUNNER:
+        return program_queue.queue_id(transaction.connection)
+    return new.device.provider_id
 
 
 def _reused_deployments(transaction: Transaction, submissions: Sequence[Submission]) -> _Reused:
@@ -350,8 +376,10 @@ def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | N
     spec = new.packed.spec
     not_before = microseconds(spec.not_before) if spec.HasField("not_before") else 0
     if not_before <= transaction.now:
-        not_before = pinned_jobs.queue_of(spec, is_local=new.device.is_local)
-        if not_before in MAIN_QUEUES and is_paused_itself(new.device, new.device_name):
+        # A program runs while its device is paused; its children wait.
+        is_program = spec.type == JobType.JOB_TYPE_IBM_RUNNER
+        not_before = pinned_jobs.queue_of(spec, is_local=is_program or new.device.is_local)
+        if not_before in MAIN_QUEUES and not is_program and is_paused_itself(new.device, new.device_name):
             not_before = HELD + new.device.id
     expires_at = microseconds(spec.expires_at) if spec.HasField("expires_at") else None
     transaction.times |= bool(not_before) or expires_at is not None

@@ -55,6 +55,7 @@ _FIELDS: Final[Mapping[str, Field]] = {
     "label": JOB_LABELS,
     "id": number_field(jobs.c.id),
     "deployment_id": number_field(jobs.c.deployment_id),
+    "parent_job_id": number_field(jobs.c.parent_job_id),
     "executed_on_id": number_field(jobs.c.device_id),
     "shots": number_field(jobs.c.shots),
     "created_at": time_field(jobs.c.created_at),
@@ -69,6 +70,8 @@ _CREATED: Final = (jobs.c.created_at, jobs.c.id)
 _BY_CREATION: Final = (
     # The primary key, which does not contain the owner.
     Path(_CREATED, lambda value: ((jobs.c.id, value),), equal="id", tested_owner=_OWNER),
+    # Its index does not contain the owner.
+    Path(_CREATED, lambda value: ((jobs.c.parent_job_id, value),), equal="parent_job_id", tested_owner=_OWNER),
     owner_path(*_CREATED, by=jobs.c.deployment_id, is_ranged=False),
     owner_path(*_CREATED, by=jobs.c.name, is_ranged=False),
     label_path(job_labels.c.created_at, job_labels.c.job_id),
@@ -78,6 +81,7 @@ _BY_CREATION: Final = (
 )
 _ALL_BY_CREATION: Final = (
     Path(_CREATED, lambda value: ((jobs.c.id, value),), equal="id"),
+    Path(_CREATED, lambda value: ((jobs.c.parent_job_id, value),), equal="parent_job_id"),
     Path(_CREATED, lambda value: ((jobs.c.state, value),), (IS_ACTIVE,), equal="state", values=ACTIVE),
     whole_path(*_CREATED),
 )

@@ -11,21 +11,24 @@ from typing import Final, NamedTuple
 from sqlalchemy import bindparam
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.v1.deployment_pb2 import Deployment
-from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
+from qonduit.v1.device_pb2 import Device
+from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit_server.errors import FailedPrecondition, NotFound, Unavailable
-from qonduit_server.lifecycle import CANCELLED, CANCELLING, QUEUED, RUNNING, is_terminal
+from qonduit_server.lifecycle import is_terminal
 from qonduit_server.store import catalogue, deployments, labels
 from qonduit_server.store.column_limits import checked_text, is_id
 from qonduit_server.store.database import Database
 from qonduit_server.store.event_log import require_job
 from qonduit_server.store.jobs import submission_settlement
+from qonduit_server.store.jobs.cancellation import cancel_loaded
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.exact_reruns import required_provenance
 from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.pinned_jobs import check_served
-from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, JobChange, UnitOfWork, job_message
+from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message
+from qonduit_server.store.jobs.upload_recording import CheckedUpload
 from qonduit_server.store.owned_queries import Owned, principal_of
 from qonduit_server.store.ownership import CheckChange, Scope, contains, including, owner_for, owner_of, permit_all
 from qonduit_server.store.recent_deployments import StoredDeployment, content_hash
@@ -56,6 +59,10 @@ class NewJob:
         older_fingerprints: the hashes of the same request by other keys of the server.
         secret: the credential that the request contains; a stored one is in the spec.
         max_queued: the maximum number of queued jobs; 0 means no limit.
+        server_program: the program of an upload or of a run, to check.
+        program_name: of an upload, the name of the server program.
+        upload: of an upload, the outcome of its check: the job is created with its end. It has no device.
+        max_children: the maximum number of jobs of the server program that submits it; 0 means no limit.
     """
 
     caller: str
@@ -71,8 +78,12 @@ class NewJob:
     older_fingerprints: Sequence[bytes] = ()
     secret: str = field(default="", repr=False)
     max_queued: int = 0
+    max_children: int = 0
     project: str = ""
     readable: frozenset[str] = frozenset()
+    server_program: QuantumProgram | None = None
+    program_name: str = ""
+    upload: CheckedUpload | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ def create(db: Database, new: NewJob) -> Created:
         FailedPrecondition: the device is not available.
         ResourceExhausted: too many jobs are queued.
     """
-    device = catalogue.device(db, new.device_id)
+    device = catalogue.device(db, new.device_id) if new.device_id else Device()
     if new.deployment is None and not is_id(new.deployment_id):
         raise NotFound("deployment", new.deployment_id)
     labels.checked("job.labels", new.spec.labels)
@@ -139,8 +150,10 @@ def create(db: Database, new: NewJob) -> Created:
             sealer=db.sealer,
             secret=new.secret,
             max_queued=new.max_queued,
+            max_children=new.max_children,
             device=device,
-            device_name=catalogue.name_of(db, device),
+            device_name=catalogue.name_of(db, device) if new.device_id else "",
+            upload=new.upload,
             deployment=deployment,
             equal=db.recent_deployments.find(content) if content is not None else None,
             deployment_id=new.deployment_id,
@@ -194,6 +207,11 @@ def rerun(
     try:
         source = get(db, including(scope, caller), job_id)
         check(owner_of(source))
+        if source.type == JobType.JOB_TYPE_IBM_UPLOAD:
+            raise FailedPrecondition(
+                f"job {job_id} is an upload: create another IBM_UPLOAD job to store the next version",
+                subject=f"jobs/{job_id}",
+            )
         # A job of a user is always executed by that user, also if an admin requests it.
         executor = caller if source.project else source.executed_by
         device = catalogue.device(db, source.executed_on_id)
@@ -203,7 +221,7 @@ def rerun(
             if adopts is None and submission_settlement.is_unknown(connection, job_id):
                 raise unresolved(job_id)
             # The times of the other job are in the past.
-            for field in ("required_provenance", "not_before", "expires_at"):
+            for field in ("required_provenance", "not_before", "expires_at", "parent_job_id"):
                 spec.ClearField(field)
             spec.traceparent = traceparent
             credential.check(executor, source, spec)
@@ -332,16 +350,6 @@ def _cancel(transaction: Transaction, calls: Sequence[_JobKey]) -> list[Job | No
         answers.append(entry.job)
     unit.flush()
     return answers
-
-
-def cancel_loaded(unit: UnitOfWork, entry: JobChange) -> None:
-    """Cancel a queued job, and request the cancel of a running one; others do not change."""
-    if entry.job.state == QUEUED:
-        unit.set_open_programs(entry, CANCELLED)
-        unit.move(entry, CANCELLED)
-    elif entry.job.state == RUNNING:
-        unit.move(entry, CANCELLING)
-        unit.transaction.cancels = True
 
 
 def _delete(transaction: Transaction, calls: Sequence[_JobKey]) -> list[NotFound | FailedPrecondition | list[int]]:

@@ -22,8 +22,9 @@ from qonduit_server.store.jobs.held_jobs import HELD
 from qonduit_server.store.jobs.job_sizes import shorten_runs
 from qonduit_server.store.jobs.job_spec import leave_out_large, pack
 from qonduit_server.store.jobs.pinned_jobs import queue_of
-from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, provider_of
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.ownership import CheckChange, Scope, owner_of, permit_all
+from qonduit_server.store.program_queue import queue_name
 from qonduit_server.store.schema import jobs
 from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.writer import Operation, Transaction
@@ -138,7 +139,7 @@ def _apply(unit: UnitOfWork, entry: JobChange, call: _Update) -> JobChange:
     leave_out_large(shown)
     shorten_runs(shown)
     unit.append(changed, updated=shown)
-    unit.transaction.queued.add(provider_of(changed.job))
+    unit.transaction.queued.add(queue_name(changed.job))
     unit.transaction.times = True
     return changed
 

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING
-from qonduit_server.store.jobs import submissions
+from qonduit_server.store.jobs import child_jobs, submissions
 from qonduit_server.store.jobs.attempt_times import most_seconds
 from qonduit_server.store.jobs.submission_entries import Entry
 from qonduit_server.store.jobs.submission_rows import entries_of
@@ -56,6 +56,16 @@ def attempts_exhausted(reason: str, attempt: int, cause: str) -> Failure:
         reason=reason,
         message=f"the job was started {attempt} times (max_attempts) and no attempt ended; last: {cause}",
         retryable=True,
+    )
+
+
+def program_interrupted(cause: str) -> Failure:
+    """Return the failure of a server program that was lost, and whose jobs might be charged again."""
+    return Failure(
+        category=FailureCategory.FAILURE_CATEGORY_WORKER,
+        reason="PROGRAM_INTERRUPTED",
+        message=f"{cause} while the program had jobs on a device that is no simulator. It was not run again, because "
+        "its jobs could be charged twice: look at its jobs (filter parent_job_id), then submit the program again",
     )
 
 
@@ -113,6 +123,11 @@ def end_lease(unit: UnitOfWork, entry: JobChange, cause: str, *, counts: bool, r
     if entry.job.state == CANCELLING:
         unit.set_open_programs(entry, CANCELLED)
         unit.move(entry, CANCELLED)
+    elif entry.job.state == RUNNING and not child_jobs.is_repeatable(unit, entry):
+        failure = program_interrupted(cause)
+        entry.job.failure.CopyFrom(failure)
+        unit.set_open_programs(entry, FAILED, failure)
+        unit.move(entry, FAILED)
     elif entry.job.state == RUNNING:
         unit.append(entry, log=LogLine(level=LOG_LEVEL_WARNING, message=f"{cause}; the job was requeued"))
         unit.set_open_programs(entry, QUEUED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -191,6 +191,7 @@ def next_jobs(
     claimable: Claimable | None,
     rooms: dict[int, float],
     paused: AbstractSet[int],
+    room_of: Callable[[str], float],
 ) -> list[tuple[LaneShare, Any]]:
     """Lock and return the first jobs of lanes, a lane and its next job for each of its turns.
 
@@ -201,6 +202,7 @@ def next_jobs(
         claimable: the devices whose jobs may be claimed; None for all.
         rooms: the number of jobs that may be taken from each queue of pinned jobs; becomes that of further ones.
         paused: the paused devices, whose pinned jobs are passed over.
+        room_of: returns the number of jobs of an owner that quotas allow to start, beside the children of programs.
     """
     counts = Counter(lane.lane for lane in turns)
     elsewhere = claimable.elsewhere if claimable is not None else ()
@@ -209,7 +211,21 @@ def next_jobs(
     for kind, of_members in ((_OF_OWNERS, False), (_OF_MEMBERS, True)):
         own = {lane: count for lane, count in counts.items() if bool(lane.member) is of_members}
         queues |= kind.next_jobs(connection, pool, own, elsewhere, rooms, left)
+    children = queues_of(pool).children
+    if children in rooms:
+        allowed = {lane.owner: room_of(lane.owner) for lane in queues}
+        queues = {lane: _allowed(rows, allowed, children) for lane, rows in queues.items()}
     return [(lane, each) for lane in turns if (each := next(queues[lane.lane], None)) is not None]
+
+
+def _allowed(rows: Iterable[Any], allowed: dict[str, float], children: int) -> Iterator[Any]:
+    """Yield the children of programs, and of the other jobs those that quotas allow to start."""
+    for row in rows:
+        if row.not_before != children:
+            if allowed[row.caller] < 1:
+                continue
+            allowed[row.caller] -= 1
+        yield row
 
 
 def _within(rows: Iterable[Any], rooms: dict[int, float]) -> Iterator[Any]:

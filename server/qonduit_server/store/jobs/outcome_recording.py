@@ -18,7 +18,7 @@ from qonduit.execution.v1.task_pb2 import (
 )
 from qonduit.v1.event_pb2 import Progress, ResultReady
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_INTERNAL, Failure
-from qonduit.v1.job_pb2 import ProgramRun
+from qonduit.v1.job_pb2 import Job, ProgramRun
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.cost_estimates import run_time_of
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
@@ -92,6 +92,10 @@ class OutcomeRecorder:
             self._record(entry, event, ended)
         return refused
 
+    def job(self, job_id: int) -> Job:
+        """Return a job as it is after the recorded events."""
+        return self._unit.entries[job_id].job
+
     def close(self) -> None:
         """Write all results, events and job changes."""
         if self._results:
@@ -135,6 +139,8 @@ class OutcomeRecorder:
         elif kind == "started" and event.started.message_id:
             entry.job.celery_id = event.started.message_id
             entry.changed = True
+        elif kind == "interim_result":
+            self._unit.append(entry, interim_result=event.interim_result)
         elif kind == "log":
             event.log.message = truncate(event.log.message, TEXT_BYTES)
             self._unit.append(entry, log=event.log)

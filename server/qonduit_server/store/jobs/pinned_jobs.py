@@ -59,8 +59,10 @@ def queue_of(spec: JobSpec, *, is_local: bool) -> int:
         spec: of the job.
         is_local: whether its device is not at a vendor.
     """
-    (main, first), requirements = queues_of_device(is_local=is_local), requirements_of(spec)
-    return first + _hash(requirements) if requirements else main
+    queues, requirements = queues_of_device(is_local=is_local), requirements_of(spec)
+    if requirements:
+        return queues.pinned + min(_hash(requirements), HASHES - 2)
+    return queues.children if spec.parent_job_id else queues.main
 
 
 def check_served(db: Database, device: str, spec: JobSpec) -> None:
@@ -130,6 +132,9 @@ def queues_for(connection: Connection, pool: Pool, environments: Sequence[Enviro
         return dict.fromkeys(_waiting(connection, provider_id, first), math.inf)
     found: dict[int, float] = {}
     for queue in _waiting(connection, provider_id, first):
+        if queue == queues_of(pool).children:
+            found[queue] = math.inf
+            continue
         requirements = _requirements(connection, provider_id, queue)
         room = sum(each.room for each in environments if requirements and matches(requirements, each.versions))
         if room:
@@ -142,7 +147,9 @@ def _waiting(connection: Connection, provider_id: int, first: int) -> list[int]:
     found = _between(connection, provider_id, start, first + HASHES)
     if len(found) < _MOST:
         found += _between(connection, provider_id, first, start)
-    return found[:_MOST]
+    # The last one, the queue of children, may be behind the others.
+    children = _between(connection, provider_id, first + HASHES - 1, first + HASHES)
+    return [*found[: _MOST - 1], *children] if len(found) >= _MOST else found
 
 
 def _between(connection: Connection, provider_id: int, first: int, end: int) -> list[int]:

@@ -43,9 +43,10 @@ from qonduit_server.store.jobs.submission_entries import (
 )
 from qonduit_server.store.jobs.submission_rows import SET_VENDOR_ID, entries_of, insert, update
 from qonduit_server.store.jobs.task_messages import tasks_of
-from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, provider_of, server_of
+from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, server_of
 from qonduit_server.store.jobs.vendor_costs import CostLimits, priced, settle
 from qonduit_server.store.ownership import owner_of
+from qonduit_server.store.program_queue import queue_name
 from qonduit_server.store.submission_tables import submission_payloads, submissions
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -230,7 +231,7 @@ def _plan(transaction: Transaction, plans: Sequence[_Plan]) -> list[bool | CallE
             _end_bar(transaction, each.holder.job_id, before)
             answers.append(
                 SubmissionUnknown(
-                    f"{provider_of(entry.job)} may have further submissions of the job, which a failover of the "
+                    f"{queue_name(entry.job)} may have further submissions of the job, which a failover of the "
                     "database lost. They are not sent again: look for them in the vendor's list of jobs, then run "
                     f"`qonduit resolve {entry.job.id} --not-submitted`"
                 )

@@ -17,6 +17,7 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.ownership import cache_scope, owner_of
+from qonduit_server.store.program_queue import PROGRAMS, queue_name
 from qonduit_server.store.schema import devices, programs
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.writer import Transaction
@@ -64,14 +65,15 @@ def tasks_of(
 def _task(
     job: Job, spec: JobSpec, sources: Mapping[int, QuantumProgram], credential: str, vendor_device: Device | None
 ) -> Task:
-    provider, _, device = job.device.partition("/")
+    provider, device = queue_name(job), job.device.partition("/")[2]
+    is_program = provider == PROGRAMS
     return Task(
         job_id=job.id,
         attempt=job.attempt,
         returned_attempts=job.returned_attempts,
         provider=provider,
-        device=device,
-        vendor_device=vendor_device,
+        device=job.device if is_program else device,
+        vendor_device=None if is_program else vendor_device,
         spec=spec,
         credential=credential,
         cache_scope=cache_scope(owner_of(job)),
@@ -88,4 +90,7 @@ def task_program(program_id: int, source: QuantumProgram, points_done: int = 0) 
         binary=source.quantum_circuit_binary,
         inputs=source.python_file_inputs if source.HasField("python_file_inputs") else None,
         points_done=points_done,
+        file=source.python_file_path,
+        metadata=source.python_file_metadata,
+        options=source.python_file_options if source.HasField("python_file_options") else None,
     )

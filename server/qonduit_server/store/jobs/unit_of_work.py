@@ -12,7 +12,7 @@ from sqlalchemy import Select, and_, select
 
 from qonduit.v1.event_pb2 import JobEvent, StateChange
 from qonduit.v1.failure_pb2 import Failure
-from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit_server.lifecycle import QUEUED, RUNNING, is_terminal, may
 from qonduit_server.store.bulk_statements import BulkInsert, BulkUpdate, among
 from qonduit_server.store.jobs import job_credentials, submission_rows, vendor_costs
@@ -21,6 +21,7 @@ from qonduit_server.store.jobs.job_spec import leave_out_large, name_buffers
 from qonduit_server.store.jobs.submission_entries import show_reserved
 from qonduit_server.store.notification_bus import ANY_PROVIDER, StoredEvent
 from qonduit_server.store.ownership import owner_of, project_of
+from qonduit_server.store.program_queue import queue_name
 from qonduit_server.store.schema import devices, events, jobs, providers
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.timestamps import microseconds, set_time
@@ -98,7 +99,7 @@ def job_message(row: Sequence[Any]) -> Job:
     job.executed_by = principal or caller
     job.project = project_of(caller)
     job.executed_on_id = device_id
-    job.device = device
+    job.device = device if device_id else ""  # an upload has none
     job.deployment_id = deployment_id
     if name is not None:
         job.name = name
@@ -124,11 +125,6 @@ def job_message(row: Sequence[Any]) -> Job:
 def usage_key(job: Job) -> UsageKey:
     """Return the key under which the usage of a job is recorded."""
     return UsageKey(owner_of(job), job.executed_by, job.device)
-
-
-def provider_of(job: Job) -> str:
-    """Return the name of the provider of a job."""
-    return job.device.partition("/")[0]
 
 
 def server_of(owner: str) -> str:
@@ -247,6 +243,9 @@ class UnitOfWork:
             job.finished_at.CopyFrom(entry.time)
             if job.one_time_credential:
                 self._with_credential.append(job.id)
+        if ended and job.type == JobType.JOB_TYPE_IBM_RUNNER:
+            # Its children are cancelled next (child_jobs.py).
+            self.transaction.cancels = True
         if ended or state == QUEUED:
             entry.owner = entry.lease_until = None
             job.server = ""
@@ -258,7 +257,7 @@ class UnitOfWork:
         if ended and before != QUEUED and self._may_hold(owner_of(job)):
             self.transaction.queued.add(ANY_PROVIDER)
         elif state == QUEUED:
-            self.transaction.queued.add(provider_of(job))
+            self.transaction.queued.add(queue_name(job))
         change = StateChange(from_state=before, to_state=state, job=job)
         leave_out_large(change.job)
         shorten_runs(change.job)

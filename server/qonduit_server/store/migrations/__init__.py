@@ -9,20 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from qonduit_server.errors import StartError
 from qonduit_server.store.engines import connect_to_write, make_engine, parse_url
 from qonduit_server.store.migrations import compatibility
 from qonduit_server.store.migrations.compatibility import Schema, has_table
-from qonduit_server.store.schema import metadata
+from qonduit_server.store.schema import NO_DEVICE_ID, devices, metadata, providers
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The latest revision, which schema.py describes.
-HEAD: Final = "0019"
+HEAD: Final = "0021"
 #: The oldest revision whose servers may use its schema.
 OLDEST_SERVER: Final = "0015"
 #: Advisory lock for schema changes, so that servers that start at the same time do not conflict. An arbitrary number.
@@ -109,6 +109,20 @@ def _lock(connection: Connection) -> None:
 def _create(connection: Connection) -> None:
     """Create the tables of an empty database; a test checks that the revisions create the same."""
     metadata.create_all(connection)
+    connection.execute(insert(providers).values(id=NO_DEVICE_ID, name="", with_token=False))
+    connection.execute(
+        insert(devices).values(
+            id=NO_DEVICE_ID,
+            provider_id=NO_DEVICE_ID,
+            name="",
+            available=False,
+            status_message="",
+            is_simulator=False,
+            is_local=False,
+            num_qubits=0,
+            description=b"",
+        )
+    )
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})
     compatibility.set_oldest_server(connection, OLDEST_SERVER)

@@ -35,7 +35,10 @@ _TOTALS: Final = select(
     owner_totals.c.owner, owner_totals.c.day, owner_totals.c.stored_bytes, owner_totals.c.shots, owner_totals.c.seconds
 ).where(among(owner_totals.c.owner, "owners"))
 # On the index of running jobs, of which there are few.
-_RUNNING_JOBS: Final = select(jobs.c.caller, jobs.c.memory_bytes).where(IS_LEASED, among(jobs.c.caller, "owners"))
+# The jobs that server programs submit do not count: their program does.
+_RUNNING_JOBS: Final = select(jobs.c.caller, jobs.c.memory_bytes).where(
+    IS_LEASED, among(jobs.c.caller, "owners"), jobs.c.parent_job_id.is_(None)
+)
 _SPENT: Final = (
     select(usage_costs.c.owner, usage_costs.c.unit, (func.sum(usage_costs.c.reserved) + func.sum(usage_costs.c.spent)))
     .where(among(usage_costs.c.owner, "owners"), usage_costs.c.day == bindparam("day"))

@@ -32,9 +32,10 @@ from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
 from qonduit.v1 import job_service_pb2 as qonduit_dot_v1_dot_job__service__pb2
 from qonduit.v1 import provider_pb2 as qonduit_dot_v1_dot_provider__pb2
 from qonduit.v1 import result_pb2 as qonduit_dot_v1_dot_result__pb2
+from qonduit.v1 import server_program_pb2 as qonduit_dot_v1_dot_server__program__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/execution/v1/task.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a#qonduit/execution/v1/job_spec.proto\x1a!qonduit/execution/v1/vendor.proto\x1a\x17qonduit/v1/device.proto\x1a\x16qonduit/v1/event.proto\x1a\x18qonduit/v1/failure.proto\x1a\x14qonduit/v1/job.proto\x1a\x1cqonduit/v1/job_service.proto\x1a\x19qonduit/v1/provider.proto\x1a\x17qonduit/v1/result.proto\"\xae\x01\n\x0bTaskProgram\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12/\n\x08language\x18\x02 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06\x62inary\x18\x04 \x01(\x0c\x12\'\n\x06inputs\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0bpoints_done\x18\x06 \x01(\x05\"\x88\x05\n\x04Task\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x33\n\x08programs\x18\x08 \x03(\x0b\x32!.qonduit.execution.v1.TaskProgram\x12\x1a\n\x12memory_limit_bytes\x18\t \x01(\x03\x12\x1a\n\x12time_limit_seconds\x18\n \x01(\x01\x12\x33\n\x0ctranslate_to\x18\x0b \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x1c\n\x14memory_granted_bytes\x18\r \x01(\x03\x12\x17\n\x0f\x64\x65\x63lined_before\x18\x0e \x01(\x08\x12\x18\n\x10max_result_bytes\x18\x0f \x01(\x03\x12\x14\n\x0c\x63ompile_only\x18\x10 \x01(\x08\x12+\n\x04spec\x18\x11 \x01(\x0b\x32\x1d.qonduit.execution.v1.JobSpec\x12\x14\n\x0c\x61nalyze_only\x18\x12 \x01(\x08\x12\x17\n\ncredential\x18\x13 \x01(\tB\x03\x80\x01\x01\x12=\n\x0fvendor_outcomes\x18\x14 \x03(\x0b\x32$.qonduit.execution.v1.VendorOutcomes\x12\x19\n\x11returned_attempts\x18\x1e \x01(\x05\x12\x13\n\x0b\x63\x61\x63he_scope\x18\x15 \x01(\t\x12)\n\rvendor_device\x18\x16 \x01(\x0b\x32\x12.qonduit.v1.DeviceJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08J\x04\x08\x0c\x10\rR\x04typeR\x05shotsR\x04seedR\x13include_statevector\"6\n\tTaskBatch\x12)\n\x05tasks\x18\x01 \x03(\x0b\x32\x1a.qonduit.execution.v1.Task\"!\n\x0bTaskStarted\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"1\n\x0cTaskProgress\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1f\n\x0eProgramStarted\x12\r\n\x05index\x18\x01 \x01(\x05\"C\n\rFurtherResult\x12\"\n\x06result\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Result\x12\x0e\n\x06\x62uffer\x18\x02 \x01(\x0c\"f\n\nPointsDone\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0b\x66irst_point\x18\x02 \x01(\x05\x12\x34\n\x07results\x18\x03 \x03(\x0b\x32#.qonduit.execution.v1.FurtherResult\"j\n\x0eProgramPartial\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0b\x66irst_point\x18\x02 \x01(\x05\x12\x34\n\x07results\x18\x03 \x03(\x0b\x32#.qonduit.execution.v1.FurtherResult\"\x8b\x01\n\x10ProgramSucceeded\x12\r\n\x05index\x18\x01 \x01(\x05\x12\"\n\x06result\x18\x02 \x01(\x0b\x32\x12.qonduit.v1.Result\x12\x0e\n\x06\x62uffer\x18\x03 \x01(\x0c\x12\x34\n\x07\x66urther\x18\x04 \x03(\x0b\x32#.qonduit.execution.v1.FurtherResult\"\xa8\x01\n\x11ProgramTranslated\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06\x62inary\x18\x03 \x01(\x0c\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\'\n\tregisters\x18\x05 \x03(\x0b\x32\x14.qonduit.v1.Register\x12\x14\n\x0cread_seconds\x18\x06 \x01(\x01\x12\x15\n\rwrite_seconds\x18\x07 \x01(\x01\"\xaa\x01\n\x0cProgramNeeds\x12\x12\n\nnum_qubits\x18\x01 \x01(\x05\x12\x1f\n\x17mid_circuit_measurement\x18\x02 \x01(\x08\x12\r\n\x05reset\x18\x03 \x01(\x08\x12\x14\n\x0c\x63onditionals\x18\x04 \x01(\x08\x12\r\n\x05loops\x18\x05 \x01(\x08\x12\r\n\x05noise\x18\x06 \x01(\x08\x12\x15\n\x08\x63lifford\x18\x07 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_clifford\"\x92\x01\n\x0fProgramFeatures\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x31\n\x05needs\x18\x02 \x01(\x0b\x32\".qonduit.execution.v1.ProgramNeeds\x12\x12\n\noperations\x18\x03 \x01(\x03\x12\x17\n\x0ftwo_qubit_gates\x18\x04 \x01(\x03\x12\x10\n\x08obstacle\x18\x05 \x01(\t\"\x8b\x01\n\rProgramFailed\x12\r\n\x05index\x18\x01 \x01(\x05\x12$\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x31\n\x05needs\x18\x03 \x01(\x0b\x32\".qonduit.execution.v1.ProgramNeeds\x12\x12\n\ndiagnostic\x18\x04 \x01(\t\"$\n\x0cTaskDeclined\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\"\xfe\x01\n\x0cTaskFinished\x12$\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x12\n\ndiagnostic\x18\x02 \x01(\t\x12\x35\n\x07partial\x18\x03 \x03(\x0b\x32$.qonduit.execution.v1.ProgramPartial\x12\x14\n\x07seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x0bsubmissions\x18\x05 \x03(\x0b\x32 .qonduit.execution.v1.Submission\x12$\n\x04\x63ost\x18\x06 \x01(\x0b\x32\x16.qonduit.v1.VendorCostB\n\n\x08_seconds\"\x1c\n\tTaskPhase\x12\x0f\n\x07message\x18\x01 \x01(\t\"\xeb\x06\n\tTaskEvent\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x34\n\x07started\x18\x03 \x01(\x0b\x32!.qonduit.execution.v1.TaskStartedH\x00\x12\x36\n\x08progress\x18\x04 \x01(\x0b\x32\".qonduit.execution.v1.TaskProgressH\x00\x12?\n\x0fprogram_started\x18\x05 \x01(\x0b\x32$.qonduit.execution.v1.ProgramStartedH\x00\x12\x43\n\x11program_succeeded\x18\x06 \x01(\x0b\x32&.qonduit.execution.v1.ProgramSucceededH\x00\x12=\n\x0eprogram_failed\x18\x07 \x01(\x0b\x32#.qonduit.execution.v1.ProgramFailedH\x00\x12\"\n\x03log\x18\x08 \x01(\x0b\x32\x13.qonduit.v1.LogLineH\x00\x12\x36\n\x08\x66inished\x18\t \x01(\x0b\x32\".qonduit.execution.v1.TaskFinishedH\x00\x12\x45\n\x12program_translated\x18\n \x01(\x0b\x32\'.qonduit.execution.v1.ProgramTranslatedH\x00\x12\x36\n\x08\x64\x65\x63lined\x18\x0b \x01(\x0b\x32\".qonduit.execution.v1.TaskDeclinedH\x00\x12\x30\n\x05phase\x18\x0c \x01(\x0b\x32\x1f.qonduit.execution.v1.TaskPhaseH\x00\x12\x37\n\x10program_compiled\x18\r \x01(\x0b\x32\x1b.qonduit.v1.CompiledProgramH\x00\x12\x41\n\x10program_analyzed\x18\x0e \x01(\x0b\x32%.qonduit.execution.v1.ProgramFeaturesH\x00\x12\x37\n\x0bpoints_done\x18\x0f \x01(\x0b\x32 .qonduit.execution.v1.PointsDoneH\x00\x12?\n\x0fprogram_partial\x18\x10 \x01(\x0b\x32$.qonduit.execution.v1.ProgramPartialH\x00\x42\x07\n\x05\x65vent\"A\n\x0eTaskEventBatch\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.qonduit.execution.v1.TaskEventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/execution/v1/task.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a#qonduit/execution/v1/job_spec.proto\x1a!qonduit/execution/v1/vendor.proto\x1a\x17qonduit/v1/device.proto\x1a\x16qonduit/v1/event.proto\x1a\x18qonduit/v1/failure.proto\x1a\x14qonduit/v1/job.proto\x1a\x1cqonduit/v1/job_service.proto\x1a\x19qonduit/v1/provider.proto\x1a\x17qonduit/v1/result.proto\x1a\x1fqonduit/v1/server_program.proto\"\xf8\x01\n\x0bTaskProgram\x12\x12\n\nprogram_id\x18\x01 \x01(\x03\x12/\n\x08language\x18\x02 \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06\x62inary\x18\x04 \x01(\x0c\x12\'\n\x06inputs\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0bpoints_done\x18\x06 \x01(\x05\x12(\n\x07options\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x10\n\x08metadata\x18\x08 \x01(\t\x12\x0c\n\x04\x66ile\x18\t \x01(\t\"\x9c\x05\n\x04Task\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x33\n\x08programs\x18\x08 \x03(\x0b\x32!.qonduit.execution.v1.TaskProgram\x12\x1a\n\x12memory_limit_bytes\x18\t \x01(\x03\x12\x1a\n\x12time_limit_seconds\x18\n \x01(\x01\x12\x33\n\x0ctranslate_to\x18\x0b \x01(\x0e\x32\x1d.qonduit.v1.AssemblerLanguage\x12\x1c\n\x14memory_granted_bytes\x18\r \x01(\x03\x12\x17\n\x0f\x64\x65\x63lined_before\x18\x0e \x01(\x08\x12\x18\n\x10max_result_bytes\x18\x0f \x01(\x03\x12\x14\n\x0c\x63ompile_only\x18\x10 \x01(\x08\x12+\n\x04spec\x18\x11 \x01(\x0b\x32\x1d.qonduit.execution.v1.JobSpec\x12\x14\n\x0c\x61nalyze_only\x18\x12 \x01(\x08\x12\x17\n\ncredential\x18\x13 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ncheck_only\x18( \x01(\x08\x12=\n\x0fvendor_outcomes\x18\x14 \x03(\x0b\x32$.qonduit.execution.v1.VendorOutcomes\x12\x19\n\x11returned_attempts\x18\x1e \x01(\x05\x12\x13\n\x0b\x63\x61\x63he_scope\x18\x15 \x01(\t\x12)\n\rvendor_device\x18\x16 \x01(\x0b\x32\x12.qonduit.v1.DeviceJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08J\x04\x08\x0c\x10\rR\x04typeR\x05shotsR\x04seedR\x13include_statevector\"6\n\tTaskBatch\x12)\n\x05tasks\x18\x01 \x03(\x0b\x32\x1a.qonduit.execution.v1.Task\"!\n\x0bTaskStarted\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"1\n\x0cTaskProgress\x12\x10\n\x08progress\x18\x01 \x01(\x01\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x1f\n\x0eProgramStarted\x12\r\n\x05index\x18\x01 \x01(\x05\"C\n\rFurtherResult\x12\"\n\x06result\x18\x01 \x01(\x0b\x32\x12.qonduit.v1.Result\x12\x0e\n\x06\x62uffer\x18\x02 \x01(\x0c\"f\n\nPointsDone\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0b\x66irst_point\x18\x02 \x01(\x05\x12\x34\n\x07results\x18\x03 \x03(\x0b\x32#.qonduit.execution.v1.FurtherResult\"j\n\x0eProgramPartial\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x13\n\x0b\x66irst_point\x18\x02 \x01(\x05\x12\x34\n\x07results\x18\x03 \x03(\x0b\x32#.qonduit.execution.v1.FurtherResult\"\x8b\x01\n\x10ProgramSucceeded\x12\r\n\x05index\x18\x01 \x01(\x05\x12\"\n\x06result\x18\x02 \x01(\x0b\x32\x12.qonduit.v1.Result\x12\x0e\n\x06\x62uffer\x18\x03 \x01(\x0c\x12\x34\n\x07\x66urther\x18\x04 \x03(\x0b\x32#.qonduit.execution.v1.FurtherResult\"\xa8\x01\n\x11ProgramTranslated\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06\x62inary\x18\x03 \x01(\x0c\x12\x10\n\x08warnings\x18\x04 \x03(\t\x12\'\n\tregisters\x18\x05 \x03(\x0b\x32\x14.qonduit.v1.Register\x12\x14\n\x0cread_seconds\x18\x06 \x01(\x01\x12\x15\n\rwrite_seconds\x18\x07 \x01(\x01\"\xaa\x01\n\x0cProgramNeeds\x12\x12\n\nnum_qubits\x18\x01 \x01(\x05\x12\x1f\n\x17mid_circuit_measurement\x18\x02 \x01(\x08\x12\r\n\x05reset\x18\x03 \x01(\x08\x12\x14\n\x0c\x63onditionals\x18\x04 \x01(\x08\x12\r\n\x05loops\x18\x05 \x01(\x08\x12\r\n\x05noise\x18\x06 \x01(\x08\x12\x15\n\x08\x63lifford\x18\x07 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_clifford\"\x92\x01\n\x0fProgramFeatures\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x31\n\x05needs\x18\x02 \x01(\x0b\x32\".qonduit.execution.v1.ProgramNeeds\x12\x12\n\noperations\x18\x03 \x01(\x03\x12\x17\n\x0ftwo_qubit_gates\x18\x04 \x01(\x03\x12\x10\n\x08obstacle\x18\x05 \x01(\t\"\x84\x01\n\x0eProgramChecked\x12\r\n\x05index\x18\x01 \x01(\x05\x12(\n\x05\x66ound\x18\x02 \x01(\x0b\x32\x19.qonduit.v1.ServerProgram\x12\x39\n\nviolations\x18\x03 \x03(\x0b\x32%.qonduit.execution.v1.SchemaViolation\"0\n\x0fSchemaViolation\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x8b\x01\n\rProgramFailed\x12\r\n\x05index\x18\x01 \x01(\x05\x12$\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x31\n\x05needs\x18\x03 \x01(\x0b\x32\".qonduit.execution.v1.ProgramNeeds\x12\x12\n\ndiagnostic\x18\x04 \x01(\t\"$\n\x0cTaskDeclined\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\"\xfe\x01\n\x0cTaskFinished\x12$\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12\x12\n\ndiagnostic\x18\x02 \x01(\t\x12\x35\n\x07partial\x18\x03 \x03(\x0b\x32$.qonduit.execution.v1.ProgramPartial\x12\x14\n\x07seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x35\n\x0bsubmissions\x18\x05 \x03(\x0b\x32 .qonduit.execution.v1.Submission\x12$\n\x04\x63ost\x18\x06 \x01(\x0b\x32\x16.qonduit.v1.VendorCostB\n\n\x08_seconds\"\x1c\n\tTaskPhase\x12\x0f\n\x07message\x18\x01 \x01(\t\"\xe1\x07\n\tTaskEvent\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x34\n\x07started\x18\x03 \x01(\x0b\x32!.qonduit.execution.v1.TaskStartedH\x00\x12\x36\n\x08progress\x18\x04 \x01(\x0b\x32\".qonduit.execution.v1.TaskProgressH\x00\x12?\n\x0fprogram_started\x18\x05 \x01(\x0b\x32$.qonduit.execution.v1.ProgramStartedH\x00\x12\x43\n\x11program_succeeded\x18\x06 \x01(\x0b\x32&.qonduit.execution.v1.ProgramSucceededH\x00\x12=\n\x0eprogram_failed\x18\x07 \x01(\x0b\x32#.qonduit.execution.v1.ProgramFailedH\x00\x12\"\n\x03log\x18\x08 \x01(\x0b\x32\x13.qonduit.v1.LogLineH\x00\x12\x36\n\x08\x66inished\x18\t \x01(\x0b\x32\".qonduit.execution.v1.TaskFinishedH\x00\x12\x45\n\x12program_translated\x18\n \x01(\x0b\x32\'.qonduit.execution.v1.ProgramTranslatedH\x00\x12\x36\n\x08\x64\x65\x63lined\x18\x0b \x01(\x0b\x32\".qonduit.execution.v1.TaskDeclinedH\x00\x12\x30\n\x05phase\x18\x0c \x01(\x0b\x32\x1f.qonduit.execution.v1.TaskPhaseH\x00\x12\x37\n\x10program_compiled\x18\r \x01(\x0b\x32\x1b.qonduit.v1.CompiledProgramH\x00\x12\x41\n\x10program_analyzed\x18\x0e \x01(\x0b\x32%.qonduit.execution.v1.ProgramFeaturesH\x00\x12\x37\n\x0bpoints_done\x18\x0f \x01(\x0b\x32 .qonduit.execution.v1.PointsDoneH\x00\x12?\n\x0fprogram_partial\x18\x10 \x01(\x0b\x32$.qonduit.execution.v1.ProgramPartialH\x00\x12\x33\n\x0einterim_result\x18\x11 \x01(\x0b\x32\x19.qonduit.v1.InterimResultH\x00\x12?\n\x0fprogram_checked\x18( \x01(\x0b\x32$.qonduit.execution.v1.ProgramCheckedH\x00\x42\x07\n\x05\x65vent\"A\n\x0eTaskEventBatch\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.qonduit.execution.v1.TaskEventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,42 +44,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TASK'].fields_by_name['credential']._loaded_options = None
   _globals['_TASK'].fields_by_name['credential']._serialized_options = b'\200\001\001'
-  _globals['_TASKPROGRAM']._serialized_start=339
-  _globals['_TASKPROGRAM']._serialized_end=513
-  _globals['_TASK']._serialized_start=516
-  _globals['_TASK']._serialized_end=1164
-  _globals['_TASKBATCH']._serialized_start=1166
-  _globals['_TASKBATCH']._serialized_end=1220
-  _globals['_TASKSTARTED']._serialized_start=1222
-  _globals['_TASKSTARTED']._serialized_end=1255
-  _globals['_TASKPROGRESS']._serialized_start=1257
-  _globals['_TASKPROGRESS']._serialized_end=1306
-  _globals['_PROGRAMSTARTED']._serialized_start=1308
-  _globals['_PROGRAMSTARTED']._serialized_end=1339
-  _globals['_FURTHERRESULT']._serialized_start=1341
-  _globals['_FURTHERRESULT']._serialized_end=1408
-  _globals['_POINTSDONE']._serialized_start=1410
-  _globals['_POINTSDONE']._serialized_end=1512
-  _globals['_PROGRAMPARTIAL']._serialized_start=1514
-  _globals['_PROGRAMPARTIAL']._serialized_end=1620
-  _globals['_PROGRAMSUCCEEDED']._serialized_start=1623
-  _globals['_PROGRAMSUCCEEDED']._serialized_end=1762
-  _globals['_PROGRAMTRANSLATED']._serialized_start=1765
-  _globals['_PROGRAMTRANSLATED']._serialized_end=1933
-  _globals['_PROGRAMNEEDS']._serialized_start=1936
-  _globals['_PROGRAMNEEDS']._serialized_end=2106
-  _globals['_PROGRAMFEATURES']._serialized_start=2109
-  _globals['_PROGRAMFEATURES']._serialized_end=2255
-  _globals['_PROGRAMFAILED']._serialized_start=2258
-  _globals['_PROGRAMFAILED']._serialized_end=2397
-  _globals['_TASKDECLINED']._serialized_start=2399
-  _globals['_TASKDECLINED']._serialized_end=2435
-  _globals['_TASKFINISHED']._serialized_start=2438
-  _globals['_TASKFINISHED']._serialized_end=2692
-  _globals['_TASKPHASE']._serialized_start=2694
-  _globals['_TASKPHASE']._serialized_end=2722
-  _globals['_TASKEVENT']._serialized_start=2725
-  _globals['_TASKEVENT']._serialized_end=3600
-  _globals['_TASKEVENTBATCH']._serialized_start=3602
-  _globals['_TASKEVENTBATCH']._serialized_end=3667
+  _globals['_TASKPROGRAM']._serialized_start=372
+  _globals['_TASKPROGRAM']._serialized_end=620
+  _globals['_TASK']._serialized_start=623
+  _globals['_TASK']._serialized_end=1291
+  _globals['_TASKBATCH']._serialized_start=1293
+  _globals['_TASKBATCH']._serialized_end=1347
+  _globals['_TASKSTARTED']._serialized_start=1349
+  _globals['_TASKSTARTED']._serialized_end=1382
+  _globals['_TASKPROGRESS']._serialized_start=1384
+  _globals['_TASKPROGRESS']._serialized_end=1433
+  _globals['_PROGRAMSTARTED']._serialized_start=1435
+  _globals['_PROGRAMSTARTED']._serialized_end=1466
+  _globals['_FURTHERRESULT']._serialized_start=1468
+  _globals['_FURTHERRESULT']._serialized_end=1535
+  _globals['_POINTSDONE']._serialized_start=1537
+  _globals['_POINTSDONE']._serialized_end=1639
+  _globals['_PROGRAMPARTIAL']._serialized_start=1641
+  _globals['_PROGRAMPARTIAL']._serialized_end=1747
+  _globals['_PROGRAMSUCCEEDED']._serialized_start=1750
+  _globals['_PROGRAMSUCCEEDED']._serialized_end=1889
+  _globals['_PROGRAMTRANSLATED']._serialized_start=1892
+  _globals['_PROGRAMTRANSLATED']._serialized_end=2060
+  _globals['_PROGRAMNEEDS']._serialized_start=2063
+  _globals['_PROGRAMNEEDS']._serialized_end=2233
+  _globals['_PROGRAMFEATURES']._serialized_start=2236
+  _globals['_PROGRAMFEATURES']._serialized_end=2382
+  _globals['_PROGRAMCHECKED']._serialized_start=2385
+  _globals['_PROGRAMCHECKED']._serialized_end=2517
+  _globals['_SCHEMAVIOLATION']._serialized_start=2519
+  _globals['_SCHEMAVIOLATION']._serialized_end=2567
+  _globals['_PROGRAMFAILED']._serialized_start=2570
+  _globals['_PROGRAMFAILED']._serialized_end=2709
+  _globals['_TASKDECLINED']._serialized_start=2711
+  _globals['_TASKDECLINED']._serialized_end=2747
+  _globals['_TASKFINISHED']._serialized_start=2750
+  _globals['_TASKFINISHED']._serialized_end=3004
+  _globals['_TASKPHASE']._serialized_start=3006
+  _globals['_TASKPHASE']._serialized_end=3034
+  _globals['_TASKEVENT']._serialized_start=3037
+  _globals['_TASKEVENT']._serialized_end=4030
+  _globals['_TASKEVENTBATCH']._serialized_start=4032
+  _globals['_TASKEVENTBATCH']._serialized_end=4097
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from qonduit.v1 import job_pb2 as _job_pb2
 from qonduit.v1 import job_service_pb2 as _job_service_pb2
 from qonduit.v1 import provider_pb2 as _provider_pb2
 from qonduit.v1 import result_pb2 as _result_pb2
+from qonduit.v1 import server_program_pb2 as _server_program_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -17,23 +18,29 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TaskProgram(_message.Message):
-    __slots__ = ("program_id", "language", "text", "binary", "inputs", "points_done")
+    __slots__ = ("program_id", "language", "text", "binary", "inputs", "points_done", "options", "metadata", "file")
     PROGRAM_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     BINARY_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     POINTS_DONE_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
     program_id: int
     language: _provider_pb2.AssemblerLanguage
     text: str
     binary: bytes
     inputs: _struct_pb2.Struct
     points_done: int
-    def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., points_done: _Optional[int] = ...) -> None: ...
+    options: _struct_pb2.Struct
+    metadata: str
+    file: str
+    def __init__(self, program_id: _Optional[int] = ..., language: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., text: _Optional[str] = ..., binary: _Optional[bytes] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., points_done: _Optional[int] = ..., options: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., metadata: _Optional[str] = ..., file: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec", "analyze_only", "credential", "vendor_outcomes", "returned_attempts", "cache_scope", "vendor_device")
+    __slots__ = ("job_id", "attempt", "provider", "device", "programs", "memory_limit_bytes", "time_limit_seconds", "translate_to", "memory_granted_bytes", "declined_before", "max_result_bytes", "compile_only", "spec", "analyze_only", "credential", "check_only", "vendor_outcomes", "returned_attempts", "cache_scope", "vendor_device")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +56,7 @@ class Task(_message.Message):
     SPEC_FIELD_NUMBER: _ClassVar[int]
     ANALYZE_ONLY_FIELD_NUMBER: _ClassVar[int]
     CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    CHECK_ONLY_FIELD_NUMBER: _ClassVar[int]
     VENDOR_OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     RETURNED_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     CACHE_SCOPE_FIELD_NUMBER: _ClassVar[int]
@@ -68,11 +76,12 @@ class Task(_message.Message):
     spec: _job_spec_pb2.JobSpec
     analyze_only: bool
     credential: str
+    check_only: bool
     vendor_outcomes: _containers.RepeatedCompositeFieldContainer[_vendor_pb2.VendorOutcomes]
     returned_attempts: int
     cache_scope: str
     vendor_device: _device_pb2.Device
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ..., analyze_only: _Optional[bool] = ..., credential: _Optional[str] = ..., vendor_outcomes: _Optional[_Iterable[_Union[_vendor_pb2.VendorOutcomes, _Mapping]]] = ..., returned_attempts: _Optional[int] = ..., cache_scope: _Optional[str] = ..., vendor_device: _Optional[_Union[_device_pb2.Device, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., provider: _Optional[str] = ..., device: _Optional[str] = ..., programs: _Optional[_Iterable[_Union[TaskProgram, _Mapping]]] = ..., memory_limit_bytes: _Optional[int] = ..., time_limit_seconds: _Optional[float] = ..., translate_to: _Optional[_Union[_provider_pb2.AssemblerLanguage, str]] = ..., memory_granted_bytes: _Optional[int] = ..., declined_before: _Optional[bool] = ..., max_result_bytes: _Optional[int] = ..., compile_only: _Optional[bool] = ..., spec: _Optional[_Union[_job_spec_pb2.JobSpec, _Mapping]] = ..., analyze_only: _Optional[bool] = ..., credential: _Optional[str] = ..., check_only: _Optional[bool] = ..., vendor_outcomes: _Optional[_Iterable[_Union[_vendor_pb2.VendorOutcomes, _Mapping]]] = ..., returned_attempts: _Optional[int] = ..., cache_scope: _Optional[str] = ..., vendor_device: _Optional[_Union[_device_pb2.Device, _Mapping]] = ...) -> None: ...
 
 class TaskBatch(_message.Message):
     __slots__ = ("tasks",)
@@ -190,6 +199,24 @@ class ProgramFeatures(_message.Message):
     obstacle: str
     def __init__(self, index: _Optional[int] = ..., needs: _Optional[_Union[ProgramNeeds, _Mapping]] = ..., operations: _Optional[int] = ..., two_qubit_gates: _Optional[int] = ..., obstacle: _Optional[str] = ...) -> None: ...
 
+class ProgramChecked(_message.Message):
+    __slots__ = ("index", "found", "violations")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    found: _server_program_pb2.ServerProgram
+    violations: _containers.RepeatedCompositeFieldContainer[SchemaViolation]
+    def __init__(self, index: _Optional[int] = ..., found: _Optional[_Union[_server_program_pb2.ServerProgram, _Mapping]] = ..., violations: _Optional[_Iterable[_Union[SchemaViolation, _Mapping]]] = ...) -> None: ...
+
+class SchemaViolation(_message.Message):
+    __slots__ = ("path", "message")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    message: str
+    def __init__(self, path: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
 class ProgramFailed(_message.Message):
     __slots__ = ("index", "failure", "needs", "diagnostic")
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -231,7 +258,7 @@ class TaskPhase(_message.Message):
     def __init__(self, message: _Optional[str] = ...) -> None: ...
 
 class TaskEvent(_message.Message):
-    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase", "program_compiled", "program_analyzed", "points_done", "program_partial")
+    __slots__ = ("job_id", "attempt", "started", "progress", "program_started", "program_succeeded", "program_failed", "log", "finished", "program_translated", "declined", "phase", "program_compiled", "program_analyzed", "points_done", "program_partial", "interim_result", "program_checked")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +275,8 @@ class TaskEvent(_message.Message):
     PROGRAM_ANALYZED_FIELD_NUMBER: _ClassVar[int]
     POINTS_DONE_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_PARTIAL_FIELD_NUMBER: _ClassVar[int]
+    INTERIM_RESULT_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_CHECKED_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     attempt: int
     started: TaskStarted
@@ -264,7 +293,9 @@ class TaskEvent(_message.Message):
     program_analyzed: ProgramFeatures
     points_done: PointsDone
     program_partial: ProgramPartial
-    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ..., program_compiled: _Optional[_Union[_job_service_pb2.CompiledProgram, _Mapping]] = ..., program_analyzed: _Optional[_Union[ProgramFeatures, _Mapping]] = ..., points_done: _Optional[_Union[PointsDone, _Mapping]] = ..., program_partial: _Optional[_Union[ProgramPartial, _Mapping]] = ...) -> None: ...
+    interim_result: _event_pb2.InterimResult
+    program_checked: ProgramChecked
+    def __init__(self, job_id: _Optional[int] = ..., attempt: _Optional[int] = ..., started: _Optional[_Union[TaskStarted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ..., program_started: _Optional[_Union[ProgramStarted, _Mapping]] = ..., program_succeeded: _Optional[_Union[ProgramSucceeded, _Mapping]] = ..., program_failed: _Optional[_Union[ProgramFailed, _Mapping]] = ..., log: _Optional[_Union[_event_pb2.LogLine, _Mapping]] = ..., finished: _Optional[_Union[TaskFinished, _Mapping]] = ..., program_translated: _Optional[_Union[ProgramTranslated, _Mapping]] = ..., declined: _Optional[_Union[TaskDeclined, _Mapping]] = ..., phase: _Optional[_Union[TaskPhase, _Mapping]] = ..., program_compiled: _Optional[_Union[_job_service_pb2.CompiledProgram, _Mapping]] = ..., program_analyzed: _Optional[_Union[ProgramFeatures, _Mapping]] = ..., points_done: _Optional[_Union[PointsDone, _Mapping]] = ..., program_partial: _Optional[_Union[ProgramPartial, _Mapping]] = ..., interim_result: _Optional[_Union[_event_pb2.InterimResult, _Mapping]] = ..., program_checked: _Optional[_Union[ProgramChecked, _Mapping]] = ...) -> None: ...
 
 class TaskEventBatch(_message.Message):
     __slots__ = ("events",)

@@ -11,6 +11,7 @@ import site
 import struct
 import sys
 import sysconfig
+from collections.abc import Sequence
 from typing import Final
 
 from . import landlock, syscalls
@@ -36,12 +37,13 @@ class Confinement:
     Args:
         parent: the process whose death ends this one.
         cache: directory for files that the SDKs write at import.
+        further: further readable paths.
 
     Raises:
         OSError: the kernel lacks a required feature; the program must not run.
     """
 
-    def __init__(self, parent: int, cache: str) -> None:
+    def __init__(self, parent: int, cache: str, further: Sequence[str] = ()) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         # If it is not permitted, the other layers suffice.
         if libc.unshare(_USERS | _NAMESPACES):
@@ -51,9 +53,8 @@ class Confinement:
             raise OSError(ctypes.get_errno(), "privileges cannot be dropped")
         if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "privileges could be regained")
-        libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(os.EX_UNAVAILABLE)
+        self._libc = libc
+        self.follow(parent)
         # Imports are trusted and may use all memory; the inherited limit is the worker's.
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
@@ -66,7 +67,13 @@ class Confinement:
             _limit(limit, most)
         self._memory = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         # Before the SDK starts threads, which would otherwise be unconfined.
-        landlock.restrict(readable(), [cache, "/dev/null"])
+        landlock.restrict([*readable(), *further], [cache, "/dev/null"])
+
+    def follow(self, parent: int) -> None:
+        """Let the kernel kill this process with its parent. A forked process calls it again, for its own parent."""
+        self._libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(os.EX_UNAVAILABLE)
 
     def lock(self, memory_bytes: int, cpu_seconds: int) -> None:
         """Revoke for good the permissions that imports needed.
@@ -78,7 +85,7 @@ class Confinement:
         Raises:
             OSError: the kernel lacks a required feature.
         """
-        size = int(os.read(self._memory, 100).split()[0]) * resource.getpagesize()
+        size = int(os.pread(self._memory, 100, 0).split()[0]) * resource.getpagesize()
         os.close(self._memory)
         used = resource.getrusage(resource.RUSAGE_SELF)
         _limit(resource.RLIMIT_AS, size + memory_bytes)

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from . import confinement, sdk_circuits
 
 #: The file name of the source in tracebacks.
-_FILE = "<program>"
+FILE = "<program>"
 _MESSAGE_LIMIT = 1500
 _HINT = "; it runs in a sandbox, without files, network, processes and threads"
 
@@ -39,9 +39,9 @@ def main() -> NoReturn:
         sdks = sdk_circuits.wanted(request["language"], request["source"])
         enclosure.lock(request["memory_bytes"], request["cpu_seconds"])
     except (OSError, ImportError) as error:
-        _say(answers, {"reason": "PYTHON_SOURCE_UNAVAILABLE", "message": str(error)})
+        write_answer(answers, {"reason": "PYTHON_SOURCE_UNAVAILABLE", "message": str(error)})
         os._exit(os.EX_UNAVAILABLE)
-    _say(answers, {"ready": True})
+    write_answer(answers, {"ready": True})
     body = b""
     try:
         left = _run(request["source"], request["inputs"])
@@ -54,7 +54,7 @@ def main() -> NoReturn:
         answer = {"reason": "NO_CIRCUIT", "message": str(error)}
     except MemoryError:
         answer = {"reason": "SANDBOX_MEMORY"}
-    _say(answers, answer, body)
+    write_answer(answers, answer, body)
     # Without exit handlers, which the source may have registered.
     os._exit(os.EX_OK)
 
@@ -67,7 +67,8 @@ class _Mistake(Exception):
         self.answer = answer
 
 
-def _say(answers: int, answer: dict[str, Any], body: bytes = b"") -> None:
+def write_answer(answers: int, answer: dict[str, Any], body: bytes = b"") -> None:
+    """Write an answer and its payload."""
     rest = memoryview(json.dumps(answer).encode() + b"\n" + body)
     while rest:
         rest = rest[os.write(answers, rest) :]
@@ -78,29 +79,30 @@ def _run(source: str, inputs: dict[str, object]) -> dict[str, Any]:
     module = types.ModuleType("__main__")
     module.__dict__["inputs"] = inputs
     sys.modules["__main__"] = module
-    sys.argv = [_FILE]
-    linecache.cache[_FILE] = (len(source), None, source.splitlines(keepends=True), _FILE)
+    sys.argv = [FILE]
+    linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
     names: set[str] = set()
     try:
-        tree = _parsed(source)
+        tree = parsed(source)
         names = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-        exec(compile(tree, _FILE, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what this file is for
+        exec(compile(tree, FILE, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - what this file is for
     except SystemExit as error:
         if error.code not in (None, 0):
-            raise _Mistake(_answer(error, f"the source ended itself with sys.exit({error.code!r})")) from None
+            raise _Mistake(answer_of(error, f"the source ended itself with sys.exit({error.code!r})")) from None
     except MemoryError:
         raise
     except BaseException as error:  # noqa: BLE001 - a source may raise anything; the answer has the line
-        raise _Mistake(_answer(error)) from None
+        raise _Mistake(answer_of(error)) from None
     # Without imported names: `from SDK import *` imports circuits and modules.
     return {name: thing for name, thing in module.__dict__.items() if name in names}
 
 
-def _parsed(source: str) -> ast.Module:
+def parsed(source: str) -> ast.Module:
+    """Return the parsed source. Raises SyntaxError."""
     try:
-        return ast.parse(source, _FILE)
+        return ast.parse(source, FILE)
     except ValueError as error:  # older versions of Python raise it for a null character
-        raise SyntaxError(str(error), (_FILE, 0, 0, "")) from None
+        raise SyntaxError(str(error), (FILE, 0, 0, "")) from None
 
 
 def _write(circuit: Any, sdk: sdk_circuits.Sdk, latest: int) -> sdk_circuits.Data:
@@ -109,31 +111,31 @@ def _write(circuit: Any, sdk: sdk_circuits.Sdk, latest: int) -> sdk_circuits.Dat
     except MemoryError:
         raise
     except BaseException as error:  # noqa: BLE001 - the circuit's methods may be the source's own
-        answer = _answer(error)
+        answer = answer_of(error)
         answer["reason"] = "UNSUPPORTED_CONSTRUCT"
         answer["message"] = f"{sdk.title} failed to export the circuit: {answer['message']}"
         raise _Mistake(answer) from None
 
 
-def _answer(error: BaseException, what: str = "") -> dict[str, Any]:
+def answer_of(error: BaseException, what: str = "") -> dict[str, Any]:
     """Return the error and its location in the source."""
     line = column = 0
     reason = "PYTHON_ERROR"
-    if isinstance(error, SyntaxError) and error.filename in (None, _FILE):
+    if isinstance(error, SyntaxError) and error.filename in (None, FILE):
         reason, what = "SYNTAX_ERROR", f"Python: {error.msg}"
         line, column = error.lineno or 0, error.offset or 0
     else:
         for frame, number in traceback.walk_tb(error.__traceback__):
-            if frame.f_code.co_filename == _FILE:
+            if frame.f_code.co_filename == FILE:
                 line = number or 0
     if not what:
         try:
-            said = str(error)
+            text = str(error)
         except BaseException:  # noqa: BLE001 - so may the error's
-            said = "(its message is unavailable)"
-        what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+            text = "(its message is unavailable)"
+        what = f"{type(error).__name__}: {text}" if text else type(error).__name__
         if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EFBIG):
             what += _HINT
-        if isinstance(error, RuntimeError) and "start new thread" in said:
+        if isinstance(error, RuntimeError) and "start new thread" in text:
             what += _HINT
     return {"reason": reason, "message": what[:_MESSAGE_LIMIT], "line": line, "column": column}

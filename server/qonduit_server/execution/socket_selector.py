@@ -8,7 +8,7 @@ import os
 import selectors
 from typing import Generic, TypeVar
 
-from qonduit_server.execution.local.worker_processes import Channel
+from qonduit_server.execution.frame_channel import Channel
 
 O = TypeVar("O")  # noqa: E741
 

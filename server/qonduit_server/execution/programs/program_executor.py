@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The executor of a server with server programs: another executor runs the circuits, and a pool the programs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from qonduit.execution.v1.task_pb2 import Task
+from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.system_service_pb2 import Worker
+from qonduit_server.execution.executor import Executor, InteractiveTasks, Key, Listener
+from qonduit_server.execution.programs.program_pool import ProgramPool
+from qonduit_server.execution.programs.running_program import OpenSession
+from qonduit_server.store.program_queue import PROGRAMS
+from qonduit_server.version_requirements import Environment
+
+
+class ProgramExecutor:
+    """Runs the tasks of another executor, and server programs. Thread-safe. See `Executor`.
+
+    Args:
+        base: the other executor.
+        pool: runs the programs.
+    """
+
+    def __init__(self, base: Executor, pool: ProgramPool) -> None:
+        self._base = base
+        self._pool = pool
+        self._open_session: OpenSession
+
+    def answer_calls(self, open_session: OpenSession) -> None:
+        """Set what opens the sessions of programs; call it before `start`."""
+        self._open_session = open_session
+
+    def launch(self) -> None:
+        """See `Executor`."""
+        self._base.launch()
+
+    def descriptions(self, timeout: float) -> list[ProviderDescription]:
+        """See `Executor`."""
+        return self._base.descriptions(timeout)
+
+    def describe(self, provider: str, timeout: float) -> ProviderDescription:
+        """See `Executor`."""
+        return self._base.describe(provider, timeout)
+
+    def preload(self, providers: Iterable[str] | None = None) -> None:
+        """See `Executor`."""
+        self._base.preload(providers)
+
+    def list_workers(self) -> list[Worker]:
+        """See `Executor`."""
+        return self._base.list_workers()
+
+    def start(self, listener: Listener) -> None:
+        """See `Executor`."""
+        self._pool.start(listener, self._open_session)
+        self._base.start(listener)
+
+    def capacity(self) -> Mapping[str, int]:
+        """See `Executor`."""
+        programs = self._pool.capacity()
+        return {**self._base.capacity(), **({PROGRAMS: programs} if programs else {})}
+
+    def environments(self) -> Mapping[str, Sequence[Environment]]:
+        """See `Executor`."""
+        return self._base.environments()
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """See `Executor`."""
+        self._pool.submit([task for task in tasks if task.provider == PROGRAMS])
+        if others := [task for task in tasks if task.provider != PROGRAMS]:
+            self._base.submit(others)
+
+    def tasks(self) -> Collection[Key]:
+        """See `Executor`."""
+        return {*self._base.tasks(), *self._pool.keys()}
+
+    def cancel(self, job_id: int, attempt: int) -> None:
+        """See `Executor`."""
+        self._pool.cancel((job_id, attempt))
+        self._base.cancel(job_id, attempt)
+
+    def interactive(self, listener: Listener) -> InteractiveTasks | None:
+        """See `Executor`."""
+        return self._base.interactive(listener)
+
+    def stop(self, grace: float) -> None:
+        """See `Executor`."""
+        self._pool.stop()
+        self._base.stop(grace)
