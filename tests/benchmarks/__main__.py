@@ -50,7 +50,7 @@ SERVED = (
     ("worker_machines", "celery_loads"),
     ("worker_machines", "celery_faults"),
     ("vendor_jobs", "waiting"),
-    ("server_programs", "programs"),
+    ("server_program_runs", "programs"),
 )
 #: The factor and the format of a unit.
 _UNITS = {

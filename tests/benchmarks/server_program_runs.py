@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmark server programs against clients: their start, their jobs, a variational loop, and many at once.
 
-`python -m tests.benchmarks.server_programs programs ROUNDS` prints lines of JSON for `tests.benchmarks.__main__`.
+`python -m tests.benchmarks.server_program_runs programs ROUNDS` prints lines of JSON for `tests.benchmarks.__main__`.
 """
 
 from __future__ import annotations
