@@ -85,7 +85,7 @@ def test_a_refresh_that_fails_keeps_the_devices(tmp_path: Path) -> None:
     ]
     refreshed: list[str] = []
 
-    def refresh(name: str, credential: str) -> None:
+    def refresh(name: str, credential: str, credential_id: int) -> None:
         refreshed.append(name)
         raise errors[len(refreshed) - 1]
 

@@ -22,13 +22,13 @@ from tests.e2e.faults.points import KillPoint
 from tests.e2e.faults.trap import Trap
 from tests.e2e.faults.vendor_points import PROCESS_POINTS, VENDOR_POINTS
 from tests.vendor_cloud.fake_vendor import PRICE, FakeVendor, fake_vendor
-from tests.vendor_cloud.served_vendor import CLOUD, GOOGLE, IBM, IONQ, ServedVendor, VendorKind, served_vendor
+from tests.vendor_cloud.served_vendor import AWS, CLOUD, GOOGLE, IBM, IONQ, ServedVendor, VendorKind, served_vendor
 
 ROOT = Path(__file__).resolve().parents[3]
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 #: More rounds kill more calls: `make vendors` sets it.
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "0"))
-SAFE = ("CLOUD_ID", "CLOUD_TOKEN", "GOOGLE_CLOUD")
+SAFE = ("CLOUD_ID", "CLOUD_TOKEN", "GOOGLE_CLOUD", "AWS_CLOUD")
 
 
 @pytest.mark.parametrize("point", [*VENDOR_POINTS, *PROCESS_POINTS], ids=lambda point: point.name)
@@ -113,8 +113,8 @@ class Crashes:
 @pytest.mark.timeout(540)
 @pytest.mark.parametrize(
     "kind",
-    [CLOUD, *(pytest.param(kind, marks=pytest.mark.long) for kind in (IBM, IONQ, GOOGLE))],
-    ids=["cloud", "ibm", "ionq", "google"],
+    [CLOUD, *(pytest.param(kind, marks=pytest.mark.long) for kind in (IBM, IONQ, GOOGLE, AWS))],
+    ids=["cloud", "ibm", "ionq", "google", "aws"],
 )
 def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path, kind: VendorKind) -> None:
     chance = random.Random(SEED)
