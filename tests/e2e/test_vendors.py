@@ -120,7 +120,7 @@ def test_a_job_runs_at_the_vendor(served: ServedVendor, provider: str) -> None:
     assert result.meta_data[name] == value
 
 
-@on(*VENDORS)
+@on(*VENDORS, long=["IBM_CLOUD"])
 def test_programs_and_shots_are_divided_by_the_vendors_limits_and_joined(served: ServedVendor, provider: str) -> None:
     accepted = accepted_by(served)
     job = served.run(provider, *[ASYMMETRIC] * 4, shots=1500)
@@ -133,7 +133,7 @@ def test_programs_and_shots_are_divided_by_the_vendors_limits_and_joined(served:
     assert job.provider_status.cost.amount == pytest.approx(served.kind.divided_price if served.kind.unit else 0)
 
 
-@on(*VENDORS)
+@on(*VENDORS, long=["IBM_CLOUD"])
 def test_estimates_come_from_submissions_of_several_calls(served: ServedVendor, provider: str) -> None:
     request = served.request(provider, 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; x q[0];', shots=0)
     request.job.type = JobType.JOB_TYPE_ESTIMATOR
@@ -171,7 +171,13 @@ def test_a_job_that_fails_at_the_vendor_reports_its_error_and_its_charge(served:
 @on(
     *VENDORS,
     modes=["busy", "fail", "half", "hang"],
-    long=[("IBM_CLOUD", "hang"), ("GOOGLE_CLOUD", "hang"), ("AWS_CLOUD", "hang")],
+    long=[
+        ("IBM_CLOUD", "busy"),
+        ("IBM_CLOUD", "half"),
+        ("IBM_CLOUD", "hang"),
+        ("GOOGLE_CLOUD", "hang"),
+        ("AWS_CLOUD", "hang"),
+    ],
 )
 def test_polls_and_reads_that_fail_are_repeated(served: ServedVendor, provider: str, mode: str) -> None:
     served.vendor.control(polls=[mode], fetches=[mode])
@@ -299,7 +305,7 @@ def test_a_cancelled_job_keeps_the_results_of_its_finished_parts(served: ServedV
     assert served.counts(job) == RIGHT
 
 
-@on(*VENDORS)
+@on(*VENDORS, long=["IBM_CLOUD"])
 def test_a_job_that_was_cancelled_before_its_submission_is_not_submitted(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["busy"] * 1000, retry_after=0.1)
     accepted = accepted_by(served)
