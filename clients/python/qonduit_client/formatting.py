@@ -8,9 +8,9 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.event_pb2 import JobEvent, LogLevel
+from qonduit.v1.event_pb2 import JobEvent, LogLevel, StateChange
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import DeviceChoice, QueuePlace, QueueReason
+from qonduit.v1.job_pb2 import DeviceChoice, ProviderStatus, QueuePlace, QueueReason, VendorCancellation
 from qonduit.v1.project_pb2 import ProjectRole
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.states import state_name
@@ -23,11 +23,7 @@ def event_text(event: JobEvent) -> tuple[str, str]:
         shots = f", {plural(event.created.shots, 'shot')}" if event.created.shots else ""  # exact values need no shots
         return "created", f"job {event.job_id}{shots}"
     if kind == "state_change":
-        change = event.state_change
-        said = failure_text(change.job.failure) if change.job.HasField("failure") else ""
-        if not said and state_name(change.to_state) == "RUNNING" and change.job.attempt > 1:
-            said = f"attempt {change.job.attempt}"
-        return state_name(change.to_state).lower(), said
+        return state_name(event.state_change.to_state).lower(), _state_text(event.state_change)
     if kind == "progress":
         return "progress", f"{event.progress.progress:.0%} {event.progress.message}".rstrip()
     if kind == "program_run":
@@ -48,9 +44,38 @@ def event_text(event: JobEvent) -> tuple[str, str]:
         return "queue", queue_text(event.queue_change.queue)
     if kind == "log":
         return ("warning" if event.log.level == LogLevel.LOG_LEVEL_WARNING else "note"), event.log.message
+    if kind == "provider_status":
+        return "vendor", vendor_text(event.provider_status)
     if kind == "updated":
         return "updated", f"priority {event.updated.priority}" if event.updated.priority else ""
     return "event", "of a type unknown to this client"
+
+
+def _state_text(change: StateChange) -> str:
+    """Return the failure that a change of the state contains, or which attempt begins."""
+    if change.job.HasField("failure"):
+        return failure_text(change.job.failure)
+    begins = state_name(change.to_state) == "RUNNING" and change.job.attempt > 1
+    return f"attempt {change.job.attempt}" if begins else ""
+
+
+def vendor_text(status: ProviderStatus) -> str:
+    """Return the vendor's word for the state of a job, its place in the vendor's queue, its cost and remarks."""
+    answer = {
+        VendorCancellation.VENDOR_CANCELLATION_REQUESTED: "cancellation requested",
+        VendorCancellation.VENDOR_CANCELLATION_REFUSED: "cancellation refused",
+        VendorCancellation.VENDOR_CANCELLATION_TOO_LATE: "cancelled too late",
+        VendorCancellation.VENDOR_CANCELLATION_CONFIRMED: "cancellation confirmed",
+    }.get(status.cancellation, "")
+    parts = (
+        status.state,
+        f"place {status.queue_position} in its queue" if status.HasField("queue_position") else "",
+        f"cost {status.cost.amount:g} {status.cost.unit}" if status.HasField("cost") else "",
+        answer,
+        "it may be charged" if status.may_be_charged else "",
+        status.message,
+    )
+    return "; ".join(filter(None, parts))
 
 
 def available_text(device: Device) -> str:
