@@ -104,7 +104,7 @@ class Service:
     def next(self, kind: str) -> str:
         """Count a request; return what happens to it."""
         self.note(kind)
-        queues = {"submit": "submits", "poll": "polls", "results": "fetches"}
+        queues = {"submit": "submits", "poll": "polls", "results": "fetches", "list": "lists"}
         planned = getattr(self.behavior, queues[kind]) if kind in queues else []
         return planned.pop(0) if planned else "ok"
 
@@ -226,9 +226,6 @@ class Handler(BaseHTTPRequestHandler):
             if service.behavior.tokens and token not in service.behavior.tokens:
                 self._send(401, self.error(f"the token {token} is not valid", "401"))
                 return
-            queues = {"submit": "submits", "poll": "polls", "results": "fetches", "list": "lists"}
-            planned = getattr(service.behavior, queues[kind]) if kind in queues else []
-            mode = planned.pop(0) if planned else "ok"
             accepted = mode == "ok" or mode.startswith("accept")
             answer = self._make(kind, path, body) if accepted else (200, {})
         self._deliver(mode.removeprefix("accept-"), *answer)
