@@ -295,7 +295,7 @@ def test_a_filter_without_an_index_tests_a_bounded_number_of_rows(
     assert caught.value.retry_after is None
     assert caught.value.message == (
         "filter: 23 jobs were tested that do not match, and more are left (max_tested_rows = 20). Add a condition "
-        "that an index serves in this order: = on id, deployment_id, name, label.KEY, device, state, "
+        "that an index serves in this order: = on id, parent_job_id, deployment_id, name, label.KEY, device, state, "
         "and ranges of created_at"
     )
     with pytest.raises(ResourceExhausted, match=r"serves in this order: ranges of finished_at"):
