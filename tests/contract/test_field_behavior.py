@@ -126,7 +126,7 @@ def test_output_only_fields_of_a_request_are_ignored(rpc: RpcFixture) -> None:
     deployment.name = "plain"
     plain = created(rpc, Job(shots=10), deployment)
     filled = Job(shots=10)
-    assert fill_output_only(filled) == 32
+    assert fill_output_only(filled) == 33
     assert fill_output_only(deployment) == 3
     assert fill_output_only(deployment.programs[0]) == 2
     job = created(rpc, filled, deployment)
