@@ -127,7 +127,7 @@ def test_output_only_fields_of_a_request_are_ignored(rpc: RpcFixture) -> None:
     plain = created(rpc, Job(shots=10), deployment)
     filled = Job(shots=10)
     assert fill_output_only(filled) == 33
-    assert fill_output_only(deployment) == 3
+    assert fill_output_only(deployment) == 4
     assert fill_output_only(deployment.programs[0]) == 2
     job = created(rpc, filled, deployment)
     assert job.id == plain.id + 1

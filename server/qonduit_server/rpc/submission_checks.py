@@ -302,7 +302,7 @@ def check_programs(deployment: Deployment, limits: Limits) -> None:
 
 
 def _clear_output_only(deployment: Deployment) -> None:
-    for output_only in ("id", "deployed_at", "deployed_by"):
+    for output_only in ("id", "deployed_at", "deployed_by", "server_program"):
         deployment.ClearField(output_only)
     for program in deployment.programs:
         program.ClearField("id")
