@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,9 +17,13 @@ from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.device_service_pb2 import ListDevicesRequest
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import Job, JobState
+from tests.contract.rpc_fixture import until
+from tests.rabbitmq import RabbitmqBroker
+from tests.server_process import working
 from tests.vendor_cloud import local_half
 from tests.vendor_cloud.fake_vendor import Behavior
-from tests.vendor_cloud.served_vendor import PATIENCE, TOKEN, ServedVendor, served_vendor
+from tests.vendor_cloud.provider import install
+from tests.vendor_cloud.served_vendor import CLOUD, PATIENCE, TERMS, TOKEN, ServedVendor, served_vendor
 
 RIGHT = [{"0x1 0x0": 10}]
 SIMULATOR = f"{local_half.NAME}/aer_simulator"
@@ -118,3 +124,23 @@ def test_a_job_of_either_kind_is_cancelled(served: ServedVendor) -> None:
     served.jobs.CancelJob(calls.CancelJobRequest(id=job_id), timeout=PATIENCE)
     assert served.end(job_id).state == JobState.JOB_STATE_CANCELLED
     served.vendor.control(**vars(Behavior()))
+
+
+def test_a_worker_machine_prepares_jobs_for_the_vendor_and_runs_others(
+    rabbitmq: RabbitmqBroker, tmp_path: Path
+) -> None:
+    local_half.install(tmp_path / "packages")
+    broker = {"executor": "celery", "broker": rabbitmq.url()}
+    with ExitStack() as ends:
+        served = ends.enter_context(served_vendor(tmp_path, providers=local_half.NAME, **broker))
+        variables = install(tmp_path / "packages", CLOUD.classes, **TERMS)
+        ends.enter_context(working(rabbitmq.url(), local_half.NAME, environment=variables))
+        stub = DeviceServiceStub(served.channel)
+        wanted = ListDevicesRequest(filter="available = true")
+        until(lambda: len(stub.ListDevices(wanted, timeout=PATIENCE).devices) == 2)
+        served.vendor.control(hold=True)
+        job_id = served.create(local_half.NAME)
+        served.at_vendor(job_id)
+        job = local(served)
+        assert (job.state, served.counts(job)) == (JobState.JOB_STATE_SUCCEEDED, RIGHT), job.failure
+        assert served.vendor.accepted == 1
