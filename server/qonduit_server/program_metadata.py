@@ -25,6 +25,8 @@ DEFAULT_ENVIRONMENT: Final = "default"
 DEFAULT_ENTRY_POINT: Final = "main"
 #: The parts of the metadata that are JSON Schemas.
 SCHEMAS: Final = ("parameters", "return_values", "interim_results")
+#: Those of what a program sends.
+OUTPUT_SCHEMAS: Final = ("return_values", "interim_results")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 #: Of the name of a server program. "@" separates it from a version.
 MAX_NAME_BYTES: Final = 255

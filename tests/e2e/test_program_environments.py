@@ -66,6 +66,8 @@ def test_a_program_runs_only_in_an_environment_that_has_its_packages(tmp_path: P
         assert client.programs.upload(SOURCE, {"name": "lab"}, options={"environment": "lab"}).environment == "lab"
         with pytest.raises(JobFailed, match=r"'default' lacks lab_package \(line 2\)"):
             client.programs.upload(SOURCE, {"name": "lab"})
+        with pytest.raises(JobFailed, match=r"'lab' lacks jsonschema \(it checks return_values and interim_results\)"):
+            client.programs.upload(SOURCE, {"name": "lab", "return_values": {}}, options={"environment": "lab"})
         with pytest.raises(InvalidRequest, match=r"no environment .*known: default, lab"):
             client.programs.upload(SOURCE, {"name": "lab"}, options={"environment": "moon"})
         listed_environments = {each.name: each for each in client.languages().python_environments}

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -224,6 +225,52 @@ def main():
     return [result.buffer is not None, sum(result.counts.values())]
 """
         assert run(source).output(timeout=SECONDS) == [True, 40_000]
+
+
+class TestSchemas:
+    """What a program publishes and returns matches the schemas of its metadata."""
+
+    METADATA: ClassVar = {
+        "name": "doubling",
+        "return_values": {"type": "object", "properties": {"total": {"type": "integer", "maximum": 100}}},
+        "interim_results": {"type": "integer"},
+    }
+    SOURCE = """
+def main(backend, user_messenger, values, factor):
+    for value in values:
+        try:
+            user_messenger.publish(value)
+        except ValueError as error:
+            user_messenger.publish(str(error), final=True)
+    return {"total": sum(map(int, values)) * factor}
+"""
+
+    def test_values_that_match_are_published_and_returned(self, client: Client, tmp_path: Path) -> None:
+        program = self.uploaded(client, tmp_path)
+        run = client.programs.run(program, DEVICE, {"values": [1, 2], "factor": 2})
+        assert [each.value for each in run.interim_results(timeout=SECONDS)] == [1, 2]
+        assert run.output(timeout=SECONDS) == {"total": 6}
+
+    def test_a_value_that_does_not_match_is_refused_where_it_is_published(self, client: Client, tmp_path: Path) -> None:
+        run = client.programs.run(self.uploaded(client, tmp_path), DEVICE, {"values": ["3"], "factor": 1})
+        (reported,) = run.interim_results(timeout=SECONDS)
+        assert reported.value == (
+            "the published value violates the schema interim_results of the program: '3' is not of type 'integer'"
+        )
+
+    def test_a_result_that_does_not_match_fails_the_job(self, client: Client, tmp_path: Path) -> None:
+        run = client.programs.run(self.uploaded(client, tmp_path), DEVICE, {"values": [3], "factor": 50})
+        assert failure_of(run) == (
+            _PROGRAM,
+            "INVALID_OUTPUT",
+            "the result violates the schema return_values of the program: total: 150 is greater than the maximum of "
+            "100",
+        )
+
+    def uploaded(self, client: Client, folder: Path) -> str:
+        path = folder / "doubling.py"
+        path.write_text(self.SOURCE)
+        return str(client.programs.upload(path, self.METADATA).name)
 
 
 def test_a_quota_of_one_running_job_lets_parent_and_children_end(tmp_path: Path) -> None:

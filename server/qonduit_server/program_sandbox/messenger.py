@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -31,11 +31,13 @@ class UserMessenger:
     Args:
         channel: the socket to the server.
         output: what the program has printed, which is sent first.
+        check: returns how a value violates the schema of published values; empty if it does not.
     """
 
-    def __init__(self, channel: Channel, output: PrintedText) -> None:
+    def __init__(self, channel: Channel, output: PrintedText, check: Callable[[object], str] = lambda _: "") -> None:
         self._channel = channel
         self._output = output
+        self._check = check
         self._published = 0
         #: The last value that was published as the final one.
         self.final: list[Any] = []
@@ -49,7 +51,8 @@ class UserMessenger:
             final: whether it is the result of the program, unless the program returns another one.
 
         Raises:
-            ValueError: the value is too large, or too many were published.
+            ValueError: the value is too large, violates the schema `interim_results` of the program's metadata and is
+                not the final one, or too many were published.
             TypeError: the value cannot be encoded.
         """
         value = encode(message)
@@ -59,6 +62,8 @@ class UserMessenger:
                 f"a published value must have at most {MAX_PUBLISHED_BYTES} bytes as JSON, got {len(text.encode())}: "
                 "publish less, and return large values"
             )
+        if not final and (violation := self._check(value)):
+            raise ValueError(f"the published value violates the schema interim_results of the program: {violation}")
         if self._published >= MAX_PUBLISHED:
             raise ValueError(f"a program publishes at most {MAX_PUBLISHED} values: publish every n-th step")
         self._published += 1

@@ -12,6 +12,7 @@ import logging
 import sys
 import traceback
 import types
+from functools import partial
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
@@ -21,6 +22,7 @@ from qonduit_client import transport
 from qonduit_client.client import Client
 from qonduit_client.program_values import decode, encode
 from qonduit_server.languages.python.sandbox.confinement import Confinement
+from qonduit_server.program_metadata import read_metadata
 from qonduit_server.program_sandbox import offered_modules
 from qonduit_server.program_sandbox.channel import Channel, ServerGone
 from qonduit_server.program_sandbox.channel_transport import ChannelTransport
@@ -52,9 +54,10 @@ def run(descriptor: int, confinement: Confinement) -> None:
     channel.send(started=True)
     logging.basicConfig(handlers=[LogEvents(output)], level=start.log_level or "INFO", force=True)
     transport.use_in_program(ChannelTransport(channel, output.flush))
-    messenger = UserMessenger(channel, output)
+    schemas = read_metadata(start.metadata).schemas
+    messenger = UserMessenger(channel, output, partial(_violation, schemas.get("interim_results")))
     try:
-        content = _Program(start, messenger).output()
+        content = _Program(start, messenger, schemas.get("return_values")).output()
     except ServerGone:
         return
     except MemoryError:
@@ -82,11 +85,13 @@ class _Program:
     Args:
         start: what to run.
         messenger: its messenger.
+        schema: the JSON Schema of its output, if there is one.
     """
 
-    def __init__(self, start: ProgramStart, messenger: UserMessenger) -> None:
+    def __init__(self, start: ProgramStart, messenger: UserMessenger, schema: Any = None) -> None:
         self._start = start
         self._messenger = messenger
+        self._schema = schema
         self._file = start.file or _FILE
         self._inputs: dict[str, Any] = decode(MessageToDict(start.inputs))
         self._saved = offered_modules.offer(self._inputs, self._service)
@@ -108,7 +113,8 @@ class _Program:
         if returned is None:
             returned = next(iter(self._saved.value or self._messenger.final), None)
         try:
-            content = json.dumps(encode(returned), allow_nan=False).encode()
+            value = encode(returned)
+            content = json.dumps(value, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             message = f"the result of the program cannot be stored: {error}"
             raise _Failure(ProgramError(reason="INVALID_OUTPUT", message=message[:_MESSAGE_CHARACTERS])) from None
@@ -117,6 +123,9 @@ class _Program:
                 f"the result has {len(content)} bytes as JSON, and may have at most {MAX_OUTPUT_BYTES}: return less"
             )
             raise _Failure(ProgramError(reason="RESULT_TOO_LARGE", message=message))
+        if violation := _violation(self._schema, value):
+            message = f"the result violates the schema return_values of the program: {violation}"
+            raise _Failure(ProgramError(reason="INVALID_OUTPUT", message=message[:_MESSAGE_CHARACTERS]))
         return content
 
     def _run(self, source: str) -> Any:
@@ -213,6 +222,18 @@ class _Service:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._provider, name)
+
+
+def _violation(schema: Any, value: object) -> str:
+    """Return how a value violates a schema, with the path of the first error; empty if it does not."""
+    if schema is None:
+        return ""
+    try:
+        from qonduit_server.json_schemas import value_violations
+    except ImportError as error:
+        return f"it cannot be checked: the environment lacks {error.name}"
+    found = value_violations(schema, value)
+    return f"{found[0].path}: {found[0].message}".removeprefix(": ") if found else ""
 
 
 def _described(error: BaseException) -> str:

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
-from qonduit.execution.v1.task_pb2 import ProgramChecked, SchemaViolation, TaskProgram
+from qonduit.execution.v1.task_pb2 import ProgramChecked, TaskProgram
 from qonduit.v1.server_program_pb2 import ServerProgram
 from qonduit_server.errors import ProgramError
+from qonduit_server.json_schemas import schema_violations, value_violations
 from qonduit_server.languages.python import program_source
 from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.program_metadata import (
+    OUTPUT_SCHEMAS,
     MetadataError,
     ProgramMetadata,
     RunOptions,
@@ -22,7 +23,6 @@ from qonduit_server.program_metadata import (
     read_options,
     time_limit,
 )
-from qonduit_server.worker.json_schemas import schema_violations, value_violations
 
 
 def metadata_of(program: TaskProgram) -> tuple[ProgramMetadata, RunOptions]:
@@ -45,7 +45,11 @@ def check_upload(program: TaskProgram, sandbox: PythonSource) -> ProgramChecked:
     violations = list(schema_violations(metadata.schemas))
     if violations:
         return ProgramChecked(violations=violations)
-    source = program_source.check(sandbox, options.environment, program.text, options.entry_point)
+    # The process of the program checks what it publishes and returns.
+    checked = [name for name in OUTPUT_SCHEMAS if name in metadata.schemas]
+    source = program_source.check(
+        sandbox, options.environment, program.text, options.entry_point, ["jsonschema"] if checked else []
+    )
     found = ServerProgram(
         name=metadata.name,
         sha256=hashlib.sha256(program.text.encode()).hexdigest(),
@@ -63,10 +67,5 @@ def check_upload(program: TaskProgram, sandbox: PythonSource) -> ProgramChecked:
 def check_inputs(program: TaskProgram, inputs: Struct) -> ProgramChecked:
     """Check the inputs of a run against the schema of the program's parameters. Raises ProgramError."""
     metadata, _ = metadata_of(program)
-    return ProgramChecked(violations=schema_errors(metadata, "parameters", MessageToDict(inputs)))
-
-
-def schema_errors(metadata: ProgramMetadata, part: str, value: Any) -> list[SchemaViolation]:
-    """Return how a value violates the schema of a part: "parameters", "return_values" or "interim_results"."""
-    schema = metadata.schemas.get(part)
-    return [] if schema is None else value_violations(schema, value)
+    schema = metadata.schemas.get("parameters")
+    return ProgramChecked(violations=[] if schema is None else value_violations(schema, MessageToDict(inputs)))

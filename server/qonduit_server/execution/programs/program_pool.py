@@ -269,6 +269,7 @@ class ProgramPool:
             memory_bytes=memory,
             cpu_seconds=int(program.limits.seconds + 1) if program.limits.seconds else 0,
             file=source.file,
+            metadata=source.metadata,
         )
         self._selector.add(channel, program)
         channel.send(framing.pack(start))

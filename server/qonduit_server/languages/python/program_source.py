@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,7 +51,9 @@ def environment_python(sandbox: PythonSource, environment: str) -> str:
     return python
 
 
-def check(sandbox: PythonSource, environment: str, source: str, entry_point: str) -> CheckedSource:
+def check(
+    sandbox: PythonSource, environment: str, source: str, entry_point: str, needed: Sequence[str] = ()
+) -> CheckedSource:
     """Check a source without running it.
 
     Args:
@@ -58,6 +61,7 @@ def check(sandbox: PythonSource, environment: str, source: str, entry_point: str
         environment: the name of the environment.
         source: the source text.
         entry_point: the function to run; empty for `main`, or the source as a script.
+        needed: further modules that the environment must have, as checks of outputs do.
 
     Raises:
         ProgramError: the source cannot run: its syntax, its entry point or an import is wrong.
@@ -66,6 +70,7 @@ def check(sandbox: PythonSource, environment: str, source: str, entry_point: str
     request = {
         "source": source,
         "entry_point": entry_point,
+        "needed": [*needed],
         "parent": os.getpid(),
         "cache": str(cache_folder()),
         "memory_bytes": MEMORY_BYTES,
@@ -82,6 +87,10 @@ def check(sandbox: PythonSource, environment: str, source: str, entry_point: str
     if not process.ready:
         raise unavailable(text_of(answer.get("message")))
     return _understood(answer, environment)
+
+
+def _place(line: int) -> str:
+    return f"line {line}" if line else "it checks return_values and interim_results"
 
 
 def _understood(answer: dict[str, Any], environment: str) -> CheckedSource:
@@ -101,7 +110,7 @@ def _understood(answer: dict[str, Any], environment: str) -> CheckedSource:
             column=column,
         )
     if missing := answer.get("missing"):
-        names = ", ".join(f"{each['module']} (line {each['line']})" for each in missing)
+        names = ", ".join(f"{each['module']} ({_place(each['line'])})" for each in missing)
         raise ProgramError(
             "MISSING_IMPORT",
             f"the Python environment {environment!r} lacks {names}: choose another environment "

@@ -43,7 +43,7 @@ class ProgramForkReply(_message.Message):
     def __init__(self, loaded: _Optional[str] = ..., forked: _Optional[_Union[ProgramForkReply.Forked, _Mapping]] = ..., exited: _Optional[_Union[ProgramForkReply.Exited, _Mapping]] = ...) -> None: ...
 
 class ProgramStart(_message.Message):
-    __slots__ = ("job_id", "source", "entry_point", "inputs", "device", "log_level", "memory_bytes", "cpu_seconds", "file")
+    __slots__ = ("job_id", "source", "entry_point", "inputs", "device", "log_level", "memory_bytes", "cpu_seconds", "file", "metadata")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     ENTRY_POINT_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class ProgramStart(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     CPU_SECONDS_FIELD_NUMBER: _ClassVar[int]
     FILE_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     source: str
     entry_point: str
@@ -62,7 +63,8 @@ class ProgramStart(_message.Message):
     memory_bytes: int
     cpu_seconds: int
     file: str
-    def __init__(self, job_id: _Optional[int] = ..., source: _Optional[str] = ..., entry_point: _Optional[str] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., device: _Optional[str] = ..., log_level: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., cpu_seconds: _Optional[int] = ..., file: _Optional[str] = ...) -> None: ...
+    metadata: str
+    def __init__(self, job_id: _Optional[int] = ..., source: _Optional[str] = ..., entry_point: _Optional[str] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., device: _Optional[str] = ..., log_level: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., cpu_seconds: _Optional[int] = ..., file: _Optional[str] = ..., metadata: _Optional[str] = ...) -> None: ...
 
 class ProgramCall(_message.Message):
     __slots__ = ("id", "method", "request")

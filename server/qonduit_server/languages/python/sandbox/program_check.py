@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks a server program in the sandbox without running it: its syntax, its entry point and its imports.
 
-It reads one JSON object from stdin: `source`, `entry_point` (empty for the default), `parent`, `cache`, `memory_bytes`
-and `cpu_seconds`. It writes lines of JSON to stdout: {"ready": true}, then one with `entry_point`, `imports`,
-`missing` and `python`, or with `reason`, `message`, `line` and `column`.
+It reads one JSON object from stdin: `source`, `entry_point` (empty for the default), `needed` (further modules),
+`parent`, `cache`, `memory_bytes` and `cpu_seconds`. It writes lines of JSON to stdout: {"ready": true}, then one with
+`entry_point`, `imports`, `missing` and `python`, or with `reason`, `message`, `line` and `column`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> NoReturn:
         os._exit(os.EX_UNAVAILABLE)
     write_answer(answers, {"ready": True})
     try:
-        answer = check(request["source"], request["entry_point"])
+        answer = check(request["source"], request["entry_point"], request["needed"])
     except MemoryError:
         answer = {"reason": "SANDBOX_MEMORY"}
     except RecursionError:
@@ -57,8 +57,8 @@ def main() -> NoReturn:
     os._exit(os.EX_OK)
 
 
-def check(source: str, entry_point: str) -> dict[str, Any]:
-    """Return the findings in a source, or its error."""
+def check(source: str, entry_point: str, needed: list[str]) -> dict[str, Any]:
+    """Return the findings in a source, which needs further modules, or its error."""
     try:
         tree = parsed(source)
         compile(tree, FILE, "exec", dont_inherit=True)
@@ -74,7 +74,7 @@ def check(source: str, entry_point: str) -> dict[str, Any]:
             message += f", and it imports nothing of {SCRIPT_MODULE}"
         return {"reason": "NO_ENTRY_POINT", "message": message}
     missing = []
-    for name, line, required in imports:
+    for name, line, required in [*imports, *((each, 0, True) for each in needed)]:
         if required and (absent := _absent(name)):
             missing.append({"module": absent[:_NAME_CHARACTERS], "line": line})
     return {

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The JSON Schemas of server programs: whether they are valid, and whether values match them.
 
-For workers alone: a pattern or a recursive schema can take long, and the server kills a worker that exceeds its time.
+For workers, and for programs in their sandbox: a pattern or a recursive schema can take long, and the server kills
+their processes once they exceed their time.
 """
 
 from __future__ import annotations
