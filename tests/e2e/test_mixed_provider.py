@@ -143,4 +143,7 @@ def test_a_worker_machine_prepares_jobs_for_the_vendor_and_runs_others(
         served.at_vendor(job_id)
         job = local(served)
         assert (job.state, served.counts(job)) == (JobState.JOB_STATE_SUCCEEDED, RIGHT), job.failure
+        served.vendor.control(hold=False)
+        job = served.end(job_id)
+        assert (job.state, served.counts(job), job.attempt) == (JobState.JOB_STATE_SUCCEEDED, RIGHT, 1), job.failure
         assert served.vendor.accepted == 1

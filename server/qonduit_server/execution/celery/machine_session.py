@@ -29,7 +29,9 @@ class MachineSession:
         self.received: dict[str, int] = {}
         #: The lanes of the tasks that have not ended.
         self.tasks: dict[Key, str] = {}
-        self.ended: OrderedDict[Key, None] = OrderedDict()
+        #: The numbers of outcomes of vendors in these tasks: a task that gets more of them runs again.
+        self.outcomes: dict[Key, int] = {}
+        self.ended: OrderedDict[tuple[Key, int], None] = OrderedDict()
         #: The messages that the server may not have, in order, and how many of them were sent.
         self.unacknowledged: deque[tuple[int, bytes]] = deque()
         self.sent = 0
@@ -57,6 +59,6 @@ class MachineSession:
     def end(self, key: Key) -> None:
         """Remember an ended task."""
         self.tasks.pop(key, None)
-        self.ended[key] = None
+        self.ended[key, self.outcomes.pop(key, 0)] = None
         if len(self.ended) > _REMEMBERED:
             self.ended.popitem(last=False)

@@ -200,8 +200,14 @@ class WorkerMachine:
             # not accepted from others, which send them again.
             busy = {key for each in self._sessions.values() if each is not session for key in each.tasks}
             arrived = {key: task for task in message.tasks if (key := (task.job_id, task.attempt)) not in busy}
-            fresh = [task for key, task in arrived.items() if key not in session.tasks and key not in session.ended]
+            fresh = [
+                task
+                for key, task in arrived.items()
+                if key not in session.tasks and (key, len(task.vendor_outcomes)) not in session.ended
+            ]
             for task in fresh:
+                if task.vendor_outcomes:
+                    session.outcomes[task.job_id, task.attempt] = len(task.vendor_outcomes)
                 lane = session.tasks[task.job_id, task.attempt] = lane_of(task)
                 session.received[lane] = session.received.get(lane, 0) + 1
             accepted = TasksAccepted(message_id=message.message_id, tasks=keys_of(arrived))
