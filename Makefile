@@ -22,7 +22,7 @@ include $(LANGUAGES:%=clients/%/client.mk)
 CHECKS := check-style check-types check-imports check-words check-github check-deploy check-protos check-generated check-docs
 .PHONY: $(foreach language,$(LANGUAGES),tools-$(language) stubs-$(language) client-$(language))
 
-.PHONY: setup demo demo-picture test test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample numerics crash vendors away failover bench growth watchers soak adapters mutants docs clean help
+.PHONY: setup demo demo-picture test test-long test-unit check $(CHECKS) generate descriptor clients lock wheels deploy slurm corpus fuzz fuzz-surface qrisp upgrade-sample numerics crash vendors away failover bench growth watchers soak adapters mutants docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 19
@@ -49,9 +49,12 @@ demo-picture: setup  ## record docs/demo.svg from the demo
 # Tests wait for processes that they start: three at a time keep two cores busy.
 PROCESSES ?= 3
 # They start hundreds of processes, which would each compile every changed module where the environment forbids bytecode.
-test test-unit: export PYTHONDONTWRITEBYTECODE :=
+test test-long test-unit: export PYTHONDONTWRITEBYTECODE :=
 test: setup  ## run every test, PROCESSES=3 of them at a time
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-long: setup  ## run the tests that `make test` leaves out, without those of images and units of systemd
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m long --ignore tests/deploy
 
 test-unit: setup  ## run the unit tests alone, PROCESSES=3 of them at a time
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder tests/unit

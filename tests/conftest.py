@@ -19,7 +19,7 @@ from tests.missing_components import pytest_terminal_summary  # noqa: F401 - pyt
 from tests.oidc_provider import oidc  # noqa: F401 - a fixture
 from tests.postgresql import PostgresqlServer, start_or_skip
 
-pytest_plugins = ("tests.process_leftovers", "tests.rotating_oidc")
+pytest_plugins = ("tests.long_forms", "tests.process_leftovers", "tests.rotating_oidc")
 
 # The same examples every time, and no deadlines: machines differ in speed and load.
 settings.register_profile("suite", deadline=None, derandomize=True)

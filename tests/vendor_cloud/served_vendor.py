@@ -39,10 +39,11 @@ from tests.vendor_cloud.provider import CLASSES, URL, install
 
 PATIENCE: Final = 120.0
 TOKEN: Final = "token-of-the-lab"
-#: `x` on the second of three qubits, into registers of unequal size: each wrong order of bits gives another result.
+#: `x` on the second of four qubits, into registers of unequal size: a reversal of all bits, of the bits of a register or
+#: of the registers gives another result.
 ASYMMETRIC: Final = """OPENQASM 2.0; include "qelib1.inc";
-qreg q[3]; creg a[1]; creg b[2];
-x q[1]; measure q[0] -> a[0]; measure q[1] -> b[0]; measure q[2] -> b[1];
+qreg q[4]; creg a[1]; creg b[3];
+x q[1]; measure q[0] -> a[0]; measure q[1] -> b[0]; measure q[2] -> b[1]; measure q[3] -> b[2];
 """
 #: Fast polls, and the shortest times after which a submission is looked up.
 TERMS: Final[dict[str, Any]] = {
