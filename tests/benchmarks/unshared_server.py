@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, select
 
 from qonduit_server.cli import main
+from qonduit_server.store.job_pools import Pool, provider_name, queues_of
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
@@ -18,7 +19,7 @@ from qonduit_server.store.sqlite_driver import Query
 
 _OLDEST: Final = Query(
     SELECT_ENTRIES.where(
-        *(IS_QUEUED, jobs.c.not_before == 0),
+        *(IS_QUEUED, jobs.c.not_before == bindparam("queue")),
         jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery(),
     )
     .order_by(jobs.c.id)
@@ -26,20 +27,20 @@ _OLDEST: Final = Query(
 )
 _NAMES: Final = list(inspect.signature(claim_jobs).parameters)
 #: The arguments of `claim_jobs` that matter here, whatever others it takes.
-_USED: Final = itemgetter(*(_NAMES.index(name) for name in ("unit", "wanted", "provider", "found")))
+_USED: Final = itemgetter(*(_NAMES.index(name) for name in ("unit", "wanted", "pool", "found")))
 
 
 def claim_oldest(*arguments: Any, **_: Any) -> None:
-    """Claim the oldest jobs of a provider in place of `claim_jobs`, and charge no caller."""
+    """Claim the oldest jobs of a pool in place of `claim_jobs`, and charge no caller."""
     unit: UnitOfWork
     wanted: Claim
-    provider: str
+    pool: Pool
     found: Claimed
-    unit, wanted, provider, found = _USED(arguments)
-    values = {"provider": provider, "count": wanted.capacity[provider]}
+    unit, wanted, pool, found = _USED(arguments)
+    values = {"provider": provider_name(pool), "queue": queues_of(pool).main, "count": wanted.capacity[pool]}
     for entry in unit.add_rows(_OLDEST(unit.transaction.connection, values)):
         unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
-        found.jobs.append((provider, entry))
+        found.jobs.append(entry)
     unit.flush()
 
 

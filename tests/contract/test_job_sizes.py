@@ -60,6 +60,7 @@ WIDE = Device(
     name="d" * 250,
     num_qubits=20,
     is_simulator=True,
+    is_local=True,
     available=True,
     max_shots=100_000,
     capabilities=DeviceCapabilities(

@@ -300,7 +300,9 @@ def test_a_filter_without_an_index_tests_a_bounded_number_of_rows(
     )
     with pytest.raises(ResourceExhausted, match=r"serves in this order: ranges of finished_at"):
         walk(lambda token: jobs_page(token, "shots = 7", "finished_at"))
-    with pytest.raises(ResourceExhausted, match=r"serves in this order: = on id, state, and ranges of created_at"):
+    with pytest.raises(
+        ResourceExhausted, match=r"serves in this order: = on id, parent_job_id, state, and ranges of created_at"
+    ):
         walk(lambda token: job_list.list_page(db, Visibility(CALLER, sees_all=True), 3, token, "owner:* shots = 7"))
     for change in (bulk_changes.cancel_matching, bulk_changes.delete_matching):
         monkeypatch.setattr(bulk_changes, "_BATCH", 3)

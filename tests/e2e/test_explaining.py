@@ -30,10 +30,10 @@ PATIENCE = 60.0
 BROKEN = """
 import sys
 if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
-    import qonduit_server.providers.ibm as ibm
+    from qonduit_server.providers.aer_simulator import AerSimulator
     from qonduit_server.languages.registry import Languages
     print("the fork server speaks", file=sys.stderr, flush=True)
-    run, write = ibm.IBM.run, Languages.write
+    run, write = AerSimulator.run, Languages.write
     def breaking(self, device, prepared, shots, seed):
         if shots != 13:
             return run(self, device, prepared, shots, seed)
@@ -41,7 +41,7 @@ if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
         raise ZeroDivisionError("deep inside of the SDK")
     def writing(self, target, circuit):
         raise ZeroDivisionError("deep inside of a writer")
-    ibm.IBM.run, Languages.write = breaking, writing
+    AerSimulator.run, Languages.write = breaking, writing
 """
 
 

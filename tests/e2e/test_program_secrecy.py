@@ -29,8 +29,8 @@ BROKEN: Final = """
 import sys
 if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
     import os
-    import qonduit_server.providers.ibm as ibm
-    run = ibm.IBM.run
+    from qonduit_server.providers.aer_simulator import AerSimulator
+    run = AerSimulator.run
     quoted = "planted" + "secretname"  # a traceback contains this line
     def breaking(self, device, prepared, shots, seed):
         if shots == 13:
@@ -38,7 +38,7 @@ if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
         if shots == 14:
             raise ZeroDivisionError("deep inside of the SDK: " + quoted) from ValueError(quoted.upper())
         return run(self, device, prepared, shots, seed)
-    ibm.IBM.run = breaking
+    AerSimulator.run = breaking
 """
 _QUBITS: Final = [{"cirq_type": "LineQubit", "x": 0}]
 

@@ -114,7 +114,6 @@ CREATE TABLE public.device_calibrations (
 CREATE TABLE public.device_probes (
     device_id bigint NOT NULL,
     credential_id bigint NOT NULL,
-    owner text NOT NULL,
     job_id bigint,
     state smallint NOT NULL,
     message text,

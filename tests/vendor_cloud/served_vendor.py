@@ -39,7 +39,7 @@ from tests.vendor_cloud.provider import CLASSES, URL, install
 
 PATIENCE: Final = 120.0
 TOKEN: Final = "token-of-the-lab"
-#: `x` on the second of four qubits, into registers of unequal size: a reversal of all bits, of the bits of a register or
+#: `x` on the second of four qubits, into registers of unequal size: a reversal of all bits, of those of a register, or
 #: of the registers gives another result.
 ASYMMETRIC: Final = """OPENQASM 2.0; include "qelib1.inc";
 qreg q[4]; creg a[1]; creg b[3];

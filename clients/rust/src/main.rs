@@ -174,6 +174,7 @@ fn show(event: JobEvent, job: &mut Job) {
         Some(Event::ResultReady(_)) => "result ready",
         Some(Event::Log(_)) => "log",
         Some(Event::ProviderStatus(_)) => "provider status",
+        Some(Event::InterimResult(_)) => "interim result",
         Some(Event::Heartbeat(_) | Event::PartialResult(_) | Event::QueueChange(_) | Event::FinalResults(_)) | None => "event of a newer server",
     };
     let percentage = 100.0 * job.progress();
