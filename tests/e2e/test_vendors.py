@@ -115,7 +115,7 @@ def test_a_job_runs_at_the_vendor(served: ServedVendor, provider: str) -> None:
     assert status.state == served.kind.done
     assert (status.cost.amount, status.cost.unit) == (served.kind.price if served.kind.unit else 0, served.kind.unit)
     (result,) = served.list_results(job)
-    assert [(register.name, register.size) for register in result.registers] == [("b", 2), ("a", 1)]
+    assert [(register.name, register.size) for register in result.registers] == [("b", 3), ("a", 1)]
     name, value = served.kind.fact
     assert result.meta_data[name] == value
 
