@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import cirq_google
@@ -20,7 +22,7 @@ from cirq_google.cloud.quantum_v1alpha1.services.quantum_engine_service.transpor
 )
 from cirq_google.engine.asyncio_executor import AsyncioExecutor
 from cirq_google.engine.engine_client import EngineClient, EngineException
-from google.api_core import exceptions
+from google.api_core import exceptions, grpc_helpers
 from google.protobuf import any_pb2
 from google.protobuf.json_format import MessageToDict
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
@@ -53,6 +55,9 @@ _JOB: Final = re.compile(r"projects/([^/]+)/programs/([^/]+)/jobs/([^/]+)")
 _RESULTS: Final = ("cirq.google.api.v2.Result", "cirq.api.google.v2.Result")
 #: The time to connect: a call after it was not sent.
 _CONNECT_SECONDS: Final = 20.0
+#: The variable with the file of the authorities. gRPC itself reads it once, at the first connection of a process.
+_ROOTS: Final = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+_tls: Final[Any] = grpc_helpers.grpc  # type: ignore[attr-defined]
 #: A processor and its calibration are read again after this time.
 _TARGET_SECONDS: Final = 600.0
 
@@ -214,6 +219,8 @@ def _transport(**arguments: Any) -> Transport:
     """Return Google's transport, without the retries of gRPC."""
 
     def channel(host: str, *, options: list[Any], **others: Any) -> Any:
+        if not others.get("ssl_credentials") and (roots := os.environ.get(_ROOTS)):
+            others["ssl_credentials"] = _tls.ssl_channel_credentials(Path(roots).read_bytes())
         return Transport.create_channel(host, options=[*options, ("grpc.enable_retries", 0)], **others)
 
     return Transport(channel=channel, **arguments)
