@@ -26,16 +26,16 @@ Metadata: TypeAlias = Mapping[str, Any] | str | PathLike[str]
 
 
 def program_of(
-    source: str | PathLike[str],
+    source: Source,
     metadata: Metadata | None,
     name: str | None,
     options: Mapping[str, Any] | None,
     inputs: Inputs | None,
-) -> QuantumProgram:
-    """Return the message of a Python program.
+) -> QuantumProgram | int:
+    """Return the message of a Python program, or the id of the deployment that contains it.
 
     Args:
-        source: a file, or source text.
+        source: a file, source text, or the id, without the other arguments.
         metadata: name, description, max_execution_time and schemas.
         name: replaces the name of the metadata.
         options: environment, entry_point, log_level and limits.
@@ -43,8 +43,12 @@ def program_of(
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: the metadata are not a JSON object, or an input has an unsupported value.
+        ValueError: the metadata are not a JSON object, an input has an unsupported value, or an id has other arguments.
     """
+    if isinstance(source, int):
+        if any((metadata, name, options, inputs)):
+            raise ValueError("a stored deployment contains metadata, options and inputs: pass its id alone")
+        return source
     text = _metadata_text(metadata)
     if name is not None:
         found = json.loads(text) if text else {}

@@ -48,13 +48,8 @@ class ServerPrograms(ProgramRuns):
             InvalidRequest: the metadata or the options are invalid.
             OSError: a file cannot be read.
         """
-        if isinstance(source, int):
-            if any((metadata, name, options, inputs)):
-                raise ValueError("a stored deployment contains metadata, options and inputs: pass its id alone")
-            request = program_requests.upload(source, project, request_id)
-        else:
-            program = program_requests.program_of(source, metadata, name, options, inputs)
-            request = program_requests.upload(program, project, request_id)
+        program = program_requests.program_of(source, metadata, name, options, inputs)
+        request = program_requests.upload(program, project, request_id)
         job = program_requests.uploaded(self._transport.call(request).job)
         return program_requests.receipt_of(self._transport.items(requests.results(job.id)))
 

@@ -30,31 +30,9 @@ class ServerPrograms(ProgramRuns):
         project: str | None = None,
         request_id: str | None = None,
     ) -> ServerProgram:
-        """Check a Python program on the server, without running it, and store it as the next version of its name.
-
-        Args:
-            source: the path of the file, source text of several lines, or the id of a stored deployment with one
-                program, its metadata and options.
-            metadata: name, description, max_execution_time, and the JSON Schemas parameters, return_values and
-                interim_results, flat or under `spec`: a mapping, JSON text, or the path of a JSON file.
-            name: the name in place of that of the metadata; by default the name of the file without its suffix.
-            options: environment, entry_point, log_level and limits.
-            inputs: default values of the inputs.
-            project: as in `run`.
-            request_id: a UUID that makes a repeated upload return the first version.
-
-        Raises:
-            JobFailed: the program cannot run: its syntax, its entry point or an import is wrong.
-            InvalidRequest: the metadata or the options are invalid.
-            OSError: a file cannot be read.
-        """
-        if isinstance(source, int):
-            if any((metadata, name, options, inputs)):
-                raise ValueError("a stored deployment contains metadata, options and inputs: pass its id alone")
-            request = program_requests.upload(source, project, request_id)
-        else:
-            program = program_requests.program_of(source, metadata, name, options, inputs)
-            request = program_requests.upload(program, project, request_id)
+        """Store a Python program as the next version of its name; see `qonduit_client.server_programs`."""
+        program = program_requests.program_of(source, metadata, name, options, inputs)
+        request = program_requests.upload(program, project, request_id)
         job = program_requests.uploaded((await self._transport.call(request)).job)
         return program_requests.receipt_of([each async for each in self._transport.items(requests.results(job.id))])
 

@@ -186,11 +186,7 @@ class Translator:
         Raises:
             Unavailable: the server is stopping, or no worker machine can do it.
         """
-        compilation = Task()
-        compilation.CopyFrom(task)
-        compilation.attempt = 1
-        compilation.compile_only = True
-        compilation.time_limit_seconds = self._compile_seconds
+        compilation = _first_attempt(task, "compile_only", self._compile_seconds)
         waiting, failure = self._finish(compilation, seconds, add_callback, charge)
         if failure is not None:
             return failure
@@ -214,12 +210,8 @@ class Translator:
         Raises:
             Unavailable: the server is stopping, or no worker machine can do it.
         """
-        analysis = Task()
-        analysis.CopyFrom(task)
-        analysis.attempt = 1
-        analysis.analyze_only = True
+        analysis = _first_attempt(task, "analyze_only", self._analyze_seconds)
         analysis.memory_limit_bytes = self._pools.memory_limit_bytes
-        analysis.time_limit_seconds = self._analyze_seconds
         waiting, failure = self._finish(analysis, seconds, add_callback, charge)
         if failure is not None:
             return failure
@@ -242,12 +234,8 @@ class Translator:
         Raises:
             Unavailable: the server is stopping, or no worker machine can do it.
         """
-        check = Task()
-        check.CopyFrom(task)
-        check.attempt = 1
-        check.check_only = True
+        check = _first_attempt(task, "check_only", self._check_seconds)
         check.memory_limit_bytes = self._pools.memory_limit_bytes
-        check.time_limit_seconds = self._check_seconds
         waiting, failure = self._finish(check, seconds, add_callback, charge)
         if failure is not None:
             return failure
@@ -403,6 +391,16 @@ def _failure_of(loss: Loss, task: Task) -> Failure:
         reason=_DIED,
         message=f"two processes died while they processed the program: the last time, {loss.message}",
     )
+
+
+def _first_attempt(task: Task, kind: str, seconds: float) -> Task:
+    """Return a copy of a task that only does one thing: "compile_only", "analyze_only" or "check_only"."""
+    copy = Task()
+    copy.CopyFrom(task)
+    copy.attempt = 1
+    copy.time_limit_seconds = seconds
+    setattr(copy, kind, True)
+    return copy
 
 
 def _verb(task: Task) -> str:
