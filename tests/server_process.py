@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -175,6 +175,12 @@ def serving(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def serving_programs(folder: Path, **settings: str) -> AbstractContextManager[Server]:
+    """Start a server that runs Python programs, with its database in a folder; see `serving`."""
+    database = f"sqlite:///{folder / 'q.sqlite3'}"
+    return serving(database, providers="IBM", workers="1", enable_python_source="PYTHON", **settings)  # type: ignore[arg-type]
 
 
 @contextmanager

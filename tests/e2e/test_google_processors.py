@@ -9,11 +9,9 @@ import pytest
 
 import qonduit_client
 from qonduit_client.errors import QonduitError
-from qonduit_server.encryption import key_ring
 from tests.contract.rpc_fixture import until
-from tests.server_process import serving
 from tests.vendor_cloud.fake_vendor import Behavior, FakeVendor, fake_vendor
-from tests.vendor_cloud.served_vendor import ASYMMETRIC, GOOGLE, PATIENCE
+from tests.vendor_cloud.served_vendor import ASYMMETRIC, GOOGLE, PATIENCE, connected
 
 #: The contract of vendors has the calls; `make vendors` runs this too.
 pytestmark = pytest.mark.long
@@ -30,21 +28,7 @@ def vendor() -> Iterator[FakeVendor]:
 @pytest.fixture(scope="module")
 def client(vendor: FakeVendor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[qonduit_client.Client]:
     """Return a client of a server that has asked Google for the processors of the project."""
-    folder = tmp_path_factory.mktemp("google")
-    key_ring.create(folder / "keys", "first")
-    with (
-        serving(
-            f"sqlite:///{folder / 'q.sqlite3'}",
-            environment=dict(GOOGLE.variables(vendor)),
-            providers="GOOGLE",
-            preload="GOOGLE",
-            workers="1",
-            vendor_probes="all",
-            credential_key_file=str(folder / "keys"),
-        ) as server,
-        qonduit_client.Client(server.target) as client,
-    ):
-        assert not [each for each in client.devices() if not each.is_local]
+    with connected(tmp_path_factory.mktemp("google"), vendor, GOOGLE, "GOOGLE", vendor_probes="all") as client:
         stored = client.credentials.create("lab", "GOOGLE", GOOGLE.credential(TOKEN))
         client.refresh_devices("GOOGLE", credential=stored)
         yield client

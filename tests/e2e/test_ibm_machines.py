@@ -9,10 +9,8 @@ import pytest
 
 import qonduit_client
 from qonduit_client.errors import QonduitError
-from qonduit_server.encryption import key_ring
-from tests.server_process import serving
 from tests.vendor_cloud.fake_vendor import PRICE, Behavior, FakeVendor, fake_vendor
-from tests.vendor_cloud.served_vendor import ASYMMETRIC, IBM, PATIENCE
+from tests.vendor_cloud.served_vendor import ASYMMETRIC, IBM, PATIENCE, connected
 
 KEY = "an-api-key-of-the-lab"
 DYNAMIC = """OPENQASM 3.0; include "stdgates.inc";
@@ -30,20 +28,7 @@ def vendor() -> Iterator[FakeVendor]:
 @pytest.fixture(scope="module")
 def client(vendor: FakeVendor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[qonduit_client.Client]:
     """Return a client of a server that has asked IBM for the machines of the account."""
-    folder = tmp_path_factory.mktemp("ibm")
-    key_ring.create(folder / "keys", "first")
-    with (
-        serving(
-            f"sqlite:///{folder / 'q.sqlite3'}",
-            environment=dict(IBM.variables(vendor)),
-            providers="IBM",
-            preload="IBM",
-            workers="1",
-            credential_key_file=str(folder / "keys"),
-        ) as server,
-        qonduit_client.Client(server.target) as client,
-    ):
-        assert not [each for each in client.devices() if not each.is_local]
+    with connected(tmp_path_factory.mktemp("ibm"), vendor, IBM, "IBM") as client:
         client.refresh_devices("IBM", credential=IBM.credential(KEY))
         yield client
 

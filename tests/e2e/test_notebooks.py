@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.server_process import serving
+from tests.server_process import serving_programs
 
 NOTEBOOKS = Path(__file__).parents[2] / "docs/notebooks"
 
@@ -25,9 +25,7 @@ def executed(name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_energy_of_a_vqe_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(
-        f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", workers="1", enable_python_source="PYTHON"
-    ) as server:
+    with serving_programs(tmp_path) as server:
         notebook = executed("energy-of-a-vqe.ipynb", server.target, monkeypatch)
     *_, drawing, _, last = notebook.cells
     assert any("image/png" in output.data for output in drawing.outputs)

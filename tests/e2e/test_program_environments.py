@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from qonduit_client import Client
 from qonduit_client.errors import InvalidRequest, JobFailed
 from qonduit_server.environment_commands import environment
-from tests.server_process import serving
+from tests.server_process import serving_programs
 
 SOURCE = """
 import lab_package
@@ -54,13 +54,7 @@ def test_a_program_runs_only_in_an_environment_that_has_its_packages(tmp_path: P
     assert f"--python-environments lab={folder}/bin/python" in written
     assert create("lab", "--folder", str(folder), "--requirements", str(listed))[0] == 2
     with (
-        serving(
-            f"sqlite:///{tmp_path / 'q.sqlite3'}",
-            providers="IBM",
-            workers="1",
-            enable_python_source="PYTHON",
-            python_environments=f"lab={folder}/bin/python",
-        ) as server,
+        serving_programs(tmp_path, python_environments=f"lab={folder}/bin/python") as server,
         Client(server.target) as client,
     ):
         assert client.programs.upload(SOURCE, {"name": "lab"}, options={"environment": "lab"}).environment == "lab"

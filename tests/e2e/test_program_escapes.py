@@ -14,7 +14,7 @@ from qonduit_client import Client
 from qonduit_client.errors import JobFailed
 from tests.benchmarks.programs import BELL
 from tests.sandbox_attacks import ATTACKS, ESCAPED, PRELUDE, Prey, exposed
-from tests.server_process import Server, serving
+from tests.server_process import Server, serving_programs
 
 DEVICE = "IBM/aer_simulator"
 SECONDS = 240.0
@@ -36,14 +36,7 @@ SOCKET = (
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("escapes")
-    with serving(
-        f"sqlite:///{folder / 'q.sqlite3'}",
-        providers="IBM",
-        workers="1",
-        enable_python_source="PYTHON",
-        max_running_programs="8",
-    ) as running:
+    with serving_programs(tmp_path_factory.mktemp("escapes"), max_running_programs="8") as running:
         yield running
 
 

@@ -32,7 +32,7 @@ from qonduit_client import Client
 from qonduit_client.aio import Client as AsyncClient
 from qonduit_client.cli.commands import qonduit as commands
 from qonduit_client.errors import JobFailed, NotFound
-from tests.server_process import serving
+from tests.server_process import serving_programs
 
 SOURCE = """
 import numpy as np
@@ -103,10 +103,7 @@ def violations(error: grpc.RpcError) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calls]:
-    folder = tmp_path_factory.mktemp("uploads")
-    with serving(
-        f"sqlite:///{folder / 'q.sqlite3'}", providers="IBM", workers="1", enable_python_source="PYTHON"
-    ) as server:
+    with serving_programs(tmp_path_factory.mktemp("uploads")) as server:
         found = Calls(server.target)
         yield found
         found.channel.close()

@@ -25,7 +25,7 @@ from qonduit_client import Client, aio
 from qonduit_client.errors import JobCancelled, JobFailed
 from qonduit_client.program_runs import ProgramRun
 from tests.benchmarks.programs import BELL
-from tests.server_process import Server, serving
+from tests.server_process import Server, serving, serving_programs
 
 DEVICE = "IBM/aer_simulator"
 #: Generous: a machine may be busy.
@@ -69,14 +69,7 @@ def main(backend, user_messenger):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with one worker and places for three programs."""
     folder = tmp_path_factory.mktemp("programs")
-    with serving(
-        f"sqlite:///{folder / 'q.sqlite3'}",
-        providers="IBM",
-        workers="1",
-        enable_python_source="PYTHON",
-        max_running_programs="3",
-        max_program_jobs="40",
-    ) as running:
+    with serving_programs(folder, max_running_programs="3", max_program_jobs="40") as running:
         yield running
 
 
@@ -275,13 +268,7 @@ def main(backend, user_messenger, values, factor):
 
 def test_a_quota_of_one_running_job_lets_parent_and_children_end(tmp_path: Path) -> None:
     with (
-        serving(
-            f"sqlite:///{tmp_path / 'q.sqlite3'}",
-            providers="IBM",
-            workers="1",
-            enable_python_source="PYTHON",
-            default_quotas="running_jobs=1",
-        ) as server,
+        serving_programs(tmp_path, default_quotas="running_jobs=1") as server,
         Client(server.target) as client,
     ):
         (tmp_path / "vqe.py").write_text(VQE)

@@ -25,6 +25,7 @@ from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
 from qonduit.v1.result_pb2 import Result
 from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
+from qonduit_client import Client
 from qonduit_server.encryption import key_ring
 from qonduit_server.providers.ionq import URL_VARIABLE
 from tests.server_process import Server, serving
@@ -196,6 +197,34 @@ AWS: Final = VendorKind(
 )
 #: The vendor of each provider.
 KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ, GOOGLE, AWS) for name in kind.names}
+
+
+@contextmanager
+def connected(folder: Path, vendor: FakeVendor, kind: VendorKind, provider: str, **settings: str) -> Iterator[Client]:
+    """Start a server with a provider, which knows no device at the vendor yet; yield a client.
+
+    Args:
+        folder: for its files.
+        vendor: the service.
+        kind: the vendor.
+        provider: the name of the provider.
+        settings: further settings of the server.
+    """
+    key_ring.create(folder / "keys", "first")
+    with (
+        serving(
+            f"sqlite:///{folder / 'q.sqlite3'}",
+            environment=dict(kind.variables(vendor)),
+            providers=provider,
+            preload=provider,
+            workers="1",
+            credential_key_file=str(folder / "keys"),
+            **settings,
+        ) as server,
+        Client(server.target) as client,
+    ):
+        assert not [each for each in client.devices() if not each.is_local]
+        yield client
 
 
 @dataclass
