@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from qonduit.execution.v1.vendor_pb2 import Idempotency, NativeCircuit, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.provider_pb2 import Provider
-from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProgramError
 from qonduit_server.ir.braket_names import BRAKET_NAMES
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.providers.provider import CompileOptions, importing_sdk, installed_version
-from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession
+from qonduit_server.providers.provider import CompileOptions, importing_sdk
+from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession, vendor_description
 
 if TYPE_CHECKING:
     from qonduit_server.ir.visitor import GateStep, Plain
@@ -47,10 +45,7 @@ class BraketCloud:
 
     def describe(self) -> ProviderDescription:
         """Describe the vendor."""
-        missing = "" if installed_version("amazon-braket-sdk") else f"install {with_extras('aws')}"
-        return ProviderDescription(
-            provider=Provider(name=self.name, with_token=True), unavailable=missing, vendor=_TERMS
-        )
+        return vendor_description(self.name, _TERMS, "amazon-braket-sdk", "aws")
 
     def load(self) -> None:
         """Import what `compile` needs."""

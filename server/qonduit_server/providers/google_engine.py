@@ -8,13 +8,11 @@ from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import Idempotency, NativeCircuit, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.provider_pb2 import Provider
-from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.cirq_statevector import CirqStatevector
-from qonduit_server.providers.provider import CompileOptions, importing_sdk, installed_version
-from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession
+from qonduit_server.providers.provider import CompileOptions, importing_sdk
+from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession, vendor_description
 
 #: The variable with host and port of the service, in place of quantum.googleapis.com. Always with TLS.
 ENDPOINT: Final = "QONDUIT_GOOGLE_ENDPOINT"
@@ -46,10 +44,7 @@ class GoogleEngine:
 
     def describe(self) -> ProviderDescription:
         """Describe the vendor: it has no devices that exist for all accounts."""
-        missing = "" if installed_version("cirq-google") else f"install {with_extras('shapes')}"
-        return ProviderDescription(
-            provider=Provider(name=self.name, with_token=True), unavailable=missing, vendor=_TERMS
-        )
+        return vendor_description(self.name, _TERMS, "cirq-google", "shapes")
 
     def load(self) -> None:
         """Import what `compile` needs."""

@@ -10,13 +10,11 @@ from typing import Final
 from qonduit.execution.v1.vendor_pb2 import Idempotency, NativeCircuit, Submission, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.job_pb2 import VendorCost
-from qonduit.v1.provider_pb2 import Provider
-from qonduit_client.distribution import with_extras
 from qonduit_server.errors import DeviceError, ProgramError
 from qonduit_server.ir.circuit import Circuit, contains
 from qonduit_server.providers.ibm_costs import UNIT, most_seconds
-from qonduit_server.providers.provider import CompileOptions, importing_sdk, installed_version
-from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession
+from qonduit_server.providers.provider import CompileOptions, importing_sdk
+from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession, vendor_description
 
 #: The variable with the URL of the service, in place of that of the instance's region.
 URL: Final = "QONDUIT_IBM_URL"
@@ -44,10 +42,7 @@ class IBMMachines:
 
     def describe(self) -> ProviderDescription:
         """Describe the vendor."""
-        missing = "" if installed_version("qiskit-ibm-runtime") else f"install {with_extras('shapes')}"
-        return ProviderDescription(
-            provider=Provider(name=self.name, with_token=True), unavailable=missing, vendor=_TERMS
-        )
+        return vendor_description(self.name, _TERMS, "qiskit-ibm-runtime", "shapes")
 
     def load(self) -> None:
         """Import what `compile` needs."""

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from qonduit.execution.v1.vendor_pb2 import IDEMPOTENCY_TAG, NativeCircuit, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.ionq_cloud import IonQCloud
@@ -27,6 +26,7 @@ from qonduit_server.providers.remote_provider import (
     RemoteCircuit,
     SubmissionLimits,
     VendorSession,
+    vendor_description,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class IonQ:
         """Describe no device: IonQ lists them, with their states."""
         # No field of a job prevents a second one. Each entry of the list of jobs contains the metadata of its job.
         terms = VendorTerms(idempotency=IDEMPOTENCY_TAG, submit_seconds=90.0, call_seconds=60.0, calls=4)
-        return ProviderDescription(provider=Provider(name=self.name, with_token=True), vendor=terms)
+        return vendor_description(self.name, terms)
 
     def load(self) -> None:
         """See `RemoteProvider`."""

@@ -18,10 +18,13 @@ from qonduit.execution.v1.vendor_pb2 import (
     VendorErrorKind,
     VendorJob,
     VendorOutcome,
+    VendorTerms,
 )
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.provider_pb2 import Provider
+from qonduit_client.distribution import with_extras
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.providers.provider import CompileOptions
+from qonduit_server.providers.provider import CompileOptions, installed_version
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,19 @@ class RemoteProvider(Protocol):
 
     def connect(self, credential: str) -> VendorSession:
         """Import the vendor's SDK and return a session. It makes no call of the vendor."""
+
+
+def vendor_description(name: str, terms: VendorTerms, package: str = "", extra: str = "") -> ProviderDescription:
+    """Describe a vendor whose devices an account decides, without devices.
+
+    Args:
+        name: the name of the provider.
+        terms: its terms.
+        package: its SDK, which the environment needs, if it is not installed apart.
+        extra: the extra of the distribution that installs it.
+    """
+    missing = "" if not package or installed_version(package) else f"install {with_extras(extra)}"
+    return ProviderDescription(provider=Provider(name=name, with_token=True), unavailable=missing, vendor=terms)
 
 
 def vendor_outcome(counts: dict[int, int], **meta_data: object) -> VendorOutcome:

@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from qonduit.execution.v1.task_pb2 import Task
-from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit.v1.system_service_pb2 import Worker
-from qonduit_server.execution.executor import Executor, InteractiveTasks, Key, Listener
+from qonduit_server.execution.executor import Executor, Key, Listener
 from qonduit_server.execution.programs.program_pool import ProgramPool
 from qonduit_server.execution.programs.running_program import OpenSession
+from qonduit_server.execution.wrapping_executor import WrappingExecutor
 from qonduit_server.store.program_queue import PROGRAMS
-from qonduit_server.version_requirements import Environment
 
 
-class ProgramExecutor:
+class ProgramExecutor(WrappingExecutor):
     """Runs the tasks of another executor, and server programs. Thread-safe. See `Executor`.
 
     Args:
@@ -24,33 +22,13 @@ class ProgramExecutor:
     """
 
     def __init__(self, base: Executor, pool: ProgramPool) -> None:
-        self._base = base
+        super().__init__(base)
         self._pool = pool
         self._open_session: OpenSession
 
     def answer_calls(self, open_session: OpenSession) -> None:
         """Set what opens the sessions of programs; call it before `start`."""
         self._open_session = open_session
-
-    def launch(self) -> None:
-        """See `Executor`."""
-        self._base.launch()
-
-    def descriptions(self, timeout: float) -> list[ProviderDescription]:
-        """See `Executor`."""
-        return self._base.descriptions(timeout)
-
-    def describe(self, provider: str, timeout: float) -> ProviderDescription:
-        """See `Executor`."""
-        return self._base.describe(provider, timeout)
-
-    def preload(self, providers: Iterable[str] | None = None) -> None:
-        """See `Executor`."""
-        self._base.preload(providers)
-
-    def list_workers(self) -> list[Worker]:
-        """See `Executor`."""
-        return self._base.list_workers()
 
     def start(self, listener: Listener) -> None:
         """See `Executor`."""
@@ -60,11 +38,7 @@ class ProgramExecutor:
     def capacity(self) -> Mapping[str, int]:
         """See `Executor`."""
         programs = self._pool.capacity()
-        return {**self._base.capacity(), **({PROGRAMS: programs} if programs else {})}
-
-    def environments(self) -> Mapping[str, Sequence[Environment]]:
-        """See `Executor`."""
-        return self._base.environments()
+        return {**super().capacity(), **({PROGRAMS: programs} if programs else {})}
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """See `Executor`."""
@@ -80,10 +54,6 @@ class ProgramExecutor:
         """See `Executor`."""
         self._pool.cancel((job_id, attempt))
         self._base.cancel(job_id, attempt)
-
-    def interactive(self, listener: Listener) -> InteractiveTasks | None:
-        """See `Executor`."""
-        return self._base.interactive(listener)
 
     def stop(self, grace: float) -> None:
         """See `Executor`."""

@@ -106,13 +106,13 @@ class DeviceListing:
     def _look(self) -> None:
         """Continue probes, and ask the vendors whose listings are due, each in a thread."""
         devices = catalogue.devices_by_name(self._db)
-        numbers = set(self._providers().values())
+        numbers = {number: name for name, number in self._providers().items()}
         device_probes.advance(
             self._db, {each.id: name for name, each in devices.items() if each.provider_id in numbers}
         )
         if not self._every:
             return
-        ids = {number: name for name, number in self._providers().items() if name not in self._busy}
+        ids = {number: name for number, name in numbers.items() if name not in self._busy}
         due: dict[str, list[Listing]] = {}
         for listing in vendor_listings.take_due(self._db, ids):
             due.setdefault(ids[listing.provider_id], []).append(listing)

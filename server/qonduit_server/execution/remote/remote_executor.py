@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,19 +20,18 @@ from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorCall, VendorErrorKind, VendorReply, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.errors import FailedPrecondition, QuotaExceeded, Unavailable
-from qonduit_server.execution.executor import Executor, InteractiveTasks, Key, Listener, Loss, LossKind
+from qonduit_server.execution.executor import Executor, Key, Listener, Loss, LossKind
 from qonduit_server.execution.remote.part_steps import LeaseLost
 from qonduit_server.execution.remote.remote_jobs import Agenda, RemoteJob, RemoteJobs, Step
 from qonduit_server.execution.remote.terms import with_defaults
 from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
 from qonduit_server.execution.remote.vendor_work import VendorWork
+from qonduit_server.execution.wrapping_executor import WrappingExecutor
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.submission_entries import Holder
 from qonduit_server.store.jobs.submissions import SubmissionUnknown
-from qonduit_server.version_requirements import Environment
 
 _log = structlog.get_logger("qonduit.remote")
 
@@ -52,7 +51,7 @@ _JOIN_SECONDS: Final = 5.0
 _CALL_SECONDS: Final = 5.0
 
 
-class RemoteExecutor:
+class RemoteExecutor(WrappingExecutor):
     """Runs jobs at vendors. Thread-safe. See `Executor`.
 
     Args:
@@ -74,7 +73,7 @@ class RemoteExecutor:
         providers: Collection[str],
         on_fault: Callable[[], None] = lambda: None,
     ) -> None:
-        self._base = base
+        super().__init__(base)
         self._db = db
         self._processes = processes
         self._server = server
@@ -101,10 +100,6 @@ class RemoteExecutor:
 
     # ---- the executor of workers
 
-    def launch(self) -> None:
-        """See `Executor`."""
-        self._base.launch()
-
     def descriptions(self, timeout: float) -> list[ProviderDescription]:
         """See `Executor`."""
         return [self.adopt(each) for each in self._base.descriptions(timeout)]
@@ -112,22 +107,6 @@ class RemoteExecutor:
     def describe(self, provider: str, timeout: float) -> ProviderDescription:
         """See `Executor`."""
         return self.adopt(self._base.describe(provider, timeout))
-
-    def preload(self, providers: Iterable[str] | None = None) -> None:
-        """See `Executor`."""
-        self._base.preload(providers)
-
-    def list_workers(self) -> list[Worker]:
-        """See `Executor`."""
-        return self._base.list_workers()
-
-    def environments(self) -> Mapping[str, Sequence[Environment]]:
-        """See `Executor`."""
-        return self._base.environments()
-
-    def interactive(self, listener: Listener) -> InteractiveTasks | None:
-        """See `Executor`."""
-        return self._base.interactive(listener)
 
     def adopt(self, description: ProviderDescription) -> ProviderDescription:
         """Adopt the terms of a description; return it."""
@@ -176,10 +155,6 @@ class RemoteExecutor:
         """See `Executor`."""
         self._listener = listener
         self._base.start(_PreparationListener(self, listener))
-
-    def capacity(self) -> Mapping[str, int]:
-        """See `Executor`."""
-        return self._base.capacity()
 
     def vendor_capacity(self) -> Mapping[str, int]:
         """Return the number of further jobs wanted for vendors, by provider name: also while its workers are busy."""
