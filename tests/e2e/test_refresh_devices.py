@@ -24,12 +24,6 @@ from tests.server_process import Server, serving
 from tests.unit.execution.pool_fixture import PATIENCE
 
 ZERO = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[1];\ncreg c[1];\nmeasure q -> c;\n'
-WIDTH = 24
-LONG = (
-    f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[{WIDTH}];\ncreg c[{WIDTH}];\n'
-    + "".join(f"u3(0.1,0.2,{i}) q[{i % WIDTH}];\ncx q[{i % WIDTH}],q[{(i + 1) % WIDTH}];\n" for i in range(3000))
-    + "measure q -> c;\n"
-)
 
 
 @pytest.fixture
@@ -87,8 +81,8 @@ def test_files_that_change_and_devices_that_vanish(server: Server, backends: Pat
         assert read_error() == 1.0
         assert ones() == 100
 
-        running = client.run(LONG, device="IBM/aer_simulator", shots=10)
-        next(event for event in running.events(timeout=PATIENCE) if event.HasField("program_run"))
+        # A job of a paused device waits: no worker can have taken it before the device vanishes.
+        stub.PauseDevice(calls.PauseDeviceRequest(id=found["fake_lima"].id, message="kept waiting"), timeout=PATIENCE)
         waiting = client.run(ZERO, device="IBM/fake_lima", shots=10)
         shutil.rmtree(backends / "lima")
         lima = refresh()["fake_lima"]
@@ -96,8 +90,6 @@ def test_files_that_change_and_devices_that_vanish(server: Server, backends: Pat
         with pytest.raises(QonduitError, match="IBM/fake_lima") as refused:
             client.run(ZERO, device="IBM/fake_lima", shots=10)
         assert refused.value.status == "FAILED_PRECONDITION"
-        running.cancel()
-        running.wait(PATIENCE)
         # Its device may return, or another server may offer it.
         place = waiting.job().queue
         assert place.reason == QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE

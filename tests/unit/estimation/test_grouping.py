@@ -77,9 +77,10 @@ def test_few_groups_are_found() -> None:
     assert 81 <= len(grouping([every]).groups) <= 110
 
 
-def test_ten_thousand_terms_on_twenty_qubits_take_less_than_a_second() -> None:
+def test_ten_thousand_terms_on_twenty_qubits_take_few_seconds() -> None:
+    """About half a second; a comparison of each term with each other one takes more than ten times as long."""
     observable = random_sum(20, 10_000, 3)
-    began = time.process_time()
+    began = time.thread_time()
     found = grouping([observable])
-    assert time.process_time() - began < 1.0
+    assert time.thread_time() - began < 5.0
     assert sum(len(group.terms) for group in found.groups) >= 9_999
