@@ -211,7 +211,9 @@ class Settings:
     max_program_jobs: int = _setting(1000, "Jobs that one server program submits; 0: no limit.", least=0)
 
     translation_cache: str = _setting(
-        _cache_folder, "The folder of programs that were slow to read, shared by all workers.", relocate=_in_folder
+        _cache_folder,
+        "The folder of programs that were slow to read or place, shared by all workers.",
+        relocate=_in_folder,
     )
     translation_cache_bytes: int = _setting(
         256 * 1024**2, "Largest size of the translation cache; 0 disables it.", least=0

@@ -11,6 +11,7 @@ import pytest
 from qonduit_server.ir import serialization
 from qonduit_server.languages import registry
 from qonduit_server.languages.translation_cache import TranslationCache
+from qonduit_server.process.file_cache import FileCache
 from qonduit_server.providers import registry as providers
 from tests.corpus.programs import LANGUAGES, Entry, entries, judge
 
@@ -30,7 +31,7 @@ def cached_programs(languages: registry.Languages) -> list[Entry]:
 
 def run_from_disk(folder: str, programs: list[Entry]) -> list[str]:
     """Run programs with all readers disabled; return the mismatches."""
-    languages = registry.Languages(TranslationCache(Path(folder), 1 << 28))
+    languages = registry.Languages(TranslationCache(FileCache(Path(folder), 1 << 28)))
     languages._read = None  # type: ignore[assignment,method-assign]
     provider = providers.get("IBM")
     provider.load()
@@ -45,7 +46,7 @@ def run_from_disk(folder: str, programs: list[Entry]) -> list[str]:
 
 def test_a_corpus_read_from_disk_matches_its_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_COSTLY_SECONDS", -1.0)
-    programs = cached_programs(registry.Languages(TranslationCache(tmp_path, 1 << 28)))
+    programs = cached_programs(registry.Languages(TranslationCache(FileCache(tmp_path, 1 << 28))))
     assert len(programs) > 120
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(run_from_disk, (str(tmp_path), programs)) == []

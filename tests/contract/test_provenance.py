@@ -88,7 +88,7 @@ class Ran:
         return [getattr(each, each.WhichOneof("result_dict") or "") for each in self.results]
 
 
-def run(runner: Runner, *texts: str, device: str = "", points_done: int = 0, **spec: object) -> Ran:
+def run(runner: Runner, *texts: str, device: str = "", points_done: int = 0, scope: str = "", **spec: object) -> Ran:
     assert runner.provider is not None
     task = Task(
         job_id=1,
@@ -96,6 +96,7 @@ def run(runner: Runner, *texts: str, device: str = "", points_done: int = 0, **s
         provider=runner.provider.name,
         device=device or next(iter(runner.devices)),
         programs=[TaskProgram(language=QASM3, text=text, points_done=points_done) for text in texts],
+        cache_scope=scope,
         spec=JobSpec(**{"type": JobType.JOB_TYPE_RUNNER, "shots": 400, **spec}),  # type: ignore[arg-type]
     )
     ran = Ran()

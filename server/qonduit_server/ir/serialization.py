@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-#: Version of the format; change it with the format.
-FORMAT: Final = 3
 _LENGTH: Final = struct.Struct(">I")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from qonduit_server.providers.aer_methods import (
     memory_of_shots,
 )
 from qonduit_server.providers.backend_files import Backend
+from qonduit_server.providers.kept_placement import kept_placement
 from qonduit_server.providers.measured_errors import MEASURE
 from qonduit_server.providers.provider import (
     MOST_EXACT_BITS,
@@ -116,7 +118,7 @@ class FakeBackends(ShapedDevices[Backend]):
 
         quantum, device = circuit.quantum, shape.name
         errors = self._errors_of(shape)
-        native, layout = self._native(quantum, device, options.optimization_level, errors)
+        native, layout = self._native(quantum, device, options, errors)
         used = sorted({place for operation, on in each_operation(native) for place in on if operation.name != "delay"})
         active = {place: number for number, place in enumerate(used)}
         small = reduced(native, active, errors.follow)
@@ -176,13 +178,19 @@ class FakeBackends(ShapedDevices[Backend]):
         return errors
 
     def _native(
-        self, quantum: QuantumCircuit, device: str, level: int, errors: BackendErrors
+        self, quantum: QuantumCircuit, device: str, options: CompileOptions, errors: BackendErrors
     ) -> tuple[QuantumCircuit, list[int]]:
         """Return the circuit in native gates on the device's qubits, and the device's qubit of each of its own."""
-        from qiskit.exceptions import QiskitError
-
         if errors.runs(quantum):
             return quantum, list(range(quantum.num_qubits))
+        level = options.optimization_level
+        return kept_placement(options.placement, lambda: self._placed(quantum, device, level, errors), _dump, _load)
+
+    def _placed(
+        self, quantum: QuantumCircuit, device: str, level: int, errors: BackendErrors
+    ) -> tuple[QuantumCircuit, list[int]]:
+        from qiskit.exceptions import QiskitError
+
         compiler = self._compilers.get((device, level))
         if compiler is None:
             from qiskit.transpiler import generate_preset_pass_manager
@@ -262,6 +270,21 @@ class FakeBackends(ShapedDevices[Backend]):
             return replace(template, native=own, circuit=lambda: bound_circuit(point))
 
         return bound
+
+
+def _dump(placed: tuple[QuantumCircuit, list[int]]) -> bytes | None:
+    from qonduit_server.ir import serialization
+
+    circuit, layout = placed
+    body = serialization.dump(Circuit(circuit, ()))
+    return None if body is None else json.dumps(layout).encode() + b"\n" + body
+
+
+def _load(data: bytes) -> tuple[QuantumCircuit, list[int]]:
+    from qonduit_server.ir import serialization
+
+    layout, _, body = data.partition(b"\n")
+    return serialization.load(body).quantum, json.loads(layout)
 
 
 def _runnable(native: AerProgram) -> CompiledCircuit:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,6 +45,18 @@ class NativeCircuit:
     layout: list[int]
     clbits: Sequence[int | None]
     operations: list[PlacedOperation]
+
+    def dump(self) -> bytes:
+        """Return bytes for `load`."""
+        about = [self.layout, self.clbits, self.operations, cirq.to_json(self.circuit, indent=None)]
+        return zlib.compress(json.dumps(about).encode(), 1)
+
+    @staticmethod
+    def load(data: bytes) -> NativeCircuit:
+        """Return the circuit of which `dump` returned these bytes."""
+        layout, clbits, operations, circuit = json.loads(zlib.decompress(data))
+        placed = [(name, on) for name, on in operations]
+        return NativeCircuit(cirq.read_json(json_text=circuit), layout, clbits, placed)
 
 
 class _Place(int):

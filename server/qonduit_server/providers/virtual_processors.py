@@ -18,6 +18,7 @@ from qonduit_server.providers import processor_files
 from qonduit_server.providers.cirq_density import CirqDensity
 from qonduit_server.providers.cirq_statevector import CirqStatevector
 from qonduit_server.providers.density_simulator import DENSITY_MATRIX, density_is_cheaper
+from qonduit_server.providers.kept_placement import kept_placement
 from qonduit_server.providers.processor_shapes import Processor
 from qonduit_server.providers.provider import (
     CompiledCircuit,
@@ -121,11 +122,17 @@ class VirtualProcessors(ShapedDevices[Processor]):
 
     def compile_native(self, circuit: Circuit, shape: Processor, options: CompileOptions) -> CompiledCircuit:
         """Compile a circuit to a processor's coupling map and gates."""
+        from qonduit_server.providers.processor_compiler import NativeCircuit
         from qonduit_server.providers.processor_lowering import lower
 
         compiler, noise = self._tools(shape)
         program = lower(circuit, f"{self.name}/{shape.name}", self._pure.convert, self._pure.is_native)
-        native = compiler.compile(program, options.optimization_level)
+        native = kept_placement(
+            options.placement,
+            lambda: compiler.compile(program, options.optimization_level),
+            NativeCircuit.dump,
+            NativeCircuit.load,
+        )
         active = {compiler.numbers[qubit]: place for place, qubit in enumerate(sorted(native.circuit.all_qubits()))}
         method, run, need = self._runnable(native, noise, len(active), circuit, shape, options)
 

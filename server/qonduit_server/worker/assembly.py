@@ -116,12 +116,14 @@ def make_runner(provider: SimulatorProvider | None, options: RunnerOptions | Non
     from qonduit_server.languages.python.source_runner import PythonSource
     from qonduit_server.languages.registry import Languages
     from qonduit_server.languages.translation_cache import TranslationCache
+    from qonduit_server.process.file_cache import FileCache
     from qonduit_server.worker.runner import Runner
 
     options = options or RunnerOptions()
-    cache = TranslationCache(Path(options.cache), options.cache_bytes) if options.cache_bytes else None
+    files = FileCache(Path(options.cache), options.cache_bytes) if options.cache_bytes else None
+    cache = TranslationCache(files) if files is not None else None
     languages = Languages(cache, PythonSource(options.python_source, options.python_environments), options.read_seconds)
-    runner = Runner(provider, languages)
+    runner = Runner(provider, languages, files=files)
     runner.load()
 
     return TaskRunner(runner, lambda: not (languages.interrupted or getattr(provider, "exhausted", False)))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from qonduit_server.ir.circuit import Circuit
@@ -84,10 +85,13 @@ class PointCircuits:
             return None
         part = ("template", *self._part)
         try:
-            template, _ = self._preparation.kept(self._index, part, lambda: self._compile(symbolic))
+            template, _ = self._preparation.kept(self._index, part, lambda: self._compile(symbolic, *part))
         except NotSymbolic:
             return None
         return provider.bind(device, template, self._points.names, self._points.values)
 
-    def _compile(self, circuit: Circuit) -> CompiledCircuit:
-        return self._preparation.provider.compile(self._change(circuit), self._preparation.task.device, self._options)
+    def _compile(self, circuit: Circuit, *part: object) -> CompiledCircuit:
+        """Compile a circuit; how one that `part` names is placed on a processor is kept for other processes."""
+        placement = self._preparation.placement(self._index, *part) if part else None
+        options = replace(self._options, placement=placement)
+        return self._preparation.provider.compile(self._change(circuit), self._preparation.task.device, options)

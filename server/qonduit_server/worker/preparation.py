@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -36,7 +36,9 @@ from qonduit_server.worker.reporting import Reporter
 from qonduit_server.worker.result_encoding import check_statevector, registers_of
 
 if TYPE_CHECKING:
+    from qonduit_server.process.file_cache import CacheEntry
     from qonduit_server.providers.remote_devices import RemoteDevices
+    from qonduit_server.worker.placement_cache import PlacementCache
 
 #: More than any method that runs shot by shot should run.
 _MANY_SHOTS: Final = 10_000_000
@@ -54,6 +56,7 @@ class Environment:
         cache: caches programs that were read and compiled.
         devices: the provider's devices, by name.
         facts: of the provider, for the provenance of results.
+        placements: keeps how circuits are placed on processors, for other processes; None to keep nothing.
     """
 
     provider: SimulatorProvider | None
@@ -61,6 +64,7 @@ class Environment:
     cache: ProgramCache
     devices: Mapping[str, Device]
     facts: ProviderFacts | None
+    placements: PlacementCache | None = None
 
 
 class Preparation:
@@ -237,8 +241,22 @@ class Preparation:
             raise DeviceError("UNKNOWN_DEVICE", f"there is no device {self.device_name}")
 
     def compile(self, index: int, circuit: Circuit) -> CompiledCircuit:
-        """Compile a circuit for the task's device, with the options of a program."""
-        return self.provider.compile(circuit, self.task.device, self.options(index))
+        """Compile a program's circuit for the task's device, with its options."""
+        options = replace(self.options(index), placement=self.placement(index))
+        return self.provider.compile(circuit, self.task.device, options)
+
+    def placement(self, index: int, *part: object) -> CacheEntry | None:
+        """Return where other processes find how a circuit is placed on the device; None if it is not kept.
+
+        Args:
+            index: of the program.
+            part: names the circuit among those of the program; see `kept`.
+        """
+        placements = self.environment.placements
+        if placements is None or self.environment.facts is None:
+            return None
+        names = tuple(self.spec(index).parameter_sets.names)
+        return placements.entry(self._facts, *self._key(index), names, *part)
 
     def cached(self, index: int) -> CachedProgram | None:
         """Return a program that was read and compiled before; None if it is not in the cache."""

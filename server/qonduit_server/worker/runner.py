@@ -17,8 +17,10 @@ from qonduit.v1.job_pb2 import JobType, VendorCost
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit_server.languages.python.source_runner import MemoryNotGranted
 from qonduit_server.languages.registry import Languages
+from qonduit_server.process.file_cache import FileCache
 from qonduit_server.providers.provider import SimulatorProvider, SmallRun, depth_of
 from qonduit_server.worker.circuit_runs import CircuitRuns
+from qonduit_server.worker.placement_cache import PlacementCache
 from qonduit_server.worker.preparation import Environment, Preparation
 from qonduit_server.worker.prepared_programs import ReadyProgram, prepare, prepare_all
 from qonduit_server.worker.program_cache import ProgramCache
@@ -36,10 +38,15 @@ class Runner:
         provider: runs programs; None for a process that only translates.
         languages: reads and writes programs.
         cache: caches programs that were read and compiled.
+        files: keeps what takes long to compile, for other processes; None to keep nothing.
     """
 
     def __init__(
-        self, provider: SimulatorProvider | None, languages: Languages, cache: ProgramCache | None = None
+        self,
+        provider: SimulatorProvider | None,
+        languages: Languages,
+        cache: ProgramCache | None = None,
+        files: FileCache | None = None,
     ) -> None:
         self.provider = provider
         self.languages = languages
@@ -48,7 +55,8 @@ class Runner:
         #: The provider's devices, by name.
         self.devices: dict[str, Device] = {device.name: device for device in description.devices}
         facts = ProviderFacts(provider, description) if provider is not None else None
-        self._environment = Environment(provider, languages, self.cache, self.devices, facts)
+        placements = PlacementCache(files) if files is not None else None
+        self._environment = Environment(provider, languages, self.cache, self.devices, facts, placements)
 
     def load(self) -> None:
         """Import the provider's SDK and the readers of all languages before the first run."""

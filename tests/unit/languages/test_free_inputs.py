@@ -21,6 +21,7 @@ from qonduit_server.languages.python import source_runner
 from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.languages.registry import Languages
 from qonduit_server.languages.translation_cache import TranslationCache
+from qonduit_server.process.file_cache import FileCache
 from tests.unit.ir.reference_simulator import distribution, registers
 from tests.unit.languages.free_programs import MAKERS, Program
 from tests.unit.languages.qiskit_samples import dumped
@@ -214,7 +215,7 @@ def test_free_inputs_are_part_of_the_key_of_the_cache(tmp_path: Path, monkeypatc
     for language, maker in MAKERS.items():
         program = maker(1)
         names = frozenset(program.values)
-        languages = Languages(TranslationCache(tmp_path / language, 1 << 20))
+        languages = Languages(TranslationCache(FileCache(tmp_path / language, 1 << 20)))
         first = read(program, {}, names, languages)
         written = len(list((tmp_path / language).glob("??/*")))
         assert written == 1

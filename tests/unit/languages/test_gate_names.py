@@ -22,6 +22,7 @@ from qonduit_server.ir.lowering import Lowering
 from qonduit_server.ir.noise_pass import gate_names, with_noise
 from qonduit_server.languages.registry import Languages
 from qonduit_server.languages.translation_cache import TranslationCache
+from qonduit_server.process.file_cache import FileCache
 from tests.unit.ir.reference_simulator import distribution
 
 Source = str | bytes
@@ -245,7 +246,7 @@ def test_a_gate_with_parameters_is_kept_with_its_values_by_the_cache() -> None:
 
 
 def test_the_cache_tells_programs_with_other_names_kept_whole_apart(tmp_path: Path) -> None:
-    languages = Languages(TranslationCache(tmp_path, 1 << 20))
+    languages = Languages(TranslationCache(FileCache(tmp_path, 1 << 20)))
     text = DEFINED["QASM3"]()
     kinds = []
     for names in ((), ("g",), ("f",), ("g",)):

@@ -17,9 +17,10 @@ from qonduit_server.ir import serialization
 from qonduit_server.ir.circuit import Circuit, ClassicalRegister
 from qonduit_server.ir.formula import bit, conjunction, negation, parity
 from qonduit_server.languages import openqasm2_reader, registry
-from qonduit_server.languages import translation_cache as caching
 from qonduit_server.languages.openqasm3 import openqasm3_reader
 from qonduit_server.languages.translation_cache import TranslationCache
+from qonduit_server.process import file_cache
+from qonduit_server.process.file_cache import FileCache
 
 ROOT = Path(__file__).resolve().parents[3]
 QASM3 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
@@ -30,7 +31,7 @@ g(theta) q[0], q[1]; c[0] = measure q[0]; if (c[0]) { x q[1]; reset q[0]; } c = 
 
 
 def kept(tmp_path: Path, most_bytes: int = 1 << 20) -> TranslationCache:
-    return TranslationCache(tmp_path / "cache", most_bytes)
+    return TranslationCache(FileCache(tmp_path / "cache", most_bytes))
 
 
 def files(tmp_path: Path) -> list[Path]:
@@ -76,7 +77,8 @@ def test_another_installation_of_the_same_release_uses_the_entries(tmp_path: Pat
         shutil.copytree(ROOT / root, copied / root, ignore=ignored, copy_function=shutil.copyfile)
     code = (
         "from pathlib import Path; from qonduit_server.languages.translation_cache import TranslationCache; "
-        f"cache = TranslationCache(Path({str(tmp_path / 'cache')!r}), 1 << 20); "
+        "from qonduit_server.process.file_cache import FileCache; "
+        f"cache = TranslationCache(FileCache(Path({str(tmp_path / 'cache')!r}), 1 << 20)); "
         f"key = lambda scope: cache.key({int(QASM3)}, {PROGRAM!r}, {{'theta': 0.7}}, scope=scope); "
         "found = [cache.get(key(each)) for each in ('one', 'two')]; "
         "import qonduit_server; print([each is not None for each in found], qonduit_server.__file__)"
@@ -111,7 +113,7 @@ def test_a_file_of_another_user_or_of_any_size_is_a_miss(tmp_path: Path, monkeyp
     entry.parent.mkdir(exist_ok=True)
     os.mkfifo(entry)
     assert cache.get(pipe) is None
-    monkeypatch.setattr(caching.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(file_cache.os, "geteuid", lambda: os.getuid() + 1)
     assert cache.get(key) is None
 
 
@@ -158,7 +160,7 @@ def test_a_second_process_does_not_read_again(tmp_path: Path, monkeypatch: pytes
 
 def read_and_keep(folder: str) -> None:
     registry._COSTLY_SECONDS = -1.0
-    registry.Languages(TranslationCache(Path(folder), 1 << 20)).read(QASM3, PROGRAM, b"", {"theta": 0.7})
+    registry.Languages(TranslationCache(FileCache(Path(folder), 1 << 20))).read(QASM3, PROGRAM, b"", {"theta": 0.7})
 
 
 def test_programs_that_are_read_quickly_are_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,13 +230,13 @@ def test_the_key_depends_on_all_inputs_of_reading(tmp_path: Path, monkeypatch: p
     keys = {cache.key(QASM3, "a", {}), cache.key(1, "a", {}), cache.key(QASM3, "b", {}), cache.key(QASM3, b"a", {})}
     keys |= {cache.key(QASM3, "a", {"x": 1.0}), cache.key(QASM3, "a", {"x": True}), cache.key(QASM3, "a", {"x": "1"})}
     assert cache.key(QASM3, "a", {"x": 1.0, "y": 2.0}) == cache.key(QASM3, "a", {"y": 2.0, "x": 1.0})
-    monkeypatch.setattr(caching, "version", lambda library: "99")
+    monkeypatch.setattr(file_cache, "version", lambda library: "99")
     keys.add(kept(tmp_path).key(QASM3, "a", {}))
     assert len(keys) == 8
 
 
 def test_the_least_recently_used_entries_are_evicted_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caching, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(file_cache, "_LOOK_EVERY", 1)
     circuit = openqasm3_reader.read(PROGRAM, {"theta": 0.7})
     size = len(serialization.dump(circuit) or b"") + 32
     cache = kept(tmp_path, 10 * size)
