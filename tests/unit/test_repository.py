@@ -43,7 +43,7 @@ def test_every_target_and_script_that_is_called_exists() -> None:
     made = {target for command in called() for target in re.findall(r"\bmake ([a-z-]+)", command)}
     assert {"check", "test-unit", "descriptor", *checks()} <= made <= targets
     scripts = {name for command in called() for name in re.findall(r"(?:^|\s)(\.ci/\w+)", command)}
-    assert scripts == {".ci/run", ".ci/release"}
+    assert scripts == {".ci/run", ".ci/release", ".ci/install"}
     assert all(os.access(ROOT / name, os.X_OK) for name in scripts)
 
 
