@@ -40,11 +40,15 @@ SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
 CANCELLED, RUNNING = JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_RUNNING
 RIGHT = [{"0x1 0x0": 10}]
 #: What the contract expects of a submission that the vendor accepted without an answer.
-FOUND_AGAIN = {name: name != "CLOUD_NOTHING" for name in KINDS}
+FOUND_AGAIN = {name: name not in ("CLOUD_NOTHING", "RIGETTI_CLOUD") for name in KINDS}
 #: A repeated submission has no further effect.
 REPEATABLE = ("CLOUD_ID", "CLOUD_TOKEN", "GOOGLE_CLOUD", "AWS_CLOUD")
 #: One provider of each vendor.
-VENDORS = ("CLOUD_TOKEN", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD", "AWS_CLOUD")
+VENDORS = ("CLOUD_TOKEN", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD", "AWS_CLOUD", "RIGETTI_CLOUD")
+#: The same, with one that has neither ids of the client nor tokens or tags in place of the one that has tokens.
+OTHERS = ("CLOUD_NOTHING", *VENDORS[1:])
+#: Those whose submissions may stay unknown, and whose jobs are adopted by their ids.
+ADOPTING = ("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", "RIGETTI_CLOUD")
 
 
 def on(
@@ -59,7 +63,8 @@ def on(
         providers: their names.
         modes: for each provider, the values of the argument `mode`.
         without: the providers whose service cannot produce the case, and why.
-        long: the providers, or providers and modes, of which `make vendors` alone runs the test.
+        long: the providers, or providers and modes, of which `make vendors` alone runs the test, beside those of the
+            vendors that it alone runs.
     """
     cases = [(name, mode) for name in providers if name not in (without or {}) for mode in modes or ("",)]
     return pytest.mark.parametrize(
@@ -68,7 +73,7 @@ def on(
             pytest.param(
                 *((name, name, mode) if modes else (name, name)),
                 id=f"{name}-{mode}" if modes else name,
-                marks=[pytest.mark.long] if name in long or (name, mode) in long else [],
+                marks=[pytest.mark.long] if KINDS[name].long or name in long or (name, mode) in long else [],
             )
             for name, mode in cases
         ],
@@ -186,7 +191,7 @@ def test_polls_and_reads_that_fail_are_repeated(served: ServedVendor, provider: 
     assert served.counts(job) == RIGHT
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD", "AWS_CLOUD")
+@on(*OTHERS)
 def test_a_busy_vendor_is_asked_again_after_the_time_that_it_names(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["busy", "busy"], retry_after=0.7)
     accepted = accepted_by(served)
@@ -196,7 +201,7 @@ def test_a_busy_vendor_is_asked_again_after_the_time_that_it_names(served: Serve
     assert min(after - before for before, after in pairwise(submits)) >= 0.7
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD", "AWS_CLOUD")
+@on(*OTHERS)
 def test_a_refused_submission_fails_with_the_vendors_reason(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["refuse"])
     accepted = accepted_by(served)
@@ -359,7 +364,7 @@ def test_a_credential_is_written_nowhere(served: ServedVendor, provider: str) ->
             assert secret.encode() not in path.read_bytes(), path
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD", "IONQ_CLOUD"])
+@on(*ADOPTING, long=["IBM_CLOUD", "IONQ_CLOUD"])
 def test_an_unknown_submission_is_adopted_by_its_vendor_id(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["accept-cut"], lag=1000)
     accepted = accepted_by(served)
@@ -380,7 +385,7 @@ def test_an_unknown_submission_is_adopted_by_its_vendor_id(served: ServedVendor,
     assert "no unknown submission" in str(settled.value)
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD", "IONQ_CLOUD"])
+@on(*ADOPTING, long=["IBM_CLOUD", "IONQ_CLOUD"])
 def test_a_job_that_was_adopted_by_a_wrong_id_is_settled_again(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["accept-cut"], lag=1000)
     accepted = accepted_by(served)
@@ -395,7 +400,7 @@ def test_a_job_that_was_adopted_by_a_wrong_id_is_settled_again(served: ServedVen
     assert (job.state, served.counts(job), accepted()) == (SUCCEEDED, RIGHT, 1)
 
 
-@on("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", long=["IBM_CLOUD", "IONQ_CLOUD"])
+@on(*ADOPTING, long=["IBM_CLOUD", "IONQ_CLOUD"])
 def test_a_submission_that_did_not_happen_permits_a_rerun(served: ServedVendor, provider: str) -> None:
     served.vendor.control(submits=["cut"])
     failed = served.run(provider)

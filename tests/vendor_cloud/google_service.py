@@ -7,18 +7,14 @@ classes, runs them with Cirq, and packs results as Google's service does. A rela
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import cirq
 import cirq_google
@@ -33,12 +29,11 @@ from cirq_google.engine.virtual_engine_factory import (
     load_median_device_calibration,
 )
 from google.protobuf import any_pb2, empty_pb2
-from google.rpc import status_pb2  # type: ignore[import-untyped]
-from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 
 from tests.certificate_authority import CertificateAuthority
-from tests.vendor_cloud.fake_vendor import Behavior, Handler, Service, serve
+from tests.vendor_cloud.fake_vendor import Behavior, Handler, serve
 from tests.vendor_cloud.google_provider import AWAY, MACHINE, PROJECT
+from tests.vendor_cloud.grpc_service import Call, GrpcService, Relay, handled
 
 #: The shapes that they have.
 _SHAPES: Final = {MACHINE: "willow_pink", AWAY: "rainbow"}
@@ -48,8 +43,6 @@ _NAME: Final = re.compile(r"projects/([^/]+)/programs/([A-Za-z0-9_-]{1,100})(?:/
 _SERVICE: Final = "google.cloud.quantum.v1alpha1.QuantumEngineService"
 _STATE: Final = quantum.ExecutionStatus.State
 _CODE: Final = quantum.ExecutionStatus.Failure.Code
-#: The bytes of an answer that arrive before a connection is cut.
-_HALF: Final = 12
 
 
 @dataclass
@@ -63,58 +56,12 @@ class EngineBehavior(Behavior):
     public_key: str = ""
 
 
-class Relay:
-    """Copies bytes between clients and the service, and cuts connections on request."""
-
-    def __init__(self, upstream: int) -> None:
-        self._upstream = upstream
-        #: By the port from which the relay called the service.
-        self._connections: dict[int, tuple[socket.socket, socket.socket]] = {}
-        self._budgets: dict[int, int] = {}
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self, peer: str, *, after: int = 0) -> None:
-        """Cut the connection of a peer of the service, after a number of further bytes to the client."""
-        port = int(peer.rpartition(":")[2])
-        if after:
-            self._budgets[port] = after
-            return
-        for each in self._connections[port]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        while True:
-            client, _ = self._listener.accept()
-            service = socket.create_connection(("127.0.0.1", self._upstream))
-            port = service.getsockname()[1]
-            self._connections[port] = client, service
-            threading.Thread(target=self._copy, args=(client, service, 0), daemon=True).start()
-            threading.Thread(target=self._copy, args=(service, client, port), daemon=True).start()
-
-    def _copy(self, source: socket.socket, target: socket.socket, port: int) -> None:
-        with contextlib.suppress(OSError):
-            while piece := source.recv(65536):
-                budget = self._budgets.get(port)
-                if budget is None:
-                    target.sendall(piece)
-                    continue
-                target.sendall(piece[:budget])
-                break
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-
-class Engine(Service):
+class Engine(GrpcService):
     """The programs, the jobs and the processors of one project."""
 
     def __init__(self) -> None:
         super().__init__()
         self.behavior: EngineBehavior = EngineBehavior()
-        self.relay: Relay
         self.roots = ""
         self.programs: dict[str, quantum.QuantumProgram] = {}
         self.known: dict[str, quantum.QuantumJob] = {}
@@ -295,84 +242,19 @@ class Engine(Service):
         status.state, own["state"] = _STATE.SUCCESS, "SUCCESS"
 
 
-class Call:
-    """One call of the service.
+class EngineCall(Call):
+    """One call of the service."""
 
-    Args:
-        service: the service, whose lock is held.
-        context: of the call.
-    """
+    service: Engine
 
-    def __init__(self, service: Engine, context: grpc.ServicerContext) -> None:
-        self._service = service
-        self._context = context
-        self._after = ""
-
-    def enter(self, kind: str) -> None:
-        """Count a request, and refuse it if its token is not valid."""
-        self._service.note(kind)
-        self._authenticate()
-
-    def _authenticate(self) -> None:
-        token = dict(self._context.invocation_metadata()).get("authorization", "").removeprefix("Bearer ")
-        self._service.authorizations.add(token)
-        if not token or (self._service.behavior.tokens and not self._valid(token)):
-            self.abort(grpc.StatusCode.UNAUTHENTICATED, f"the token {token} is not valid")
-
-    def _valid(self, token: str) -> bool:
-        behavior = self._service.behavior
-        if token in behavior.tokens:
+    def is_valid(self, token: str) -> bool:
+        if super().is_valid(token):
             return True
         try:
-            claims = google.auth.jwt.decode(token, certs=behavior.public_key.encode())
+            claims = google.auth.jwt.decode(token, certs=self.service.behavior.public_key.encode())
         except ValueError:
             return False
-        return claims["scope"] == "https://www.googleapis.com/auth/cloud-platform"
-
-    @contextmanager
-    def planned(self, kind: str) -> Iterator[None]:
-        """Count a request, and fail as planned for the next one of its kind: before the work, or after it."""
-        mode = self._service.next(kind)
-        self._authenticate()
-        if mode in ("busy", "refuse", "fail", "cut", "hang") or (mode == "half" and kind == "submit"):
-            self._fail(mode)
-        yield
-        self._after = mode.removeprefix("accept-")
-
-    def finish(self) -> None:
-        """Fail as planned after the work, without the lock."""
-        if self._after not in ("", "ok"):
-            self._fail(self._after)
-
-    def _fail(self, mode: str) -> None:
-        if mode == "busy":
-            delay = RetryInfo()
-            delay.retry_delay.FromMilliseconds(int(self._service.behavior.retry_after * 1000))
-            self.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", delay)
-        elif mode == "refuse":
-            self.abort(grpc.StatusCode.INVALID_ARGUMENT, "the machine has no such gate")
-        elif mode == "fail":
-            self.abort(grpc.StatusCode.INTERNAL, "internal error")
-        elif mode == "hang":
-            raise Hang
-        else:
-            self._service.relay.cut(self._context.peer(), after=_HALF if mode == "half" else 0)
-            if mode == "cut":
-                self.abort(grpc.StatusCode.UNAVAILABLE, "the client does not receive this")
-
-    def abort(self, code: grpc.StatusCode, message: str, *details: Any) -> NoReturn:
-        """End the call with a status."""
-        status = status_pb2.Status(code=code.value[0], message=message)
-        for each in details:
-            status.details.add().Pack(each)
-        if details:
-            self._context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-        self._context.abort(code, message)
-        raise AssertionError("not reached")
-
-
-class Hang(Exception):
-    """The call has no answer, until the client ends it."""
+        return bool(claims["scope"] == "https://www.googleapis.com/auth/cloud-platform")
 
 
 #: The methods: the type of the request, that of the response, and what makes the response.
@@ -389,23 +271,13 @@ _METHODS: Final[dict[str, tuple[Any, Callable[[Engine, Call, Any], Any]]]] = {
 }
 
 
-def _handler(service: Engine, work: Callable[[Engine, Call, Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
-    def handle(request: Any, context: grpc.ServicerContext) -> Any:
-        call = Call(service, context)
-        try:
-            with service.lock:
-                answer = work(service, call, request)
-                # The answer of this moment: another call may change the job.
-                answer = answer if isinstance(answer, empty_pb2.Empty) else type(answer)(answer)
-            call.finish()
-        except Hang:
-            ended = threading.Event()
-            if context.add_callback(ended.set):
-                ended.wait(600)
-            context.abort(grpc.StatusCode.CANCELLED, "the client has ended the call")
-        return answer
+def _handler(service: Engine, work: Callable[[Engine, Call, Any], Any]) -> Callable[..., Any]:
+    def answered(call: EngineCall, request: Any) -> Any:
+        answer = work(service, call, request)
+        # The answer of this moment: another call may change the job.
+        return answer if isinstance(answer, empty_pb2.Empty) else type(answer)(answer)
 
-    return handle
+    return handled(lambda context: EngineCall(service, context), answered)
 
 
 def _serialized(message: Any) -> bytes:

@@ -37,6 +37,7 @@ from tests.vendor_cloud.google_provider import PROJECT, GoogleCloud
 from tests.vendor_cloud.ibm_provider import INSTANCE, IBMCloud
 from tests.vendor_cloud.ionq_provider import CALIBRATION, IonQCloudTwin
 from tests.vendor_cloud.provider import CLASSES, URL, install
+from tests.vendor_cloud.rigetti_provider import MACHINE, MICROSECONDS, RigettiCloud
 
 PATIENCE: Final = 120.0
 TOKEN: Final = "token-of-the-lab"
@@ -60,6 +61,8 @@ TERMS: Final[dict[str, Any]] = {
     "GOOGLE_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "calls": 1},
     # The first call of a process makes the clients of Amazon's SDK.
     "AWS_CLOUD": {"submit_seconds": 6.0, "call_seconds": 5.0},
+    # Compilation and translation are calls too. With one call at a time, one process imports pyQuil.
+    "RIGETTI_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "calls": 1},
     "poll_seconds": 0.05,
     "max_poll_seconds": 0.2,
 }
@@ -87,6 +90,7 @@ class VendorKind:
         listed: whether the vendor lists its devices for an account, and the provider does not describe them.
         price: the cost of a program with 10 shots.
         divided_price: that of four programs with 1,500 shots each.
+        long: whether `make vendors` alone runs its tests.
     """
 
     service: str
@@ -106,6 +110,7 @@ class VendorKind:
     listed: bool = False
     price: float = PRICE
     divided_price: float = 8 * PRICE
+    long: bool = False
 
     def code(self, code: str) -> str:
         """Return the vendor's code for one of the cloud's."""
@@ -195,8 +200,29 @@ AWS: Final = VendorKind(
     device="ionq_Forte-1",
     listed=True,
 )
+RIGETTI: Final = VendorKind(
+    service="tests.vendor_cloud.rigetti_service",
+    classes=(RigettiCloud,),
+    queued="QUEUED",
+    done="SUCCEEDED",
+    unit="",
+    fact=("execution_us", MICROSECONDS),
+    has_positions=False,
+    variables=lambda vendor: {
+        "QCS_SETTINGS_API_URL": vendor.url,
+        "QONDUIT_RIGETTI_ISSUER": f"{vendor.url}/issuer",
+        "QCS_SETTINGS_GRPC_URL": vendor.control()["grpc"],
+        "QCS_SETTINGS_APPLICATIONS_QUILC_URL": vendor.control()["quilc"],
+    },
+    circuits=1,
+    codes={"E-1": "INVALID_ARGUMENT", "E-7": "SERVICE_FAILURE", "E-9": "SERVICE_FAILURE"},
+    device=MACHINE,
+    environment="RIGETTI",
+    listed=True,
+    long=True,
+)
 #: The vendor of each provider.
-KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ, GOOGLE, AWS) for name in kind.names}
+KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ, GOOGLE, AWS, RIGETTI) for name in kind.names}
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from qonduit.execution.v1.vendor_pb2 import IDEMPOTENCY_TAG, NativeCircuit, VendorTerms
@@ -19,6 +18,7 @@ from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.ionq_cloud import IonQCloud
 from qonduit_server.providers.ionq_devices import backend_of
+from qonduit_server.providers.measured_last import measured_last, omitted
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.providers.remote_provider import (
     CallRefused,
@@ -28,9 +28,6 @@ from qonduit_server.providers.remote_provider import (
     VendorSession,
     vendor_description,
 )
-
-if TYPE_CHECKING:
-    from qonduit_server.ir.visitor import Plain
 
 #: The variable with the URL of another endpoint of the API.
 URL_VARIABLE: Final = "IONQ_API_URL"
@@ -66,7 +63,7 @@ class IonQ:
 
         where, backend = f"{self.name}/{device}", backend_of(device)
         steps = walk(circuit.quantum, where, ionq_writer.GATES)
-        gates, measured = _measured_last(steps, where)
+        gates, measured = measured_last(steps, where)
         used = sorted({qubit for gate in gates for qubit in gate.qubits} | set(measured.values()))
         if backend.qubits and len(used) > backend.qubits:
             raise DeviceError(
@@ -77,7 +74,7 @@ class IonQ:
         native = NativeCircuit(text=json.dumps(text))
         # Bit `place` of IonQ's outcomes is classical bit `clbit`.
         native.layout.update({"places": [[clbit, places[qubit]] for clbit, qubit in sorted(measured.items())]})
-        return RemoteCircuit(native, len(used), tuple(_omitted(steps)))
+        return RemoteCircuit(native, len(used), tuple(omitted(steps, _TITLE)))
 
     def connect(self, credential: str) -> VendorSession:
         """See `RemoteProvider`. Raises CredentialRefused: the API key cannot be one."""
@@ -100,45 +97,3 @@ def endpoint() -> str | None:
     if url and parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")):
         raise ValueError(f"{URL_VARIABLE} must be an https URL, or an http URL of 127.0.0.1 or [::1], got {url!r:.200}")
     return url.rstrip("/") or None
-
-
-def _measured_last(steps: Sequence[Plain], where: str) -> tuple[list[Any], dict[int, int]]:
-    """Return the gates, and the measured qubit of each classical bit.
-
-    Raises:
-        DeviceError: IonQ measures all qubits at the end, and the program needs more.
-    """
-    from qonduit_server.ir.visitor import BarrierStep, DelayStep, GateStep, MeasureStep, ResetStep
-
-    gates: list[GateStep] = []
-    measured: dict[int, int] = {}
-    touched: set[int] = set()
-    for step in steps:
-        if isinstance(step, MeasureStep):
-            measured[step.clbit] = step.qubit
-        elif isinstance(step, GateStep):
-            if late := set(step.qubits) & set(measured.values()):
-                raise _refused(where, f"gates after a measurement (qubit {min(late)})")
-            touched.update(step.qubits)
-            if step.name != "id":
-                gates.append(step)
-        elif isinstance(step, ResetStep):
-            if step.qubit in touched or step.qubit in measured.values():
-                raise _refused(where, f"resets within a circuit (qubit {step.qubit})")
-        elif not isinstance(step, BarrierStep | DelayStep):
-            raise _refused(where, "operations that depend on measured bits")
-    if not measured:
-        raise _refused(where, "programs without a measurement")
-    return gates, measured
-
-
-def _refused(where: str, what: str) -> DeviceError:
-    return DeviceError("UNSUPPORTED_CONSTRUCT", f"{where} does not run {what}: it measures all qubits once, at the end")
-
-
-def _omitted(steps: Sequence[Plain]) -> Iterator[str]:
-    from qonduit_server.ir.visitor import BarrierStep, DelayStep
-
-    for kind, what in ((BarrierStep, "barriers"), (DelayStep, "delays")):
-        if any(isinstance(step, kind) for step in steps):
-            yield f"{what} are left out: {_TITLE} has none"

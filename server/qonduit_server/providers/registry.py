@@ -32,6 +32,7 @@ REMOTE_PROVIDERS: Final[dict[str, str]] = {
     "IONQ": "qonduit_server.providers.ionq:IonQ",
     "GOOGLE": "qonduit_server.providers.google_engine:GoogleEngine",
     "AWS": "qonduit_server.providers.braket_cloud:BraketCloud",
+    "RIGETTI": "qonduit_server.providers.rigetti:Rigetti",
 }
 #: The entry point groups of providers from other distributions; an entry's name is the provider's name.
 GROUP: Final = "qonduit.providers"

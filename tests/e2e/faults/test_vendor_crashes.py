@@ -22,12 +22,24 @@ from tests.e2e.faults.points import KillPoint
 from tests.e2e.faults.trap import Trap
 from tests.e2e.faults.vendor_points import PROCESS_POINTS, VENDOR_POINTS
 from tests.vendor_cloud.fake_vendor import PRICE, FakeVendor, fake_vendor
-from tests.vendor_cloud.served_vendor import AWS, CLOUD, GOOGLE, IBM, IONQ, ServedVendor, VendorKind, served_vendor
+from tests.vendor_cloud.served_vendor import (
+    AWS,
+    CLOUD,
+    GOOGLE,
+    IBM,
+    IONQ,
+    RIGETTI,
+    ServedVendor,
+    VendorKind,
+    served_vendor,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 #: More rounds kill more calls: `make vendors` sets it.
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "0"))
+#: Their submissions have no id, token or tag.
+UNMARKED = ("CLOUD_NOTHING", "RIGETTI_CLOUD")
 SAFE = ("CLOUD_ID", "CLOUD_TOKEN", "GOOGLE_CLOUD", "AWS_CLOUD")
 
 
@@ -93,7 +105,7 @@ class Crashes:
         marks = Counter(job["mark"] for job in accepted.values())
         unmarked = marks.pop("", 0)
         assert not [mark for mark, count in marks.items() if count > 1]
-        assert unmarked <= sum(provider == "CLOUD_NOTHING" for provider in self.jobs.values())
+        assert unmarked <= sum(provider in UNMARKED for provider in self.jobs.values())
         assert len(marks) + unmarked <= len(self.jobs)
         for job_id, job in jobs.items():
             if job.state == JobState.JOB_STATE_SUCCEEDED:
@@ -113,8 +125,8 @@ class Crashes:
 @pytest.mark.timeout(540)
 @pytest.mark.parametrize(
     "kind",
-    [CLOUD, *(pytest.param(kind, marks=pytest.mark.long) for kind in (IBM, IONQ, GOOGLE, AWS))],
-    ids=["cloud", "ibm", "ionq", "google", "aws"],
+    [CLOUD, *(pytest.param(kind, marks=pytest.mark.long) for kind in (IBM, IONQ, GOOGLE, AWS, RIGETTI))],
+    ids=["cloud", "ibm", "ionq", "google", "aws", "rigetti"],
 )
 def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path, kind: VendorKind) -> None:
     chance = random.Random(SEED)

@@ -39,7 +39,8 @@ _RESERVED: Final = frozenset((
     "RAW-CAPTURE", "RESET", "SEQUENCE", "SHARING", "STORE", "SUB", "WAIT", "XOR", "BIT", "OCTET", "INTEGER", "REAL",
     "TRUE", "FALSE", "OR", "pi", "i", "sin", "cos", "sqrt", "exp", "cis", "SIN", "COS", "SQRT", "EXP", "CIS", "PI",
 ))  # fmt: skip
-_GATES: Final = {
+#: Qiskit's standard gates, by their names in Quil; "u" is written as three gates.
+GATES: Final = {
     "id": "I", "x": "X", "y": "Y", "z": "Z", "h": "H", "s": "S", "sdg": "DAGGER S", "t": "T", "tdg": "DAGGER T",
     "p": "PHASE", "u1": "PHASE", "rx": "RX", "ry": "RY", "rz": "RZ", "cx": "CNOT", "cz": "CZ", "cp": "CPHASE",
     "cu1": "CPHASE", "swap": "SWAP", "iswap": "ISWAP", "ccx": "CCNOT", "cswap": "CSWAP", "u": "",
@@ -57,15 +58,15 @@ def write(circuit: Circuit) -> WriteResult:
             not that of all measurements of a qubit.
     """
     check_sizes(circuit, _TITLE)
-    steps = walk(circuit.quantum, _TITLE, _GATES, noise=True, readout_errors=True)
+    steps = walk(circuit.quantum, _TITLE, GATES, noise=True, readout_errors=True)
     warnings = dropped(steps, (BarrierStep, DelayStep), _TITLE)
     layout = lay_out(circuit, steps)
     if layout.scratch:
         if any(isinstance(step, LoopStep) for step in every(steps)):
             raise refuse(_TITLE, "bits that are no register of the result, which this program's loops need", "QASM3")
-        circuit = at_the_end(circuit, _TITLE, _GATES, noise=True)
+        circuit = at_the_end(circuit, _TITLE, GATES, noise=True)
         warnings.append(circuit.warnings[-1])
-        steps = walk(circuit.quantum, _TITLE, _GATES, noise=True)
+        steps = walk(circuit.quantum, _TITLE, GATES, noise=True)
         layout = lay_out(circuit, steps)
     names, renamed = identifiers([each.name for each in circuit.registers], _NAME, _RESERVED, _TITLE)
     writer = _Lines(layout, names)
@@ -90,7 +91,7 @@ class _Lines:
         for step in steps:
             match step:
                 case GateStep():
-                    yield from _gate(step)
+                    yield from gate(step, step.qubits)
                 case MeasureStep():
                     yield f"MEASURE {step.qubit} {self._home(step.clbit)}".rstrip()
                 case ResetStep():
@@ -226,11 +227,12 @@ class _Lines:
         return f"{self._names[register]}[{place}]"
 
 
-def _gate(step: GateStep) -> Iterator[str]:
-    qubits = " ".join(map(str, step.qubits))
+def gate(step: GateStep, places: Sequence[int]) -> Iterator[str]:
+    """Yield the lines of a gate of `GATES`, on qubits of these numbers."""
+    qubits = " ".join(map(str, places))
     if step.name == "u":
         theta, phi, lam = step.numbers
         yield from (f"RZ({lam!r}) {qubits}", f"RY({theta!r}) {qubits}", f"RZ({phi!r}) {qubits}")
     else:
         numbers = f"({', '.join(map(repr, step.numbers))})" if step.numbers else ""
-        yield f"{_GATES[step.name]}{numbers} {qubits}"
+        yield f"{GATES[step.name]}{numbers} {qubits}"

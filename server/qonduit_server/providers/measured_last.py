@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of vendors' machines that apply gates to fresh qubits, and measure each qubit once at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from qonduit_server.errors import DeviceError
+
+if TYPE_CHECKING:
+    from qonduit_server.ir.visitor import GateStep, Plain
+
+
+def measured_last(steps: Sequence[Plain], where: str) -> tuple[list[GateStep], dict[int, int]]:
+    """Return the gates, and the measured qubit of each classical bit.
+
+    Raises:
+        DeviceError: the machine measures all qubits at the end, and the program needs more.
+    """
+    from qonduit_server.ir.visitor import BarrierStep, DelayStep, GateStep, MeasureStep, ResetStep
+
+    gates: list[GateStep] = []
+    measured: dict[int, int] = {}
+    touched: set[int] = set()
+    for step in steps:
+        if isinstance(step, MeasureStep):
+            measured[step.clbit] = step.qubit
+        elif isinstance(step, GateStep):
+            if late := set(step.qubits) & set(measured.values()):
+                raise _refused(where, f"gates after a measurement (qubit {min(late)})")
+            touched.update(step.qubits)
+            if step.name != "id":
+                gates.append(step)
+        elif isinstance(step, ResetStep):
+            if step.qubit in touched or step.qubit in measured.values():
+                raise _refused(where, f"resets within a circuit (qubit {step.qubit})")
+        elif not isinstance(step, BarrierStep | DelayStep):
+            raise _refused(where, "operations that depend on measured bits")
+    if not measured:
+        raise _refused(where, "programs without a measurement")
+    return gates, measured
+
+
+def _refused(where: str, what: str) -> DeviceError:
+    return DeviceError("UNSUPPORTED_CONSTRUCT", f"{where} does not run {what}: it measures all qubits once, at the end")
+
+
+def omitted(steps: Sequence[Plain], title: str) -> Iterator[str]:
+    """Yield the warnings of steps that a vendor does not have."""
+    from qonduit_server.ir.visitor import BarrierStep, DelayStep
+
+    for kind, what in ((BarrierStep, "barriers"), (DelayStep, "delays")):
+        if any(isinstance(step, kind) for step in steps):
+            yield f"{what} are left out: {title} has none"
