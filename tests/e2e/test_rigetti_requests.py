@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from qonduit.v1.device_service_pb2 import GetDeviceCalibrationRequest, ListDevicesRequest
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import JobState
+from qonduit.v1.job_service_pb2 import ListJobsRequest
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest
 from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tests.vendor_cloud.environments import FOLDER, environment_python
@@ -143,6 +145,24 @@ def test_a_submission_is_one_request_although_pyquil_would_repeat_it(served: Ser
     run(vendor, PYQUIL)
     assert vendor.requests("submit") == before + 3
     assert vendor.accepted == accepted + (2 if mode == "accept-away" else 1)
+
+
+def test_a_job_whose_submission_had_no_answer_is_adopted_by_the_id_of_its_event(served: ServedVendor) -> None:
+    served.vendor.control(submits=["accept-cut"])
+    job_id = served.create("RIGETTI", BELL, shots=1000)
+    messages = " ".join(event.provider_status.message for event in served.events(job_id))
+    assert served.get(job_id).failure.reason == "SUBMISSION_UNKNOWN"
+    (named,) = set(re.findall(rf"the id of the job is ({MACHINE}/JOB/\S+), with", messages))
+    (own,) = [key.split("/")[1] for key in list(served.vendor.control()["jobs"])[-1:]]
+    command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target, "resolve", str(job_id)]
+    known = [*command, "--vendor-id", named.replace("JOB", own), "--credential", "lab"]
+    done = subprocess.run(known, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    (adopted,) = served.jobs.ListJobs(ListJobsRequest(page_size=1), timeout=PATIENCE).jobs
+    assert adopted.resolved_from == job_id
+    job = served.end(adopted.id)
+    assert job.state == JobState.JOB_STATE_SUCCEEDED, job.failure
+    assert set(served.counts(job)[0]) == {"0x0", "0x3"}
 
 
 @pytest.mark.parametrize(
