@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import pytest
 
+from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.device_service_pb2 import GetDeviceCalibrationRequest, ListDevicesRequest
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import JobState
-from qonduit.v1.job_service_pb2 import ListJobsRequest
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest
 from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tests.vendor_cloud.environments import FOLDER, environment_python
@@ -26,14 +26,19 @@ from tests.vendor_cloud.served_vendor import PATIENCE, RIGETTI, TOKEN, ServedVen
 
 pytestmark = pytest.mark.long
 BELL: Final = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
-#: Calls of a session in the environment of RIGETTI, whose errors are printed.
-CALLS: Final = """
+#: A session in the environment of RIGETTI.
+SESSION: Final = """
 import json, os, sys
 from qonduit.execution.v1.vendor_pb2 import Submission
 from qonduit_server.providers.remote_provider import VendorError
 from qonduit_server.providers.rigetti_access import endpoints, read_credential
 from qonduit_server.providers.rigetti_session import RigettiSession
 session = RigettiSession(read_credential("a-refresh-token"), endpoints(), compile_seconds=1.0, step_seconds=1.0)
+"""
+#: A submission, whose error is printed.
+CALLS: Final = (
+    SESSION
+    + """
 wanted = Submission(device=sys.argv[1], shots=10)
 circuit = wanted.circuits.add(text="DECLARE ro BIT[1]\\nX 0\\nMEASURE 0 ro[0]\\n")
 circuit.layout.update({"bits": [[0, 0]]})
@@ -44,6 +49,15 @@ except VendorError as error:
 sys.stdout.flush()
 os._exit(0)
 """
+)
+#: The states of a job that the processor does not know, of one at a processor without a gateway, and of no job.
+STATES: Final = (
+    SESSION
+    + """
+found = session.poll([sys.argv[1] + "/job-unknown/q*:1,2", "Aspen-X/job-1", "job-1"])
+print(json.dumps([[job.vendor_id, job.word] for job in found]))
+"""
+)
 #: The same submission with pyQuil's own call.
 PYQUIL: Final = """
 import base64, json, os, sys
@@ -149,18 +163,13 @@ def test_a_submission_is_one_request_although_pyquil_would_repeat_it(served: Ser
 
 def test_a_job_whose_submission_had_no_answer_is_adopted_by_the_id_of_its_event(served: ServedVendor) -> None:
     served.vendor.control(submits=["accept-cut"])
-    job_id = served.create("RIGETTI", BELL, shots=1000)
+    job_id = served.create("RIGETTI_CLOUD", BELL, shots=1000)
     messages = " ".join(event.provider_status.message for event in served.events(job_id))
     assert served.get(job_id).failure.reason == "SUBMISSION_UNKNOWN"
     (named,) = set(re.findall(rf"the id of the job is ({MACHINE}/JOB/\S+), with", messages))
-    (own,) = [key.split("/")[1] for key in list(served.vendor.control()["jobs"])[-1:]]
-    command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target, "resolve", str(job_id)]
-    known = [*command, "--vendor-id", named.replace("JOB", own), "--credential", "lab"]
-    done = subprocess.run(known, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    (adopted,) = served.jobs.ListJobs(ListJobsRequest(page_size=1), timeout=PATIENCE).jobs
-    assert adopted.resolved_from == job_id
-    job = served.end(adopted.id)
+    own = list(served.vendor.control()["jobs"])[-1].split("/")[1]
+    known = calls.ResolveSubmissionRequest(id=job_id, vendor_id=named.replace("JOB", own), credential=TOKEN)
+    job = served.end(served.jobs.ResolveSubmission(known, timeout=PATIENCE).job.id)
     assert job.state == JobState.JOB_STATE_SUCCEEDED, job.failure
     assert set(served.counts(job)[0]) == {"0x0", "0x3"}
 
@@ -185,6 +194,11 @@ def test_a_step_before_the_submission_that_fails_is_no_submission(
     assert kind == ("VendorBusy" if "busy" in str(behavior) else "NotSent")
     assert words in message
     assert served.vendor.requests("submit") == before
+
+
+def test_a_processor_without_a_gateway_does_not_stop_the_polls_of_others(served: ServedVendor) -> None:
+    found = run(served.vendor, STATES)
+    assert found == [[f"{MACHINE}/job-unknown/q*:1,2", "missing"], [f"{AWAY}/job-1", "UNKNOWN"], ["job-1", "missing"]]
 
 
 def test_without_quilc_nothing_is_submitted(served: ServedVendor) -> None:

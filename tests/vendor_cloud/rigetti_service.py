@@ -24,8 +24,9 @@ import grpc
 import numpy as np
 import zmq
 from pyquil import Program
-from pyquil.pyqvm import PyQVM
+from pyquil.quilatom import Qubit
 from pyquil.quilbase import Declare, Gate, Measurement
+from pyquil.simulation import NumpyWavefunctionSimulator
 from rpcq._base import from_msgpack, to_msgpack
 from rpcq.messages import NativeQuilMetadata, NativeQuilResponse, RPCError, RPCReply
 
@@ -335,21 +336,18 @@ def _readout(node: int) -> str:
 def measured(quil: str, shots: int) -> dict[str, list[int]]:
     """Run native Quil with pyQuil's simulator; return the bits of each readout."""
     program = Program(quil)
-    homes = {step.classical_reg: step.qubit.index for step in program if isinstance(step, Measurement)}
     # The simulator numbers its qubits from 0.
     places = {node: place for place, node in enumerate(sorted(program.get_qubit_indices()))}
-    moved = Program()
+    seed = int.from_bytes(sha256(quil.encode()).digest()[:4])
+    machine = NumpyWavefunctionSimulator(len(places), rs=np.random.RandomState(seed))
     for step in program:
         if isinstance(step, Gate):
-            moved.inst(Gate(step.name, step.params, [type(each)(places[each.index]) for each in step.qubits]))
-        elif isinstance(step, Measurement):
-            moved.measure(places[step.qubit.index], step.classical_reg)
-        else:
-            moved.inst(step)
-    machine = PyQVM(n_qubits=len(places), seed=int.from_bytes(sha256(quil.encode()).digest()[:4]))
-    data = machine.run(moved.wrap_in_numshots_loop(shots)).get_register_map()
+            machine.do_gate(Gate(step.name, step.params, [Qubit(places[each.index]) for each in step.qubits]))
+    rows = machine.sample_bitstrings(shots)
     return {
-        _readout(node): np.asarray(data[home.name])[:, home.offset].astype(int).tolist() for home, node in homes.items()
+        _readout(step.qubit.index): rows[:, places[step.qubit.index]].astype(int).tolist()
+        for step in program
+        if isinstance(step, Measurement)
     }
 
 

@@ -153,13 +153,24 @@ class RigettiSession:
     def poll(self, vendor_ids: Sequence[str]) -> Sequence[VendorJob]:
         """Read the states of jobs, those of one processor at once; see `VendorSession`."""
         places = {vendor_id: _place(vendor_id) for vendor_id in vendor_ids}
+        known = [place for place in places.values() if place.job]
         states: dict[Place, str] = {}
-        for processor in {place.processor for place in places.values() if place.job}:
-            own = [place for place in places.values() if place.job and place.processor == processor]
-            with self._calling(), closing(Controller(self._gateway(processor), _CALL_SECONDS)) as controller:
-                found = controller.states(processor, [place.job for place in own], self._token())
-            states |= dict(zip(own, found, strict=True))
+        failed: list[VendorError] = []
+        for processor in sorted({place.processor for place in known}):
+            own = [place for place in known if place.processor == processor]
+            try:
+                states |= zip(own, self._states(processor, own), strict=True)
+            except VendorError as error:
+                # A processor that is away does not stop the polls of the others.
+                states |= dict.fromkeys(own, "UNKNOWN")
+                failed.append(error)
+        if failed and set(states.values()) == {"UNKNOWN"}:
+            raise failed[0]
         return [self._found(vendor_id, place, states.get(place, "")) for vendor_id, place in places.items()]
+
+    def _states(self, processor: str, places: Sequence[Place]) -> list[str]:
+        with self._calling(), closing(Controller(self._gateway(processor), _CALL_SECONDS)) as controller:
+            return controller.states(processor, [place.job for place in places], self._token())
 
     def _found(self, vendor_id: str, place: Place, word: str) -> VendorJob:
         state = _STATES.get(word, VendorJobState.VENDOR_JOB_STATE_ACTIVE)
@@ -169,6 +180,8 @@ class RigettiSession:
             found.may_be_charged = True
             try:
                 self._results(place)
+            except (VendorBusy, NotSent):
+                raise
             except VendorError as error:
                 found.error_code, found.error = error.code, error.message
         return found
@@ -332,13 +345,19 @@ def _translated(error: Exception) -> VendorError:
         if code in ("401", "403") or (code == "400" and "/v1/token" in text):
             return CredentialRefused(f"QCS does not accept the credential ({text:.300})", code=code)
         if code == "429":
-            return VendorBusy(text, code=code)
+            return VendorBusy(text, code=code, retry_after=_retry_after(error))
         return (CallRefused if code in ("400", "404", "422") else VendorError)(text, code=code)
     if isinstance(error, QuilcError | QuilcVersionMismatch):
         return CallRefused(f"quilc: {text}", code="QUILC")
     if type(error).__module__.startswith("quil"):
         return CallRefused(f"no valid Quil: {text}", code="QUIL")
     return VendorError(f"{type(error).__name__}: {text}")
+
+
+def _retry_after(error: Exception) -> float:
+    """Return the seconds for which a response over HTTP asks to wait; 0 if it does not ask."""
+    text = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
+    return float(text) if text.isdecimal() else 0.0
 
 
 def _redacted(session: OAuthSession, text: str) -> str:

@@ -40,6 +40,12 @@ def test_each_measured_qubit_has_a_bit_of_the_region() -> None:
     assert found.qubits == 2
 
 
+def test_a_qubit_that_is_not_measured_has_no_bit() -> None:
+    found = compiled("qreg q[4]; creg c[2]; x q[1]; cx q[1], q[3]; measure q[3] -> c[1];")
+    assert found.native.text.endswith("DECLARE ro BIT[1]\nX 0\nCNOT 0 1\nMEASURE 1 ro[0]\n")
+    assert MessageToDict(found.native.layout) == {"bits": [[1, 0]]}
+
+
 def test_a_qubit_that_is_measured_twice_has_one_bit() -> None:
     found = compiled("qreg q[1]; creg c[2]; x q[0]; measure q[0] -> c[0]; measure q[0] -> c[1];")
     assert found.native.text.count("MEASURE") == 1
