@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.deployment_pb2 import Deployment, QuantumProgram
@@ -18,6 +19,7 @@ from qonduit_server.errors import FailedPrecondition, NotFound, ResourceExhauste
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import child_jobs, job_list, job_rows, queue
+from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.program_queue import PROGRAMS
 from qonduit_server.store.users import quota_rows
 from tests.store_fixture import Clock, claim, description, finished, known_device, submit, succeeded
@@ -121,6 +123,17 @@ def test_only_a_running_program_has_children_and_not_too_many(db: Database) -> N
     with pytest.raises(ResourceExhausted, match="max_program_jobs"):
         job_rows.create(db, job_rows.NewJob(**{**new, "max_children": 2}))
     assert len(child_jobs.active(db, parent.id)) == 2
+
+
+def test_a_child_does_not_make_servers_read_the_times_of_queued_jobs(db: Database) -> None:
+    parent = program(db)
+    claim(db, provider=PROGRAMS)
+    found: list[Notification] = []
+    db.notifications.subscribe(found.append)
+    child(db, parent)
+    submit(db, caller="anna", not_before=Timestamp(seconds=2**33))
+    of_child, with_time = (each for each in found if each.jobs)
+    assert (of_child.times, with_time.times) == (False, True)
 
 
 @pytest.mark.parametrize("end", ["succeeded", "cancelled", "deleted"])

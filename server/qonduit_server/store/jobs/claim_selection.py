@@ -25,7 +25,7 @@ from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.lifecycle import FAILED
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.catalogue_snapshot import Claimable
-from qonduit_server.store.job_pools import HASHES, MAIN_QUEUES, AtVendor, Pool, provider_name, queues_of
+from qonduit_server.store.job_pools import MAIN_QUEUES, AtVendor, Pool, provider_name, queues_of
 from qonduit_server.store.jobs import job_credentials, waiting_lanes
 from qonduit_server.store.jobs.fair_share import FairShare, LaneShare, order, order_members
 from qonduit_server.store.jobs.next_jobs import next_jobs
@@ -71,13 +71,15 @@ class Waiting(NamedTuple):
 
     Attributes:
         paused: the ids of the paused devices.
-        unpinned: whether some require no versions.
+        unpinned: whether some require no versions, beside the jobs of server programs.
         pinned: whether some require versions.
+        children: whether server programs submitted some.
     """
 
     paused: set[int]
     unpinned: bool
     pinned: bool
+    children: bool
 
 
 class Claimed(NamedTuple):
@@ -93,19 +95,24 @@ def _waits(condition: ColumnElement[bool]) -> Exists:
     return exists().where(IS_QUEUED, condition, jobs.c.provider_id == providers.c.id)
 
 
-# Of the workers and of the vendor of a provider: whether jobs wait that require no versions, and ones that do.
+# Of the workers and of the vendor of a provider: whether jobs wait that require no versions, that do, and children.
 _POOLS: Final = (queues_of(""), queues_of(AtVendor("")))
 _UNPINNED: Final = [_waits(jobs.c.not_before == each.main) for each in _POOLS]
-_PINNED: Final = [_waits(jobs.c.not_before.between(each.pinned, each.pinned + HASHES - 1)) for each in _POOLS]
+_PINNED: Final = [_waits(jobs.c.not_before.between(each.pinned, each.children - 1)) for each in _POOLS]
+_CHILDREN: Final = [_waits(jobs.c.not_before == each.children) for each in _POOLS]
+# Both of the latter, for the condition that every provider is compared with.
+_OTHERS: Final = [_waits(jobs.c.not_before.between(each.pinned, each.children)) for each in _POOLS]
 _WHOLE: Final = pauses.alias("whole")
 # One row for each of their paused devices, or one without any.
 _SELECT_WAITING: Final = Query(
     select(
-        providers.c.name, pauses.c.device_id, *(each.label(f"waits_{i}") for i, each in enumerate(_UNPINNED + _PINNED))
+        providers.c.name,
+        pauses.c.device_id,
+        *(each.label(f"waits_{i}") for i, each in enumerate(_UNPINNED + _PINNED + _CHILDREN)),
     )
     .outerjoin(pauses, and_(pauses.c.provider_id == providers.c.id, pauses.c.device_id > 0))
     .where(
-        or_(*_UNPINNED, *_PINNED),
+        or_(*_UNPINNED, *_OTHERS),
         ~exists().where(_WHOLE.c.device_id == 0, _WHOLE.c.provider_id.in_((0, providers.c.id))),
     )
 )
@@ -127,14 +134,12 @@ def wait_elsewhere(connection: Connection, claimable: Claimable | None) -> bool:
 def waiting_pools(connection: Connection) -> dict[Pool, Waiting]:
     """Return the pools that have jobs to claim. Jobs that require versions may be for other servers."""
     waiting: dict[Pool, Waiting] = {}
-    for name, paused, own, at_vendor, own_pinned, pinned_at_vendor in _SELECT_WAITING(connection, {}):
-        pools: tuple[tuple[Pool, bool, bool], ...] = (
-            (name, own, own_pinned),
-            (AtVendor(name), at_vendor, pinned_at_vendor),
-        )
-        for pool, unpinned, pinned in pools:
-            if unpinned or pinned:
-                found = waiting.setdefault(pool, Waiting(set(), bool(unpinned), bool(pinned)))
+    for name, paused, *waits in _SELECT_WAITING(connection, {}):
+        pools: tuple[Pool, ...] = (name, AtVendor(name))
+        for place, pool in enumerate(pools):
+            kinds = [bool(each) for each in waits[place :: len(pools)]]
+            if any(kinds):
+                found = waiting.setdefault(pool, Waiting(set(), *kinds))
                 found.paused.update(() if paused is None else (paused,))
     return waiting
 
@@ -147,13 +152,13 @@ def claim_jobs(
     pool: Pool,
     found: Claimed,
     paused: AbstractSet[int],
-    pinned: Mapping[int, float],
+    queues: Mapping[int, float],
 ) -> None:
     """Claim jobs of a pool, as many as there are and as quotas allow.
 
     Jobs of devices that are paused, or that this server does not offer, are left.
 
-    `pinned` are the queues of jobs whose required versions the server has, with the number of jobs that it takes.
+    `queues` are those that have jobs for this server, with the number of jobs that it takes.
 
     A lane whose next job is for a paused device is left until its jobs are moved (held_jobs.py). Jobs that cannot start
     because of their credentials do not count, up to a number: then another claim follows.
@@ -162,10 +167,10 @@ def claim_jobs(
     here = wanted.claimable.here if wanted.claimable is not None else None
     provider, left = provider_name(pool), wanted.capacity[pool]
     most = left + _MOST_UNREADY
-    rooms, children = dict(pinned), queues_of(pool).children
+    rooms, children = dict(queues), queues_of(pool).children
     slots = 0 if isinstance(pool, AtVendor) else wanted.slots  # jobs at vendors occupy no workers
     after = wanted.turns.get((pool, ""), "")
-    for window in waiting_lanes.windows_of_queues(transaction.connection, pool, after, pinned):
+    for window in waiting_lanes.windows_of_queues(transaction.connection, pool, after, queues):
         quotas.read([row.owner for row in window.lanes])
         # Children start without regard to the quota.
         lanes = share.add([row for row in window.lanes if children in rooms or quotas.room(row.owner) > 0])
@@ -173,7 +178,7 @@ def claim_jobs(
             for lane in lanes:
                 lane.room = math.inf if children in rooms else quotas.room(lane.lane.owner)
             turns = order(lanes, min(left, most), slots)
-            _read_members(share, wanted, pool, found, turns, pinned)
+            _read_members(share, wanted, pool, found, turns, queues)
             turns = order_members(turns, slots)
             first = next_jobs(transaction.connection, pool, turns, wanted.claimable, rooms, paused, quotas.room)
             # A device may be newer than what this server knows; then it knows more at the next claim.
@@ -204,14 +209,14 @@ def _read_members(
     pool: Pool,
     found: Claimed,
     turns: Sequence[LaneShare],
-    pinned: Collection[int],
+    queues: Collection[int],
 ) -> None:
     """Read the members of the projects that have turns: the more projects, the fewer members of each."""
     lanes = {lane.lane: lane for lane in turns if is_project(lane.lane.owner)}
     for lane in lanes.values():
         key = (pool, lane.lane.owner)
         most = max(_LEAST_MEMBERS, waiting_lanes.MAX_LANES // len(lanes))
-        after = share.read_members(pool, lane, wanted.turns.get(key, ""), pinned, most)
+        after = share.read_members(pool, lane, wanted.turns.get(key, ""), queues, most)
         if after or (after is not None and key in wanted.turns):
             found.turns[key] = after
 

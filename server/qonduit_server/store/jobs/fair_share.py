@@ -184,14 +184,14 @@ class FairShare:
         share.virtual_time += change.charge
         return share
 
-    def read_members(self, pool: Pool, share: LaneShare, after: str, pinned: Collection[int], most: int) -> str | None:
+    def read_members(self, pool: Pool, share: LaneShare, after: str, queues: Collection[int], most: int) -> str | None:
         """Read the next members of a project that have jobs to claim, unless some are known.
 
         Args:
             pool: the pool of jobs.
             share: the lane of the project.
             after: the member after which to begin.
-            pinned: the queues of jobs whose required versions the server has.
+            queues: those that have jobs for this server.
             most: the maximum number of members.
 
         Returns:
@@ -201,7 +201,7 @@ class FairShare:
             return None
         if share.members is None:
             share.further = windows_of_queues(
-                self._connection, pool, after, pinned, project=share.lane.owner, most=most
+                self._connection, pool, after, queues, project=share.lane.owner, most=most
             )
         window = next(share.further, None) if share.further is not None else None
         share.members = self.add(window.lanes if window is not None else ())

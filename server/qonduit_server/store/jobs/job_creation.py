@@ -375,14 +375,16 @@ def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | N
     """Return the values of rank, not_before and expires_at."""
     spec = new.packed.spec
     not_before = microseconds(spec.not_before) if spec.HasField("not_before") else 0
+    # Something changes it while it waits: a time, or the end of the pause of its device.
+    changes = spec.HasField("expires_at") or not_before > transaction.now
     if not_before <= transaction.now:
         # A program runs while its device is paused; its children wait.
         is_program = spec.type == JobType.JOB_TYPE_IBM_RUNNER
         not_before = pinned_jobs.queue_of(spec, is_local=is_program or new.device.is_local)
         if not_before in MAIN_QUEUES and not is_program and is_paused_itself(new.device, new.device_name):
-            not_before = HELD + new.device.id
+            not_before, changes = HELD + new.device.id, True
     expires_at = microseconds(spec.expires_at) if spec.HasField("expires_at") else None
-    transaction.times |= bool(not_before) or expires_at is not None
+    transaction.times |= changes
     return (-spec.priority, not_before, expires_at)
 
 

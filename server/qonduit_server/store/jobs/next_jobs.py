@@ -102,7 +102,7 @@ class _Queues:
         unpinned = rows.where(jobs.c.not_before == bindparam("main"))
         self._all = _Unpinned(unpinned, key)
         self._here = _Unpinned(unpinned.where(_NOT_ELSEWHERE), key)
-        self._pinned = (
+        self._pinned = Query(
             rows.where(jobs.c.not_before == bindparam("queue"), not_(among(jobs.c.device_id, "left")))
             .where(*(each == bindparam(name) for name, each in key.items()))
             .limit(bindparam("count"))
@@ -124,20 +124,23 @@ class _Queues:
         """Return the next jobs of lanes, at most the given number of each. `left` are devices of pinned jobs."""
         if not counts:
             return {}
-        values = {"provider": provider_name(pool)}
-        of_main: dict[str, Any] = {**values, "main": queues_of(pool).main}
-        if elsewhere:
+        values, main = {"provider": provider_name(pool)}, queues_of(pool).main
+        of_main: dict[str, Any] = {**values, "main": main}
+        if main not in rooms:
+            found: dict[Lane, list[Any]] = {lane: [] for lane in counts}
+        elif elsewhere:
             found = self._here(connection, {**of_main, "elsewhere": elsewhere}, counts)
         else:
             found = self._all(connection, of_main, counts)
-        if not rooms:
+        others = [queue for queue in rooms if queue != main]
+        if not others:
             return {lane: iter(rows) for lane, rows in found.items()}
-        for lane, queues in self._pinned_queues(connection, values["provider"], list(counts), list(rooms)).items():
+        for lane, queues in self._pinned_queues(connection, values["provider"], list(counts), others).items():
             for queue in queues:
                 if limit := int(min(counts[lane], rooms[queue])):
                     of_queue = {**values, "queue": queue, "count": limit, "left": list(left)}
                     of_lane = {name: getattr(lane, name) for name in self._key}
-                    found[lane] += connection.execute(self._pinned, {**of_queue, **of_lane})
+                    found[lane] += self._pinned(connection, {**of_queue, **of_lane})
             found[lane].sort(key=lambda row: [getattr(row, name) for name in self._order])
         return {lane: _within(rows, rooms) for lane, rows in found.items()}
 
@@ -145,6 +148,8 @@ class _Queues:
         self, connection: Connection, provider: str, lanes: Sequence[Lane], queues: Sequence[int]
     ) -> dict[Lane, list[int]]:
         """Return the lanes that have pinned jobs, with their queues. There may be hundreds of queues of one caller."""
+        if len(lanes) == len(queues) == 1:
+            return {lanes[0]: list(queues)}
         values: dict[str, Any] = {"provider": provider}
         if connection.dialect.name == "sqlite":
             pairs = [[lane.owner, lane.member] for lane in lanes]
@@ -200,7 +205,7 @@ def next_jobs(
         pool: the pool of jobs.
         turns: the lanes.
         claimable: the devices whose jobs may be claimed; None for all.
-        rooms: the number of jobs that may be taken from each queue of pinned jobs; becomes that of further ones.
+        rooms: the number of jobs that may be taken from each queue that has jobs; becomes that of further ones.
         paused: the paused devices, whose pinned jobs are passed over.
         room_of: returns the number of jobs of an owner that quotas allow to start, beside the children of programs.
     """

@@ -116,7 +116,7 @@ def _missing(provider: str, requirements: Sequence[str], environments: Sequence[
 
 
 def queues_for(connection: Connection, pool: Pool, environments: Sequence[Environment] | None) -> dict[int, float]:
-    """Return the waiting queues of a pool whose requirements environments meet.
+    """Return the queues of waiting jobs of a pool whose required versions environments have.
 
     Args:
         connection: a connection.
@@ -132,9 +132,6 @@ def queues_for(connection: Connection, pool: Pool, environments: Sequence[Enviro
         return dict.fromkeys(_waiting(connection, provider_id, first), math.inf)
     found: dict[int, float] = {}
     for queue in _waiting(connection, provider_id, first):
-        if queue == queues_of(pool).children:
-            found[queue] = math.inf
-            continue
         requirements = _requirements(connection, provider_id, queue)
         room = sum(each.room for each in environments if requirements and matches(requirements, each.versions))
         if room:
@@ -143,13 +140,12 @@ def queues_for(connection: Connection, pool: Pool, environments: Sequence[Enviro
 
 
 def _waiting(connection: Connection, provider_id: int, first: int) -> list[int]:
-    start = first + random.randrange(HASHES)
-    found = _between(connection, provider_id, start, first + HASHES)
+    # The last one of all is the queue of children.
+    start = first + random.randrange(HASHES - 1)
+    found = _between(connection, provider_id, start, first + HASHES - 1)
     if len(found) < _MOST:
         found += _between(connection, provider_id, first, start)
-    # The last one, the queue of children, may be behind the others.
-    children = _between(connection, provider_id, first + HASHES - 1, first + HASHES)
-    return [*found[: _MOST - 1], *children] if len(found) >= _MOST else found
+    return found[:_MOST]
 
 
 def _between(connection: Connection, provider_id: int, first: int, end: int) -> list[int]:

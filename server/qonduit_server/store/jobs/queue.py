@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -19,7 +20,7 @@ from qonduit_server.store import catalogue
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.database_errors import FAULTS
-from qonduit_server.store.job_pools import Pool, provider_name
+from qonduit_server.store.job_pools import Pool, provider_name, queues_of
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.claim_selection import (
     Claim,
@@ -280,7 +281,7 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
         for pool, capacity in wanted.capacity.items():
             if capacity > 0 and (own := waiting.get(pool)) is not None:
                 before = len(found.jobs)
-                queues = _pinned_queues(transaction.connection, wanted, pool, own)
+                queues = _queues(transaction.connection, wanted, pool, own)
                 claim_jobs(unit, share, quotas, wanted, pool, found, own.paused, queues)
                 if len(found.jobs) - before < capacity:
                     emptied.add(pool)
@@ -306,9 +307,15 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     ]
 
 
-def _pinned_queues(connection: Connection, wanted: Claim, pool: Pool, waiting: Waiting) -> Mapping[int, float]:
-    """Return the queues of jobs whose required versions a server has, with the number of jobs that it takes."""
-    return queues_for(connection, pool, wanted.environments_of(pool)) if waiting.pinned else {}
+def _queues(connection: Connection, wanted: Claim, pool: Pool, waiting: Waiting) -> dict[int, float]:
+    """Return the queues that have jobs for a server, with the number of jobs that it takes."""
+    queues = queues_of(pool)
+    found = queues_for(connection, pool, wanted.environments_of(pool)) if waiting.pinned else {}
+    if waiting.children:
+        found[queues.children] = math.inf
+    if waiting.unpinned:
+        found[queues.main] = math.inf
+    return found
 
 
 def _claimed(transaction: Transaction, lookups: Sequence[_Lookup]) -> list[dict[str, list[Task]]]:

@@ -110,25 +110,27 @@ def windows(
 
 
 def windows_of_queues(
-    connection: Connection, pool: Pool, after: str, pinned: Collection[int], *, project: str = "", most: int = 0
+    connection: Connection, pool: Pool, after: str, queues: Collection[int], *, project: str = "", most: int = 0
 ) -> Iterator[Window]:
-    """Yield the lanes of a pool as `windows`; with the first ones, also those with jobs that require versions alone.
+    """Yield the lanes of a pool as `windows`; with the first ones, also those that have jobs in other queues alone.
 
-    `pinned` are the queues of such jobs. The other arguments are those of `windows`.
+    `queues` are those that have jobs. The other arguments are those of `windows`.
     """
-    provider, queue = provider_name(pool), queues_of(pool).main
-    of_pinned = {
+    provider, main = provider_name(pool), queues_of(pool).main
+    of_others = {
         _name_of(row): row
-        for each in pinned
+        for each in queues
+        if each != main
         for row in next(windows(connection, provider, after, project=project, queue=each, most=most), ())
     }
-    for rows in windows(connection, provider, after, project=project, queue=queue, most=most):
-        for row in rows:
-            of_pinned.pop(_name_of(row), None)
-        yield Window([*rows, *of_pinned.values()], _last_name(rows) if len(rows) == (most or MAX_LANES) else "")
-        of_pinned = {}
-    if of_pinned:
-        yield Window(list(of_pinned.values()), "")
+    if main in queues:
+        for rows in windows(connection, provider, after, project=project, queue=main, most=most):
+            for row in rows:
+                of_others.pop(_name_of(row), None)
+            yield Window([*rows, *of_others.values()], _last_name(rows) if len(rows) == (most or MAX_LANES) else "")
+            of_others = {}
+    if of_others:
+        yield Window(list(of_others.values()), "")
 
 
 def _name_of(row: Any) -> str:
