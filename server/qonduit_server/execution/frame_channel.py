@@ -33,6 +33,11 @@ class Channel:
         """Whether data waits until the socket is writable."""
         return bool(self._out)
 
+    @property
+    def unsent(self) -> int:
+        """The number of frames that wait, some in part."""
+        return len(self._out)
+
     def send(self, data: bytes | memoryview, descriptors: tuple[int, ...] = ()) -> None:
         """Send data, later if the socket is full. Descriptors are sent with it and then closed here."""
         self._out.append((data, descriptors))

@@ -33,6 +33,9 @@ class Channel:
         self._buffer = framing.FrameBuffer()
         self._received: list[bytes] = []
         self._calls = 0
+        #: The call with a second reply, and this reply if it has arrived.
+        self._followed = 0
+        self._second: ProgramReply | None = None
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
 
@@ -44,16 +47,39 @@ class Channel:
         """Send a message; `message` is the member of ProgramMessage to set."""
         self._write(ProgramMessage(**message))
 
-    def call(self, method: str, request: bytes, timeout: float | None = None) -> ProgramReply | None:
-        """Make a call and return its reply; None if none arrives within the timeout in seconds."""
+    def call(
+        self, method: str, request: bytes, timeout: float | None = None, *, follow: bool = False
+    ) -> ProgramReply | None:
+        """Make a call and return its reply; None if none arrives within the timeout in seconds.
+
+        With `follow`, there is a second reply, which `second` returns.
+        """
         self._calls += 1
-        self.send(call=ProgramCall(id=self._calls, method=method, request=request))
+        if follow:
+            self._followed, self._second = self._calls, None
+        self.send(call=ProgramCall(id=self._calls, method=method, request=request, follow=follow))
+        return self._reply(self._calls, timeout)
+
+    def has_second(self) -> bool:
+        """Return whether the second reply to the last call with `follow` has arrived, or will arrive."""
+        return self._second is not None or self._followed == self._calls > 0
+
+    def second(self, timeout: float | None = None) -> ProgramReply | None:
+        """Return the second reply to the last call with `follow`; None if none arrives within the timeout."""
+        reply = self._second or self._reply(self._followed, timeout)
+        if reply is not None:
+            self._followed, self._second = 0, None
+        return reply
+
+    def _reply(self, call: int, timeout: float | None) -> ProgramReply | None:
         until = None if timeout is None else time.monotonic() + timeout
         while (body := self._next(until)) is not None:
             reply = ProgramReply.FromString(body)
             # Replies to calls that reached their timeouts are dropped.
-            if reply.id == self._calls:
+            if reply.id == call:
                 return reply
+            if reply.id == self._followed:
+                self._second = reply
         return None
 
     def _write(self, message: Message) -> None:

@@ -43,6 +43,10 @@ class ChannelTransport(Transport):
         # Not that of the base class, which reads the configuration of a user and opens a connection.
         self._channel = channel
         self._before = before
+        #: The job whose end the server sends without a further call, and whether the program has waited since the last
+        #: submission: a program that submits many jobs at once waits for none of them.
+        self._followed_job = 0
+        self._waited = True
         self._closed = threading.Event()
         self._token = self.credentials = self.server = None
         self._project = self._unnamed = ""
@@ -66,7 +70,7 @@ class ChannelTransport(Transport):
                 self.pause(attempts.pause(error, self.max_outage, deadline))
 
     def stream(self, request: Request[Response], *, timeout: float | None) -> Generator[Response, None, None]:
-        """See `Transport`. A job is submitted and watched in two calls, and a buffer is read in parts."""
+        """See `Transport`. A job is submitted and watched in two steps, and a buffer is read in parts."""
         until = None if timeout is None else self.retry.clock() + timeout
         message = self.message_of(request)
         try:
@@ -74,6 +78,9 @@ class ChannelTransport(Transport):
                 yield from self._run(message, until)  # type: ignore[misc]
             elif isinstance(message, ReadBufferRequest):
                 yield from self._read(message, until)  # type: ignore[misc]
+            elif isinstance(message, WatchJobRequest):
+                for each in self._ended(message, until):
+                    yield request.response.FromString(each)
             else:
                 for each in self._made(request.method, message.SerializeToString(), until):
                     yield request.response.FromString(each)
@@ -99,8 +106,16 @@ class ChannelTransport(Transport):
         created = JobEvent(job_id=job.id, sequence=1, log_epoch=job.log_epoch, created=job)
         yield RunJobResponse(event=created)
         watch = WatchJobRequest(job_id=job.id, final_results=True, omit_intermediate=True)
-        for each in self._made("JobService/WatchJob", watch.SerializeToString(), until):
+        for each in self._ended(watch, until):
             yield RunJobResponse.FromString(each)
+
+    def _ended(self, watch: WatchJobRequest, until: float | None) -> list[bytes]:
+        """Wait for the end of a job and return its last event, with its results. Raises grpc.RpcError."""
+        self._waited = True
+        if watch.job_id != self._followed_job or not self._channel.has_second():
+            return self._made("JobService/WatchJob", watch.SerializeToString(), until)
+        self._before()
+        return _responses(self._channel.second(self._left(until)))
 
     def _read(self, message: ReadBufferRequest, until: float | None) -> Generator[ReadBufferResponse, None, None]:
         offset = message.offset
@@ -116,13 +131,17 @@ class ChannelTransport(Transport):
     def _made(self, method: str, request: bytes, until: float | None) -> list[bytes]:
         """Make a call and return the responses. Raises grpc.RpcError."""
         self._before()
-        timeout = None if until is None else max(0.0, until - self.retry.clock())
-        reply = self._channel.call(method, request, timeout)
-        if reply is None:
-            raise _Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "the server did not answer in time", b"")
-        if reply.status:
-            raise _failure(reply)
-        return list(reply.responses)
+        submits = method == "JobService/CreateJob"
+        follow = submits and self._waited
+        responses = _responses(self._channel.call(method, request, self._left(until), follow=follow))
+        if submits:
+            self._waited = False
+        if follow:
+            self._followed_job = CreateJobResponse.FromString(responses[0]).job.id
+        return responses
+
+    def _left(self, until: float | None) -> float | None:
+        return None if until is None else max(0.0, until - self.retry.clock())
 
 
 class _Failed(grpc.RpcError):
@@ -145,6 +164,11 @@ class _Failed(grpc.RpcError):
         return (("grpc-status-details-bin", self._found.details),)
 
 
-def _failure(reply: ProgramReply) -> _Failed:
-    status = status_pb2.Status.FromString(reply.status)
-    return _Failed(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, reply.status)
+def _responses(reply: ProgramReply | None) -> list[bytes]:
+    """Return the responses of a reply. Raises grpc.RpcError."""
+    if reply is None:
+        raise _Failed(grpc.StatusCode.DEADLINE_EXCEEDED, "the server did not answer in time", b"")
+    if reply.status:
+        status = status_pb2.Status.FromString(reply.status)
+        raise _Failed(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, reply.status)
+    return list(reply.responses)

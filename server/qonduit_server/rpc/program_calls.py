@@ -12,6 +12,7 @@ import hashlib
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 from google.protobuf.message import Message
@@ -37,6 +38,7 @@ from qonduit_server.store.jobs import child_jobs, job_rows
 from qonduit_server.store.memberships import MembershipCache
 from qonduit_server.store.ownership import owner_of
 
+_CREATE: Final = "JobService/CreateJob"
 #: The unary methods of a program; the requests of those of a job contain the id of a child.
 _METHODS: Final[Mapping[str, type[Message]]] = {
     "DeviceService/GetDevice": device_service_pb2.GetDeviceRequest,
@@ -44,7 +46,7 @@ _METHODS: Final[Mapping[str, type[Message]]] = {
     "DeviceService/GetDeviceStatus": device_service_pb2.GetDeviceStatusRequest,
     "DeviceService/ListDevices": device_service_pb2.ListDevicesRequest,
     "JobService/CancelJob": job_service_pb2.CancelJobRequest,
-    "JobService/CreateJob": job_service_pb2.CreateJobRequest,
+    _CREATE: job_service_pb2.CreateJobRequest,
     "JobService/GetJob": job_service_pb2.GetJobRequest,
     "ProviderService/GetProvider": provider_service_pb2.GetProviderRequest,
     "ProviderService/ListProviders": provider_service_pb2.ListProvidersRequest,
@@ -157,6 +159,9 @@ class ProgramSession:
             return
         _end(context, error, self._calls.audit)
         reply(_reply(call.id, responses or (), error, context))
+        if call.follow and call.method == _CREATE and error is None:
+            # After the first reply, so that the second one follows it.
+            self._follow(call, context, reply)
 
     def close(self) -> None:
         """End the session: no call is answered any more."""
@@ -187,7 +192,7 @@ class ProgramSession:
         request: Any = request_validation.parse(
             _METHODS[call.method], call.request, self._calls.limits.max_request_bytes
         )
-        if call.method == "JobService/CreateJob":
+        if call.method == _CREATE:
             self._prepare(request, context)
         elif field := _JOB_FIELDS.get(call.method):
             self._check_child(getattr(request, field))
@@ -195,7 +200,7 @@ class ProgramSession:
         with self._calls.audit.answering(context, access) as made:
             response: Any = getattr(self._calls.services[service], _snake(method))(request, context)
             made.append(response)
-        if call.method == "JobService/CreateJob":
+        if call.method == _CREATE:
             self._note_child(response.job, deduplicated=response.deduplicated)
         elif call.method == "ResultService/ListResults":
             self._buffers.update(each.buffer.name for each in response.results if each.HasField("buffer"))
@@ -268,24 +273,43 @@ class ProgramSession:
         )
         self._check_child(request.job_id)
         context.job_id = request.job_id
-        stream = _CollectedStream(context, lambda found, error: self._watched(call, context, reply, found, error))
+
+        def ended(found: list[bytes], error: CallError | None) -> None:
+            self._note_results(found)
+            _end(context, error, self._calls.audit)
+            reply(_reply(call.id, found, error, context))
+
+        self._open(context, ended, final_results=request.final_results)
+
+    def _follow(self, call: ProgramCall, context: CallContext, reply: Reply) -> None:
+        """Reply to the call that created a child again, once the child has ended, as to a watch."""
+
+        def ended(found: list[bytes], error: CallError | None) -> None:
+            self._note_results(found)
+            reply(_reply(call.id, found, error, context))
+
+        _, error = outcome(context.request_id, partial(self._open, context, ended, final_results=True))
+        if error is not None:
+            ended([], error)
+
+    def _open(
+        self, context: CallContext, ended: Callable[[list[bytes], CallError | None], None], *, final_results: bool
+    ) -> None:
+        """Watch the job of a call until it has ended."""
+        stream = _CollectedStream(context, ended)
         with self._lock:
             self._waiting = stream
         if self._closed:
             self._drop()
             return
-        wants = Wanted(final_results=request.final_results, omit_intermediate=True)
+        wants = Wanted(final_results=final_results, omit_intermediate=True)
         # Duck-typed: it is the end of a stream without a connection.
-        self._calls.watches.open(cast("Stream", stream), request.job_id, 0, _NEVER, fresh=True, wants=wants)
+        self._calls.watches.open(cast("Stream", stream), context.job_id, 0, _NEVER, fresh=True, wants=wants)
 
-    def _watched(
-        self, call: ProgramCall, context: CallContext, reply: Reply, found: list[bytes], error: CallError | None
-    ) -> None:
+    def _note_results(self, found: list[bytes]) -> None:
         for each in found:
             event = job_service_pb2.WatchJobResponse.FromString(each).event
             self._buffers.update(one.buffer.name for one in event.final_results.results if one.HasField("buffer"))
-        _end(context, error, self._calls.audit)
-        reply(_reply(call.id, found, error, context))
 
     def _part(self, call: ProgramCall, context: CallContext) -> result_service_pb2.ReadBufferResponse:
         """Return the next part of a buffer of a child; an empty one at its end."""

@@ -329,7 +329,8 @@ class ProgramPool:
     def _take(self, program: RunningProgram, body: bytes, now: float) -> None:
         for each in program.accept(body, now):
             if isinstance(each, ProgramCall):
-                self._calls.submit(self._answer, program, each)
+                if program.add_call(each):
+                    self._calls.submit(self._answer, program)
             else:
                 self._events.append(each)
 
@@ -420,13 +421,16 @@ class ProgramPool:
 
     # The threads of calls.
 
-    def _answer(self, program: RunningProgram, call: ProgramCall) -> None:
-        # A program makes one call at a time, so that one thread at a time is here.
+    def _answer(self, program: RunningProgram) -> None:
+        """Answer the calls of a program, one thread at a time."""
         if program.session is None:
             job_id, attempt = program.key
             credential, most = program.task.credential, program.limits.children
             program.session = self._open_session(job_id, attempt, credential, most)
-        program.session.call(call, partial(self._reply, program))
+        call = program.next_call()
+        while call is not None:
+            program.session.call(call, partial(self._reply, program))
+            call = program.next_call(call)
 
     # Any thread.
 

@@ -7,6 +7,7 @@ import hashlib
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
@@ -41,6 +42,8 @@ MAX_FRAME_BYTES: Final = 40 * 1024**2
 #: A larger output stands in the buffer of its result.
 _MESSAGE_BYTES: Final = 192 * 1024
 _TEXT_BYTES: Final = 4096
+#: The most calls that are not answered, or whose replies are not read.
+_MOST_CALLS: Final = 16
 #: The reasons of failures that a program may report, with their categories.
 _PROGRAM: Final = FailureCategory.FAILURE_CATEGORY_PROGRAM
 _LIMIT: Final = FailureCategory.FAILURE_CATEGORY_LIMIT
@@ -97,6 +100,9 @@ class RunningProgram:
         #: Guards the sending of replies, which any thread does.
         self._sending = threading.Lock()
         self._defers = False
+        #: The calls that are not answered, of which one thread at a time answers the first; guarded by their lock.
+        self._calls: deque[ProgramCall] = deque()
+        self._calling = threading.Lock()
         self._meter = OutputMeter(self.began)
         #: The outcome that the program has sent.
         self._output: bytes | None = None
@@ -137,6 +143,27 @@ class RunningProgram:
             # From then on, one thread sends, so that no frame overtakes another.
             self._defers = self._defers or bool(rest)
             return rest
+
+    def add_call(self, call: ProgramCall) -> bool:
+        """Add a call; return whether a thread must begin to answer, with `next_call` until there is none.
+
+        A program waits for the reply to a call, or for its timeout, and reads replies before it calls again. One that
+        does not would fill the memory of the server.
+        """
+        unread = self.channel.unsent if self.channel is not None else 0
+        with self._calling:
+            if len(self._calls) + unread >= _MOST_CALLS:
+                self.misuse("it made calls without reading the replies")
+                return False
+            self._calls.append(call)
+            return len(self._calls) == 1
+
+    def next_call(self, answered: ProgramCall | None = None) -> ProgramCall | None:
+        """Return the next call to answer, after another one; None if there is none."""
+        with self._calling:
+            if answered is not None:
+                self._calls.popleft()
+            return self._calls[0] if self._calls else None
 
     def close(self) -> None:
         """Close the socket and end the session."""

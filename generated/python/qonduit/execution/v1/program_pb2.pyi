@@ -67,14 +67,16 @@ class ProgramStart(_message.Message):
     def __init__(self, job_id: _Optional[int] = ..., source: _Optional[str] = ..., entry_point: _Optional[str] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., device: _Optional[str] = ..., log_level: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., cpu_seconds: _Optional[int] = ..., file: _Optional[str] = ..., metadata: _Optional[str] = ...) -> None: ...
 
 class ProgramCall(_message.Message):
-    __slots__ = ("id", "method", "request")
+    __slots__ = ("id", "method", "request", "follow")
     ID_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
     id: int
     method: str
     request: bytes
-    def __init__(self, id: _Optional[int] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ...) -> None: ...
+    follow: bool
+    def __init__(self, id: _Optional[int] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., follow: _Optional[bool] = ...) -> None: ...
 
 class ProgramError(_message.Message):
     __slots__ = ("reason", "message", "line", "column")
