@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from sqlalchemy import select
@@ -16,9 +17,18 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit.v1.server_program_pb2 import ServerProgram
 from qonduit_server.errors import FailedPrecondition, NotFound, QuotaExceeded
-from qonduit_server.store import catalogue, deployment_list, deployments, event_log, program_tables, program_versions
+from qonduit_server.store import (
+    audit_list,
+    catalogue,
+    deployment_list,
+    deployments,
+    event_log,
+    program_tables,
+    program_versions,
+)
 from qonduit_server.store.admin import adoption, user_data
-from qonduit_server.store.database import Database
+from qonduit_server.store.audit_trail import Act, acting
+from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_list, job_rows
 from qonduit_server.store.jobs.job_rows import NewJob
 from qonduit_server.store.jobs.upload_recording import CheckedUpload
@@ -97,6 +107,27 @@ def test_versions_are_numbered_for_each_owner_and_name(db: Database) -> None:
     assert deployments.get(db, {"anna"}, third).server_program.version == 3
     with pytest.raises(NotFound, match="vqe@21"):
         program_versions.find(db, ["anna", "ben"], "vqe", 21)
+
+
+def test_two_servers_that_upload_one_name_at_once_number_its_versions_without_gaps(
+    db: Database, database_url: str
+) -> None:
+    with closing(open_database(database_url)) as other, ThreadPoolExecutor(8) as threads:
+        servers = [db, other] * 12
+        jobs = list(threads.map(lambda server: upload(server, "vqe"), servers))
+        versions = [receipt(server, job) for server, job in zip(servers, jobs, strict=True)]
+        assert sorted(each.version for each in versions) == list(range(1, 25))
+        for version in versions:
+            assert deployments.get(other, {"anna"}, version.deployment_id).server_program == version
+            assert program_versions.find(db, ["anna"], "vqe", version.version) == version.deployment_id
+
+
+def test_the_audit_log_names_the_version_of_an_upload(db: Database) -> None:
+    with acting(Act("anna", "JobService/CreateJob")):
+        job = upload(db, "vqe")
+        failed = upload(db, "vqe", failure=Failure(reason="SYNTAX_ERROR"))
+    named = {entry.object for entry in audit_list.list_page(db, 100).items}
+    assert named == {f"jobs/{job.id}", f"deployments/{receipt(db, job).deployment_id}", f"jobs/{failed.id}"}
 
 
 def test_a_version_changes_only_its_labels(db: Database) -> None:

@@ -64,6 +64,47 @@ def main(backend, user_messenger):
     return 7
 """
 
+#: Programs in the words of other SDKs: the shots with the outcome 1 of X, in a sweep or a batch too, and a value.
+ADAPTERS = {
+    "cirq": """
+import cirq, sympy
+def main(cirq_sampler, user_messenger, shots):
+    qubit, power = cirq.LineQubit(0), sympy.Symbol("power")
+    circuit = cirq.Circuit(cirq.X(qubit) ** power, cirq.measure(qubit, key="m"))
+    off, on = cirq_sampler.run_sweep(circuit, [{"power": 0}, {"power": 1}], shots)
+    user_messenger.publish(off.histogram(key="m").most_common())
+    observed = {"observables": -cirq.Z(qubit), "num_samples": 9, "params": {"power": 1}}
+    ((value,),) = cirq_sampler.sample_expectation_values(circuit[:1], **observed)
+    return [off.histogram(key="m")[0], on.histogram(key="m")[1], round(value)]
+""",
+    "braket": """
+from braket.circuits import Circuit, FreeParameter, Observable
+def main(braket_device, user_messenger, shots):
+    flip = Circuit().rx(0, FreeParameter("turn"))
+    on = braket_device.run(flip, shots=shots, inputs={"turn": 3.141592653589793}).result()
+    batch = braket_device.run_batch([Circuit().x(0), Circuit().i(0)], shots=shots).results()
+    user_messenger.publish(dict(on.measurement_counts))
+    exact = braket_device.run(Circuit().i(0).expectation(Observable.Z(0)), shots=0).result().values[0]
+    return [on.measurement_counts["1"], batch[1].measurement_counts["0"], round(exact)]
+""",
+    "pennylane": """
+import pennylane as qml
+from qonduit_client.pennylane import QonduitDevice
+def main(backend, user_messenger, shots):
+    @qml.set_shots(shots)
+    @qml.qnode(QonduitDevice(device=backend.name, wires=1))
+    def flipped(angle):
+        qml.RX(angle, 0)
+        return qml.counts()
+    @qml.qnode(QonduitDevice(device=backend.name, wires=1))
+    def value(angle):
+        qml.RX(angle, 0)
+        return qml.expval(qml.Z(0))
+    gradient = qml.grad(value)(qml.numpy.array(-1.5707963267948966, requires_grad=True))
+    return [int(flipped(3.141592653589793)["1"]), int(flipped(0.0)["0"]), round(float(gradient))]
+""",
+}
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -181,6 +222,12 @@ def main():
         assert total == 50
         assert np.asarray(value) == pytest.approx(1.0)
         assert isinstance(name, str)
+
+    @pytest.mark.parametrize("sdk", ADAPTERS)
+    def test_the_adapters_of_other_sdks_run_in_a_program(self, sdk: str, run: Callable[..., ProgramRun]) -> None:
+        program = run(ADAPTERS[sdk], shots=40)
+        assert program.output(timeout=SECONDS) == [40, 40, 1]
+        assert {each.device for each in program.children()} == {DEVICE}
 
     def test_arrays_and_complex_numbers_survive(self, run: Callable[..., ProgramRun]) -> None:
         source = """

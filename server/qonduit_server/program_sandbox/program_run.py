@@ -12,6 +12,7 @@ import logging
 import sys
 import traceback
 import types
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -142,7 +143,7 @@ class _Program:
         return self._call(getattr(module, name)) if defined else None
 
     def _call(self, function: Any) -> Any:
-        """Call the function of a program with those of `backend`, `user_messenger` and `service` that it takes."""
+        """Call the function of a program with its inputs, and with what it takes of the server by its parameters."""
         if not callable(function):
             raise TypeError(f"{self._start.entry_point or _MAIN} is a {type(function).__name__}, not a function")
         parameters = list(inspect.signature(function).parameters.values())
@@ -154,7 +155,7 @@ class _Program:
             second = positional[1] if len(positional) > 1 else None
             if second is not None and self._is_free(second) and second.default in (second.empty, None):
                 arguments.append(self._messenger)
-        offered = {"backend": self._backend, "user_messenger": lambda: self._messenger, "service": self._service}
+        offered = {"backend": self._backend, "user_messenger": lambda: self._messenger, **self._offered()}
         named = {
             each.name: offered[each.name]()
             for each in parameters[len(arguments) :]
@@ -162,8 +163,12 @@ class _Program:
         }
         return function(*arguments, **named, **self._inputs)
 
+    def _offered(self) -> dict[str, Callable[[], Any]]:
+        """Return what a program gets by the name of a parameter alone."""
+        return {"service": self._service, "cirq_sampler": self._cirq_sampler, "braket_device": self._braket_device}
+
     def _is_free(self, parameter: inspect.Parameter) -> bool:
-        return parameter.name != "service" and parameter.name not in self._inputs
+        return parameter.name not in self._offered() and parameter.name not in self._inputs
 
     def _parsed(self, source: str) -> ast.Module:
         try:
@@ -175,6 +180,16 @@ class _Program:
         from qonduit_client.qiskit import QonduitBackend
 
         return QonduitBackend(self._start.device, Client())
+
+    def _cirq_sampler(self) -> Any:
+        from qonduit_client.cirq import QonduitSampler
+
+        return QonduitSampler(Client(), self._start.device)
+
+    def _braket_device(self) -> Any:
+        from qonduit_client.braket import QonduitDevice
+
+        return QonduitDevice(self._start.device, Client())
 
     def _service(self) -> Any:
         from qonduit_client.qiskit import QonduitProvider

@@ -49,6 +49,7 @@ _ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
+    "NUMBA_CACHE_LOCATOR_CLASSES": "qonduit_server.program_sandbox.numba_cache.ReadOnlyLocator",
     "JAX_PLATFORMS": "cpu",
     "QISKIT_PARALLEL": "FALSE",
 }

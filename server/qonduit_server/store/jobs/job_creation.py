@@ -48,10 +48,14 @@ from qonduit_server.store.writer import Operation, Transaction
 
 @dataclass(frozen=True)
 class Created:
-    """A new job, or (`deduplicated`) the job of an earlier equal request, as it is now."""
+    """A new job, or (`deduplicated`) the job of an earlier equal request, as it is now.
+
+    A new job that has uploaded a server program has the deployment of its version in `version_id`.
+    """
 
     job: Job
     deduplicated: bool
+    version_id: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +157,8 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
             # An equal request in the same transaction finds this one.
             known[key] = (-1 - place, new.fingerprint)
     written = _write(transaction, [new_jobs[place] for place in accepted], stored, reused)
-    for place, job in zip(accepted, written, strict=True):
-        answers[place] = Created(job, deduplicated=False)
+    for place, created in zip(accepted, written, strict=True):
+        answers[place] = created
     repeated = {place: known[_key(new_jobs[place])] for place, answer in enumerate(answers) if answer is None}
     earlier = _earlier(transaction, [job_id for job_id, _ in repeated.values() if job_id > 0])
     for place, (job_id, fingerprint) in repeated.items():
@@ -258,7 +262,7 @@ def _write(
     accepted: Sequence[Submission],
     stored: dict[int, StoredPrograms],
     reused: _Reused,
-) -> list[Job]:
+) -> list[Created]:
     if not accepted:
         return []
     inline = [new.deployment for new in accepted if new.deployment is not None and new not in reused]
@@ -344,7 +348,12 @@ def _write(
     uploads = {job.id: new.upload for job, new in zip(created, accepted, strict=True) if new.upload is not None}
     transaction.queued.update(queue_name(job) for job in created if job.id not in uploads)
     ended = upload_recording.record(transaction, uploads)
-    return [ended.get(job.id, job) for job in created]
+    return [
+        Created(upload.job, deduplicated=False, version_id=upload.version_id)
+        if (upload := ended.get(job.id)) is not None
+        else Created(job, deduplicated=False)
+        for job in created
+    ]
 
 
 def _queue_id(transaction: Transaction, new: Submission) -> int:
@@ -395,7 +404,10 @@ def _earlier(transaction: Transaction, ids: Sequence[int]) -> dict[int, Job]:
 
 
 def _created(new: Submission, created: Created) -> Sequence[str]:
-    return () if created.deduplicated else (f"jobs/{created.job.id}",)
+    if created.deduplicated:
+        return ()
+    version = (f"deployments/{created.version_id}",) if created.version_id else ()
+    return (f"jobs/{created.job.id}", *version)
 
 
 CREATE: Final = Operation(_create, objects=_created)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from qonduit.execution.v1.task_pb2 import ProgramFailed, ProgramSucceeded, TaskEvent, TaskFinished
 from qonduit.v1.failure_pb2 import Failure
@@ -36,7 +36,14 @@ class CheckedUpload:
     seconds: float
 
 
-def record(transaction: Transaction, uploads: Mapping[int, CheckedUpload]) -> dict[int, Job]:
+class EndedUpload(NamedTuple):
+    """A job that has uploaded a program, and the deployment of the stored version; 0 without one."""
+
+    job: Job
+    version_id: int
+
+
+def record(transaction: Transaction, uploads: Mapping[int, CheckedUpload]) -> dict[int, EndedUpload]:
     """Start and end new jobs with the outcomes of their checks; return them by id."""
     if not uploads:
         return {}
@@ -61,4 +68,5 @@ def record(transaction: Transaction, uploads: Mapping[int, CheckedUpload]) -> di
     recorder = OutcomeRecorder(transaction, events)
     recorder.record(_OWNER, events)
     recorder.close()
-    return {job_id: recorder.job(job_id) for job_id in uploads}
+    ids = {job_id: receipt.deployment_id for job_id, receipt in receipts.items()}
+    return {job_id: EndedUpload(recorder.job(job_id), ids.get(job_id, 0)) for job_id in uploads}
