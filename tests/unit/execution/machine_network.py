@@ -134,6 +134,8 @@ class Network:
         self.losses: dict[Key, Loss] = {}
         #: The machines whose messages do not arrive, and those without a queue.
         self.frozen: set[str] = set()
+        #: Whether tasks do not arrive, although requests do.
+        self.drops_tasks = False
         self.task_messages: list[tuple[str, TaskMessage]] = []
 
     def add(
@@ -202,7 +204,8 @@ class Network:
         for _ in range(2 if self.repeats() else 1):
             if outgoing.queue.startswith("tasks."):
                 self.task_messages.append((outgoing.message_id, TaskMessage.FromString(outgoing.body)))
-                self.hosts[name].run_tasks(outgoing.body)
+                if not self.drops_tasks:
+                    self.hosts[name].run_tasks(outgoing.body)
             elif outgoing.queue.startswith("requests."):
                 self.hosts[name].receive(outgoing.body)
             elif outgoing.queue in ("", self.server):

@@ -160,6 +160,32 @@ def test_machines_may_connect_to_a_restarted_broker_later_than_the_server() -> N
     assert network.losses[2, 1].kind is LossKind.DIED
 
 
+def test_connections_that_break_again_and_again_keep_no_dead_machine_alive() -> None:
+    network = Network()
+    network.add("a")
+    network.turn(5)
+    network.machines.submit([task(1)])
+    network.turn(2)
+    del network.hosts["a"]
+    for _ in range(4):
+        network.machines.connected()
+        network.turn(machines_module.SILENT_TICKS // 2)
+    assert network.losses[1, 1].kind is LossKind.DIED
+
+
+def test_a_machine_that_accepts_nothing_gets_a_task_again_at_growing_intervals() -> None:
+    network = Network()
+    network.add("a")
+    network.turn(5)
+    network.drops_tasks = True
+    network.machines.submit([task(1)])
+    network.turn(5 + 10 + 20 + 40 + 80 + 160 + 160 + 7)
+    assert len(network.task_messages) == 8
+    network.drops_tasks = False
+    network.turn(165)
+    assert set(network.pools["a"].running) == {(1, 1)}
+
+
 def test_a_machine_that_wakes_up_late_loses_its_tasks_and_takes_new_ones() -> None:
     network = Network()
     pool = network.add("a")

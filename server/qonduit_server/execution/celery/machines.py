@@ -93,9 +93,8 @@ class Machines:
         self._sessions = itertools.count(1)
         #: The providers whose SDKs machines load, also those that appear later.
         self._preload: list[str] = []
-        #: The number of ticks so far, and at the last connection to the broker.
+        #: The number of ticks so far.
         self.now = 0
-        self._connected_at = 0
         self._notifications = notifications
         #: The open requests of `describe`, and the answers to them.
         self.asked: set[int] = set()
@@ -207,7 +206,7 @@ class Machines:
             if message.WhichOneof("message") != "hello":
                 return  # the machine was lost; its next hello makes it known again
             machine = self._add(message)
-        machine.heard_at = self.now
+        machine.heard_at, machine.heard = self.now, True
         if machine.gone:
             machine.gone = False
             self._offers_changed(machine)
@@ -230,10 +229,14 @@ class Machines:
             self._state(machine, message.state)
 
     def connected(self) -> None:
-        """Handle a new connection to the broker: machines may take longer to connect than this server."""
-        self._connected_at = self.now
+        """Handle a new connection to the broker: machines may take longer to connect than this server.
+
+        A machine that sent nothing through the last connection gets no further time: connections that break again and
+        again must not keep it alive.
+        """
         for machine in self._machines.values():
-            machine.heard_at = self.now
+            if machine.heard:
+                machine.heard_at, machine.heard = self.now, False
 
     def away(self, machine_id: str) -> None:
         """Handle that the broker has no queue of a machine: it has ended, or lost its connection."""
@@ -384,7 +387,7 @@ class Machines:
     def _tick(self) -> None:
         self.now += 1
         for machine in list(self._machines.values()):
-            gone = machine.gone and machine.heard_at > self._connected_at
+            gone = machine.gone and machine.heard
             if self.now - machine.heard_at > (GONE_TICKS if gone else SILENT_TICKS):
                 self._remove(machine)
         self._sent.check(self.now)

@@ -36,6 +36,8 @@ class RemoteMachine:
     heard_at: int
     session: int
     ends: MachineEnds
+    #: Whether it has sent a message through the present connection to the broker.
+    heard: bool = True
     #: Whether the broker has no queue of the machine.
     gone: bool = False
     stopping: bool = False
@@ -129,6 +131,8 @@ class SentTask:
     machine: RemoteMachine | None = None
     message_id: str = ""
     sent_at: int = 0
+    #: How often it was sent to this machine.
+    sends: int = 0
     accepted: bool = False
     #: The memory that a worker estimated, in bytes; 0: not known.
     need: int = 0

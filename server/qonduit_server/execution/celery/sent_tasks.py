@@ -17,8 +17,10 @@ from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.execution.pending_notifications import PendingNotifications
 from qonduit_server.version_requirements import requirements_of
 
-#: The ticks after which tasks are sent again that were not accepted.
+#: The ticks after which a task is sent again that was not accepted. They double each time, up to 160: the queue of a
+#: machine that accepts nothing must not fill.
 _RESEND_TICKS: Final = 5
+_MOST_DOUBLINGS: Final = 5
 
 
 class SentTasks:
@@ -120,7 +122,7 @@ class SentTasks:
         assert sent.machine is not None
         sent.machine.tasks.pop(sent.key)
         sent.refused.add(sent.machine.id)
-        sent.machine, sent.message_id = None, ""
+        sent.machine, sent.message_id, sent.sends = None, "", 0
         sent.accepted = sent.moving = sent.dropped = False
         self._wait(sent)
         self._backlog[sent.lane].move_to_end(sent.key, last=False)
@@ -150,7 +152,8 @@ class SentTasks:
         """Send tasks again that were not accepted, and end those that no machine can take; `now` is in ticks."""
         self._now = now
         for sent in self._tasks.values():
-            if sent.machine is not None and not sent.accepted and now - sent.sent_at >= _RESEND_TICKS:
+            patience = _RESEND_TICKS << max(0, min(sent.sends - 1, _MOST_DOUBLINGS))
+            if sent.machine is not None and not sent.accepted and now - sent.sent_at >= patience:
                 self._send(sent.machine, [sent])
         for sent in [each for waiting in self._backlog.values() for each in waiting.values()]:
             end = placement.hopeless(sent, self._machines.values(), now - sent.waits_since)
@@ -177,4 +180,5 @@ class SentTasks:
         self._credentials.seal(message)
         for each in batch:
             each.message_id, each.sent_at = message_id, self._now
+            each.sends += 1
         self.outgoing.append(Outgoing(machine.task_queue, message.SerializeToString(), message_id))
