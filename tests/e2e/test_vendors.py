@@ -40,15 +40,15 @@ SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
 CANCELLED, RUNNING = JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_RUNNING
 RIGHT = [{"0x1 0x0": 10}]
 #: What the contract expects of a submission that the vendor accepted without an answer.
-FOUND_AGAIN = {name: name not in ("CLOUD_NOTHING", "RIGETTI_CLOUD") for name in KINDS}
+FOUND_AGAIN = {name: name not in ("CLOUD_NOTHING", "RIGETTI_CLOUD", "IQM_CLOUD") for name in KINDS}
 #: A repeated submission has no further effect.
 REPEATABLE = ("CLOUD_ID", "CLOUD_TOKEN", "GOOGLE_CLOUD", "AWS_CLOUD")
 #: One provider of each vendor.
-VENDORS = ("CLOUD_TOKEN", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD", "AWS_CLOUD", "RIGETTI_CLOUD")
+VENDORS = ("CLOUD_TOKEN", "IBM_CLOUD", "IONQ_CLOUD", "GOOGLE_CLOUD", "AWS_CLOUD", "RIGETTI_CLOUD", "IQM_CLOUD")
 #: The same, with one that has neither ids of the client nor tokens or tags in place of the one that has tokens.
 OTHERS = ("CLOUD_NOTHING", *VENDORS[1:])
 #: Those whose submissions may stay unknown, and whose jobs are adopted by their ids.
-ADOPTING = ("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", "RIGETTI_CLOUD")
+ADOPTING = ("CLOUD_NOTHING", "IBM_CLOUD", "IONQ_CLOUD", "RIGETTI_CLOUD", "IQM_CLOUD")
 
 
 def on(
@@ -150,7 +150,14 @@ def test_estimates_come_from_submissions_of_several_calls(served: ServedVendor, 
     assert list(result.expectation_values.values) == [-1.0]
 
 
-@on(*VENDORS, without={"IBM_CLOUD": "a job of IBM's sampler fails as a whole", "AWS_CLOUD": "a task has one circuit"})
+@on(
+    *VENDORS,
+    without={
+        "IBM_CLOUD": "a job of IBM's sampler fails as a whole",
+        "AWS_CLOUD": "a task has one circuit",
+        "IQM_CLOUD": "a job of IQM fails as a whole",
+    },
+)
 def test_a_part_that_fails_keeps_the_others(served: ServedVendor, provider: str) -> None:
     served.vendor.control(outcome="partial")
     job = served.run(provider, ASYMMETRIC, ASYMMETRIC)

@@ -28,6 +28,7 @@ from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from qonduit_client import Client
 from qonduit_server.encryption import key_ring
 from qonduit_server.providers.ionq import URL_VARIABLE
+from qonduit_server.providers.iqm import URL_VARIABLE as IQM_URL_VARIABLE
 from tests.server_process import Server, serving
 from tests.vendor_cloud.aws_provider import SHOT, TASK_FEE, AWSCloud
 from tests.vendor_cloud.aws_provider import credential as aws_credential
@@ -36,6 +37,8 @@ from tests.vendor_cloud.fake_vendor import PRICE, FakeVendor, fake_vendor
 from tests.vendor_cloud.google_provider import PROJECT, GoogleCloud
 from tests.vendor_cloud.ibm_provider import INSTANCE, IBMCloud
 from tests.vendor_cloud.ionq_provider import CALIBRATION, IonQCloudTwin
+from tests.vendor_cloud.iqm_provider import CALIBRATION as IQM_CALIBRATION
+from tests.vendor_cloud.iqm_provider import IQMCloud
 from tests.vendor_cloud.provider import CLASSES, URL, install
 from tests.vendor_cloud.rigetti_provider import MACHINE, MICROSECONDS, RigettiCloud
 
@@ -63,6 +66,8 @@ TERMS: Final[dict[str, Any]] = {
     "AWS_CLOUD": {"submit_seconds": 6.0, "call_seconds": 5.0},
     # Compilation and translation are calls too. With one call at a time, one process imports pyQuil.
     "RIGETTI_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "calls": 1},
+    # A submission compiles, and the first one loads Qiskit's compiler. With one call at a time, one process imports both.
+    "IQM_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "calls": 1},
     "poll_seconds": 0.05,
     "max_poll_seconds": 0.2,
 }
@@ -221,8 +226,22 @@ RIGETTI: Final = VendorKind(
     listed=True,
     long=True,
 )
+IQM: Final = VendorKind(
+    service="tests.vendor_cloud.iqm_service",
+    classes=(IQMCloud,),
+    queued="waiting",
+    done="completed",
+    unit="",
+    fact=("calibration_id", IQM_CALIBRATION),
+    has_positions=True,
+    variables=lambda vendor: {IQM_URL_VARIABLE: vendor.url},
+    device="garnet",
+    environment="IQM",
+    listed=True,
+    long=True,
+)
 #: The vendor of each provider.
-KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ, GOOGLE, AWS, RIGETTI) for name in kind.names}
+KINDS: Final = {name: kind for kind in (CLOUD, IBM, IONQ, GOOGLE, AWS, RIGETTI, IQM) for name in kind.names}
 
 
 @contextmanager

@@ -30,6 +30,7 @@ PROVIDERS: Final[dict[str, str]] = {
 REMOTE_PROVIDERS: Final[dict[str, str]] = {
     "IBM": "qonduit_server.providers.ibm_machines:IBMMachines",
     "IONQ": "qonduit_server.providers.ionq:IonQ",
+    "IQM": "qonduit_server.providers.iqm:IQM",
     "GOOGLE": "qonduit_server.providers.google_engine:GoogleEngine",
     "AWS": "qonduit_server.providers.braket_cloud:BraketCloud",
     "RIGETTI": "qonduit_server.providers.rigetti:Rigetti",
