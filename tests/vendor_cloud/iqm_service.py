@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API of an IQM server over HTTP, a process of its own, with the failures of the vendor's cloud (see `fake_vendor`).
+"""An IQM server over HTTP, a process of its own, with the failures of the vendor's cloud (see `fake_vendor`).
 
 It runs in the environment of IQM. It checks each request against the models of IQM's client, and the circuits against
 the architecture of the machine; its responses are made from these models. It has a machine whose qubits are coupled,

@@ -66,7 +66,7 @@ TERMS: Final[dict[str, Any]] = {
     "AWS_CLOUD": {"submit_seconds": 6.0, "call_seconds": 5.0},
     # Compilation and translation are calls too. With one call at a time, one process imports pyQuil.
     "RIGETTI_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "calls": 1},
-    # A submission compiles, and the first one loads Qiskit's compiler. With one call at a time, one process imports both.
+    # Also the first submission loads Qiskit's compiler. With one call at a time, one process imports IQM's client.
     "IQM_CLOUD": {"submit_seconds": 8.0, "call_seconds": 5.0, "calls": 1},
     "poll_seconds": 0.05,
     "max_poll_seconds": 0.2,

@@ -24,7 +24,7 @@ from qiskit.transpiler import PassManager, Target, generate_preset_pass_manager
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit
 from qonduit_server.providers.remote_provider import CallRefused
 
-#: The same program is compiled to the same circuit for the same calibration.
+#: Among equal places of a symmetric machine, Qiskit may choose differently nevertheless.
 _SEED: Final = 0
 #: Precedes the number of a classical bit in the key of its last measurement.
 BIT: Final = "c"
@@ -101,7 +101,7 @@ def compiled(natives: Iterable[NativeCircuit], machine: Machine, token: str) -> 
 def _check(program: Mapping[str, Any], machine: Machine) -> None:
     if program["qubits"] > len(machine.qubits):
         raise CallRefused(
-            f"the program uses {program['qubits']} qubits, and the machine has {len(machine.qubits)} that are calibrated",
+            f"the program uses {program['qubits']} qubits, and the machine has {len(machine.qubits)} calibrated ones",
             code="TOO_MANY_QUBITS",
         )
     if not machine.resets and any(name == "reset" for name, _, _ in program["steps"]):
@@ -141,9 +141,7 @@ def _keys(steps: Sequence[Any]) -> Sequence[str]:
     """Return the key of each measurement."""
     clbits = [numbers[0] for name, _, numbers in steps if name == "measure"]
     last = {clbit: place for place, clbit in enumerate(clbits)}
-    return [
-        f"{BIT}{clbit}" if last[clbit] == place else f"{_OVERWRITTEN}{place}" for place, clbit in enumerate(clbits)
-    ]
+    return [f"{BIT}{clbit}" if last[clbit] == place else f"{_OVERWRITTEN}{place}" for place, clbit in enumerate(clbits)]
 
 
 def _operations(circuit: QuantumCircuit, names: Sequence[str], keys: Sequence[str]) -> Iterator[CircuitOperation]:

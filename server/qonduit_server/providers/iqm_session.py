@@ -90,7 +90,7 @@ class _Transport(IQMServerClient):  # type: ignore[misc]  # without types
         for computer in self.computers:
             if user_defined_quantum_computer in (None, device_name(computer.alias)):
                 return computer, len(self.computers)
-        raise ClientConfigurationError(f"the account has no quantum computer {user_defined_quantum_computer}")
+        raise ClientConfigurationError(f"the account has no quantum computer {user_defined_quantum_computer or ''}")
 
 
 class _Connection(NamedTuple):
@@ -116,6 +116,8 @@ class IQMSession:
         self._connections: dict[str | None, _Connection] = {}
         for name in _VARIABLES:
             os.environ.pop(name, None)
+        # It would replace the token of the account.
+        os.environ["NETRC"] = os.devnull
         # It logs each value that a calibration lacks.
         logging.getLogger("iqm").setLevel(logging.ERROR)
 
@@ -143,15 +145,18 @@ class IQMSession:
         return [self._poll(vendor_id) for vendor_id in vendor_ids]
 
     def _poll(self, vendor_id: str) -> VendorJob:
-        with suppress(ValueError):
+        missing = VendorJob(vendor_id=vendor_id, state=VendorJobState.VENDOR_JOB_STATE_MISSING, word="missing")
+        try:
             number = UUID(vendor_id)
-            try:
-                with self._errors():
-                    return _job(self._connection().executor.get_job(number))
-            except CallRefused:
-                if not self._responses or self._responses[0].status_code != _NOT_FOUND:
-                    raise
-        return VendorJob(vendor_id=vendor_id, state=VendorJobState.VENDOR_JOB_STATE_MISSING, word="missing")
+        except ValueError:
+            return missing
+        try:
+            with self._errors():
+                return _job(self._connection().executor.get_job(number))
+        except CallRefused:
+            if self._responses and self._responses[0].status_code == _NOT_FOUND:
+                return missing
+            raise
 
     def fetch(self, vendor_id: str, submission: Submission) -> Fetched:
         """Return the results of a job."""

@@ -28,6 +28,7 @@ from tests.vendor_cloud.served_vendor import (
     GOOGLE,
     IBM,
     IONQ,
+    IQM,
     RIGETTI,
     ServedVendor,
     VendorKind,
@@ -125,8 +126,8 @@ class Crashes:
 @pytest.mark.timeout(540)
 @pytest.mark.parametrize(
     "kind",
-    [CLOUD, *(pytest.param(kind, marks=pytest.mark.long) for kind in (IBM, IONQ, GOOGLE, AWS, RIGETTI))],
-    ids=["cloud", "ibm", "ionq", "google", "aws", "rigetti"],
+    [CLOUD, *(pytest.param(kind, marks=pytest.mark.long) for kind in (IBM, IONQ, GOOGLE, AWS, RIGETTI, IQM))],
+    ids=["cloud", "ibm", "ionq", "google", "aws", "rigetti", "iqm"],
 )
 def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path, kind: VendorKind) -> None:
     chance = random.Random(SEED)
