@@ -117,7 +117,7 @@ def test_the_packages_have_the_expected_files_and_metadata(built: tuple[Path, Pa
     assert {top for top in tops if not top.endswith(".dist-info")} == {"qonduit", "qonduit_client", "qonduit_server"}
     assert {"qonduit/py.typed", "qonduit_client/py.typed"} <= set(files)
     # The lists of packages from which `qonduit provider install` builds environments.
-    assert {f"qonduit_server/provider_requirements/{name}.txt" for name in ("ionq", "rigetti")} <= set(files)
+    assert {f"qonduit_server/provider_requirements/{name}.txt" for name in ("ionq", "iqm", "rigetti")} <= set(files)
     assert not [name for name in files if "__pycache__" in name or name.startswith("tests/")]
     assert metadata["Name"] == DISTRIBUTION
     assert "Operating System :: POSIX" in metadata.get_all("Classifier", [])

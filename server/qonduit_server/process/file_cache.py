@@ -123,7 +123,7 @@ class CacheEntry:
     key: str
 
     def get(self) -> bytes | None:
-        """Return the bytes; None if there are none."""
+        """Return the bytes; None without a file."""
         return self.cache.get(self.key)
 
     def put(self, body: bytes) -> None:

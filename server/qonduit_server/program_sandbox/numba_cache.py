@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 _caching: Any = import_module("numba.core.caching")
-# What is compiled cannot be stored.
+# Compiled code cannot be stored.
 _caching.Cache.save_overload = lambda *_: None
 
 

@@ -45,7 +45,7 @@ def read_credential(text: str) -> Access:
     """Read a credential: a refresh token, or JSON with it or with `client_id` and `client_secret`.
 
     Raises:
-        CredentialRefused: it is none of these.
+        CredentialRefused: it is another text.
     """
     found: Any = text
     if text.lstrip().startswith(("{", "[")):

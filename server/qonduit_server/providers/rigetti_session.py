@@ -271,7 +271,7 @@ class RigettiSession:
         return _within(call, what, self._step_seconds)
 
     def _gateway(self, processor: str) -> str:
-        """Return the address of the gateway of a processor. Raises NotSent: there is none now."""
+        """Return the address of the gateway of a processor. Raises NotSent: no gateway is available now."""
         known = self._gateways.get(processor)
         if known is None or time.monotonic() - known[1] > _GATEWAY_SECONDS:
             address = gateway(self._accessors(processor))

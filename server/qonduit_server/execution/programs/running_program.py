@@ -159,7 +159,7 @@ class RunningProgram:
             return len(self._calls) == 1
 
     def next_call(self, answered: ProgramCall | None = None) -> ProgramCall | None:
-        """Return the next call to answer, after another one; None if there is none."""
+        """Return the next call to answer, after another one; None without a further call."""
         with self._calling:
             if answered is not None:
                 self._calls.popleft()
