@@ -32,8 +32,13 @@ from qonduit_client import Client
 from qonduit_client.aio import Client as AsyncClient
 from qonduit_client.cli.commands import qonduit as commands
 from qonduit_client.errors import JobFailed, NotFound
-from tests.server_process import serving_programs
+from tests.e2e.faults.points import KillPoint
+from tests.e2e.faults.trap import Trap
+from tests.server_process import serving, serving_programs
 
+#: The runs of a burst.
+BURST = 100
+CHECKS = "qonduit_server.rpc.server_program_checks"
 SOURCE = """
 import numpy as np
 from qiskit import QuantumCircuit
@@ -41,6 +46,7 @@ from qiskit import QuantumCircuit
 def main(backend, user_messenger, iterations=3):
     return {"iterations": iterations}
 """
+SCRIPT = "from qiskit_serverless import save_result\nsave_result(1)\n"
 PARAMETERS = {
     "type": "object",
     "properties": {"iterations": {"type": "integer", "minimum": 1}, "bounds": {"items": {"type": "number"}}},
@@ -428,3 +434,60 @@ def test_files_of_qunicorn_are_uploaded_and_run(calls: Calls, tmp_path: Path) ->
     with Client(calls.target) as client:
         assert client.programs.get("imported").version == 1
         assert client.programs.job(lines[3]["job_id"]).output() == {"iterations": 2}
+
+
+def test_a_burst_of_wrong_inputs_is_refused_or_fails_and_delays_no_other_call(calls: Calls) -> None:
+    calls.receipt(calls.upload("def main(backend, iterations): ...", name="burst", parameters=PARAMETERS))
+    request = job_service_pb2.CreateJobRequest(
+        job=Job(type=JobType.JOB_TYPE_IBM_RUNNER), program="burst", device="IBM/aer_simulator"
+    )
+    request.job.inputs.update({"iterations": "many"})
+    burst = [calls.jobs.CreateJob.future(request, timeout=120) for _ in range(BURST)]
+    # It is answered while the burst waits for the one worker.
+    calls.deployments.ListDeployments(deployment_service_pb2.ListDeploymentsRequest(page_size=1), timeout=60)
+    queued = []
+    for each in burst:
+        if each.code() == grpc.StatusCode.OK:
+            queued.append(each.result().job.id)
+        else:
+            assert violations(each).keys() == {"job.inputs.iterations"}
+    # Those that found all places for checks in use are checked when they start.
+    assert 0 < len(queued) < BURST
+    for job_id in queued:
+        *_, last = calls.jobs.WatchJob(job_service_pb2.WatchJobRequest(job_id=job_id), timeout=240)
+        run = last.event.state_change.job.program_runs[0]
+        assert (run.failure.reason, "'many' is not of type" in run.failure.message) == ("INVALID_INPUTS", True), run
+    assert calls.run("burst", iterations=3).id
+
+
+#: Where the server of an upload dies: its source is not checked, its version is not committed, its answer is not sent.
+UPLOAD_POINTS = [
+    KillPoint("upload-not-checked", 2, "server", CHECKS, "ServerProgramChecker.checked", "before", 1),
+    KillPoint("upload-not-committed", 2, "server", "qonduit_server.store.jobs.job_creation", "CREATE.run", "after", 1),
+    KillPoint("upload-committed", 2, "server", "qonduit_server.store.jobs.job_rows", "create", "after", 1),
+]
+
+
+@pytest.mark.parametrize("point", UPLOAD_POINTS, ids=lambda point: point.name)
+def test_an_upload_whose_server_dies_is_stored_once(point: KillPoint, tmp_path: Path) -> None:
+    trap = Trap(tmp_path / "trap", lambda *_: None, UPLOAD_POINTS)
+    request_id = str(uuid.uuid4())
+    settings = {"providers": "IBM", "workers": "1", "enable_python_source": "PYTHON"}
+    database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    with serving(database, environment=trap.environment, **settings) as server:
+        trap.arm(point.name)
+        calls = Calls(server.target)
+        with pytest.raises(grpc.RpcError):
+            calls.upload(SCRIPT, request_id, name="once")
+        assert server.process.wait(60) == -9
+        calls.channel.close()
+    trap.close()
+    with serving(database, **settings) as server, Client(server.target) as client:
+        stored = [each.version for each in client.programs.list("once")]
+        assert stored == ([1] if point.name == "upload-committed" else [])
+        calls = Calls(server.target)
+        receipt = calls.receipt(calls.upload(SCRIPT, request_id, name="once"))
+        assert receipt.version == 1
+        assert [each.version for each in client.programs.list("once")] == [1]
+        assert len(list(client.jobs())) == 1
+        calls.channel.close()

@@ -34,6 +34,7 @@ _PACKAGES: Final = (
     "qonduit_client.qiskit",
     "scipy.optimize",
     "qiskit.circuit.library",
+    "qonduit_server.json_schemas",
 )
 _NULL: Final = "/dev/null"
 

@@ -14,6 +14,7 @@ import traceback
 import types
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
@@ -58,6 +59,7 @@ def run(descriptor: int, confinement: Confinement) -> None:
     schemas = read_metadata(start.metadata).schemas
     messenger = UserMessenger(channel, output, partial(_violation, schemas.get("interim_results")))
     try:
+        _check_inputs(schemas.get("parameters"), MessageToDict(start.inputs))
         content = _Program(start, messenger, schemas.get("return_values")).output()
     except ServerGone:
         return
@@ -237,6 +239,17 @@ class _Service:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._provider, name)
+
+
+def _check_inputs(schema: Any, inputs: dict[str, Any]) -> None:
+    """Check the inputs, unless the environment cannot: the server has checked those of jobs that came alone.
+
+    Raises:
+        _Failure: they violate the schema.
+    """
+    if find_spec("jsonschema") is not None and (violation := _violation(schema, inputs)):
+        message = f"the inputs violate the schema parameters of the program: {violation}"
+        raise _Failure(ProgramError(reason="INVALID_INPUTS", message=message[:_MESSAGE_CHARACTERS]))
 
 
 def _violation(schema: Any, value: object) -> str:
