@@ -474,9 +474,14 @@ def main(backend, user_messenger):
     def test_a_program_that_was_requeued_by_a_stopped_server_ends_at_the_next(self, tmp_path: Path) -> None:
         database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
         settings = {"providers": "IBM", "workers": "1", "enable_python_source": "PYTHON", "drain_seconds": "0"}
+        # Qiskit draws random ids for the parameters.
         (tmp_path / "slow.py").write_text(
-            f"from qonduit_client import Client\nimport time\ndef main(backend, user_messenger):\n"
-            f"    counts = dict(Client().run({BELL!r}, shots=100).result().counts)\n"
+            "from qiskit import QuantumCircuit\nfrom qiskit.circuit import ParameterVector\n"
+            "from qonduit_client.qiskit import SamplerV2\nimport time\ndef main(backend, user_messenger):\n"
+            "    angles, circuit = ParameterVector('angles', 2), QuantumCircuit(1)\n"
+            "    circuit.rx(angles[0], 0)\n    circuit.ry(2 * angles[1], 0)\n    circuit.measure_all()\n"
+            "    job = SamplerV2(backend).run([(circuit, [0.5, 1.0])], shots=100)\n"
+            "    counts = job.result()[0].data.meas.get_counts()\n"
             "    user_messenger.publish(counts)\n    time.sleep(1.5)\n    return counts\n"
         )
         with serving(database, **settings) as server, Client(server.target) as client:

@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import io
 import re
+import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client.errors import ProgramUnreadable
+
+#: Of the ids that replace those of Qiskit's parameters.
+_PARAMETERS: Final = uuid.UUID("6f6e6475-6974-4d70-8f67-72616d000002")
+_names_parameters = False
+
+
+def name_parameters() -> None:
+    """Let the names of Qiskit's parameters decide their ids in programs, in place of random numbers.
+
+    Server programs do so: one that runs again must submit equal programs. Qiskit writes expressions of several
+    parameters in a random order, which stays. The circuits that a job returns have other parameters than those that
+    were submitted.
+    """
+    global _names_parameters
+    _names_parameters = True
 
 
 def is_circuit(value: object) -> bool:
@@ -90,9 +106,21 @@ def _qiskit(circuit: Any) -> QuantumProgram:
     written = io.BytesIO()
     version = max(qpy.common.QPY_COMPATIBILITY_VERSION, 13)
     qpy.dump(_without_metadata(circuit), written, version=version)
+    content = written.getvalue()
+    if _names_parameters:
+        for parameter in circuit.parameters:
+            content = content.replace(parameter.uuid.bytes, _id_of(parameter).bytes)
     return QuantumProgram(
-        quantum_circuit_binary=written.getvalue(), assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT
+        quantum_circuit_binary=content, assembler_language=AssemblerLanguage.ASSEMBLER_LANGUAGE_QISKIT
     )
+
+
+def _id_of(parameter: Any) -> uuid.UUID:
+    """Return an id that depends on the name of a parameter; elements of a vector have consecutive ones."""
+    vector = getattr(parameter, "vector", None)
+    if vector is None:
+        return uuid.uuid5(_PARAMETERS, parameter.name)
+    return uuid.UUID(int=(uuid.uuid5(_PARAMETERS, f"{vector.name}[]").int + parameter.index) % 2**128)
 
 
 def _without_metadata(circuit: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.program_pb2 import ProgramError, ProgramStart
-from qonduit_client import transport
+from qonduit_client import circuits, transport
 from qonduit_client.client import Client
 from qonduit_client.program_values import decode, encode
 from qonduit_server.languages.python.sandbox.confinement import Confinement
@@ -56,6 +56,7 @@ def run(descriptor: int, confinement: Confinement) -> None:
     channel.send(started=True)
     logging.basicConfig(handlers=[LogEvents(output)], level=start.log_level or "INFO", force=True)
     transport.use_in_program(ChannelTransport(channel, output.flush))
+    circuits.name_parameters()
     schemas = read_metadata(start.metadata).schemas
     messenger = UserMessenger(channel, output, partial(_violation, schemas.get("interim_results")))
     try:

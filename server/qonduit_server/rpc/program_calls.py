@@ -227,7 +227,8 @@ class ProgramSession:
         if request.job.type not in _CHILD_TYPES:
             raise _refused("job.type", "a server program submits jobs of the types RUNNER, SAMPLER and ESTIMATOR")
         if request.job.HasField("required_versions"):
-            raise _refused("job.required_versions", "not supported for the jobs of a server program")
+            # Their queue counts them as running jobs, for which a quota could have no room while the program waits.
+            raise _refused("job.required_versions", "the jobs of a server program cannot require versions")
         if request.credential or request.credential_id:
             raise _refused("credential", "the jobs of a server program use the credential of the program")
         request.job.project = self._job.project

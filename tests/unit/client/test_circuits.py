@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from qonduit.v1.provider_pb2 import AssemblerLanguage
+from qonduit_client import circuits
 from qonduit_client.errors import ProgramUnreadable
 from qonduit_client.program_messages import programs_of
 
@@ -177,3 +179,29 @@ def test_the_client_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def parametrized() -> Any:
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import Parameter, ParameterVector
+
+    phase, angles = Parameter("phase"), ParameterVector("angles", 3)
+    circuit = QuantumCircuit(2, 1, global_phase=2 * phase, name="parametrized")
+    circuit.rx(angles[0], 0)
+    circuit.ry(3 - angles[2], 0)
+    circuit.measure(0, 0)
+    return circuit
+
+
+def test_names_of_parameters_decide_the_bytes_of_circuits_in_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qiskit import qpy
+
+    (first,), (second,) = programs_of(parametrized()), programs_of(parametrized())
+    assert first != second
+    monkeypatch.setattr(circuits, "_names_parameters", True)
+    (first,), (second,) = programs_of(parametrized()), programs_of(parametrized())
+    assert first == second
+    (read,) = qpy.load(io.BytesIO(first.quantum_circuit_binary))
+    assert [each.name for each in read.parameters] == ["angles[0]", "angles[2]", "phase"]
+    values = {"angles[0]": 0.25, "angles[2]": 0.5, "phase": 1.0}
+    assert read.assign_parameters(values) == parametrized().assign_parameters(values)
