@@ -158,7 +158,7 @@ def start(
         remote = remote_executor(settings, database, executor, descriptions, owner, stderr, on_fault)
         remotes.extend([remote] if remote else [])
         executor = remote or executor
-        programs = program_executor(settings, executor, stderr, on_fault)
+        programs = program_executor(settings, executor, owner, stderr, on_fault)
         executor = programs or executor
         dispatcher = make_dispatcher(settings, database, executor, remote, owner, on_fault, observer)
         database.on_lost(dispatcher.abandon)

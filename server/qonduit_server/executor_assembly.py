@@ -46,7 +46,7 @@ def remote_executor(
 
 
 def program_executor(
-    settings: Settings, executor: Executor, stderr: StderrLog, on_fault: Callable[[], None]
+    settings: Settings, executor: Executor, owner: str, stderr: StderrLog, on_fault: Callable[[], None]
 ) -> ProgramExecutor | None:
     """Return an executor that also runs server programs; None if they are disabled."""
     pythons = environments(settings)
@@ -58,7 +58,7 @@ def program_executor(
 
     limits = ProgramLimits(settings.max_program_seconds, settings.max_task_memory_bytes, settings.max_program_jobs)
     pool = ProgramPool(settings.max_running_programs, pythons, limits, stderr=stderr, on_fault=on_fault)
-    return ProgramExecutor(executor, pool)
+    return ProgramExecutor(executor, pool, owner)
 
 
 def make_dispatcher(

@@ -423,6 +423,9 @@ def main(backend, user_messenger):
         program = run(source)
         next(iter(program.interim_results(timeout=SECONDS)))
         assert len(processes_of_programs(server) - before) >= 1
+        listed = [each for each in client.workers() if each.provider == "server-programs"]
+        assert [(each.job_id, each.pid in processes_of_programs(server)) for each in listed] == [(program.id, True)]
+        assert listed[0].memory_bytes > 0
         program.cancel()
         with pytest.raises(JobCancelled):
             program.output(timeout=SECONDS)

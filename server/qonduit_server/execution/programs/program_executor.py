@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from qonduit.execution.v1.task_pb2 import Task
+from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.execution.executor import Executor, Key, Listener
+from qonduit_server.execution.local.worker_listing import with_memory
 from qonduit_server.execution.programs.program_pool import ProgramPool
 from qonduit_server.execution.programs.running_program import OpenSession
 from qonduit_server.execution.wrapping_executor import WrappingExecutor
@@ -19,11 +21,13 @@ class ProgramExecutor(WrappingExecutor):
     Args:
         base: the other executor.
         pool: runs the programs.
+        server: the id of this server, of the listed processes.
     """
 
-    def __init__(self, base: Executor, pool: ProgramPool) -> None:
+    def __init__(self, base: Executor, pool: ProgramPool, server: str = "") -> None:
         super().__init__(base)
         self._pool = pool
+        self._server = server
         self._open_session: OpenSession
 
     def answer_calls(self, open_session: OpenSession) -> None:
@@ -34,6 +38,13 @@ class ProgramExecutor(WrappingExecutor):
         """See `Executor`."""
         self._pool.start(listener, self._open_session)
         self._base.start(listener)
+
+    def list_workers(self) -> list[Worker]:
+        """See `Executor`. Processes of programs have the name of their queue in place of that of a provider."""
+        programs = self._pool.running()
+        for each in programs:
+            each.server, each.provider = self._server, PROGRAMS
+        return sorted([*super().list_workers(), *with_memory(programs)], key=lambda each: (each.provider, each.pid))
 
     def capacity(self) -> Mapping[str, int]:
         """See `Executor`."""

@@ -20,6 +20,7 @@ import structlog
 
 from qonduit.execution.v1.program_pb2 import ProgramCall, ProgramForkReply, ProgramReply, ProgramStart
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
+from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.execution.executor import Key, Listener, Loss, LossKind
 from qonduit_server.execution.frame_channel import Channel
 from qonduit_server.execution.programs.fork_server import ForkServer
@@ -137,6 +138,11 @@ class ProgramPool:
                 if program.pid and program.environment in found:
                     found[program.environment].append(program.pid)
             return found
+
+    def running(self) -> list[Worker]:
+        """Return the processes of programs, without server, provider and memory."""
+        with self._lock:
+            return [program.worker() for program in self._programs.values() if program.pid]
 
     def stop(self) -> None:
         """End all programs with a loss STOPPED, and all processes."""

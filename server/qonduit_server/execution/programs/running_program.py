@@ -26,6 +26,7 @@ from qonduit.execution.v1.task_pb2 import (
 )
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.result_pb2 import BufferColumn, BufferReference, ColumnKind, ProgramOutput, Result, ResultType
+from qonduit.v1.system_service_pb2 import Worker, WorkerState
 from qonduit_server.execution.executor import Key, Loss, LossKind
 from qonduit_server.execution.frame_channel import Channel
 from qonduit_server.execution.programs.fork_server import ForkServer
@@ -134,6 +135,14 @@ class RunningProgram:
     def event(self, **event: object) -> TaskEvent:
         """Return an event of its task; `event` is the member of TaskEvent to set."""
         return TaskEvent(job_id=self.task.job_id, attempt=self.task.attempt, **event)  # type: ignore[arg-type]
+
+    def worker(self) -> Worker:
+        """Return its process as a list of workers contains it."""
+        stopping = self.kill_reason is not None or self.has_outcome
+        state = WorkerState.WORKER_STATE_STOPPING if stopping else WorkerState.WORKER_STATE_BUSY
+        message = Worker(pid=self.pid, state=state, job_id=self.task.job_id, phase=f"environment {self.environment}")
+        message.since.FromMilliseconds(int((time.time() - (time.monotonic() - self.began)) * 1000))
+        return message
 
     def send(self, frame: bytes) -> bytes | memoryview:
         """Send a reply, in any thread; return the rest that the thread of the pool must send."""
