@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_listed_test_exists(name: str) -> None:
     file, _, test = name.partition("::")
     function = test.rpartition("::")[2].partition("[")[0]
-    assert f"def {function}(" in (ROOT / file).read_text()
+    assert (f"def {function}(" if function else "def test_") in (ROOT / file).read_text()
 
 
 def test_a_listed_test_is_left_out_by_default() -> None:
