@@ -13,7 +13,7 @@ from typing import Final
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import ProgramNeeds
 from qonduit.v1.device_pb2 import Device
-from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.job_pb2 import JobType, VendorMode
 from qonduit.v1.simulation_pb2 import SimulationOptions
 
 NOISE: Final = "noise"
@@ -32,6 +32,9 @@ METHOD: Final = "method"
 FLOATING_POINT: Final = "floating_point"
 CLIFFORD: Final = "clifford"
 QUBITS: Final = "num_qubits"
+VENDOR_MODE: Final = "vendor_mode"
+#: The batches and sessions of vendors in words, which are also the keys of the submissions that open them.
+VENDOR_MODES: Final = {VendorMode.VENDOR_MODE_BATCH: "batch", VendorMode.VENDOR_MODE_SESSION: "session"}
 #: The method of a job that leaves the choice to the device; an empty one means the same.
 AUTOMATIC: Final = "automatic"
 #: Messages list at most this many compatible devices.
@@ -47,12 +50,14 @@ class Requirements:
         job_type: the job's type; unspecified if any type is accepted.
         statevector: whether the job requests statevectors.
         simulation: how the job asks to be simulated.
+        vendor_mode: how the vendor is asked to run the parts of the job.
     """
 
     program: ProgramNeeds = field(default_factory=ProgramNeeds)
     job_type: JobType = JobType.JOB_TYPE_UNSPECIFIED
     statevector: bool = False
     simulation: SimulationOptions = field(default_factory=SimulationOptions)
+    vendor_mode: VendorMode = VendorMode.VENDOR_MODE_UNSPECIFIED
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class MissingFeature:
 
     Args:
         name: a key of `FEATURES`, `JOB_TYPE`, `STATEVECTOR`, `METHOD`, `FLOATING_POINT`,
-            `CLIFFORD` or `QUBITS`.
+            `CLIFFORD`, `QUBITS` or `VENDOR_MODE`.
         reason: the reason of a `DeviceError` about it.
         message: names the device and the feature.
     """
@@ -82,7 +87,7 @@ def requirements_of_job(spec: JobSpec, program: ProgramNeeds | None = None) -> R
     if program is not None:
         needs.CopyFrom(program)
     needs.noise = needs.noise or spec.HasField("noise_model") or spec.HasField("noise_model_reference")
-    return Requirements(needs, spec.type, spec.include_statevector, spec.simulation)
+    return Requirements(needs, spec.type, spec.include_statevector, spec.simulation, spec.vendor_options.mode)
 
 
 def missing_features(device: Device, name: str, requirements: Requirements) -> Iterator[MissingFeature]:
@@ -103,6 +108,10 @@ def missing_features(device: Device, name: str, requirements: Requirements) -> I
     if requirements.statevector and not capabilities.statevector:
         yield MissingFeature(STATEVECTOR, "NO_STATEVECTOR", f"{name} does not support statevectors")
     yield from _missing_simulation(device, name, requirements.simulation)
+    if requirements.vendor_mode and requirements.vendor_mode not in capabilities.vendor_modes:
+        word = VENDOR_MODES.get(requirements.vendor_mode, "such mode")
+        message = f"{name} is not at a vendor with {word}: leave vendor_options.mode unset"
+        yield MissingFeature(VENDOR_MODE, "UNSUPPORTED_METHOD", message)
     for feature, words in FEATURES.items():
         if getattr(program, feature) and not getattr(capabilities, feature):
             yield MissingFeature(feature, "UNSUPPORTED_CONSTRUCT", f"{name} has no {words}")

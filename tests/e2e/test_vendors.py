@@ -22,7 +22,7 @@ from qonduit.v1.credential_pb2 import Credential
 from qonduit.v1.credential_service_pb2 import CreateCredentialRequest, UpdateCredentialRequest
 from qonduit.v1.credential_service_pb2_grpc import CredentialServiceStub
 from qonduit.v1.failure_pb2 import FailureCategory
-from qonduit.v1.job_pb2 import JobState, JobType, VendorCancellation
+from qonduit.v1.job_pb2 import JobState, JobType, VendorCancellation, VendorMode, VendorOptions
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest
 from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tests.vendor_cloud.fake_vendor import Behavior
@@ -136,6 +136,18 @@ def test_programs_and_shots_are_divided_by_the_vendors_limits_and_joined(served:
     assert accepted() == parts
     assert job.provider_status.part_count == parts
     assert job.provider_status.cost.amount == pytest.approx(served.kind.divided_price if served.kind.unit else 0)
+
+
+@on("IBM_CLOUD")
+def test_the_parts_of_a_job_share_a_session_that_is_opened_once_and_closed(served: ServedVendor, provider: str) -> None:
+    before = served.vendor.control()
+    options = VendorOptions(mode=VendorMode.VENDOR_MODE_SESSION, max_seconds=600)
+    job = served.run(provider, *[ASYMMETRIC] * 4, vendor_options=options)
+    assert job.state == SUCCEEDED, job.failure
+    after = served.vendor.control()
+    (name,) = after["groups"].keys() - before["groups"].keys()
+    assert {after["jobs"][part.vendor_id]["group"] for part in job.provider_status.parts} == {name}
+    assert (after["groups"][name]["state"], job.provider_status.group.id) == ("closed", name)
 
 
 @on(*VENDORS, long=["IBM_CLOUD"])

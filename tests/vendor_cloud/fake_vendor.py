@@ -53,6 +53,8 @@ class Behavior:
         instances: of IBM: the number of instances of the account.
         histograms: of IonQ: whether its machines return counts in place of frequencies.
         reversed: whether the bits of outcomes are in the opposite order.
+        opens: what happens to the next requests to open a session, as to submissions.
+        closes: the same for the next requests to close one.
         price: of a circuit, which the service reports; nothing if None.
     """
 
@@ -77,6 +79,8 @@ class Behavior:
     histograms: bool = False
     reversed: bool = False
     price: float | None = PRICE
+    opens: list[str] = field(default_factory=list)
+    closes: list[str] = field(default_factory=list)
 
 
 class Service:
@@ -86,15 +90,18 @@ class Service:
         self.lock = threading.Lock()
         self.behavior = Behavior()
         self.jobs: dict[str, dict[str, Any]] = {}
+        #: The batches and sessions, of vendors that have them.
+        self.groups: dict[str, dict[str, Any]] = {}
         self.requests: Counter[str] = Counter()
         self.times: list[tuple[str, float]] = []
         self.authorizations: set[str] = set()
 
     def report(self) -> dict[str, Any]:
         """Return the jobs without their circuits, and the number of requests by kind."""
-        shown = ("mark", "state", "cancelled", "most_seconds")
+        shown = ("mark", "state", "cancelled", "most_seconds", "group")
         jobs = {key: {name: job[name] for name in shown if name in job} for key, job in self.jobs.items()}
-        return {"jobs": jobs, "requests": dict(self.requests), "times": self.times[-1000:]}
+        requests = dict(self.requests)
+        return {"jobs": jobs, "groups": self.groups, "requests": requests, "times": self.times[-1000:]}
 
     def note(self, kind: str) -> None:
         """Count a request of a kind."""
@@ -105,6 +112,7 @@ class Service:
         """Count a request; return what happens to it."""
         self.note(kind)
         queues = {"submit": "submits", "poll": "polls", "results": "fetches", "list": "lists"}
+        queues |= {"open": "opens", "close": "closes"}
         planned = getattr(self.behavior, queues[kind]) if kind in queues else []
         return planned.pop(0) if planned else "ok"
 
@@ -187,6 +195,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.handle_request("GET", b"")
+
+    def do_PATCH(self) -> None:
+        self.handle_request("PATCH", self.rfile.read(int(self.headers.get("Content-Length") or 0)))
 
     def do_PUT(self) -> None:
         self.handle_request("PUT", self.rfile.read(int(self.headers.get("Content-Length") or 0)))

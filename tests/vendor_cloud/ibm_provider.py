@@ -8,7 +8,7 @@ from typing import Final
 from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
-from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.job_pb2 import JobType, VendorMode
 from qonduit_server.providers.ibm_machines import IBMMachines
 from qonduit_server.providers.remote_provider import SubmissionLimits
 from tests.vendor_cloud.provider import stated_terms
@@ -35,6 +35,7 @@ class IBMCloud(IBMMachines):
                 loops=True,
                 parameters=True,
                 job_types=[JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR],
+                vendor_modes=[VendorMode.VENDOR_MODE_BATCH, VendorMode.VENDOR_MODE_SESSION],
             )
             description.devices.append(
                 Device(

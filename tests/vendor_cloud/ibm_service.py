@@ -72,9 +72,36 @@ class IBMService(Service):
         configuration = configuration_from_server_data(copy.deepcopy(self.configurations[body["backend"]]))
         validate_isa_circuits([pub[0] for pub in pubs], convert_to_target(configuration))
         wanted = {"mark": tags[0] if tags else "", "circuits": [(pub[0], pub[2]) for pub in pubs], "tags": tags}
+        group = body.get("session_id")
+        if group is not None:
+            opened = self.groups[group]
+            if not opened["accepting_jobs"] or opened["backend_name"] != body["backend"]:
+                raise ValueError(f"the session {group} accepts no jobs of {body['backend']}")
+            wanted["group"] = group
         job = self.accept(wanted)
         job |= {"backend": body["backend"], "created": _now(), "most_seconds": body.get("cost")}
         return job
+
+    def opened(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Open a batch or a session."""
+        if body["mode"] not in ("batch", "dedicated") or not 0 < body["max_ttl"] <= 28_800:
+            raise ValueError(f"unknown mode or time: {body}")
+        if body["backend"] not in self.configurations or body["instance"] != INSTANCE:
+            raise ValueError(f"unknown backend or instance: {body}")
+        found = {"id": f"group-{len(self.groups) + 1}", "mode": body["mode"], "backend_name": body["backend"]}
+        found |= {"max_ttl": body["max_ttl"], "state": "open", "accepting_jobs": True, "elapsed_time": None}
+        self.groups[found["id"]] = found
+        return found
+
+    def grouped(self, group: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch or a session, which ends after its jobs once it is closed."""
+        jobs = [self.look(job) for job in self.jobs.values() if job.get("group") == group["id"]]
+        ended = all(job["state"] != "in line" for job in jobs)
+        if not group["accepting_jobs"]:
+            group["state"] = "closed" if ended else "pending_closed"
+        if group["state"] == "closed":
+            group["elapsed_time"] = 7.5 if group["mode"] == "dedicated" else PRICE * len(jobs)
+        return group
 
     def described(self, job: dict[str, Any]) -> dict[str, Any]:
         """Return a job as IBM describes it."""
@@ -182,6 +209,8 @@ class IBMHandler(Handler):
         if path == ["jobs"]:
             service.note("find")
             return 200, self._listed(query["tags"])
+        if path[0] == "sessions":
+            return self._of_session(method, path[1:], json.loads(body or b"{}"))
         if path[0] == "jobs":
             return self._of_job(method, path[1:])
         return self._of_backend(path)
@@ -244,6 +273,27 @@ class IBMHandler(Handler):
             return 409, self.error("the job is on the machine", "1209")
         job["state"], job["cancelled"] = "cancelled", True
         return 204, None
+
+    def _of_session(self, method: str, path: list[str], body: dict[str, Any]) -> tuple[int, Any]:
+        service = self.service
+        if method == "POST":
+            self.mode = service.next("open")
+            if self.mode != "ok" and not self.mode.startswith("accept"):
+                return 200, {}
+            try:
+                return 200, {"id": service.opened(body)["id"]}
+            except (ValueError, KeyError) as error:
+                return 400, self.error(f"{type(error).__name__}: {error}", "1211")
+        if path[0] not in service.groups:
+            return 404, self.error(f"session {path[0]} not found", "1293")
+        group = service.groups[path[0]]
+        if method == "PATCH":
+            self.mode = service.next("close")
+            if self.mode == "ok" or self.mode.startswith("accept"):
+                group["accepting_jobs"] = body["accepting_jobs"]
+            return 204, None
+        service.note("session")
+        return 200, service.grouped(group)
 
     def _of_backend(self, path: list[str]) -> tuple[int, Any]:
         service = self.service

@@ -40,6 +40,7 @@ from qonduit_client.stored_projects import StoredProjects
 from qonduit_client.translation import Translation
 from qonduit_client.transport import connected
 from qonduit_client.usage import UsageCalls
+from qonduit_client.vendor_options import Vendor
 
 
 class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
@@ -151,6 +152,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         versions: Versions | None = None,
         wait_for_versions: bool = False,
         max_cost: Cost | None = None,
+        vendor_options: Vendor | None = None,
         project: str | None = None,
     ) -> JobHandle:
         """Queue a job and return immediately. Once this method has returned, the job survives any crash.
@@ -186,6 +188,8 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             wait_for_versions: whether the job waits while no worker has these versions. By default it is refused.
             max_cost: the maximum cost at a vendor, as "5 EUR" in the vendor's unit. If the estimated cost is higher or
                 not known, the job fails before it is submitted.
+            vendor_options: at a vendor with batches or sessions: "batch", "session", or {"mode": "session",
+                "max_seconds": 600}. All parts of the job share one, which the server opens and closes.
             project: the project that owns the job; by default that of the client, "" for a job of your own.
 
         Raises:
@@ -213,6 +217,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             versions=versions,
             wait_for_versions=wait_for_versions,
             max_cost=max_cost,
+            vendor_options=vendor_options,
             credential=credential,
             project=project,
             request_id=request_id,
@@ -240,6 +245,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         versions: Versions | None = None,
         wait_for_versions: bool = False,
         max_cost: Cost | None = None,
+        vendor_options: Vendor | None = None,
         credential: JobCredential = "",
         project: str | None = None,
     ) -> CreateJobResponse:
@@ -273,6 +279,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             versions=versions,
             wait_for_versions=wait_for_versions,
             max_cost=max_cost,
+            vendor_options=vendor_options,
             credential=credential,
             project=project,
             validate_only=True,

@@ -69,6 +69,7 @@ def vendor_text(status: ProviderStatus) -> str:
     }.get(status.cancellation, "")
     parts = (
         status.state,
+        f"in {status.group.id} ({status.group.state})" if status.HasField("group") and status.group.id else "",
         f"place {status.queue_position} in its queue" if status.HasField("queue_position") else "",
         f"cost {status.cost.amount:g} {status.cost.unit}" if status.HasField("cost") else "",
         answer,

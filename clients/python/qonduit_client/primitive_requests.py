@@ -22,6 +22,7 @@ from qonduit_client.requests import Request
 from qonduit_client.required_versions import Versions
 from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
+from qonduit_client.vendor_options import Vendor
 
 #: The shots of a job that sets neither shots nor a precision, and is not exact.
 DEFAULT_SHOTS: Final = 1000
@@ -46,6 +47,7 @@ class JobOptions(TypedDict, total=False):
     versions: Versions | None
     wait_for_versions: bool
     max_cost: Cost | None
+    vendor_options: Vendor | None
     project: str | None
     validate_only: bool
 

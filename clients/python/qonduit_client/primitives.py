@@ -62,7 +62,7 @@ class Primitives:
                 program, if it is a circuit of the same SDK, else their numbers.
             options: `seed`, `name`, `language`, `request_id`, `deployment_id`, `inputs`, `simulation`, `noise_model`,
                 `stop_when`, `labels`, `client_data`, `schedule`, `versions`, `wait_for_versions`, `max_cost`,
-                `credential` and `project`, as in `run`.
+                `vendor_options`, `credential` and `project`, as in `run`.
 
         Raises:
             ValueError, TypeError: an observable or another argument is invalid.

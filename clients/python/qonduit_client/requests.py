@@ -32,6 +32,7 @@ from qonduit_client.program_messages import Program, enum_name, programs_of
 from qonduit_client.required_versions import Versions, required_versions_of
 from qonduit_client.schedule import Schedule, set_schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop, noise_of, simulation_of, stop_of
+from qonduit_client.vendor_options import Vendor, vendor_options_of
 
 Response = TypeVar("Response", bound=Message)
 Item = TypeVar("Item")
@@ -139,6 +140,7 @@ def submit(
     versions: Versions | None = None,
     wait_for_versions: bool = False,
     max_cost: Cost | None = None,
+    vendor_options: Vendor | None = None,
     credential: JobCredential = "",
     project: str | None = None,
     request_id: str | None = None,
@@ -172,6 +174,8 @@ def submit(
         set_schedule(job, schedule)
     if max_cost is not None:
         job.max_cost.CopyFrom(cost_of(max_cost))
+    if vendor_options is not None:
+        job.vendor_options.CopyFrom(vendor_options_of(vendor_options))
     request = jobs_rpc.CreateJobRequest(job=job, validate_only=validate_only)
     set_credential(request, credential)
     if isinstance(device, Device):

@@ -119,14 +119,14 @@ class Bearer(CloudAuth):  # type: ignore[misc]  # the SDK has no types
 
 
 class SentOnce(HTTPAdapter):  # type: ignore[misc]
-    """Sends each request once, with a time limit for reads, and one job at most between two calls of `allow_job`.
+    """Sends each request once, with a time limit for reads, and one job or session at most between two `allow_job`.
 
     The SDK repeats a submission up to five times after a status above 499. A repetition could be a second job.
     """
 
     def __init__(self) -> None:
         super().__init__(max_retries=0)
-        #: Whether a job was sent, or the sending of one has begun.
+        #: Whether a job or a session was sent, or the sending of one has begun.
         self.job_sent = False
 
     def allow_job(self) -> None:
@@ -135,7 +135,7 @@ class SentOnce(HTTPAdapter):  # type: ignore[misc]
 
     def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
         """Send a request; see `HTTPAdapter`."""
-        if request.method == "POST" and urlsplit(request.url or "").path.endswith("/jobs"):
+        if request.method == "POST" and urlsplit(request.url or "").path.endswith(("/jobs", "/sessions")):
             if self.job_sent:
                 raise RequestException("the SDK sent a submission again, which is not permitted", request=request)
             self.job_sent = True

@@ -7,6 +7,7 @@ import math
 from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import Submission
+from qonduit.v1.job_pb2 import VendorMode
 
 #: The unit of costs: seconds of a machine of IBM.
 UNIT: Final = "IBM seconds"
@@ -23,3 +24,14 @@ def most_seconds(submission: Submission) -> float:
     circuits = len(submission.circuits)
     seconds = _JOB_SECONDS + circuits * (_CIRCUIT_SECONDS + submission.shots * _SHOT_SECONDS)
     return min(float(math.ceil(seconds)), _MAX_SECONDS)
+
+
+def highest_cost(submission: Submission) -> float:
+    """Return the seconds that a submission costs at most.
+
+    A session is charged by its duration, and its jobs are not. A batch is charged by its jobs.
+    """
+    is_session = submission.mode == VendorMode.VENDOR_MODE_SESSION
+    if submission.group_seconds:
+        return float(submission.group_seconds) if is_session else 0.0
+    return 0.0 if is_session else most_seconds(submission)

@@ -12,7 +12,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.job_pb2 import VendorCost
 from qonduit_server.errors import DeviceError, ProgramError
 from qonduit_server.ir.circuit import Circuit, contains
-from qonduit_server.providers.ibm_costs import UNIT, most_seconds
+from qonduit_server.providers.ibm_costs import UNIT, highest_cost
 from qonduit_server.providers.provider import CompileOptions, importing_sdk
 from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession, vendor_description
 
@@ -73,8 +73,8 @@ class IBMMachines:
         return RemoteCircuit(native, circuit.quantum.num_qubits)
 
     def price(self, submission: Submission) -> VendorCost:
-        """Return the highest cost of a job."""
-        return VendorCost(amount=most_seconds(submission), unit=UNIT)
+        """Return the highest cost of a job, a batch or a session."""
+        return VendorCost(amount=highest_cost(submission), unit=UNIT)
 
     def connect(self, credential: str) -> VendorSession:
         """Import IBM's SDK, and return a session."""

@@ -15,14 +15,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qiskit import QuantumCircuit, qpy
 from qiskit.circuit import CONTROL_FLOW_OP_NAMES
 from qiskit.transpiler import Target, generate_preset_pass_manager
-from qiskit_ibm_runtime import IBMBackend, SamplerV2
+from qiskit_ibm_runtime import Batch, IBMBackend, SamplerV2, Session
 from qiskit_ibm_runtime.decoders.result_decoder import ResultDecoder
 from qiskit_ibm_runtime.utils.backend_decoder import configuration_from_server_data
 
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorJob, VendorJobState, VendorOutcome
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
-from qonduit.v1.job_pb2 import JobType
+from qonduit.v1.job_pb2 import JobType, VendorMode
 from qonduit_server.providers import backend_files
 from qonduit_server.providers.ibm_access import (
     Client,
@@ -94,8 +94,34 @@ class IBMSession:
                     found.calibrations.append(CalibratedDevice(device=name, calibration=measured))
         return found
 
+    def open_group(self, submission: Submission) -> VendorJob:
+        """Open a batch or a session. IBM offers no way to find one whose id is lost."""
+        client = self._client()
+        mode = "dedicated" if submission.mode == VendorMode.VENDOR_MODE_SESSION else "batch"
+        with vendor_errors(client, submits=True):
+            instance, seconds = self._credential.instance, submission.group_seconds
+            made = client.create_session(submission.device, instance, seconds, mode)
+            return VendorJob(vendor_id=made["id"], state=VendorJobState.VENDOR_JOB_STATE_ACTIVE, word="open")
+
+    def close_group(self, group_id: str) -> VendorJob:
+        """Let a batch or a session accept no further jobs; return its state and, of a session, its cost."""
+        client = self._client()
+        with vendor_errors(client):
+            client.close_session(group_id)
+            found = client.session_details(group_id)
+        is_closed = found["state"] == "closed"
+        state = VendorJobState.VENDOR_JOB_STATE_DONE if is_closed else VendorJobState.VENDOR_JOB_STATE_ACTIVE
+        closed = VendorJob(vendor_id=group_id, state=state, word=str(found["state"]))
+        if is_closed and found.get("mode") == "dedicated" and (seconds := found.get("elapsed_time")) is not None:
+            closed.cost, closed.cost_unit = float(seconds), UNIT
+        return closed
+
     def submit(self, token: str, submission: Submission) -> VendorJob:
         """Compile the circuits for the machine as it is now, and submit them with a tag."""
+        return self.submit_to_group(token, submission, "")
+
+    def submit_to_group(self, token: str, submission: Submission, group_id: str) -> VendorJob:
+        """Submit to a batch or a session; see `submit`."""
         client = self._client()
         with vendor_errors(client, submits=True):
             name = submission.device
@@ -107,7 +133,7 @@ class IBMSession:
             backend = IBMBackend(configuration, service, client, instance=self._credential.instance)
             circuits = list(_compiled(submission.circuits, name, backend.target))
             options = {"max_execution_time": int(most_seconds(submission)), "environment": {"job_tags": [token]}}
-            sampler = SamplerV2(mode=backend, options=options)
+            sampler = SamplerV2(mode=_mode(backend, submission.mode, group_id), options=options)
             job = sampler.run(circuits, shots=submission.shots)
             return VendorJob(vendor_id=job.job_id(), state=VendorJobState.VENDOR_JOB_STATE_ACTIVE, word="Queued")
 
@@ -158,6 +184,15 @@ class IBMSession:
                 raise CallRefused(error.message, code=error.code) from error
             return found
         return self._poll(vendor_id)
+
+
+def _mode(backend: IBMBackend, mode: VendorMode, group_id: str) -> IBMBackend | Session:
+    """Return what a primitive submits to: a machine, or an open batch or session of it."""
+    if not group_id:
+        return backend
+    group = (Session if mode == VendorMode.VENDOR_MODE_SESSION else Batch)(backend, create_new=False)
+    group._session_id = group_id  # noqa: SLF001 - as `Session.from_id`, which reads the machine again
+    return group
 
 
 def _compiled(circuits: Sequence[NativeCircuit], device: str, target: Target) -> Iterator[QuantumCircuit]:
@@ -282,6 +317,7 @@ def _device(listed: Mapping[str, Any], configuration: Mapping[str, Any]) -> Devi
             loops="while_loop" in instructions,
             parameters=True,
             coupling_map=True,
+            vendor_modes=[VendorMode.VENDOR_MODE_BATCH, VendorMode.VENDOR_MODE_SESSION],
             job_types=[JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR],
         ),
     )

@@ -20,7 +20,8 @@ from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOut
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.failure_pb2 import Failure
-from qonduit.v1.job_pb2 import VendorCost
+from qonduit.v1.job_pb2 import VendorCost, VendorOptions
+from qonduit_server.capabilities import VENDOR_MODES
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.process.memory import format_bytes
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: The reason of the outcomes of circuits that are about to be submitted. No event contains it.
 PENDING: Final = "SUBMISSION_PENDING"
+#: The time after which a vendor ends a batch or a session by itself, if the job does not set one.
+_GROUP_SECONDS: Final = 3600
 
 
 class RemoteDevices(OneByOne):
@@ -73,14 +76,22 @@ class RemoteDevices(OneByOne):
             )
         return CompiledCircuit(compiled.native, compiled.qubits, warnings=compiled.warnings, sliceable=False)
 
-    def begin(self, outcomes: Iterable[VendorOutcomes], on_pending: Callable[[], None], device: Device) -> None:
+    def begin(
+        self,
+        outcomes: Iterable[VendorOutcomes],
+        on_pending: Callable[[], None],
+        device: Device,
+        options: VendorOptions | None = None,
+    ) -> None:
         """Begin a task.
 
         Args:
             outcomes: what the vendor returned for this task so far.
             on_pending: called when a run has no outcomes: those that follow are not known yet.
             device: the device's description in the catalogue, with its prices and its limit of shots.
+            options: of the job, for its vendor.
         """
+        self._options = options or VendorOptions()
         self._device = device
         self._known: dict[str, list[VendorOutcomes]] = {}
         for each in outcomes:
@@ -103,12 +114,23 @@ class RemoteDevices(OneByOne):
                 f"the programs compile to other circuits now than those that {self.name} has run for this job, so they "
                 "are not submitted again: rerun the job if it is worth its cost",
             )
-        return self._pending
+        return self._pending and [*self._opening(), *self._pending]
+
+    def _opening(self) -> Sequence[Submission]:
+        """Return what opens the batch or the session of the submissions, if they share one."""
+        mode = self._options.mode
+        if mode not in VENDOR_MODES:
+            return ()
+        seconds = self._options.max_seconds or _GROUP_SECONDS
+        device = self._pending[0].device
+        opening = Submission(key=VENDOR_MODES[mode], device=device, mode=mode, group_seconds=seconds)
+        return (self._priced(opening),)
 
     def cost(self) -> VendorCost | None:
         """Return the estimated cost of the submissions that the task needs now; None if it is not known."""
-        prices = [each.price for each in self._pending if each.HasField("price")]
-        if len(prices) < len(self._pending) or len({price.unit for price in prices}) != 1:
+        wanted = [*self._opening(), *self._pending] if self._pending else []
+        prices = [each.price for each in wanted if each.HasField("price")]
+        if len(prices) < len(wanted) or len({price.unit for price in prices}) != 1:
             return None
         return VendorCost(amount=sum(price.amount for price in prices), unit=prices[0].unit)
 
@@ -136,6 +158,7 @@ class RemoteDevices(OneByOne):
         return replace(limits, shots=min(limits.shots, most)) if most else limits
 
     def _priced(self, submission: Submission) -> Submission:
+        submission.mode = self._options.mode
         price = getattr(self.remote, "price", None)
         found: VendorCost | None = price(submission) if price is not None else self._charge(submission)
         if found is not None:

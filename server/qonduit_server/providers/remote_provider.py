@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from qonduit.execution.v1.vendor_pb2 import (
     NativeCircuit,
@@ -129,6 +129,23 @@ class VendorSession(Protocol):
 
     def cancel(self, vendor_id: str) -> VendorJob:
         """Request the cancellation of a job; return its state. Raises CallRefused if the vendor refuses."""
+
+
+@runtime_checkable
+class GroupingSession(Protocol):
+    """What a session also has if its vendor has batches or sessions (`Device.capabilities.vendor_modes`)."""
+
+    def open_group(self, submission: Submission) -> VendorJob:
+        """Open the batch or the session of a mode, which the vendor ends after `group_seconds`; return its id."""
+
+    def submit_to_group(self, token: str, submission: Submission, group_id: str) -> VendorJob:
+        """Submit a job to a batch or a session; see `VendorSession.submit`."""
+
+    def close_group(self, group_id: str) -> VendorJob:
+        """Close a batch or a session, so that it ends after its jobs; return its state, and its cost once it is DONE.
+
+        One that was closed before is closed again without further effect.
+        """
 
 
 class RemoteProvider(Protocol):

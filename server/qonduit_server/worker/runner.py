@@ -201,7 +201,7 @@ class _Run:
             self._reporter.send(program_compiled=report)
         remote = self._preparation.remote
         if remote is not None and len(ready) == len(self._task.programs):
-            remote.begin((), self._reporter.mute, self._task.vendor_device)
+            remote.begin((), self._reporter.mute, self._task.vendor_device, self._task.spec.vendor_options)
             self._run_prepared(ready)
             self._cost = remote.cost()
         return 0
@@ -217,7 +217,12 @@ class _Run:
             self._reporter.warn(each.index, (*each.circuit.warnings, *each.compiled.warnings))
         remote = self._preparation.remote
         if remote is not None:
-            remote.begin(self._task.vendor_outcomes, self._reporter.mute, self._task.vendor_device)
+            remote.begin(
+                self._task.vendor_outcomes,
+                self._reporter.mute,
+                self._task.vendor_device,
+                self._task.spec.vendor_options,
+            )
         self._run_prepared(ready)
         if remote is not None:
             self._submissions = remote.submissions()

@@ -15,6 +15,7 @@ from qonduit_server.process import framing
 from qonduit_server.process.redaction import Redaction
 from qonduit_server.providers.remote_provider import (
     CallRefused,
+    GroupingSession,
     RemoteProvider,
     VendorError,
     VendorSession,
@@ -89,8 +90,15 @@ class VendorCalls:
 
     def _make(self, session: VendorSession, call: VendorCall, reply: VendorReply) -> None:
         match call.WhichOneof("call"):
+            case "submit" if call.submit.submission.group_seconds:
+                reply.jobs.append(_grouping(session).open_group(call.submit.submission))
+            case "submit" if call.submit.group_id:
+                wanted, group = call.submit.submission, call.submit.group_id
+                reply.jobs.append(_grouping(session).submit_to_group(call.submit.token, wanted, group))
             case "submit":
                 reply.jobs.append(session.submit(call.submit.token, call.submit.submission))
+            case "close_group":
+                reply.jobs.append(_grouping(session).close_group(call.close_group.group_id))
             case "find":
                 found: VendorJob | None = session.find(call.find.token, call.find.device)
                 reply.jobs.extend([found] if found is not None else [])
@@ -110,6 +118,13 @@ class VendorCalls:
         list_devices = getattr(session, "devices", None)
         found: ProviderDescription = self._provider.describe() if list_devices is None else list_devices()
         return ProviderDescription(devices=found.devices, calibrations=found.calibrations)
+
+
+def _grouping(session: VendorSession) -> GroupingSession:
+    """Return a session that has batches or sessions. Raises CallRefused: it has none."""
+    if not isinstance(session, GroupingSession):
+        raise CallRefused("this version of the provider has no batches and no sessions", code="SDK")
+    return session
 
 
 def _limit(jobs: Iterable[VendorJob]) -> None:

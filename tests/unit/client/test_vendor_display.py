@@ -7,7 +7,7 @@ import pytest
 
 from qonduit.v1.event_pb2 import JobEvent, StateChange
 from qonduit.v1.failure_pb2 import Failure
-from qonduit.v1.job_pb2 import Job, JobState, ProviderStatus, VendorCancellation, VendorCost
+from qonduit.v1.job_pb2 import Job, JobState, ProviderStatus, VendorCancellation, VendorCost, VendorGroup
 from qonduit_client.formatting import event_text
 
 LATER: int = 99
@@ -27,6 +27,10 @@ LATER: int = 99
                 message="the cryostat is warm",
             ),
             "failed; cancelled too late; it may be charged; the cryostat is warm",
+        ),
+        (
+            ProviderStatus(state="Queued", group=VendorGroup(id="group-1", state="open")),
+            "Queued; in group-1 (open)",
         ),
         (ProviderStatus(), ""),
     ],

@@ -41,6 +41,7 @@ from qonduit_client.retry import Retry
 from qonduit_client.schedule import Schedule
 from qonduit_client.simulation_options import Noise, Simulation, Stop
 from qonduit_client.translation import Translation
+from qonduit_client.vendor_options import Vendor
 
 
 class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
@@ -135,6 +136,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         versions: Versions | None = None,
         wait_for_versions: bool = False,
         max_cost: Cost | None = None,
+        vendor_options: Vendor | None = None,
         project: str | None = None,
     ) -> JobHandle:
         """Queue a job, which then survives any crash; see `qonduit_client.Client.run`."""
@@ -158,6 +160,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             versions=versions,
             wait_for_versions=wait_for_versions,
             max_cost=max_cost,
+            vendor_options=vendor_options,
             credential=credential,
             project=project,
             request_id=request_id,
@@ -185,6 +188,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         versions: Versions | None = None,
         wait_for_versions: bool = False,
         max_cost: Cost | None = None,
+        vendor_options: Vendor | None = None,
         credential: JobCredential = "",
         project: str | None = None,
     ) -> CreateJobResponse:
@@ -217,6 +221,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             versions=versions,
             wait_for_versions=wait_for_versions,
             max_cost=max_cost,
+            vendor_options=vendor_options,
             credential=credential,
             project=project,
             validate_only=True,

@@ -69,6 +69,7 @@ def job_options(command: _Command) -> _Command:
             schedule_options,
             version_options,
             max_cost_option,
+            vendor_option,
             credential_options,
             input_option,
         )
@@ -86,6 +87,22 @@ def max_cost_option(command: _Command) -> _Command:
         callback=_keep_cost,
         help="At a vendor: do not submit the job if its estimated cost is higher ('5 EUR'), or not known.",
     )(command)
+
+
+def vendor_option(command: _Command) -> _Command:
+    """Add the option for batches and sessions at a vendor; the command receives no argument without it."""
+    return click.option(
+        "--vendor-mode",
+        type=click.Choice(["batch", "session"]),
+        expose_value=False,
+        callback=_keep_mode,
+        help="At a vendor: all parts of the job share a batch or a session.",
+    )(command)
+
+
+def _keep_mode(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.params["vendor_options"] = value
 
 
 def _keep_cost(context: click.Context, option: click.Parameter, value: str | None) -> None:

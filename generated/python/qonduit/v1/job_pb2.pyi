@@ -59,6 +59,12 @@ class VendorCancellation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VENDOR_CANCELLATION_REFUSED: _ClassVar[VendorCancellation]
     VENDOR_CANCELLATION_TOO_LATE: _ClassVar[VendorCancellation]
     VENDOR_CANCELLATION_CONFIRMED: _ClassVar[VendorCancellation]
+
+class VendorMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VENDOR_MODE_UNSPECIFIED: _ClassVar[VendorMode]
+    VENDOR_MODE_BATCH: _ClassVar[VendorMode]
+    VENDOR_MODE_SESSION: _ClassVar[VendorMode]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -87,6 +93,9 @@ VENDOR_CANCELLATION_REQUESTED: VendorCancellation
 VENDOR_CANCELLATION_REFUSED: VendorCancellation
 VENDOR_CANCELLATION_TOO_LATE: VendorCancellation
 VENDOR_CANCELLATION_CONFIRMED: VendorCancellation
+VENDOR_MODE_UNSPECIFIED: VendorMode
+VENDOR_MODE_BATCH: VendorMode
+VENDOR_MODE_SESSION: VendorMode
 
 class ProgramRun(_message.Message):
     __slots__ = ("program_id", "index", "state", "failure", "result_ids", "points", "points_done")
@@ -194,6 +203,24 @@ class VendorCost(_message.Message):
     unit: str
     def __init__(self, amount: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
 
+class VendorOptions(_message.Message):
+    __slots__ = ("mode", "max_seconds")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    mode: VendorMode
+    max_seconds: int
+    def __init__(self, mode: _Optional[_Union[VendorMode, str]] = ..., max_seconds: _Optional[int] = ...) -> None: ...
+
+class VendorGroup(_message.Message):
+    __slots__ = ("mode", "id", "state")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    mode: VendorMode
+    id: str
+    state: str
+    def __init__(self, mode: _Optional[_Union[VendorMode, str]] = ..., id: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
 class VendorPart(_message.Message):
     __slots__ = ("stage", "part", "vendor_id", "state")
     STAGE_FIELD_NUMBER: _ClassVar[int]
@@ -207,7 +234,7 @@ class VendorPart(_message.Message):
     def __init__(self, stage: _Optional[int] = ..., part: _Optional[int] = ..., vendor_id: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
 
 class ProviderStatus(_message.Message):
-    __slots__ = ("state", "queue_position", "started_at", "estimated_start", "cost", "parts", "part_count", "cancellation", "may_be_charged", "message", "reserved")
+    __slots__ = ("state", "queue_position", "started_at", "estimated_start", "cost", "parts", "part_count", "cancellation", "may_be_charged", "message", "reserved", "group")
     STATE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -219,6 +246,7 @@ class ProviderStatus(_message.Message):
     MAY_BE_CHARGED_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     RESERVED_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     state: str
     queue_position: int
     started_at: _timestamp_pb2.Timestamp
@@ -230,10 +258,11 @@ class ProviderStatus(_message.Message):
     may_be_charged: bool
     message: str
     reserved: VendorCost
-    def __init__(self, state: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[VendorCost, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[VendorPart, _Mapping]]] = ..., part_count: _Optional[int] = ..., cancellation: _Optional[_Union[VendorCancellation, str]] = ..., may_be_charged: _Optional[bool] = ..., message: _Optional[str] = ..., reserved: _Optional[_Union[VendorCost, _Mapping]] = ...) -> None: ...
+    group: VendorGroup
+    def __init__(self, state: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[VendorCost, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[VendorPart, _Mapping]]] = ..., part_count: _Optional[int] = ..., cancellation: _Optional[_Union[VendorCancellation, str]] = ..., may_be_charged: _Optional[bool] = ..., message: _Optional[str] = ..., reserved: _Optional[_Union[VendorCost, _Mapping]] = ..., group: _Optional[_Union[VendorGroup, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "log_epoch", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "queue", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "credential_id", "project", "client_data_reference", "client_data", "one_time_credential", "traceparent", "required_versions", "provider_status", "resolved_from", "parent_job_id", "max_cost", "returned_attempts")
+    __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "log_epoch", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "queue", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "credential_id", "project", "client_data_reference", "client_data", "one_time_credential", "traceparent", "required_versions", "provider_status", "resolved_from", "parent_job_id", "max_cost", "vendor_options", "returned_attempts")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -297,6 +326,7 @@ class Job(_message.Message):
     RESOLVED_FROM_FIELD_NUMBER: _ClassVar[int]
     PARENT_JOB_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     RETURNED_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
@@ -354,5 +384,6 @@ class Job(_message.Message):
     resolved_from: int
     parent_job_id: int
     max_cost: VendorCost
+    vendor_options: VendorOptions
     returned_attempts: int
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., log_epoch: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., queue: _Optional[_Union[QueuePlace, _Mapping]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_id: _Optional[int] = ..., project: _Optional[str] = ..., client_data_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., client_data: _Optional[bytes] = ..., one_time_credential: _Optional[bool] = ..., traceparent: _Optional[str] = ..., required_versions: _Optional[_Union[RequiredVersions, _Mapping]] = ..., provider_status: _Optional[_Union[ProviderStatus, _Mapping]] = ..., resolved_from: _Optional[int] = ..., parent_job_id: _Optional[int] = ..., max_cost: _Optional[_Union[VendorCost, _Mapping]] = ..., returned_attempts: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., executed_by: _Optional[str] = ..., progress: _Optional[float] = ..., state: _Optional[_Union[JobState, str]] = ..., shots: _Optional[int] = ..., type: _Optional[_Union[JobType, str]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_specific_id: _Optional[str] = ..., celery_id: _Optional[str] = ..., executed_on_id: _Optional[int] = ..., deployment_id: _Optional[int] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sequence: _Optional[int] = ..., log_epoch: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., seed: _Optional[int] = ..., program_runs: _Optional[_Iterable[_Union[ProgramRun, _Mapping]]] = ..., attempt: _Optional[int] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., include_statevector: _Optional[bool] = ..., device: _Optional[str] = ..., server: _Optional[str] = ..., inputs_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., simulation: _Optional[_Union[_simulation_pb2.SimulationOptions, _Mapping]] = ..., noise_model: _Optional[_Union[_noise_pb2.NoiseModel, _Mapping]] = ..., noise_model_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., device_choice: _Optional[_Union[DeviceChoice, _Mapping]] = ..., estimator: _Optional[_Union[_estimator_pb2.EstimatorOptions, _Mapping]] = ..., sampler: _Optional[_Union[_sampler_pb2.SamplerOptions, _Mapping]] = ..., parameter_sets: _Optional[_Union[_sweep_pb2.ParameterSets, _Mapping]] = ..., program_options: _Optional[_Iterable[_Union[ProgramOptions, _Mapping]]] = ..., estimator_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., parameter_sets_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., program_options_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., stop_when: _Optional[_Union[StopCondition, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., queue: _Optional[_Union[QueuePlace, _Mapping]] = ..., include_compiled_circuit: _Optional[bool] = ..., drawn_seed: _Optional[int] = ..., required_provenance: _Optional[_Union[_provenance_pb2.Provenance, _Mapping]] = ..., priority: _Optional[int] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., credential_id: _Optional[int] = ..., project: _Optional[str] = ..., client_data_reference: _Optional[_Union[OptionReference, _Mapping]] = ..., client_data: _Optional[bytes] = ..., one_time_credential: _Optional[bool] = ..., traceparent: _Optional[str] = ..., required_versions: _Optional[_Union[RequiredVersions, _Mapping]] = ..., provider_status: _Optional[_Union[ProviderStatus, _Mapping]] = ..., resolved_from: _Optional[int] = ..., parent_job_id: _Optional[int] = ..., max_cost: _Optional[_Union[VendorCost, _Mapping]] = ..., vendor_options: _Optional[_Union[VendorOptions, _Mapping]] = ..., returned_attempts: _Optional[int] = ...) -> None: ...

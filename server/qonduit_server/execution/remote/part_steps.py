@@ -219,5 +219,6 @@ class PartSteps:
 
     def check_done(self, job: RemoteJob) -> None:
         """Report a job of which all outcomes are stored."""
-        if job.parts and all(part.done for part in list(job.parts.values())):
+        parts = job.own_parts
+        if parts and all(part.done for part in parts):
             self._on_done(job)

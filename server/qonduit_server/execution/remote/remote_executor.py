@@ -20,6 +20,7 @@ from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorCall, VendorErrorKind, VendorReply, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit.v1.job_pb2 import JobType
 from qonduit_server.errors import FailedPrecondition, QuotaExceeded, Unavailable
 from qonduit_server.execution.executor import Executor, Key, Listener, Loss, LossKind
 from qonduit_server.execution.remote.part_steps import LeaseLost
@@ -177,7 +178,11 @@ class RemoteExecutor(WrappingExecutor):
                 holder = Holder(task.job_id, task.attempt, self._server)
                 account = Account(task.provider, task.credential)
                 # A worker prepares it, unless the ledger shows that it is at the vendor.
-                opened.append((RemoteJob(holder, task.device, account, preparing=True), task))
+                job = RemoteJob(holder, task.device, account, preparing=True, mode=task.spec.vendor_options.mode)
+                # An estimator may make calls that depend on earlier results.
+                estimates = task.spec.type == JobType.JOB_TYPE_ESTIMATOR
+                job.is_last_call = not estimates and not task.spec.HasField("stop_when")
+                opened.append((job, task))
         self._jobs.add((job for job, _ in opened), self._terms_of)
         for name in {job.account.provider for job, _ in opened}:
             self._begin_calls(name)
@@ -220,7 +225,7 @@ class RemoteExecutor(WrappingExecutor):
             thread.join(_JOIN_SECONDS)
         with_workers = set(self._base.tasks())
         for job in self._jobs.all():
-            if job.key not in with_workers:
+            if job.held or job.key not in with_workers:
                 self.lose(job, STOPPED)
 
     def stop(self, grace: float) -> None:
@@ -338,16 +343,37 @@ class RemoteExecutor(WrappingExecutor):
         return self._jobs.get(key)
 
     def _fail(self, job: RemoteJob, failure: Failure) -> None:
-        if self._jobs.end(job):
-            job_id, attempt = job.key
-            finished = TaskFinished(failure=failure)
-            self._listener.events([TaskEvent(job_id=job_id, attempt=attempt, finished=finished)])
-            self.forget(job)
+        job_id, attempt = job.key
+        finished = TaskFinished(failure=failure)
+        self.end(job, TaskEvent(job_id=job_id, attempt=attempt, finished=finished))
+
+    def end(self, job: RemoteJob, finished: TaskEvent) -> None:
+        """Report the end of a job, after its batch or session is closed."""
+        self._end(job, lambda: self._listener.events([finished]))
 
     def lose(self, job: RemoteJob, loss: Loss) -> None:
-        """Report a job as lost."""
-        if self._jobs.end(job):
+        """Report a job as lost; as `end`, unless another server continues it."""
+        if loss is not STOPPED:
+            self._end(job, lambda: self._listener.lost(*job.key, loss))
+        elif self._jobs.end(job) or job.held:
+            job.held = False
             self._listener.lost(*job.key, loss)
+            self.forget(job)
+
+    def _end(self, job: RemoteJob, report: Callable[[], None]) -> None:
+        if not self._jobs.end(job):
+            return
+        job.held = job.group is not None and not job.group.done
+        if job.held:
+            self._work.close_group(job, lambda: self._report(job, report))
+        else:
+            report()
+            self.forget(job)
+
+    def _report(self, job: RemoteJob, report: Callable[[], None]) -> None:
+        if job.held:
+            job.held = False
+            report()
             self.forget(job)
 
     def forget(self, job: RemoteJob) -> None:
@@ -369,6 +395,7 @@ class _PreparationListener:
         passed: list[TaskEvent] = []
         ended: list[RemoteJob] = []
         stopped: list[RemoteJob] = []
+        held: list[tuple[RemoteJob, TaskEvent]] = []
         for event in events:
             job = self._executor.remote_job((event.job_id, event.attempt))
             if job is not None and job.cancelled and job.stopped and event.WhichOneof("event") in _ENDS:
@@ -380,10 +407,15 @@ class _PreparationListener:
                 if event.finished.submissions:
                     self._executor.prepared(job, list(event.finished.submissions))
                     continue
+                if job.group is not None:
+                    held.append((job, event))
+                    continue
                 ended.append(job)
             passed.append(event)
         if passed:
             self._listener.events(passed)
+        for job, event in held:
+            self._executor.end(job, event)
         for job in ended:
             self._executor.forget(job)
         for job in stopped:

@@ -7,22 +7,23 @@ import heapq
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from qonduit.execution.v1.vendor_pb2 import VendorJob, VendorReply, VendorTerms
+from qonduit.v1.job_pb2 import VendorMode
 from qonduit_server.execution.executor import Key
 from qonduit_server.execution.remote.poll_intervals import Pause
 from qonduit_server.execution.remote.vendor_processes import Account
-from qonduit_server.store.jobs.submission_entries import Holder
+from qonduit_server.store.jobs.submission_entries import GROUP_STAGE, Holder
 
-StepKind = Literal["open", "prepare", "plan", "submit", "recover", "poll", "fetch", "cancel"]
+StepKind = Literal["open", "prepare", "plan", "submit", "recover", "poll", "fetch", "cancel", "close"]
 
 
 @dataclass(eq=False, slots=True)
 class Part:
-    """One submission of a job.
+    """One submission of a job: a job at the vendor, or the batch or session of the others.
 
     Attributes:
         job: its job.
@@ -40,6 +41,7 @@ class Part:
         polled: the number of the poll that it waits for; 0 if it waits for none.
         answer: the vendor's answer to the submission, until the ledger contains it.
         unsent: the error of a submission that changed nothing at the vendor, until the ledger contains it.
+        closed: of a batch or a session: whether the vendor was asked to close it before the end of the job.
     """
 
     job: RemoteJob
@@ -57,6 +59,12 @@ class Part:
     polled: int = 0
     answer: VendorJob | None = None
     unsent: VendorReply.Error | None = None
+    closed: bool = False
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is the batch or the session of the other parts."""
+        return self.stage == GROUP_STAGE
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +81,9 @@ class RemoteJob:
         ended: whether the end of its task was reported.
         stopped: whether a part was cancelled.
         finished: whether a part has results.
+        mode: how the vendor runs its parts.
+        is_last_call: whether its first call of the device is its last one.
+        held: whether the report of its end waits until its batch or session is closed.
     """
 
     holder: Holder
@@ -84,6 +95,19 @@ class RemoteJob:
     ended: bool = False
     stopped: bool = False
     finished: bool = False
+    mode: VendorMode = VendorMode.VENDOR_MODE_UNSPECIFIED
+    is_last_call: bool = False
+    held: bool = False
+
+    @property
+    def group(self) -> Part | None:
+        """The batch or the session of its parts."""
+        return self.parts.get((GROUP_STAGE, 0))
+
+    @property
+    def own_parts(self) -> Sequence[Part]:
+        """Its parts without the batch or the session."""
+        return [part for part in list(self.parts.values()) if not part.is_group]
 
     @property
     def key(self) -> Key:
@@ -186,14 +210,15 @@ class Agenda:
 
 #: The order of steps that are due: the ones that save money first.
 _RANK: Final[dict[StepKind, int]] = {
-    "cancel": 0,
-    "recover": 1,
-    "fetch": 2,
-    "submit": 3,
-    "plan": 4,
-    "prepare": 5,
-    "open": 6,
-    "poll": 7,
+    "close": 0,
+    "cancel": 1,
+    "recover": 2,
+    "fetch": 3,
+    "submit": 4,
+    "plan": 5,
+    "prepare": 6,
+    "open": 7,
+    "poll": 8,
 }
 
 

@@ -91,6 +91,8 @@ class Submitter:
         call = VendorCall()
         call.submit.token = entry.token
         call.submit.submission.CopyFrom(wanted)
+        if job.group is not None and not part.is_group:
+            call.submit.group_id = job.group.vendor_id
         reply = self._call_once(part, entry, call, terms, again=again)
         if not reply.HasField("error") and (len(reply.jobs) != 1 or not reply.jobs[0].vendor_id):
             reply.error.message = "the vendor's answer contains no id"
@@ -172,6 +174,13 @@ class Submitter:
         if error.kind == _CREDENTIAL:
             reason, hint = "CREDENTIAL_REJECTED", ": store a valid credential, and rerun the job with it"
         message = f"{part.job.account.provider} refused the submission, which is not charged: {error.message}{hint}"
+        if part.is_group:
+            self._steps.change(part, expects=(State.PLANNED, State.SUBMITTING), state=State.DONE)
+            provider = FailureCategory.FAILURE_CATEGORY_PROVIDER
+            failure = Failure(category=provider, reason=reason, message=message, provider_code=error.code)
+            part.done = True
+            self._on_failure(part.job, failure)
+            return
         self._steps.store_failure(part, wanted, reason, message, error.code, expects=(State.PLANNED, State.SUBMITTING))
 
     def recover(self, part: Part) -> None:
@@ -234,11 +243,20 @@ def unknown(job: RemoteJob, entry: Entry, adopted: str = "") -> Failure:
     """
     wrong = f"{job.account.provider} does not know its job {adopted}. " if adopted else ""
     tag = f" with the tag {entry.token}" if entry.idempotency == Idempotency.IDEMPOTENCY_TAG else ""
-    again = f" A rerun submits all {len(job.parts)} parts again." if len(job.parts) > 1 else ""
+    again = f" A rerun submits all {len(job.own_parts)} parts again." if len(job.own_parts) > 1 else ""
+    settle = (
+        f"Then run `qonduit resolve {job.holder.job_id}` with `--vendor-id ID`, or with `--not-submitted` if it does "
+    )
+    settle += "not exist."
+    if entry.is_group:
+        message = (
+            f"The request to {job.account.provider} to open a {entry.key} on {job.device} had no answer. It may exist, "
+            f"so no second one is opened, and no program was submitted. {settle}"
+        )
+        return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="SUBMISSION_UNKNOWN", message=message)
     message = (
         f"{wrong}The submission of part {entry.part} of call {entry.stage} to {job.account.provider}/{job.device} had "
         "no answer. The vendor may have the job and charge for it, so it is not sent again. Look in the vendor's list "
-        f"for a job{tag} of the time of this attempt. Then run `qonduit resolve {job.holder.job_id}` with `--vendor-id "
-        f"ID`, or with `--not-submitted` if it does not exist.{again}"
+        f"for a job{tag} of the time of this attempt. {settle}{again}"
     )
     return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="SUBMISSION_UNKNOWN", message=message)

@@ -31,6 +31,7 @@ from qonduit_server.execution.remote.part_steps import LeaseLost, PartSteps
 from qonduit_server.execution.remote.poll_intervals import jittered, next_interval
 from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs
 from qonduit_server.execution.remote.submitter import Submitter, unknown
+from qonduit_server.execution.remote.vendor_groups import VendorGroups, without_own_cost
 from qonduit_server.execution.remote.vendor_processes import VendorProcesses
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, Entry, State
@@ -87,13 +88,20 @@ class VendorWork:
             self._steps, on_submitted=self._submitted, on_cancelled=self._end_unsent, on_failure=on_failure
         )
         self.schedule = self._steps.schedule
+        self._groups = VendorGroups(self._steps)
+        self.close_group = self._groups.close
 
     def _submitted(self, part: Part, found: VendorJob) -> None:
+        if part.is_group:
+            for each in part.job.own_parts:
+                self.schedule("submit", part.job, partial(self._submitter.submit, each))
+            return
         part.word, part.place, part.shown_at = _word(found), _place(found), self._steps.clock()
         if part.job.cancelled:
             self.schedule("cancel", part.job, partial(self.cancel, part))
         terms = self._steps.line(part.job).terms
         self._steps.poll_at(part, jittered(next_interval(0.0, changed=True, terms=terms), self._steps.chance))
+        self._groups.close_early(part.job)
 
     def resume(self, job: RemoteJob, entries: list[Entry], now: int) -> None:
         """Continue a job from the ledger, which was read at a time of the database's clock. Reads no database."""
@@ -101,14 +109,19 @@ class VendorWork:
         for entry in entries:
             part = job.parts.setdefault((entry.stage, entry.part), Part(job, entry.stage, entry.part, entry.vendor_id))
             part.done = entry.state == State.DONE
+        group = job.group
         for entry in entries:
             part = job.parts[entry.stage, entry.part]
             match entry.state:
+                case State.PLANNED if group is not None and not part.is_group and not (group.vendor_id or group.done):
+                    pass  # it is submitted once the group is open
                 case State.PLANNED:
                     self.schedule("submit", job, partial(self._submitter.submit, part))
                 case State.SUBMITTING:
                     left = max(0.0, (entry.deadline - now) / 1e6)
                     self.schedule("recover", job, partial(self._submitter.recover, part), left)
+                case State.SUBMITTED if part.is_group:
+                    pass
                 case State.SUBMITTED:
                     self._steps.poll_at(part, 0.0)
                 case State.DONE:
@@ -116,6 +129,7 @@ class VendorWork:
                 case _:
                     self._on_failure(job, unknown(job, entry))
                     return
+        self._groups.close_early(job)
         self._steps.check_done(job)
 
     def poll(self, line: Line) -> None:
@@ -176,6 +190,7 @@ class VendorWork:
     def _observe(self, part: Part, found: VendorJob) -> None:
         """Record what a poll reports about a part."""
         found.vendor_id = part.vendor_id
+        without_own_cost(part.job, found)
         if part.unread:
             self._steps.change(part, message="")
             part.unread = False
@@ -257,7 +272,7 @@ class VendorWork:
         """Cancel what the vendor has of a job; parts that were not sent end at once."""
         for part in list(job.parts.values()):
             run = self.cancel if part.vendor_id else self._end_unsent
-            if not part.done:
+            if not part.done and not (part.is_group and part.vendor_id):
                 self.schedule("cancel", job, partial(run, part))
 
     def cancel(self, part: Part) -> None:

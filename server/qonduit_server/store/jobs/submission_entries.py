@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob, VendorOutcomes
 from qonduit.v1.job_pb2 import ProviderStatus, VendorCancellation, VendorPart
+from qonduit_server.capabilities import VENDOR_MODES
 from qonduit_server.store.jobs.job_sizes import truncate
 from qonduit_server.store.usage_ledger import MILLION
 
@@ -18,6 +19,8 @@ from qonduit_server.store.usage_ledger import MILLION
 SHOWN_PARTS: Final = 16
 #: The key of a submission of which the ledger contains only that it may exist.
 LOST_KEY: Final = ""
+#: The stage of the submission that opens the batch or the session of the others of a job.
+GROUP_STAGE: Final = -1
 #: The state of a submission that a user has settled by an id, until the vendor reports one.
 ADOPTED_WORD: Final = "adopted"
 _SHOWN_ID_BYTES: Final = 160
@@ -55,7 +58,7 @@ class Entry:
     """A submission.
 
     Attributes:
-        stage: the number of the call of the device in the job.
+        stage: the number of the call of the device in the job; `GROUP_STAGE` if it opens the group of the others.
         part: the number of the part of this call.
         key: of the call, as in `Submission`.
         state: its state.
@@ -85,6 +88,11 @@ class Entry:
     price: int | None = None
     price_unit: str = ""
     reserved_on: int | None = None
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is no job at the vendor, but the batch or the session of the others."""
+        return self.stage == GROUP_STAGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +130,11 @@ class Change:
 
 def status_of(entries: Sequence[Entry], changed: Change | None = None) -> ProviderStatus:
     """Return the status that the submissions of a job have together."""
-    entries = [entry for entry in entries if entry.state != State.BARRED]
+    group = next((entry for entry in entries if entry.is_group), None)
+    known = [entry for entry in entries if entry.state != State.BARRED]
+    entries = [entry for entry in known if not entry.is_group]
     last = entries[-1].status if entries else VendorJob()
-    if changed is not None and changed.job is not None:
+    if changed is not None and changed.job is not None and changed.stage != GROUP_STAGE:
         last = changed.job
     status = ProviderStatus(state=truncate(last.word, _SHOWN_WORD_BYTES), part_count=len(entries))
     if last.HasField("queue_position"):
@@ -133,11 +143,15 @@ def status_of(entries: Sequence[Entry], changed: Change | None = None) -> Provid
         status.started_at.CopyFrom(last.started_at)
     if last.HasField("estimated_start"):
         status.estimated_start.CopyFrom(last.estimated_start)
-    costs = [entry.status for entry in entries if entry.status.HasField("cost")]
+    costs = [entry.status for entry in known if entry.status.HasField("cost")]
     if costs and len({each.cost_unit for each in costs}) == 1:
         status.cost.amount = sum(each.cost for each in costs)
         status.cost.unit = truncate(costs[0].cost_unit, _SHOWN_WORD_BYTES)
-    show_reserved(status, entries)
+    show_reserved(status, known)
+    if group is not None:
+        status.group.mode = next(mode for mode, key in VENDOR_MODES.items() if key == group.key)
+        status.group.id = truncate(group.vendor_id, _SHOWN_ID_BYTES)
+        status.group.state = truncate(group.status.word, _SHOWN_WORD_BYTES)
     status.may_be_charged = any(entry.status.may_be_charged for entry in entries)
     status.parts.extend(
         VendorPart(

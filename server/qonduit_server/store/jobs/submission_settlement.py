@@ -152,7 +152,8 @@ def adopt(transaction: Transaction, adoption: Adoption, job: Job) -> None:
     )
     connection.execute(sa.insert(submission_payloads).from_select(["job_id", *columns], copied))
     transaction.usage.stored(owner_of(job), int(connection.execute(_BYTES, {"job": job_id}).scalar_one()))
-    connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": adoption.vendor_id})
+    if not unknown[0].is_group:
+        connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": adoption.vendor_id})
     for entry in entries:
         state = State.ADOPTED if entry in unknown else entry.state
         if entry.reserved_on is not None or state != entry.state:

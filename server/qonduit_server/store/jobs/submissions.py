@@ -24,6 +24,7 @@ from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.vendor_pb2 import Idempotency, Submission, VendorOutcomes
 from qonduit.v1.event_pb2 import LOG_LEVEL_WARNING, LogLine
 from qonduit.v1.job_pb2 import Job
+from qonduit_server.capabilities import VENDOR_MODES
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import CallError
 from qonduit_server.lifecycle import CANCELLING, LEASED
@@ -32,6 +33,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.job_sizes import truncate
 from qonduit_server.store.jobs.submission_entries import (
+    GROUP_STAGE,
     OPEN,
     SHOWN_PARTS,
     SHOWN_TEXT_BYTES,
@@ -262,13 +264,16 @@ def _end_bar(transaction: Transaction, job_id: int, entries: Sequence[Entry]) ->
 
 def _new_entries(wanted: _Plan, known: Sequence[Entry]) -> list[tuple[Submission, Entry]]:
     """Return the submissions of a plan that the ledger does not contain."""
-    stages = {entry.key: entry.stage for entry in known}
+    stages = {entry.key: entry.stage for entry in known if not entry.is_group}
     present = {(entry.key, entry.part) for entry in known}
     found = []
     for new in wanted.submissions:
-        stage = stages.setdefault(new.key, len(stages))
+        # No vendor takes a token or a tag when it opens a group.
+        stage, idempotency = GROUP_STAGE, Idempotency.IDEMPOTENCY_NOTHING
+        if new.key not in VENDOR_MODES.values():
+            stage, idempotency = stages.setdefault(new.key, len(stages)), wanted.idempotency
         if (new.key, new.part) not in present:
-            entry = Entry(stage, new.part, new.key, State.PLANNED, wanted.idempotency, str(uuid.uuid4()))
+            entry = Entry(stage, new.part, new.key, State.PLANNED, idempotency, str(uuid.uuid4()))
             found.append((new, priced(entry, new.price if new.HasField("price") else None)))
     return found
 
@@ -335,7 +340,7 @@ def _apply(transaction: Transaction, job: Job, before: Entry, wanted: Change) ->
     if after.state == State.DONE and before.state != State.DONE:
         after = settle(transaction, job, before, after)
     update(transaction.connection, job_id, after)
-    if after.vendor_id and not before.vendor_id:
+    if after.vendor_id and not before.vendor_id and not before.is_group:
         transaction.connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": after.vendor_id})
     place = (job_id, before.stage, before.part)
     if before.state == State.DONE:
@@ -354,7 +359,7 @@ def _show(unit: UnitOfWork, job: JobChange, changed: Change, entries: Sequence[E
     status.cancellation = before.cancellation if changed.cancellation is None else changed.cancellation
     status.message = before.message if changed.message is None else truncate(changed.message, SHOWN_TEXT_BYTES)
     for entry in entries:
-        if entry.vendor_id and not job.job.HasField("provider_specific_id"):
+        if entry.vendor_id and not entry.is_group and not job.job.HasField("provider_specific_id"):
             job.job.provider_specific_id = entry.vendor_id
     if status == before:
         return

@@ -87,7 +87,7 @@ class NativeCircuit(_message.Message):
     def __init__(self, text: _Optional[str] = ..., binary: _Optional[bytes] = ..., layout: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("key", "part", "first_circuit", "device", "circuits", "shots", "price")
+    __slots__ = ("key", "part", "first_circuit", "device", "circuits", "shots", "price", "mode", "group_seconds")
     KEY_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     FIRST_CIRCUIT_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +95,8 @@ class Submission(_message.Message):
     CIRCUITS_FIELD_NUMBER: _ClassVar[int]
     SHOTS_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_SECONDS_FIELD_NUMBER: _ClassVar[int]
     key: str
     part: int
     first_circuit: int
@@ -102,7 +104,9 @@ class Submission(_message.Message):
     circuits: _containers.RepeatedCompositeFieldContainer[NativeCircuit]
     shots: int
     price: _job_pb2.VendorCost
-    def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., device: _Optional[str] = ..., circuits: _Optional[_Iterable[_Union[NativeCircuit, _Mapping]]] = ..., shots: _Optional[int] = ..., price: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ...) -> None: ...
+    mode: _job_pb2.VendorMode
+    group_seconds: int
+    def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., device: _Optional[str] = ..., circuits: _Optional[_Iterable[_Union[NativeCircuit, _Mapping]]] = ..., shots: _Optional[int] = ..., price: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ..., mode: _Optional[_Union[_job_pb2.VendorMode, str]] = ..., group_seconds: _Optional[int] = ...) -> None: ...
 
 class VendorOutcome(_message.Message):
     __slots__ = ("keys", "counts", "failure", "meta_data")
@@ -155,14 +159,16 @@ class VendorJob(_message.Message):
     def __init__(self, vendor_id: _Optional[str] = ..., state: _Optional[_Union[VendorJobState, str]] = ..., word: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[float] = ..., cost_unit: _Optional[str] = ..., error_code: _Optional[str] = ..., error: _Optional[str] = ..., may_be_charged: _Optional[bool] = ...) -> None: ...
 
 class VendorCall(_message.Message):
-    __slots__ = ("credential", "until", "submit", "find", "poll", "fetch", "cancel", "connect", "devices")
+    __slots__ = ("credential", "until", "submit", "find", "poll", "fetch", "cancel", "connect", "devices", "close_group")
     class Submit(_message.Message):
-        __slots__ = ("token", "submission")
+        __slots__ = ("token", "submission", "group_id")
         TOKEN_FIELD_NUMBER: _ClassVar[int]
         SUBMISSION_FIELD_NUMBER: _ClassVar[int]
+        GROUP_ID_FIELD_NUMBER: _ClassVar[int]
         token: str
         submission: Submission
-        def __init__(self, token: _Optional[str] = ..., submission: _Optional[_Union[Submission, _Mapping]] = ...) -> None: ...
+        group_id: str
+        def __init__(self, token: _Optional[str] = ..., submission: _Optional[_Union[Submission, _Mapping]] = ..., group_id: _Optional[str] = ...) -> None: ...
     class Find(_message.Message):
         __slots__ = ("token", "device")
         TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +193,11 @@ class VendorCall(_message.Message):
         VENDOR_ID_FIELD_NUMBER: _ClassVar[int]
         vendor_id: str
         def __init__(self, vendor_id: _Optional[str] = ...) -> None: ...
+    class CloseGroup(_message.Message):
+        __slots__ = ("group_id",)
+        GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+        group_id: str
+        def __init__(self, group_id: _Optional[str] = ...) -> None: ...
     class Connect(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
@@ -202,6 +213,7 @@ class VendorCall(_message.Message):
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     CONNECT_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_GROUP_FIELD_NUMBER: _ClassVar[int]
     credential: str
     until: float
     submit: VendorCall.Submit
@@ -211,7 +223,8 @@ class VendorCall(_message.Message):
     cancel: VendorCall.Cancel
     connect: VendorCall.Connect
     devices: VendorCall.Devices
-    def __init__(self, credential: _Optional[str] = ..., until: _Optional[float] = ..., submit: _Optional[_Union[VendorCall.Submit, _Mapping]] = ..., find: _Optional[_Union[VendorCall.Find, _Mapping]] = ..., poll: _Optional[_Union[VendorCall.Poll, _Mapping]] = ..., fetch: _Optional[_Union[VendorCall.Fetch, _Mapping]] = ..., cancel: _Optional[_Union[VendorCall.Cancel, _Mapping]] = ..., connect: _Optional[_Union[VendorCall.Connect, _Mapping]] = ..., devices: _Optional[_Union[VendorCall.Devices, _Mapping]] = ...) -> None: ...
+    close_group: VendorCall.CloseGroup
+    def __init__(self, credential: _Optional[str] = ..., until: _Optional[float] = ..., submit: _Optional[_Union[VendorCall.Submit, _Mapping]] = ..., find: _Optional[_Union[VendorCall.Find, _Mapping]] = ..., poll: _Optional[_Union[VendorCall.Poll, _Mapping]] = ..., fetch: _Optional[_Union[VendorCall.Fetch, _Mapping]] = ..., cancel: _Optional[_Union[VendorCall.Cancel, _Mapping]] = ..., connect: _Optional[_Union[VendorCall.Connect, _Mapping]] = ..., devices: _Optional[_Union[VendorCall.Devices, _Mapping]] = ..., close_group: _Optional[_Union[VendorCall.CloseGroup, _Mapping]] = ...) -> None: ...
 
 class VendorReply(_message.Message):
     __slots__ = ("error", "jobs", "results", "devices")
