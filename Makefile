@@ -211,7 +211,8 @@ ROUNDS ?= 2
 vendors: setup  ## run the contract of vendors, and kill processes at every step of submissions, ROUNDS=2 times
 	CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s -m "long or not long" --timeout 7200 tests/e2e/test_vendors.py \
 		tests/e2e/test_google_processors.py tests/e2e/test_ibm_sessions.py tests/e2e/test_rigetti_requests.py \
-		tests/e2e/test_iqm_requests.py tests/e2e/faults/test_vendor_crashes.py tests/e2e/faults/test_stopped_submitter.py
+		tests/e2e/test_iqm_requests.py tests/e2e/test_ibm_estimator.py \
+		tests/e2e/faults/test_vendor_crashes.py tests/e2e/faults/test_stopped_submitter.py
 
 AWAY ?= 30
 away: setup  ## make the database of a loaded server unavailable for AWAY=30 seconds, in several ways

@@ -33,6 +33,7 @@ FLOATING_POINT: Final = "floating_point"
 CLIFFORD: Final = "clifford"
 QUBITS: Final = "num_qubits"
 VENDOR_MODE: Final = "vendor_mode"
+VENDOR_ESTIMATOR: Final = "vendor_estimator"
 #: The batches and sessions of vendors in words, which are also the keys of the submissions that open them.
 VENDOR_MODES: Final = {VendorMode.VENDOR_MODE_BATCH: "batch", VendorMode.VENDOR_MODE_SESSION: "session"}
 #: The method of a job that leaves the choice to the device; an empty one means the same.
@@ -51,6 +52,7 @@ class Requirements:
         statevector: whether the job requests statevectors.
         simulation: how the job asks to be simulated.
         vendor_mode: how the vendor is asked to run the parts of the job.
+        vendor_estimator: whether the vendor's own estimator is asked for.
     """
 
     program: ProgramNeeds = field(default_factory=ProgramNeeds)
@@ -58,6 +60,7 @@ class Requirements:
     statevector: bool = False
     simulation: SimulationOptions = field(default_factory=SimulationOptions)
     vendor_mode: VendorMode = VendorMode.VENDOR_MODE_UNSPECIFIED
+    vendor_estimator: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class MissingFeature:
 
     Args:
         name: a key of `FEATURES`, `JOB_TYPE`, `STATEVECTOR`, `METHOD`, `FLOATING_POINT`,
-            `CLIFFORD`, `QUBITS` or `VENDOR_MODE`.
+            `CLIFFORD`, `QUBITS`, `VENDOR_MODE` or `VENDOR_ESTIMATOR`.
         reason: the reason of a `DeviceError` about it.
         message: names the device and the feature.
     """
@@ -87,7 +90,9 @@ def requirements_of_job(spec: JobSpec, program: ProgramNeeds | None = None) -> R
     if program is not None:
         needs.CopyFrom(program)
     needs.noise = needs.noise or spec.HasField("noise_model") or spec.HasField("noise_model_reference")
-    return Requirements(needs, spec.type, spec.include_statevector, spec.simulation, spec.vendor_options.mode)
+    vendor = spec.vendor_options
+    estimator = vendor.HasField("resilience_level")
+    return Requirements(needs, spec.type, spec.include_statevector, spec.simulation, vendor.mode, estimator)
 
 
 def missing_features(device: Device, name: str, requirements: Requirements) -> Iterator[MissingFeature]:
@@ -112,6 +117,9 @@ def missing_features(device: Device, name: str, requirements: Requirements) -> I
         word = VENDOR_MODES.get(requirements.vendor_mode, "such mode")
         message = f"{name} is not at a vendor with {word}: leave vendor_options.mode unset"
         yield MissingFeature(VENDOR_MODE, "UNSUPPORTED_METHOD", message)
+    if requirements.vendor_estimator and not capabilities.vendor_estimator:
+        message = f"{name} is not at a vendor with an estimator: leave vendor_options.resilience_level unset"
+        yield MissingFeature(VENDOR_ESTIMATOR, "UNSUPPORTED_METHOD", message)
     for feature, words in FEATURES.items():
         if getattr(program, feature) and not getattr(capabilities, feature):
             yield MissingFeature(feature, "UNSUPPORTED_CONSTRUCT", f"{name} has no {words}")

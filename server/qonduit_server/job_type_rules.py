@@ -47,6 +47,8 @@ def broken(spec: JobSpec, programs: int) -> Iterator[Violation]:
         programs: the number of its programs.
     """
     yield from _options(spec, spec.type, "job")
+    if spec.vendor_options.HasField("resilience_level"):
+        yield from _vendor_estimator(spec)
     indices: set[int] = set()
     for place, options in enumerate(spec.program_options):
         path = f"job.program_options[{place}]"
@@ -61,6 +63,29 @@ def broken(spec: JobSpec, programs: int) -> Iterator[Violation]:
         yield from noise_rules.broken(options.noise_model, f"{path}.noise_model")
     yield from _of_programs(spec, programs)
     yield from _double_names(spec)
+
+
+def _vendor_estimator(spec: JobSpec) -> Iterator[Violation]:
+    """Yield the violations of a job for the vendor's own estimator, which returns values and standard errors alone."""
+    path = "job.vendor_options.resilience_level"
+    if spec.type != _ESTIMATOR:
+        message = f"{path}: only jobs of type ESTIMATOR have it, the type is {_name(spec.type)}"
+        yield Violation(path, "job.vendor_options.type", message)
+    wanted = [("job", spec.estimator)]
+    for place, options in enumerate(spec.program_options):
+        wanted.append((f"job.program_options[{place}]", options.estimator))
+    unsupported = [
+        *(
+            f"{where}.estimator.{name}"
+            for where, estimator in wanted
+            for name in ("exact", "per_term", "gradient")
+            if getattr(estimator, name)
+        ),
+        *(["job.stop_when"] if spec.HasField("stop_when") else []),
+        *(["job.include_compiled_circuit"] if spec.include_compiled_circuit else []),
+    ]
+    for field in unsupported:
+        yield Violation(field, "job.vendor_options.estimator", f"{field}: must be unset with {path}")
 
 
 def observable(message: Observable) -> PauliSum:

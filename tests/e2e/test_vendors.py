@@ -150,6 +150,21 @@ def test_the_parts_of_a_job_share_a_session_that_is_opened_once_and_closed(serve
     assert (after["groups"][name]["state"], job.provider_status.group.id) == ("closed", name)
 
 
+@on("IBM_CLOUD")
+def test_the_vendors_own_estimator_returns_values_errors_and_shots(served: ServedVendor, provider: str) -> None:
+    request = served.request(provider, 'OPENQASM 2.0; include "qelib1.inc"; qreg q[4]; x q[1];', shots=0)
+    request.job.type, request.job.vendor_options.resilience_level = JobType.JOB_TYPE_ESTIMATOR, 1
+    request.job.estimator.precision = 0.1
+    for expression in ("Z0", "Z1 + 0.5", "Z2"):
+        request.job.estimator.observables.add().expression = expression
+    job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    assert job.state == SUCCEEDED, job.failure
+    (result,) = served.list_results(job)
+    found = result.expectation_values
+    assert (list(found.values), list(found.shots)) == ([1.0, -0.5, 1.0], [100] * 3)
+    assert list(found.standard_errors) == pytest.approx([0.0] * 3, abs=1e-12)
+
+
 @on(*VENDORS, long=["IBM_CLOUD"])
 def test_estimates_come_from_submissions_of_several_calls(served: ServedVendor, provider: str) -> None:
     request = served.request(provider, 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; x q[0];', shots=0)

@@ -98,7 +98,7 @@ class Service:
 
     def report(self) -> dict[str, Any]:
         """Return the jobs without their circuits, and the number of requests by kind."""
-        shown = ("mark", "state", "cancelled", "most_seconds", "group")
+        shown = ("mark", "state", "cancelled", "most_seconds", "group", "level")
         jobs = {key: {name: job[name] for name in shown if name in job} for key, job in self.jobs.items()}
         requests = dict(self.requests)
         return {"jobs": jobs, "groups": self.groups, "requests": requests, "times": self.times[-1000:]}

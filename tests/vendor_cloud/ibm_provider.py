@@ -36,6 +36,7 @@ class IBMCloud(IBMMachines):
                 parameters=True,
                 job_types=[JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR],
                 vendor_modes=[VendorMode.VENDOR_MODE_BATCH, VendorMode.VENDOR_MODE_SESSION],
+                vendor_estimator=True,
             )
             description.devices.append(
                 Device(

@@ -18,8 +18,9 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
-from ibm_quantum_schemas.sampler.version_0_1.params import ParamsModel
-from qiskit.primitives import BitArray, DataBin, PrimitiveResult, SamplerPubResult
+from ibm_quantum_schemas.estimator.version_0_1 import ParamsModel as EstimatorParams
+from ibm_quantum_schemas.sampler.version_0_1.params import ParamsModel as SamplerParams
+from qiskit.primitives import BackendEstimatorV2, BitArray, DataBin, PrimitiveResult, PubResult, SamplerPubResult
 from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime.json import RuntimeDecoder, RuntimeEncoder
 from qiskit_ibm_runtime.utils.backend_converter import convert_to_target
@@ -61,10 +62,11 @@ class IBMService(Service):
             self.configurations[name] = own
 
     def submitted(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Accept a job of the sampler. Raises ValueError: the request does not follow IBM's models."""
-        if body["program_id"] != "sampler" or body["backend"] not in self.configurations:
+        """Accept a job of a primitive. Raises ValueError: the request does not follow IBM's models."""
+        models = {"sampler": SamplerParams, "estimator": EstimatorParams}
+        if body["program_id"] not in models or body["backend"] not in self.configurations:
             raise ValueError(f"unknown program or backend: {body['program_id']}, {body['backend']}")
-        params = ParamsModel.model_validate(body["params"])
+        params = models[body["program_id"]].model_validate(body["params"])
         assert params.support_qiskit
         tags = body.get("tags", [])
         assert all(len(tag) <= 86 for tag in tags)
@@ -72,6 +74,14 @@ class IBMService(Service):
         configuration = configuration_from_server_data(copy.deepcopy(self.configurations[body["backend"]]))
         validate_isa_circuits([pub[0] for pub in pubs], convert_to_target(configuration))
         wanted = {"mark": tags[0] if tags else "", "circuits": [(pub[0], pub[2]) for pub in pubs], "tags": tags}
+        if body["program_id"] == "estimator":
+            own = body["params"]
+            wanted["estimated"] = {
+                "observables": [pub[1] for pub in pubs],
+                "precisions": [pub[3] for pub in pubs],
+                "resilience_level": own["resilience_level"],
+                "shots": own.get("options", {}).get("default_shots"),
+            }
         group = body.get("session_id")
         if group is not None:
             opened = self.groups[group]
@@ -79,6 +89,8 @@ class IBMService(Service):
                 raise ValueError(f"the session {group} accepts no jobs of {body['backend']}")
             wanted["group"] = group
         job = self.accept(wanted)
+        if "estimated" in wanted:
+            job["level"] = wanted["estimated"]["resilience_level"]
         job |= {"backend": body["backend"], "created": _now(), "most_seconds": body.get("cost")}
         return job
 
@@ -135,6 +147,8 @@ class IBMService(Service):
 
     def result(self, job: dict[str, Any]) -> bytes:
         """Return the result of a job, encoded."""
+        if "estimated" in job:
+            return self._estimates(job)
         found = []
         for circuit, shots in job["circuits"]:
             ran = self.simulator.run(circuit, shots=shots, memory=True).result()
@@ -146,6 +160,23 @@ class IBMService(Service):
                 end -= register.size
             found.append(SamplerPubResult(DataBin(**data), metadata={"circuit_metadata": circuit.metadata}))
         return json.dumps(PrimitiveResult(found, metadata={"version": 2}), cls=RuntimeEncoder).encode()
+
+    def _estimates(self, job: dict[str, Any]) -> bytes:
+        """Return the estimates of a job, with the metadata of IBM's estimator."""
+        found = []
+        wanted = job["estimated"]
+        for (circuit, _), observables, own in zip(
+            job["circuits"], wanted["observables"], wanted["precisions"], strict=True
+        ):
+            precision = wanted["shots"] ** -0.5 if wanted["shots"] else own
+            estimator = BackendEstimatorV2(backend=self.simulator)
+            (ran,) = estimator.run([(circuit, observables)], precision=precision).result()
+            data = DataBin(evs=ran.data.evs, stds=ran.data.stds, shape=ran.data.evs.shape)
+            metadata = {"shots": ran.metadata["shots"], "target_precision": precision, "resilience": {}}
+            metadata |= {"num_randomizations": 32, "circuit_metadata": circuit.metadata}
+            found.append(PubResult(data, metadata=metadata))
+        whole = {"version": 2, "resilience": {"level": wanted["resilience_level"]}}
+        return json.dumps(PrimitiveResult(found, metadata=whole), cls=RuntimeEncoder).encode()
 
 
 def _now() -> str:

@@ -17,12 +17,21 @@ _CIRCUIT_SECONDS: Final = 1.0
 _SHOT_SECONDS: Final = 0.002
 #: The longest time for which IBM runs a job.
 _MAX_SECONDS: Final = 10_800.0
+#: IBM's estimator learns the errors of measurements from level 1 on, and runs each circuit with more noise at level 2.
+_LEARNING_SECONDS: Final = 60.0
+_REPETITIONS: Final = (1, 1, 3)
 
 
 def most_seconds(submission: Submission) -> float:
     """Return the time after which IBM stops a job: it charges for no more."""
-    circuits = len(submission.circuits)
-    seconds = _JOB_SECONDS + circuits * (_CIRCUIT_SECONDS + submission.shots * _SHOT_SECONDS)
+    seconds, circuits = _JOB_SECONDS, len(submission.circuits)
+    if submission.HasField("estimation"):
+        level = submission.estimation.resilience_level
+        seconds += _LEARNING_SECONDS * (level > 0)
+        # At most one circuit for each term of each observable.
+        terms = sum(len(each.coefficients) for circuit in submission.circuits for each in circuit.observables)
+        circuits = terms * _REPETITIONS[level]
+    seconds += circuits * (_CIRCUIT_SECONDS + submission.shots * _SHOT_SECONDS)
     return min(float(math.ceil(seconds)), _MAX_SECONDS)
 
 

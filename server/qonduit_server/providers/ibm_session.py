@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import logging
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,14 +14,16 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from qiskit import QuantumCircuit, qpy
 from qiskit.circuit import CONTROL_FLOW_OP_NAMES
+from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import Target, generate_preset_pass_manager
-from qiskit_ibm_runtime import Batch, IBMBackend, SamplerV2, Session
+from qiskit_ibm_runtime import Batch, EstimatorV2, IBMBackend, SamplerV2, Session
 from qiskit_ibm_runtime.decoders.result_decoder import ResultDecoder
 from qiskit_ibm_runtime.utils.backend_decoder import configuration_from_server_data
 
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorJob, VendorJobState, VendorOutcome
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
+from qonduit.v1.estimator_pb2 import PauliTerms
 from qonduit.v1.job_pb2 import JobType, VendorMode
 from qonduit_server.providers import backend_files
 from qonduit_server.providers.ibm_access import (
@@ -133,8 +135,11 @@ class IBMSession:
             backend = IBMBackend(configuration, service, client, instance=self._credential.instance)
             circuits = list(_compiled(submission.circuits, name, backend.target))
             options = {"max_execution_time": int(most_seconds(submission)), "environment": {"job_tags": [token]}}
-            sampler = SamplerV2(mode=_mode(backend, submission.mode, group_id), options=options)
-            job = sampler.run(circuits, shots=submission.shots)
+            mode = _mode(backend, submission.mode, group_id)
+            if submission.HasField("estimation"):
+                job = _estimated(mode, options, circuits, submission)
+            else:
+                job = SamplerV2(mode=mode, options=options).run(circuits, shots=submission.shots)
             return VendorJob(vendor_id=job.job_id(), state=VendorJobState.VENDOR_JOB_STATE_ACTIVE, word="Queued")
 
     def find(self, token: str, device: str) -> VendorJob | None:
@@ -170,7 +175,8 @@ class IBMSession:
             facts = {"vendor": "IBM", "qiskit-ibm-runtime": installed_version("qiskit-ibm-runtime")}
             with suppress(LookupError, TypeError):
                 facts["calibration_id"] = str(client.job_get(vendor_id)["calibration_id"])
-            return Fetched(_outcomes(text, facts), text.encode())
+            read = _estimate if submission.HasField("estimation") else _outcome
+            return Fetched(_outcomes(text, facts, read), text.encode())
 
     def cancel(self, vendor_id: str) -> VendorJob:
         """Request the cancellation of a job; return its state."""
@@ -242,10 +248,41 @@ def _control_flow(circuit: QuantumCircuit) -> set[str]:
     return found
 
 
-def _outcomes(text: str, facts: Mapping[str, str]) -> Sequence[VendorOutcome]:
-    """Return the outcomes of all circuits of a job; none if its results are not those of a sampler."""
+def _estimated(
+    mode: IBMBackend | Session, options: Mapping[str, Any], circuits: Sequence[QuantumCircuit], submission: Submission
+) -> Any:
+    """Submit circuits and their observables to IBM's estimator; return the SDK's job."""
+    wanted = submission.estimation
+    more: dict[str, Any] = {"resilience_level": wanted.resilience_level}
+    if not wanted.precision:
+        more["default_shots"] = submission.shots
+    pubs = [
+        (circuit, [_observable(each, circuit) for each in native.observables])
+        for circuit, native in zip(circuits, submission.circuits, strict=True)
+    ]
+    estimator = EstimatorV2(mode=mode, options={**options, **more})
+    return estimator.run(pubs, precision=wanted.precision or None)
+
+
+def _observable(terms: PauliTerms, compiled: QuantumCircuit) -> SparsePauliOp:
+    """Return an observable of a program on the machine's qubits, to which the program was compiled."""
+    size, width = (terms.num_qubits + 7) // 8, len(compiled.layout.initial_index_layout(filter_ancillas=True))
+
+    def label(place: int) -> str:
+        own = slice(place * size, (place + 1) * size)
+        x, z = int.from_bytes(terms.x_masks[own], "big"), int.from_bytes(terms.z_masks[own], "big")
+        return "".join("IXZY"[(x >> k & 1) + 2 * (z >> k & 1)] for k in reversed(range(width)))
+
+    found = SparsePauliOp.from_list([(label(k), value) for k, value in enumerate(terms.coefficients)])
+    return found.apply_layout(compiled.layout)
+
+
+def _outcomes(
+    text: str, facts: Mapping[str, str], read: Callable[[Any, Mapping[str, str]], VendorOutcome]
+) -> Sequence[VendorOutcome]:
+    """Return the outcomes of all circuits of a job; none if its results are not those of its primitive."""
     try:
-        return [_outcome(each, facts) for each in ResultDecoder.decode(text)]
+        return [read(each, facts) for each in ResultDecoder.decode(text)]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         _log.error("IBM's results cannot be read: %s: %s", type(error).__name__, error)
         return ()
@@ -259,6 +296,19 @@ def _outcome(result: Any, facts: Mapping[str, str]) -> VendorOutcome:
     keys = (int.from_bytes(row.tobytes(), "big") for row in rows)
     compiled = result.metadata.get("circuit_metadata") or {}
     return vendor_outcome(dict(zip(keys, map(int, counts), strict=True)), **compiled, **facts)
+
+
+def _estimate(result: Any, facts: Mapping[str, str]) -> VendorOutcome:
+    """Return the estimates of one circuit, with the standard errors and the shots that IBM reports."""
+    metadata = result.metadata
+    found = vendor_outcome({}, estimator="IBM EstimatorV2", **(metadata.get("circuit_metadata") or {}), **facts)
+    found.values.extend(map(float, np.ravel(result.data.evs)))
+    found.standard_errors.extend(map(float, np.ravel(result.data.stds)))
+    found.shots = int(metadata["shots"])
+    for name in ("target_precision", "num_randomizations"):
+        if metadata.get(name) is not None:
+            found.meta_data[name] = float(metadata[name])
+    return found
 
 
 def _job(answer: Mapping[str, Any]) -> VendorJob:
@@ -318,6 +368,7 @@ def _device(listed: Mapping[str, Any], configuration: Mapping[str, Any]) -> Devi
             parameters=True,
             coupling_map=True,
             vendor_modes=[VendorMode.VENDOR_MODE_BATCH, VendorMode.VENDOR_MODE_SESSION],
+            vendor_estimator=True,
             job_types=[JobType.JOB_TYPE_RUNNER, JobType.JOB_TYPE_SAMPLER, JobType.JOB_TYPE_ESTIMATOR],
         ),
     )

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Final
 
 from google.protobuf.json_format import MessageToDict
 
-from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOutcome, VendorOutcomes
+from qonduit.execution.v1.vendor_pb2 import Estimation, NativeCircuit, Submission, VendorOutcome, VendorOutcomes
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device
+from qonduit.v1.estimator_pb2 import PauliTerms
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import VendorCost, VendorOptions
 from qonduit_server.capabilities import VENDOR_MODES
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
+from qonduit_server.pauli_sums import PauliSum
 from qonduit_server.process.memory import format_bytes
 from qonduit_server.providers.point_binding import OneByOne
 from qonduit_server.providers.provider import DEFAULTS, CompiledCircuit, CompileOptions
@@ -140,17 +142,56 @@ class RemoteDevices(OneByOne):
         """Yield the outcomes that the vendor returned, or note the submissions; see `SimulatorProvider`."""
         del seed  # machines have none
         natives = [_native(each) for each in compiled]
-        digest = _digest(device, natives, shots)
+        parts = self._call(natives, Submission(device=device, shots=shots), self._limits(device))
+        if parts is not None:
+            yield from _joined(parts, len(natives))
+            return
+        for _ in natives:
+            yield ProviderError(PENDING, "the vendor has not returned the outcome")
+
+    def estimate(
+        self,
+        device: str,
+        compiled: Sequence[CompiledCircuit],
+        observables: Sequence[PauliSum],
+        shots: int,
+        estimation: Estimation,
+    ) -> Sequence[VendorOutcome | RunError]:
+        """Return the estimates of the vendor's own estimator, or note the submissions.
+
+        Args:
+            device: the name of the device.
+            compiled: circuits without measurements.
+            observables: those of each circuit, at least one.
+            shots: for each term, or as many as a precision needs for a variance of 1.
+            estimation: how the estimator works.
+        """
+        terms = [_terms(each) for each in observables]
+        natives = []
+        for each in compiled:
+            native = NativeCircuit(observables=terms)
+            native.MergeFrom(_native(each))
+            natives.append(native)
+        # The vendor itself divides the shots.
+        limits = replace(self._limits(device), shots=shots)
+        parts = self._call(natives, Submission(device=device, shots=shots, estimation=estimation), limits)
+        if parts is not None:
+            return [_first(outcomes) for outcomes in _by_circuit(parts, len(natives))]
+        return [ProviderError(PENDING, "the vendor has not returned the outcome")] * len(natives)
+
+    def _call(
+        self, natives: Sequence[NativeCircuit], wanted: Submission, limits: SubmissionLimits
+    ) -> Sequence[VendorOutcomes] | None:
+        """Return the outcomes of a call, by its parts; None if they are not known, after noting its submissions."""
+        digest = _digest(natives, wanted)
         key = f"{digest}.{self._calls[digest]}"
         self._calls[digest] += 1
         if key in self._known:
             self._unused.discard(key)
-            yield from _joined(self._known[key], len(natives))
-            return
-        self._pending += map(self._priced, _divided(key, device, natives, shots, self._limits(device)))
+            return self._known[key]
+        self._pending += map(self._priced, _divided(key, natives, wanted, limits))
         self._on_pending()
-        for _ in natives:
-            yield ProviderError(PENDING, "the vendor has not returned the outcome")
+        return None
 
     def _limits(self, device: str) -> SubmissionLimits:
         """Return the limits of one job at the vendor: those of the provider, and the device's limit of shots."""
@@ -187,9 +228,22 @@ def _native(compiled: CompiledCircuit) -> NativeCircuit:
     return compiled.native
 
 
-def _digest(device: str, natives: Sequence[NativeCircuit], shots: int) -> str:
+def _terms(observable: PauliSum) -> PauliTerms:
+    width = max(1, observable.num_qubits)
+    size = (width + 7) // 8
+    return PauliTerms(
+        coefficients=observable.coefficients,
+        x_masks=b"".join(mask.to_bytes(size, "big") for mask in observable.x_masks),
+        z_masks=b"".join(mask.to_bytes(size, "big") for mask in observable.z_masks),
+        num_qubits=width,
+    )
+
+
+def _digest(natives: Sequence[NativeCircuit], wanted: Submission) -> str:
     """Hash a call of the device: equal calls are interchangeable, so their results are too."""
-    digest = hashlib.sha256(f"{device}\0{shots}\0{len(natives)}\0".encode())
+    digest = hashlib.sha256(f"{wanted.device}\0{wanted.shots}\0{len(natives)}\0".encode())
+    if wanted.HasField("estimation"):
+        digest.update(wanted.estimation.SerializeToString(deterministic=True) + b"\0")
     for native in natives:
         data = native.SerializeToString(deterministic=True)
         digest.update(len(data).to_bytes(8, "big") + data)
@@ -197,10 +251,10 @@ def _digest(device: str, natives: Sequence[NativeCircuit], shots: int) -> str:
 
 
 def _divided(
-    key: str, device: str, natives: Sequence[NativeCircuit], shots: int, limits: SubmissionLimits
+    key: str, natives: Sequence[NativeCircuit], wanted: Submission, limits: SubmissionLimits
 ) -> Iterator[Submission]:
     """Divide a call by the vendor's limits: first its circuits, then the shots of each group."""
-    first, part = 0, 0
+    first, part, shots = 0, 0, wanted.shots
     while first < len(natives):
         end, size = first, 0
         while end < len(natives) and end - first < limits.circuits:
@@ -212,21 +266,35 @@ def _divided(
         parts = -(-shots // limits.shots)
         for number in range(parts):
             own = shots // parts + (number < shots % parts)
-            yield Submission(
-                key=key, part=part, first_circuit=first, device=device, circuits=natives[first:end], shots=own
-            )
+            divided = Submission(key=key, part=part, first_circuit=first, circuits=natives[first:end], shots=own)
+            divided.device = wanted.device
+            if wanted.HasField("estimation"):
+                divided.estimation.CopyFrom(wanted.estimation)
+            yield divided
             part += 1
         first = end
 
 
-def _joined(parts: Iterable[VendorOutcomes], number: int) -> Iterator[Outcome | RunError]:
-    """Yield an outcome for each circuit of a call: the sum of the counts of its parts, or the first failure."""
+def _by_circuit(parts: Iterable[VendorOutcomes], number: int) -> Sequence[Sequence[VendorOutcome]]:
+    """Return the outcomes of each circuit of a call, in the order of its parts."""
     found: list[list[VendorOutcome]] = [[] for _ in range(number)]
     for part in sorted(parts, key=lambda each: each.part):
         for place, outcome in enumerate(part.outcomes, part.first_circuit):
             if place < number:
                 found[place].append(outcome)
-    for outcomes in found:
+    return found
+
+
+def _first(outcomes: Sequence[VendorOutcome]) -> VendorOutcome | RunError:
+    """Return the only outcome of a circuit, or its failure."""
+    if not outcomes:
+        return ProviderError("RESULT_MISSING", "the vendor returned no result")
+    return _error(outcomes[0].failure) if outcomes[0].HasField("failure") else outcomes[0]
+
+
+def _joined(parts: Iterable[VendorOutcomes], number: int) -> Iterator[Outcome | RunError]:
+    """Yield an outcome for each circuit of a call: the sum of the counts of its parts, or the first failure."""
+    for outcomes in _by_circuit(parts, number):
         failures = [each.failure for each in outcomes if each.HasField("failure")]
         if failures or not outcomes:
             yield _error(failures[0]) if failures else ProviderError("RESULT_MISSING", "the vendor returned no result")

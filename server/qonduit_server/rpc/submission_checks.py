@@ -22,6 +22,7 @@ from qonduit_server.capabilities import (
     METHOD,
     NOISE,
     STATEVECTOR,
+    VENDOR_ESTIMATOR,
     VENDOR_MODE,
     Requirements,
     missing_features,
@@ -52,6 +53,7 @@ _FIELD_AND_KIND: Final = {
     METHOD: ("job.simulation.method", "METHOD"),
     FLOATING_POINT: ("job.simulation.floating_point", "METHOD"),
     NOISE: ("job.noise_model", "NOISE"),
+    VENDOR_ESTIMATOR: ("job.vendor_options.resilience_level", "METHOD"),
     VENDOR_MODE: ("job.vendor_options.mode", "VENDOR_MODE"),
 }
 #: The fields of a spec that requests do not set, beside references.

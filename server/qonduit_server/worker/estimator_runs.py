@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qonduit_server.estimation.adjoint import PointGradients
+    from qonduit_server.worker.vendor_evaluation import VendorEvaluation
 
 #: Estimates so far are emitted at most this often, in seconds.
 _EMIT_SECONDS: Final = 0.25
@@ -88,6 +89,10 @@ class _EstimatorRun:
         self._emitted = time.monotonic()
         self._first = 0
         stop_at = program.spec.stop_when.standard_error
+        self._evaluation: Evaluation | VendorEvaluation
+        if program.spec.vendor_options.HasField("resilience_level"):
+            self._evaluation = self._at_vendor()
+            return
         self._evaluation = Evaluation(
             program.circuits,
             self._options,
@@ -98,6 +103,15 @@ class _EstimatorRun:
             self._emit_late,
             self._adjoint_values if self._shares_states else None,
         )
+
+    def _at_vendor(self) -> VendorEvaluation:
+        """Return the evaluation by the vendor's own estimator."""
+        from qonduit_server.worker.vendor_evaluation import VendorEvaluation
+
+        remote = self._preparation.remote
+        assert remote is not None  # no device on this machine has one
+        program, device = self._program, self._preparation.task.device
+        return VendorEvaluation(remote, device, program.circuits, program.spec, self._table)
 
     def run(self) -> ProgramSucceeded:
         """Return the outcome of the program."""

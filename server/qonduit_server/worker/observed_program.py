@@ -49,7 +49,7 @@ class ObservedCircuits:
 
     Attributes:
         sums: the observables.
-        state: whether exact values come from a statevector.
+        state: whether values come from circuits without measurements: from a statevector, or a vendor's estimator.
         grouping: the groups of terms that are measured together, unless `state`.
     """
 
@@ -72,7 +72,10 @@ class ObservedCircuits:
         self.sums = observables.sums
         first = structure.quantum
         self._own_bits, self._qubits = first.num_clbits, first.num_qubits
-        self._evolution = self._compile_evolution() if preparation.spec(index).estimator.exact else None
+        spec = preparation.spec(index)
+        self._evolution = self._compile_evolution() if spec.estimator.exact else None
+        if spec.vendor_options.HasField("resilience_level"):
+            self._evolution = self._compile_unmeasured()
         self.state = self._evolution is not None
         self.grouping = Grouping((), (), (), ()) if self.state else observables.grouping
         self._groups = [self._compile_group(group) for group in self.grouping.groups]
@@ -82,10 +85,15 @@ class ObservedCircuits:
         """The circuits: one of a state, or one of each group."""
         return self._groups if self._evolution is None else [self._evolution]
 
+    def unmeasured(self, points: Sequence[int]) -> Sequence[CompiledCircuit]:
+        """Return the circuits without measurements at points."""
+        assert self._evolution is not None
+        return [self._evolution.compiled(point) for point in points]
+
     def statevectors(self, points: Sequence[int]) -> Iterator[NDArray[np.complex128]]:
         """Yield the exact states at points; bit k of an index is qubit k."""
         assert self._evolution is not None
-        compiled = [self._evolution.compiled(point) for point in points]
+        compiled = self.unmeasured(points)
         return self._preparation.provider.statevectors(self._preparation.task.device, compiled)
 
     def distributions(self, points: Sequence[int], group: int) -> Iterator[Mapping[int, float]]:
@@ -145,15 +153,18 @@ class ObservedCircuits:
             return None
         if self._readout is not None and has_noise(self._readout.quantum):
             return None
-        options = replace(self._preparation.options(self._index), statevector=True)
         try:
-            return PointCircuits(
-                self._preparation, self._index, self.points, self._bare_circuit, options, (self._part, "state")
-            )
+            return self._compile_unmeasured()
         except ProgramError as error:
             if error.reason != "NO_STATEVECTOR":
                 raise
             return None
+
+    def _compile_unmeasured(self) -> PointCircuits:
+        options = replace(self._preparation.options(self._index), statevector=True)
+        return PointCircuits(
+            self._preparation, self._index, self.points, self._bare_circuit, options, (self._part, "state")
+        )
 
     def _bare_circuit(self, circuit: Circuit) -> Circuit:
         return self._structure if circuit is self.points.symbolic else self._bare(circuit)

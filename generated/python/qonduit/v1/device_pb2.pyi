@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DeviceCapabilities(_message.Message):
-    __slots__ = ("mid_circuit_measurement", "reset", "conditionals", "parameters", "noise", "loops", "job_types", "statevector", "methods", "coupling_map", "floating_point", "vendor_modes")
+    __slots__ = ("mid_circuit_measurement", "reset", "conditionals", "parameters", "noise", "loops", "job_types", "statevector", "methods", "coupling_map", "floating_point", "vendor_modes", "vendor_estimator")
     MID_CIRCUIT_MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
     CONDITIONALS_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class DeviceCapabilities(_message.Message):
     COUPLING_MAP_FIELD_NUMBER: _ClassVar[int]
     FLOATING_POINT_FIELD_NUMBER: _ClassVar[int]
     VENDOR_MODES_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_ESTIMATOR_FIELD_NUMBER: _ClassVar[int]
     mid_circuit_measurement: bool
     reset: bool
     conditionals: bool
@@ -38,7 +39,8 @@ class DeviceCapabilities(_message.Message):
     coupling_map: bool
     floating_point: _containers.RepeatedScalarFieldContainer[str]
     vendor_modes: _containers.RepeatedScalarFieldContainer[_job_pb2.VendorMode]
-    def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., loops: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ..., statevector: _Optional[bool] = ..., methods: _Optional[_Iterable[_Union[_simulation_pb2.SimulationMethod, _Mapping]]] = ..., coupling_map: _Optional[bool] = ..., floating_point: _Optional[_Iterable[str]] = ..., vendor_modes: _Optional[_Iterable[_Union[_job_pb2.VendorMode, str]]] = ...) -> None: ...
+    vendor_estimator: bool
+    def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., loops: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ..., statevector: _Optional[bool] = ..., methods: _Optional[_Iterable[_Union[_simulation_pb2.SimulationMethod, _Mapping]]] = ..., coupling_map: _Optional[bool] = ..., floating_point: _Optional[_Iterable[str]] = ..., vendor_modes: _Optional[_Iterable[_Union[_job_pb2.VendorMode, str]]] = ..., vendor_estimator: _Optional[bool] = ...) -> None: ...
 
 class DevicePrice(_message.Message):
     __slots__ = ("job", "shot", "unit")

@@ -204,12 +204,14 @@ class VendorCost(_message.Message):
     def __init__(self, amount: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class VendorOptions(_message.Message):
-    __slots__ = ("mode", "max_seconds")
+    __slots__ = ("mode", "max_seconds", "resilience_level")
     MODE_FIELD_NUMBER: _ClassVar[int]
     MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RESILIENCE_LEVEL_FIELD_NUMBER: _ClassVar[int]
     mode: VendorMode
     max_seconds: int
-    def __init__(self, mode: _Optional[_Union[VendorMode, str]] = ..., max_seconds: _Optional[int] = ...) -> None: ...
+    resilience_level: int
+    def __init__(self, mode: _Optional[_Union[VendorMode, str]] = ..., max_seconds: _Optional[int] = ..., resilience_level: _Optional[int] = ...) -> None: ...
 
 class VendorGroup(_message.Message):
     __slots__ = ("mode", "id", "state")

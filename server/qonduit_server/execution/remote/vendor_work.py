@@ -6,6 +6,7 @@ A step writes the ledger before and after it calls the vendor. It adds the next 
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -331,9 +332,22 @@ def wrong_results(wanted: Submission, outcomes: Sequence[VendorOutcome]) -> str:
     for place, outcome in enumerate(outcomes):
         if outcome.HasField("failure"):
             continue
+        if wanted.HasField("estimation"):
+            if why := _wrong_estimates(len(wanted.circuits[place].observables), outcome):
+                return f"{why} for circuit {place}"
+            continue
         shots = sum(outcome.counts)
         if len(outcome.keys) != len(outcome.counts) or min(outcome.counts, default=0) < 0:
             return f"{len(outcome.counts)} counts of {len(outcome.keys)} outcomes, and none may be negative,"
         if not 0 < shots <= wanted.shots:
             return f"{shots} shots of {wanted.shots} for circuit {place}"
+    return ""
+
+
+def _wrong_estimates(observables: int, outcome: VendorOutcome) -> str:
+    """Return why estimates are not those of a number of observables; empty if they are."""
+    if len(outcome.values) != observables or len(outcome.standard_errors) != observables:
+        return f"{len(outcome.values)} values and {len(outcome.standard_errors)} errors of {observables} observables"
+    if not all(map(math.isfinite, (*outcome.values, *outcome.standard_errors))) or outcome.shots < 0:
+        return "estimates that are no finite numbers"
     return ""

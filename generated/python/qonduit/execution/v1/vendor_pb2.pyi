@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from qonduit.v1 import estimator_pb2 as _estimator_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
 from google.protobuf.internal import containers as _containers
@@ -77,17 +78,27 @@ class VendorTerms(_message.Message):
     def __init__(self, idempotency: _Optional[_Union[Idempotency, str]] = ..., submit_seconds: _Optional[float] = ..., call_seconds: _Optional[float] = ..., grace_seconds: _Optional[float] = ..., recovery_seconds: _Optional[float] = ..., poll_seconds: _Optional[float] = ..., max_poll_seconds: _Optional[float] = ..., poll_batch: _Optional[int] = ..., calls: _Optional[int] = ...) -> None: ...
 
 class NativeCircuit(_message.Message):
-    __slots__ = ("text", "binary", "layout")
+    __slots__ = ("text", "binary", "layout", "observables")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     BINARY_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    OBSERVABLES_FIELD_NUMBER: _ClassVar[int]
     text: str
     binary: bytes
     layout: _struct_pb2.Struct
-    def __init__(self, text: _Optional[str] = ..., binary: _Optional[bytes] = ..., layout: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    observables: _containers.RepeatedCompositeFieldContainer[_estimator_pb2.PauliTerms]
+    def __init__(self, text: _Optional[str] = ..., binary: _Optional[bytes] = ..., layout: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., observables: _Optional[_Iterable[_Union[_estimator_pb2.PauliTerms, _Mapping]]] = ...) -> None: ...
+
+class Estimation(_message.Message):
+    __slots__ = ("resilience_level", "precision")
+    RESILIENCE_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    resilience_level: int
+    precision: float
+    def __init__(self, resilience_level: _Optional[int] = ..., precision: _Optional[float] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("key", "part", "first_circuit", "device", "circuits", "shots", "price", "mode", "group_seconds")
+    __slots__ = ("key", "part", "first_circuit", "device", "circuits", "shots", "price", "mode", "group_seconds", "estimation")
     KEY_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     FIRST_CIRCUIT_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +108,7 @@ class Submission(_message.Message):
     PRICE_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     GROUP_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATION_FIELD_NUMBER: _ClassVar[int]
     key: str
     part: int
     first_circuit: int
@@ -106,19 +118,26 @@ class Submission(_message.Message):
     price: _job_pb2.VendorCost
     mode: _job_pb2.VendorMode
     group_seconds: int
-    def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., device: _Optional[str] = ..., circuits: _Optional[_Iterable[_Union[NativeCircuit, _Mapping]]] = ..., shots: _Optional[int] = ..., price: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ..., mode: _Optional[_Union[_job_pb2.VendorMode, str]] = ..., group_seconds: _Optional[int] = ...) -> None: ...
+    estimation: Estimation
+    def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., device: _Optional[str] = ..., circuits: _Optional[_Iterable[_Union[NativeCircuit, _Mapping]]] = ..., shots: _Optional[int] = ..., price: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ..., mode: _Optional[_Union[_job_pb2.VendorMode, str]] = ..., group_seconds: _Optional[int] = ..., estimation: _Optional[_Union[Estimation, _Mapping]] = ...) -> None: ...
 
 class VendorOutcome(_message.Message):
-    __slots__ = ("keys", "counts", "failure", "meta_data")
+    __slots__ = ("keys", "counts", "failure", "meta_data", "values", "standard_errors", "shots")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     META_DATA_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_ERRORS_FIELD_NUMBER: _ClassVar[int]
+    SHOTS_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     counts: _containers.RepeatedScalarFieldContainer[int]
     failure: _failure_pb2.Failure
     meta_data: _struct_pb2.Struct
-    def __init__(self, keys: _Optional[_Iterable[bytes]] = ..., counts: _Optional[_Iterable[int]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., meta_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    values: _containers.RepeatedScalarFieldContainer[float]
+    standard_errors: _containers.RepeatedScalarFieldContainer[float]
+    shots: int
+    def __init__(self, keys: _Optional[_Iterable[bytes]] = ..., counts: _Optional[_Iterable[int]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., meta_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., values: _Optional[_Iterable[float]] = ..., standard_errors: _Optional[_Iterable[float]] = ..., shots: _Optional[int] = ...) -> None: ...
 
 class VendorOutcomes(_message.Message):
     __slots__ = ("key", "part", "first_circuit", "outcomes")
