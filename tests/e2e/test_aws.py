@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,9 +20,10 @@ from qonduit.v1.device_service_pb2 import (
 )
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import Job, JobState
+from qonduit.v1.provider_pb2 import AssemblerLanguage
 from tests.vendor_cloud.aws_provider import REGION, credential
 from tests.vendor_cloud.fake_vendor import Behavior
-from tests.vendor_cloud.served_vendor import AWS, PATIENCE, TOKEN, ServedVendor, served_vendor
+from tests.vendor_cloud.served_vendor import ASYMMETRIC, AWS, PATIENCE, TOKEN, ServedVendor, served_vendor
 
 SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
 RIGHT = [{"0x1 0x0": 10}]
@@ -100,6 +102,60 @@ def test_the_cost_is_estimated_before_and_limited(served: ServedVendor, devices:
     job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
     assert (job.state, job.failure.reason) == (FAILED, "COST_LIMIT")
     assert served.vendor.requests("submit") == before
+
+
+SWEEP = 'OPENQASM 3.0; include "stdgates.inc"; input float t; qubit[2] q; bit[2] c; rx(t) q[1]; c = measure q;'
+
+
+@pytest.mark.parametrize("files", [False, True], ids=["one file", "many files"])
+def test_points_of_a_sweep_are_programs_of_few_tasks(
+    served: ServedVendor, devices: dict[str, Device], files: bool
+) -> None:
+    limits = devices["ionq_Forte-1"].vendor_job
+    assert (limits.circuits, limits.shots) == (3, 5000)
+    served.vendor.control(files=files)
+    before, submits = set(served.vendor.control()["jobs"]), served.vendor.requests("submit")
+    request = served.request("AWS", SWEEP, device="ionq_Forte-1", shots=20)
+    request.deployment.programs[0].assembler_language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM3
+    request.job.parameter_sets.names.append("t")
+    request.job.parameter_sets.values.extend([math.pi, 0.0] * 4)
+    request.validate_only = True
+    cost = served.jobs.CreateJob(request, timeout=PATIENCE).cost
+    assert cost.amount == pytest.approx(3 * 0.3 + 8 * 20 * 0.08)
+    request.validate_only = False
+    job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    served.vendor.control(**vars(Behavior()))
+    assert (job.state, served.counts(job)) == (SUCCEEDED, [{"0x2": 20}, {"0x0": 20}] * 4), job.failure
+    assert job.provider_status.cost.amount == pytest.approx(cost.amount)
+    after = served.vendor.control()["jobs"]
+    # 3 programs, 3 and 2: each task was sent once.
+    assert (len(after.keys() - before), served.vendor.requests("submit") - submits) == (3, 3)
+
+
+@pytest.mark.parametrize("outcome", ["partial", "partial-failed"])
+def test_a_program_of_a_set_that_fails_keeps_the_others(
+    served: ServedVendor, devices: dict[str, Device], outcome: str
+) -> None:
+    served.vendor.control(outcome=outcome)
+    request = served.request("AWS", ASYMMETRIC, ASYMMETRIC, ASYMMETRIC, device="ionq_Forte-1")
+    job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    served.vendor.control(**vars(Behavior()))
+    assert [run.state for run in job.program_runs] == [FAILED, SUCCEEDED, SUCCEEDED]
+    failure = job.program_runs[0].failure
+    assert (failure.reason, failure.provider_code, failure.retryable) == ("VENDOR_FAILED", "DEVICE", True)
+    assert "calibration lost" in failure.message
+    assert served.counts(job) == RIGHT * 2
+    # The shots of two programs.
+    assert job.provider_status.cost.amount == pytest.approx(0.3 + 20 * 0.08)
+
+
+def test_devices_without_sets_get_one_task_for_each_program(served: ServedVendor, devices: dict[str, Device]) -> None:
+    before = served.vendor.requests("submit")
+    assert not devices["amazon_sv1"].HasField("vendor_job")
+    request = served.request("AWS", ASYMMETRIC, ASYMMETRIC, device="amazon_sv1")
+    job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    assert (job.state, served.counts(job)) == (SUCCEEDED, RIGHT * 2), job.failure
+    assert served.vendor.requests("submit") == before + 2
 
 
 def test_counts_from_probabilities_are_named_as_such(served: ServedVendor, devices: dict[str, Device]) -> None:

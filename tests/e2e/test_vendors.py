@@ -181,7 +181,6 @@ def test_estimates_come_from_submissions_of_several_calls(served: ServedVendor, 
     *VENDORS,
     without={
         "IBM_CLOUD": "a job of IBM's sampler fails as a whole",
-        "AWS_CLOUD": "a task has one circuit",
         "IQM_CLOUD": "a job of IQM fails as a whole",
     },
 )

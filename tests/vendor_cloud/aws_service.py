@@ -19,8 +19,15 @@ from botocore.credentials import Credentials
 from botocore.model import OperationModel
 from botocore.validate import ParamValidator
 from braket.default_simulator import StateVectorSimulator
-from braket.ir.openqasm import Program
+from braket.ir.openqasm import Program, ProgramSet
 from braket.schema_common import BraketSchemaBase
+from braket.task_result import (
+    ProgramResult,
+    ProgramSetExecutableFailure,
+    ProgramSetExecutableResult,
+    ProgramSetTaskMetadata,
+    ProgramSetTaskResult,
+)
 
 from tests.vendor_cloud.aws_provider import BUCKET, REGION, SHOT
 from tests.vendor_cloud.fake_vendor import Handler, Service, serve
@@ -35,6 +42,12 @@ def _service(**fields: Any) -> dict[str, Any]:
     window = {"executionDay": "Everyday", "windowStartHour": "09:00", "windowEndHour": "17:30"}
     header = {"name": "braket.device_schema.device_service_properties", "version": "1"}
     return {_HEADER: header, "executionWindows": [window], "updatedAt": "2026-11-30T04:00:00", **fields}
+
+
+def _sets() -> dict[str, Any]:
+    """Return the limits of tasks with sets of programs: three programs, and 5000 shots in all."""
+    kind = "braket.ir.openqasm.program_set"
+    return {kind: {"actionType": kind, "version": ["1"], "maximumExecutables": 3, "maximumTotalShots": 5000}}
 
 
 def _action() -> dict[str, Any]:
@@ -96,6 +109,11 @@ def _simulator(qubits: int) -> dict[str, Any]:
     }
 
 
+def _with_sets(capabilities: dict[str, Any]) -> dict[str, Any]:
+    capabilities["action"] |= _sets()
+    return capabilities
+
+
 _ALL: Final = {"fullyConnected": True, "connectivityGraph": {}}
 _LINE: Final = {"fullyConnected": False, "connectivityGraph": {"0": ["1"], "1": ["0"]}}
 #: By ARN: the maker, the name, the state and the capabilities.
@@ -104,7 +122,7 @@ DEVICES: Final[dict[str, tuple[str, str, str, dict[str, Any]]]] = {
         "IonQ",
         "Forte 1",
         "ONLINE",
-        _processor("ionq", (1, 5000), SHOT, qubitCount=36, connectivity=_ALL),
+        _with_sets(_processor("ionq", (1, 5000), SHOT, qubitCount=36, connectivity=_ALL)),
     ),
     f"arn:aws:braket:{REGION}::device/qpu/rigetti/Ankaa-3": (
         "Rigetti",
@@ -158,12 +176,13 @@ class AWSService(Service):
         low, high = DEVICES[wanted["deviceArn"]][3]["service"]["shotsRange"]
         if not low <= wanted["shots"] <= high:
             raise Refused(400, "ValidationException", f"{wanted['shots']} shots are not in {low} to {high}")
-        program = BraketSchemaBase.parse_raw_schema(wanted["action"])
-        assert isinstance(program, Program)
-        # Braket reads the program before it accepts the task.
-        self.simulator.parse_program(program)
+        action = BraketSchemaBase.parse_raw_schema(wanted["action"])
+        programs = self._programs(action, wanted)
+        # Braket reads the programs before it accepts the task.
+        for program in programs:
+            self.simulator.parse_program(program)
         known = {job["mark"] for job in self.jobs.values()}
-        job = self.accept({"mark": wanted["clientToken"], "once": True, "circuits": [program]})
+        job = self.accept({"mark": wanted["clientToken"], "once": True, "circuits": programs})
         if wanted["clientToken"] in known:
             if job["request"] != wanted:
                 raise Refused(400, "ValidationException", "the token was used with other parameters")
@@ -172,6 +191,21 @@ class AWSService(Service):
         self.jobs[name] = self.jobs.pop(job["id"])
         job |= {"id": name, "request": wanted, "created": _now()}
         return job
+
+    def _programs(self, action: Any, wanted: dict[str, Any]) -> list[Program]:
+        """Return the programs of a task. Raises Refused: the device does not run such a set."""
+        if isinstance(action, Program):
+            return [action]
+        assert isinstance(action, ProgramSet)
+        limits = DEVICES[wanted["deviceArn"]][3]["action"].get("braket.ir.openqasm.program_set")
+        if limits is None:
+            raise Refused(400, "ValidationException", "the device does not run program sets")
+        number = action.num_executables
+        if number > limits["maximumExecutables"] or wanted["shots"] > limits["maximumTotalShots"]:
+            raise Refused(400, "ValidationException", f"too many executables or shots: {number}, {wanted['shots']}")
+        if wanted["shots"] % number:
+            raise Refused(400, "ValidationException", f"{wanted['shots']} shots cannot be divided by {number}")
+        return list(action.programs)
 
     def described(self, job: dict[str, Any]) -> dict[str, Any]:
         """Return a task as Braket describes it; the results of one that has just ended are stored in S3."""
@@ -188,6 +222,8 @@ class AWSService(Service):
             "createdAt": job["created"],
             "tags": wanted.get("tags", {}),
         }
+        if len(job["circuits"]) > 1:
+            answer["actionMetadata"] = {"actionType": "braket.ir.openqasm.program_set"}
         if found["state"] == "in line":
             position = str(job["position"])
             return answer | {"queueInfo": {"queue": "QUANTUM_TASKS_QUEUE", "position": position}}
@@ -195,9 +231,63 @@ class AWSService(Service):
         if found["state"] == "failed":
             answer |= {"failureReason": "the cryostat is warm", "numSuccessfulShots": 1}
         key = f"{wanted['outputS3Bucket']}/{folder}/{_RESULTS}"
-        if found["state"] == "complete" and key not in self.objects:
+        if found["state"] == "complete" and len(job["circuits"]) > 1:
+            self._describe_set(job, folder, answer)
+        elif found["state"] == "complete" and key not in self.objects:
             self.objects[key] = self._results(job)
         return answer
+
+    def _describe_set(self, job: dict[str, Any], folder: str, answer: dict[str, Any]) -> None:
+        """Store the results of a set of programs, in one file or in many."""
+        wanted, number = job["request"], len(job["circuits"])
+        own = wanted["shots"] // number
+        partial = self.behavior.outcome.startswith("partial")
+        answer["numSuccessfulShots"] = own * (number - partial)
+        if self.behavior.outcome == "partial-failed":
+            answer |= {"status": "FAILED", "failureReason": "1 executable failed"}
+        key = f"{wanted['outputS3Bucket']}/{folder}/{_RESULTS}"
+        if key in self.objects:
+            return
+        results: list[Any] = []
+        metadata: list[Any] = []
+        for place, program in enumerate(job["circuits"]):
+            if partial and not place:
+                failed = {"failureReason": "calibration lost", "retryable": True, "category": "DEVICE"}
+                executable: Any = ProgramSetExecutableFailure(inputsIndex=0, failureMetadata=failed)
+                metadata.append({"executables": [failed]})
+            else:
+                ran = self.simulator.run_openqasm(program, shots=own)
+                executable = ProgramSetExecutableResult(
+                    inputsIndex=0, measurements=ran.measurements, measuredQubits=ran.measuredQubits
+                )
+                metadata.append({"executables": [{}]})
+            results.append(ProgramResult(executableResults=[executable], source=program, additionalMetadata={}))
+        task = ProgramSetTaskMetadata(
+            id=job["id"],
+            deviceId=wanted["deviceArn"],
+            requestedShots=wanted["shots"],
+            successfulShots=answer["numSuccessfulShots"],
+            programMetadata=metadata,
+            createdAt="2026-11-30T05:00:00.000Z",
+            endedAt="2026-11-30T05:00:00.000Z",
+            totalFailedExecutables=int(partial),
+        )
+        if self.behavior.files:
+            place_of = f"{wanted['outputS3Bucket']}/{folder}"
+            for number, result in enumerate(results):
+                self.objects[f"{place_of}/programs/{number}/executables/0.json"] = _encoded(result.executableResults[0])
+                self.objects[f"{place_of}/programs/{number}/program.json"] = _encoded(result.source)
+                apart = ProgramResult(
+                    executableResults=["executables/0.json"], source="program.json", additionalMetadata={}
+                )
+                self.objects[f"{place_of}/programs/{number}/{_RESULTS}"] = _encoded(apart)
+                results[number] = f"programs/{number}/{_RESULTS}"
+            self.objects[f"{place_of}/metadata.json"] = _encoded(task)
+        location = (wanted["outputS3Bucket"], folder) if self.behavior.files else None
+        whole = ProgramSetTaskResult(
+            programResults=results, taskMetadata="metadata.json" if self.behavior.files else task, s3Location=location
+        )
+        self.objects[key] = _encoded(whole)
 
     def _results(self, job: dict[str, Any]) -> bytes:
         """Run the program; return the results as Braket stores them."""
@@ -212,6 +302,11 @@ class AWSService(Service):
             result.measurements = None
         encoded: str = result.json()
         return encoded.encode()
+
+
+def _encoded(result: Any) -> bytes:
+    text: str = result.json()
+    return text.encode()
 
 
 def _now() -> str:

@@ -55,6 +55,7 @@ class Behavior:
         reversed: whether the bits of outcomes are in the opposite order.
         opens: what happens to the next requests to open a session, as to submissions.
         closes: the same for the next requests to close one.
+        files: of Amazon: whether the results of a set of programs are in many files.
         price: of a circuit, which the service reports; nothing if None.
     """
 
@@ -81,6 +82,7 @@ class Behavior:
     price: float | None = PRICE
     opens: list[str] = field(default_factory=list)
     closes: list[str] = field(default_factory=list)
+    files: bool = False
 
 
 class Service:

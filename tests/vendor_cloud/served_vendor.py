@@ -199,9 +199,8 @@ AWS: Final = VendorKind(
     variables=lambda vendor: dict.fromkeys(("BRAKET_ENDPOINT", "AWS_ENDPOINT_URL_S3"), vendor.url),
     credential=aws_credential,
     price=round(TASK_FEE + 10 * SHOT, 6),
-    divided_price=round(4 * (2 * TASK_FEE + 1500 * SHOT), 6),
-    circuits=1,
-    codes={"E-7": "FAILED"},
+    divided_price=round(4 * (TASK_FEE + 1500 * SHOT), 6),
+    codes={"E-7": "FAILED", "E-9": "DEVICE"},
     device="ionq_Forte-1",
     listed=True,
 )

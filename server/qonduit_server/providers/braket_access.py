@@ -31,6 +31,8 @@ from qonduit_server.providers.remote_provider import CallRefused, CredentialRefu
 #: The variable with the URL of another endpoint of Braket, as in Braket's SDK.
 ENDPOINT: Final = "BRAKET_ENDPOINT"
 _KEY, _SECRET, _TOKEN = "aws_access_key_id", "aws_secret_access_key", "aws_session_token"
+#: The largest text about a program that is quoted, in characters.
+_QUOTED: Final = 500
 _FORM: Final = f'use {{"{_KEY}": "...", "{_SECRET}": "...", "region": "us-east-1", "bucket": "amazon-braket-..."}}'
 _FIELDS: Final = frozenset({_KEY, _SECRET, _TOKEN, "region", "bucket"})
 #: A connection or a read that takes longer has failed. The deadline of a call ends the process before.
@@ -146,6 +148,8 @@ def _client_error(error: ClientError) -> VendorError:
     details: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
     status = int(details.get("HTTPStatusCode", 0))
     message = f"{error.operation_name}: {error.response.get('Error', {}).get('Message', '')} ({code})"
+    for failed in (error.response.get("programSetValidationFailures") or ())[:1]:
+        message += f"; program {failed.get('programIndex')}: {' '.join(failed.get('errors') or ())}"[:_QUOTED]
     wait = _retry_after(details.get("HTTPHeaders", {}).get("retry-after", "")) or _BUSY_SECONDS.get(code, 0.0)
     if status == _TOO_MANY or code in _BUSY:
         return VendorBusy(message, code=code, retry_after=wait)

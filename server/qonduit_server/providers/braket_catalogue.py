@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from braket.schema_common import BraketSchemaBase
 
 from qonduit.v1.calibration_pb2 import DeviceCalibration
-from qonduit.v1.device_pb2 import Device, DeviceCapabilities, DevicePrice
+from qonduit.v1.device_pb2 import Device, DeviceCapabilities, DevicePrice, VendorJobLimits
 from qonduit.v1.job_pb2 import JobType
 from qonduit_server.ir.braket_names import BRAKET_NAMES
 
@@ -23,6 +23,7 @@ from qonduit_server.ir.braket_names import BRAKET_NAMES
 TASK_FEE: Final = 0.3
 CURRENCY: Final = "USD"
 _ACTION: Final = "braket.ir.openqasm.program"
+SET_ACTION: Final = "braket.ir.openqasm.program_set"
 _AMAZON: Final = "amazon"
 #: Units of times in seconds.
 _SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
@@ -82,6 +83,7 @@ def device(answer: Mapping[str, Any], properties: Any) -> Device | None:
         available=answer["deviceStatus"] == "ONLINE",
         status_message=_status(answer, properties)[:_SHOWN_CHARACTERS],
         max_shots=properties.service.shotsRange[1],
+        vendor_job=_set_limits(properties.action.get(SET_ACTION)),
         capabilities=DeviceCapabilities(
             parameters=True,
             coupling_map=graph is not None and not graph.fullyConnected,
@@ -89,6 +91,14 @@ def device(answer: Mapping[str, Any], properties: Any) -> Device | None:
         ),
         basis_gates=sorted({_OPENQASM_NAMES[each] for each in operations if each in _OPENQASM_NAMES}),
     )
+
+
+def _set_limits(action: Any) -> VendorJobLimits | None:
+    """Return the limits of a task with a set of programs; None if the device does not run sets."""
+    if action is None or action.maximumExecutables < 2:
+        return None
+    shots, least = action.maximumTotalShots, action.minimumTotalShots or 0
+    return VendorJobLimits(circuits=action.maximumExecutables, shots=shots, min_shots=least)
 
 
 def calibration(properties: Any) -> DeviceCalibration | None:

@@ -17,7 +17,8 @@ from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLi
 if TYPE_CHECKING:
     from qonduit_server.ir.visitor import GateStep, Plain
 
-#: A task has one circuit. The shots are those of the device, and an action has at most 256 KiB.
+#: A task has one circuit, unless `Device.vendor_job` permits sets. The shots are those of the device, and an action has
+#: at most 256 KiB.
 _LIMITS: Final = SubmissionLimits(circuits=1, shots=100_000, bytes=240 * 1024)
 _TERMS: Final = VendorTerms(
     idempotency=Idempotency.IDEMPOTENCY_CLIENT_TOKEN,

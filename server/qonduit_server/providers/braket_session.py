@@ -3,26 +3,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
-from braket.ir.openqasm import Program
-from braket.task_result import GateModelTaskResult
-from google.protobuf.json_format import MessageToDict
+from braket.ir.openqasm import Program, ProgramSet
 
-from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorJob, VendorJobState, VendorOutcome
+from qonduit.execution.v1.vendor_pb2 import Submission, VendorJob, VendorJobState, VendorOutcome
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.failure_pb2 import FailureCategory
-from qonduit_server.providers import braket_catalogue
+from qonduit_server.providers import braket_catalogue, braket_results
 from qonduit_server.providers.braket_access import Clients, code_of, read_credential, vendor_errors
 from qonduit_server.providers.braket_catalogue import Price
 from qonduit_server.providers.remote_provider import CallRefused, Fetched, VendorError, vendor_outcome
 
 #: The folder of the results in the bucket.
 _FOLDER: Final = "qonduit"
-_RESULTS: Final = "results.json"
 #: The largest results that are read: 100,000 shots of 200 qubits.
 _MAX_BYTES: Final = 96 * 1024**2
 _ARN: Final = "arn:"
@@ -79,14 +75,16 @@ class BraketSession:
             yield from (each for each in page["devices"] if each["deviceStatus"] != "RETIRED")
 
     def submit(self, token: str, submission: Submission) -> VendorJob:
-        """Create a task. A repetition with the same token returns the first task."""
-        (circuit,) = submission.circuits
+        """Create a task, with a set of programs if there are several. A repetition returns the first task."""
+        programs = [Program(source=circuit.text) for circuit in submission.circuits]
+        action = programs[0] if len(programs) == 1 else ProgramSet(programs=programs)
         with vendor_errors():
             answer = self._braket.create_quantum_task(
                 clientToken=token,
                 deviceArn=braket_catalogue.device_arn(submission.device, self._credential.region),
-                action=Program(source=circuit.text).json(),
-                shots=submission.shots,
+                action=action.json(),
+                # Those of all programs of a set together.
+                shots=submission.shots * len(programs),
                 outputS3Bucket=self._credential.bucket,
                 outputS3KeyPrefix=_FOLDER,
                 tags={TAG: token},
@@ -130,6 +128,9 @@ class BraketSession:
             found.queue_position = int(position)
         if found.state == VendorJobState.VENDOR_JOB_STATE_ACTIVE:
             return found
+        if word == "FAILED" and _is_set(answer) and answer.get("numSuccessfulShots"):
+            # Its results contain which of the programs ran.
+            found.state = VendorJobState.VENDOR_JOB_STATE_DONE
         found.error, found.error_code = answer.get("failureReason", ""), "" if word == "COMPLETED" else word
         ran = int(answer.get("numSuccessfulShots", answer["shots"] if word == "COMPLETED" else 0))
         found.may_be_charged = word != "COMPLETED" and ran > 0
@@ -152,7 +153,7 @@ class BraketSession:
         """Return the results of a task, from S3."""
         with vendor_errors():
             answer = self._read(vendor_id)
-            key = f"{answer['outputS3Directory']}/{_RESULTS}"
+            key = f"{answer['outputS3Directory']}/{braket_results.RESULTS}"
             try:
                 data = self._clients.read_object(answer["outputS3Bucket"], key, _MAX_BYTES)
             except ClientError as error:
@@ -160,14 +161,15 @@ class BraketSession:
                     return Fetched([], b"")
                 raise
         if data is None:
-            return Fetched([_too_large(answer, key)], b"")
+            return Fetched([_too_large(answer, key)] * len(submission.circuits), b"")
+        files = _Files(self._clients, answer["outputS3Bucket"], data)
         try:
-            result = GateModelTaskResult.parse_raw_schema(data)
-        except ValueError:
-            return Fetched([], data)
-        (circuit,) = submission.circuits
-        outcome = None if not isinstance(result, GateModelTaskResult) else _outcome(result, circuit, submission.shots)
-        return Fetched([] if outcome is None else [outcome], data)
+            with vendor_errors():
+                folder = answer["outputS3Directory"]
+                found = braket_results.outcomes(data, submission.circuits, submission.shots, folder, files.read)
+        except _TooLargeError:
+            return Fetched([_too_large(answer, key)] * len(submission.circuits), b"")
+        return Fetched(found, b"\n".join(files.all))
 
     def cancel(self, vendor_id: str) -> VendorJob:
         """Request the cancellation of a task; Braket refuses that of a task that has ended."""
@@ -187,6 +189,38 @@ class BraketSession:
         return before
 
 
+class _TooLargeError(Exception):
+    """The files of results are larger than what is read."""
+
+
+class _Files:
+    """The files of the results of a task.
+
+    Args:
+        clients: read them.
+        bucket: of the task.
+        first: the one that was read.
+    """
+
+    def __init__(self, clients: Clients, bucket: str, first: bytes) -> None:
+        self._clients = clients
+        self._bucket = bucket
+        self.all = [first]
+
+    def read(self, key: str) -> bytes:
+        """Return a further file. Raises _TooLargeError."""
+        data = self._clients.read_object(self._bucket, key, _MAX_BYTES - sum(map(len, self.all)))
+        if data is None:
+            raise _TooLargeError
+        self.all.append(data)
+        return data
+
+
+def _is_set(answer: Mapping[str, Any]) -> bool:
+    """Return whether a task has a set of programs."""
+    return (answer.get("actionMetadata") or {}).get("actionType") == braket_catalogue.SET_ACTION
+
+
 def _too_large(answer: Mapping[str, Any], key: str) -> VendorOutcome:
     outcome = vendor_outcome({})
     outcome.failure.category = FailureCategory.FAILURE_CATEGORY_PROVIDER
@@ -195,46 +229,3 @@ def _too_large(answer: Mapping[str, Any], key: str) -> VendorOutcome:
         f"the results have more than {_MAX_BYTES} bytes, and are in s3://{answer['outputS3Bucket']}/{key}"
     )
     return outcome
-
-
-def _outcome(result: GateModelTaskResult, circuit: NativeCircuit, shots: int) -> VendorOutcome | None:
-    """Return the counts of a circuit; None if they are not those of its measured qubits."""
-    bits = {int(qubit): int(bit) for qubit, bit in MessageToDict(circuit.layout)["bits"].items()}
-    columns = [bits.get(qubit) for qubit in result.measuredQubits or ()]
-    if not bits.keys() <= set(result.measuredQubits or ()):
-        return None
-    sent = result.measurements is not None
-    rows: Iterator[tuple[Sequence[Any], int]]
-    if sent:
-        rows = ((row, 1) for row in result.measurements)
-    elif result.measurementProbabilities is not None:
-        rows = iter(_drawn(result.measurementProbabilities, shots))
-    else:
-        return None
-    counts: Counter[int] = Counter()
-    for row, count in rows:
-        key = 0
-        for bit, value in zip(columns, row, strict=True):
-            if bit is not None and int(value):
-                key |= 1 << bit
-        counts[key] += count
-    task = result.taskMetadata
-    return vendor_outcome(
-        dict(counts),
-        task=task.id,
-        device_arn=task.deviceId,
-        created_at=task.createdAt or "",
-        ended_at=task.endedAt or "",
-        counts_from="measurements" if sent else "probabilities",
-    )
-
-
-def _drawn(probabilities: Mapping[str, float], shots: int) -> list[tuple[str, int]]:
-    """Return counts that are closest to probabilities, with the sum of the shots."""
-    total = sum(probabilities.values()) or 1.0
-    exact = {key: shots * value / total for key, value in probabilities.items()}
-    counts = {key: int(value) for key, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda key: (counts[key] - exact[key], key))
-    for key in by_remainder[: shots - sum(counts.values())]:
-        counts[key] += 1
-    return [(key, count) for key, count in counts.items() if count]

@@ -194,9 +194,14 @@ class RemoteDevices(OneByOne):
         return None
 
     def _limits(self, device: str) -> SubmissionLimits:
-        """Return the limits of one job at the vendor: those of the provider, and the device's limit of shots."""
+        """Return the limits of one job at the vendor: those of the provider, replaced by those of the device."""
         limits, most = self.remote.limits(device), self._device.max_shots
-        return replace(limits, shots=min(limits.shots, most)) if most else limits
+        if most:
+            limits = replace(limits, shots=min(limits.shots, most))
+        if self._device.HasField("vendor_job"):
+            own = self._device.vendor_job
+            limits = replace(limits, circuits=own.circuits, all_shots=own.shots, min_all_shots=own.min_shots)
+        return limits
 
     def _priced(self, submission: Submission) -> Submission:
         submission.mode = self._options.mode
@@ -255,15 +260,20 @@ def _divided(
 ) -> Iterator[Submission]:
     """Divide a call by the vendor's limits: first its circuits, then the shots of each group."""
     first, part, shots = 0, 0, wanted.shots
+    # Equal parts: a small rest could be less than the vendor's minimum.
+    parts = -(-shots // limits.shots)
+    most = limits.circuits
+    if limits.all_shots:
+        most = max(1, min(most, limits.all_shots // -(-shots // parts)))
     while first < len(natives):
         end, size = first, 0
-        while end < len(natives) and end - first < limits.circuits:
+        while end < len(natives) and end - first < most:
             size += natives[end].ByteSize()
             if end > first and size > limits.bytes:
                 break
             end += 1
-        # Equal parts: a small rest could be less than the vendor's minimum.
-        parts = -(-shots // limits.shots)
+        if (end - first) * (shots // parts) < limits.min_all_shots:
+            end = first + 1
         for number in range(parts):
             own = shots // parts + (number < shots % parts)
             divided = Submission(key=key, part=part, first_circuit=first, circuits=natives[first:end], shots=own)

@@ -35,11 +35,15 @@ class SubmissionLimits:
         circuits: the number of circuits.
         shots: the shots of each circuit.
         bytes: the size of all circuits; a larger single circuit is refused.
+        all_shots: the shots of all circuits together; 0 if they are not limited.
+        min_all_shots: the minimum of the shots of all circuits, of a job with several.
     """
 
     circuits: int
     shots: int
     bytes: int
+    all_shots: int = 0
+    min_all_shots: int = 0
 
 
 @dataclass(frozen=True)

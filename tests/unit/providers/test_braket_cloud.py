@@ -16,7 +16,7 @@ from qiskit import QuantumCircuit
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.providers import braket_catalogue, braket_session
+from qonduit_server.providers import braket_catalogue, braket_results
 from qonduit_server.providers.braket_access import read_credential, vendor_errors
 from qonduit_server.providers.braket_cloud import BraketCloud
 from qonduit_server.providers.provider import DEFAULTS
@@ -41,7 +41,7 @@ def ran(native: NativeCircuit, shots: int = 50) -> GateModelTaskResult:
 
 
 def counts(native: NativeCircuit, result: GateModelTaskResult, shots: int = 50) -> dict[int, int]:
-    outcome = braket_session._outcome(result, native, shots)
+    outcome = braket_results._outcome(result, native, shots, {})
     assert outcome is not None
     return {int.from_bytes(key, "little"): count for key, count in zip(outcome.keys, outcome.counts, strict=True)}
 
@@ -102,7 +102,7 @@ def test_what_no_device_runs_is_refused(kind: str) -> None:
 
 
 def test_counts_of_probabilities_have_the_sum_of_the_shots() -> None:
-    drawn = dict(braket_session._drawn({"00": 1 / 3, "01": 1 / 3, "11": 1 / 3}, 100))
+    drawn = dict(braket_results._drawn({"00": 1 / 3, "01": 1 / 3, "11": 1 / 3}, 100))
     assert sum(drawn.values()) == 100
     assert set(drawn.values()) == {33, 34}
 
@@ -114,7 +114,7 @@ def test_results_without_a_measured_qubit_are_unreadable() -> None:
     native = compiled(circuit)
     result = ran(native)
     result.measuredQubits = [0]
-    assert braket_session._outcome(result, native, 50) is None
+    assert braket_results._outcome(result, native, 50, {}) is None
 
 
 @pytest.mark.parametrize(

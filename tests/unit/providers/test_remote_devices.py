@@ -10,7 +10,7 @@ import pytest
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit, Submission, VendorOutcomes
-from qonduit.v1.device_pb2 import Device, DevicePrice
+from qonduit.v1.device_pb2 import Device, DevicePrice, VendorJobLimits
 from qonduit.v1.failure_pb2 import FAILURE_CATEGORY_LIMIT, Failure
 from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -191,3 +191,32 @@ def test_a_sweep_of_which_some_points_are_stored_continues_with_its_next_call() 
     assert len(set(keys)) == 3
     points = [each.result.point for event in events for each in event.points_done.results]
     assert points == list(range(130, 192))
+
+
+@pytest.mark.parametrize(
+    ("number", "shots", "limits", "parts"),
+    [
+        (50, 100, VendorJobLimits(circuits=100, shots=100_000), [(50, 100)]),
+        (5, 100, VendorJobLimits(circuits=2, shots=100_000), [(2, 100), (2, 100), (1, 100)]),
+        (5, 100, VendorJobLimits(circuits=100, shots=250), [(2, 100), (2, 100), (1, 100)]),
+        (3, 100, VendorJobLimits(circuits=100, shots=50), [(1, 100)] * 3),
+        (3, 300, VendorJobLimits(circuits=100, shots=400), [(2, 150), (2, 150), (1, 150), (1, 150)]),
+        (3, 10, VendorJobLimits(circuits=2, shots=0, min_shots=20), [(2, 10), (1, 10)]),
+        (2, 5, VendorJobLimits(circuits=2, shots=0, min_shots=20), [(1, 5), (1, 5)]),
+    ],
+    ids=["one task", "circuits", "shots", "more shots than a set has", "divided shots", "the minimum", "too few shots"],
+)
+def test_several_circuits_share_a_job_within_the_limits_of_the_device(
+    number: int, shots: int, limits: VendorJobLimits, parts: list[tuple[int, int]]
+) -> None:
+    class Wide(ByToken):
+        def limits(self, device: str) -> SubmissionLimits:
+            return SubmissionLimits(circuits=1, shots=200, bytes=100_000)
+
+    devices = RemoteDevices(Wide())
+    device = Device(vendor_job=limits, price=DevicePrice(job=0.3, shot=0.01, unit="USD"))
+    devices.begin((), lambda: None, device)
+    run(devices, *map(str, range(number)), shots=shots)
+    found = devices.submissions()
+    assert [(len(each.circuits), each.shots) for each in found] == parts
+    assert [each.first_circuit for each in found][-1] == number - parts[-1][0]

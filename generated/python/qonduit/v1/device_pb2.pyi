@@ -42,6 +42,16 @@ class DeviceCapabilities(_message.Message):
     vendor_estimator: bool
     def __init__(self, mid_circuit_measurement: _Optional[bool] = ..., reset: _Optional[bool] = ..., conditionals: _Optional[bool] = ..., parameters: _Optional[bool] = ..., noise: _Optional[bool] = ..., loops: _Optional[bool] = ..., job_types: _Optional[_Iterable[_Union[_job_pb2.JobType, str]]] = ..., statevector: _Optional[bool] = ..., methods: _Optional[_Iterable[_Union[_simulation_pb2.SimulationMethod, _Mapping]]] = ..., coupling_map: _Optional[bool] = ..., floating_point: _Optional[_Iterable[str]] = ..., vendor_modes: _Optional[_Iterable[_Union[_job_pb2.VendorMode, str]]] = ..., vendor_estimator: _Optional[bool] = ...) -> None: ...
 
+class VendorJobLimits(_message.Message):
+    __slots__ = ("circuits", "shots", "min_shots")
+    CIRCUITS_FIELD_NUMBER: _ClassVar[int]
+    SHOTS_FIELD_NUMBER: _ClassVar[int]
+    MIN_SHOTS_FIELD_NUMBER: _ClassVar[int]
+    circuits: int
+    shots: int
+    min_shots: int
+    def __init__(self, circuits: _Optional[int] = ..., shots: _Optional[int] = ..., min_shots: _Optional[int] = ...) -> None: ...
+
 class DevicePrice(_message.Message):
     __slots__ = ("job", "shot", "unit")
     JOB_FIELD_NUMBER: _ClassVar[int]
@@ -53,7 +63,7 @@ class DevicePrice(_message.Message):
     def __init__(self, job: _Optional[float] = ..., shot: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ("id", "name", "num_qubits", "is_simulator", "is_local", "provider_id", "available", "status_message", "queue_depth", "max_shots", "capabilities", "basis_gates", "pause", "with_token", "listed_at", "verified_at", "price")
+    __slots__ = ("id", "name", "num_qubits", "is_simulator", "is_local", "provider_id", "available", "status_message", "queue_depth", "max_shots", "capabilities", "basis_gates", "pause", "with_token", "listed_at", "verified_at", "price", "vendor_job")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     NUM_QUBITS_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +81,7 @@ class Device(_message.Message):
     LISTED_AT_FIELD_NUMBER: _ClassVar[int]
     VERIFIED_AT_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    VENDOR_JOB_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     num_qubits: int
@@ -88,4 +99,5 @@ class Device(_message.Message):
     listed_at: _timestamp_pb2.Timestamp
     verified_at: _timestamp_pb2.Timestamp
     price: DevicePrice
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., num_qubits: _Optional[int] = ..., is_simulator: _Optional[bool] = ..., is_local: _Optional[bool] = ..., provider_id: _Optional[int] = ..., available: _Optional[bool] = ..., status_message: _Optional[str] = ..., queue_depth: _Optional[int] = ..., max_shots: _Optional[int] = ..., capabilities: _Optional[_Union[DeviceCapabilities, _Mapping]] = ..., basis_gates: _Optional[_Iterable[str]] = ..., pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ..., with_token: _Optional[bool] = ..., listed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verified_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., price: _Optional[_Union[DevicePrice, _Mapping]] = ...) -> None: ...
+    vendor_job: VendorJobLimits
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., num_qubits: _Optional[int] = ..., is_simulator: _Optional[bool] = ..., is_local: _Optional[bool] = ..., provider_id: _Optional[int] = ..., available: _Optional[bool] = ..., status_message: _Optional[str] = ..., queue_depth: _Optional[int] = ..., max_shots: _Optional[int] = ..., capabilities: _Optional[_Union[DeviceCapabilities, _Mapping]] = ..., basis_gates: _Optional[_Iterable[str]] = ..., pause: _Optional[_Union[_pause_pb2.Pause, _Mapping]] = ..., with_token: _Optional[bool] = ..., listed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., verified_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., price: _Optional[_Union[DevicePrice, _Mapping]] = ..., vendor_job: _Optional[_Union[VendorJobLimits, _Mapping]] = ...) -> None: ...
