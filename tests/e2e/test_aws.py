@@ -60,7 +60,7 @@ def test_the_devices_of_an_account_are_described_by_braket(served: ServedVendor,
     assert (forte.max_shots, forte.capabilities.coupling_map) == (5000, False)
     assert {"cx", "sx", "rz"} <= set(forte.basis_gates)
     assert (forte.price.job, forte.price.shot, forte.price.unit) == (0.3, 0.08, "USD")
-    assert not sv1.HasField("price")
+    assert (sv1.price.minute, sv1.price.max_minutes, sv1.price.unit) == (0.075, 360, "USD")
     assert "12 tasks wait, 0.08 USD a shot, Everyday 09:00-17:30 UTC" in forte.status_message
     assert (sv1.is_simulator, sv1.is_local, sv1.num_qubits) == (True, False, 34)
     assert (ankaa.available, ankaa.capabilities.coupling_map) == (False, True)
@@ -83,8 +83,9 @@ def test_jobs_run_on_a_processor_and_on_simulators(served: ServedVendor, devices
     assert result.meta_data["device_arn"] == f"arn:aws:braket:{REGION}::device/qpu/ionq/Forte-1"
     managed = run(served, "amazon_sv1")
     assert (managed.state, served.counts(managed)) == (SUCCEEDED, RIGHT), managed.failure
-    # The cost of a simulator depends on its time, which only the results contain.
-    assert not managed.provider_status.HasField("cost")
+    # The cost of a simulator depends on its time, here 8 s, which only the results contain.
+    assert (managed.provider_status.cost.amount, managed.provider_status.cost.unit) == (0.01, "USD")
+    assert not managed.provider_status.HasField("reserved")
     assert served.vendor.requests("submit") == before + 2
     local = run(served, "local_simulator", token="")
     assert (local.state, served.counts(local), local.provider_specific_id) == (SUCCEEDED, RIGHT, ""), local.failure
@@ -215,6 +216,22 @@ def test_programs_that_no_device_of_braket_runs_are_refused_before_they_cost(
     with pytest.raises(grpc.RpcError) as refused:
         served.jobs.CreateJob(request, timeout=PATIENCE)
     assert why in str(refused.value)
+
+
+def test_the_cost_of_a_simulator_is_bounded_by_its_longest_time(
+    served: ServedVendor, devices: dict[str, Device]
+) -> None:
+    before = served.vendor.requests("submit")
+    request = served.request("AWS", device="amazon_sv1")
+    request.job.max_cost.amount, request.job.max_cost.unit = 26.9, "USD"
+    refused = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    assert (refused.state, refused.failure.reason) == (FAILED, "COST_LIMIT")
+    assert served.vendor.requests("submit") == before
+    # Six hours at 0.075 USD a minute.
+    request.job.max_cost.amount = 27.0
+    job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    assert job.state == SUCCEEDED, job.failure
+    assert job.provider_status.cost.amount == 0.01
 
 
 def test_more_shots_than_a_device_runs_are_refused(served: ServedVendor, devices: dict[str, Device]) -> None:

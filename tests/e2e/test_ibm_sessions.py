@@ -99,13 +99,14 @@ def test_a_session_is_charged_by_its_duration_up_to_its_limit(served: ServedVend
     request = served.request(PROVIDER, ASYMMETRIC, vendor_options=SESSION)
     request.validate_only = True
     cost = served.jobs.CreateJob(request, timeout=PATIENCE).cost
-    assert (cost.amount, cost.unit) == (600, "IBM seconds")
+    # Its limit, and that of its job, which continues when the session ends.
+    assert (cost.amount, cost.unit) == (612, "IBM seconds")
     request.validate_only = False
-    request.job.max_cost.amount, request.job.max_cost.unit = 599, "IBM seconds"
+    request.job.max_cost.amount, request.job.max_cost.unit = 611, "IBM seconds"
     refused = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
     assert (refused.state, refused.failure.reason) == (FAILED, "COST_LIMIT")
     assert groups.sent("open") == 0
-    request.job.max_cost.amount = 600
+    request.job.max_cost.amount = 612
     job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
     assert job.state == SUCCEEDED, job.failure
     group = groups.check_closed(job)

@@ -27,6 +27,7 @@ from braket.task_result import (
     ProgramSetExecutableResult,
     ProgramSetTaskMetadata,
     ProgramSetTaskResult,
+    SimulatorMetadata,
 )
 
 from tests.vendor_cloud.aws_provider import BUCKET, REGION, SHOT
@@ -295,6 +296,8 @@ class AWSService(Service):
         result = self.simulator.run_openqasm(program, shots=wanted["shots"])
         result.taskMetadata.id, result.taskMetadata.deviceId = job["id"], wanted["deviceArn"]
         result.taskMetadata.createdAt = result.taskMetadata.endedAt = "2026-11-30T05:00:00.000Z"
+        if "simulator" in wanted["deviceArn"]:
+            result.additionalMetadata.simulatorMetadata = SimulatorMetadata(executionDuration=8000)
         if self.behavior.outcome == "probabilities":
             total = len(result.measurements)
             rows = ["".join(map(str, row)) for row in result.measurements]

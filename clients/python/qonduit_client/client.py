@@ -12,7 +12,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
-from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
+from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits
 from qonduit_client import notebook, requests
 from qonduit_client.costs import Cost
 from qonduit_client.device_calls import DeviceCalls
@@ -21,7 +21,7 @@ from qonduit_client.input_values import Inputs
 from qonduit_client.job import JobHandle
 from qonduit_client.job_credential import JobCredential
 from qonduit_client.job_filters import MatchingJobs
-from qonduit_client.listing import Listing, Table
+from qonduit_client.listing import Listing
 from qonduit_client.named_servers import NamedServer, read_configuration
 from qonduit_client.operations import Operations
 from qonduit_client.parameter_values import ParameterValues
@@ -188,8 +188,7 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
             wait_for_versions: whether the job waits while no worker has these versions. By default it is refused.
             max_cost: the maximum cost at a vendor, as "5 EUR" in the vendor's unit. If the estimated cost is higher or
                 not known, the job fails before it is submitted.
-            vendor_options: at a vendor with batches or sessions: "batch", "session", or {"mode": "session",
-                "max_seconds": 600}. All parts of the job share one, which the server opens and closes.
+            vendor_options: at a vendor: "batch" or "session", which all parts share; or `VendorOptions` by name.
             project: the project that owns the job; by default that of the client, "" for a job of your own.
 
         Raises:
@@ -437,10 +436,6 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
     def info(self) -> GetServerInfoResponse:
         """Return the server's version, limits and features."""
         return self._transport.call(requests.info())
-
-    def workers(self) -> Table[Worker]:
-        """Return the worker processes of the responding server, as a list with a table as its text."""
-        return Table(self._transport.call(requests.workers()).workers, "Worker")
 
     def submit_prepared(self, request: Request[CreateJobResponse]) -> JobHandle:
         """Queue the job of a request that `requests.submit` built. For adapters; raises as `run`."""

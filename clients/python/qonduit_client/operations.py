@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of the client for operators: pauses, shares of the workers, and the audit log."""
+"""The calls of the client for operators: pauses, workers and their shares, and the audit log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from qonduit.v1.audit_service_pb2 import AuditEntry
 from qonduit.v1.pause_pb2 import Pause
-from qonduit.v1.system_service_pb2 import Share
+from qonduit.v1.system_service_pb2 import Share, Worker
 from qonduit_client import device_requests, operator_requests, requests
 from qonduit_client.listing import Listing, Table
 from qonduit_client.transport import Transport
@@ -43,6 +43,10 @@ class Operations:
     def pauses(self) -> Table[Pause]:
         """Return the pauses, with the numbers of running jobs, as a list with a table as its text."""
         return Table(self._transport.call(operator_requests.pauses()).pauses, "Pause")
+
+    def workers(self) -> Table[Worker]:
+        """Return the worker processes of the responding server, as a list with a table as its text."""
+        return Table(self._transport.call(requests.workers()).workers, "Worker")
 
     def shares(self, provider: str = "") -> Table[Share]:
         """Return the shares of owners in the workers, as a list with a table as its text: who waits, and why.

@@ -22,6 +22,10 @@ from qonduit_server.ir.braket_names import BRAKET_NAMES
 #: contains it.
 TASK_FEE: Final = 0.3
 CURRENCY: Final = "USD"
+#: Braket stops a task of a simulator after this time, in minutes, and charges for at least the other, in seconds.
+#: No API of Braket contains them.
+_MAX_MINUTES: Final = 360.0
+_MIN_SECONDS: Final = 3.0
 _ACTION: Final = "braket.ir.openqasm.program"
 SET_ACTION: Final = "braket.ir.openqasm.program_set"
 _AMAZON: Final = "amazon"
@@ -65,6 +69,25 @@ def price_of(properties: Any) -> Price | None:
     return Price(TASK_FEE, float(cost.price)) if cost is not None and cost.unit == "shot" else None
 
 
+def minute_price_of(properties: Any) -> float | None:
+    """Return the price of a minute of a simulator, in US dollars; None if it is not charged by time."""
+    cost = properties.service.deviceCost if properties is not None else None
+    return float(cost.price) if cost is not None and cost.unit == "minute" else None
+
+
+def cost_of_seconds(seconds: float, minute: float) -> float:
+    """Return the cost of a task of a simulator."""
+    return round(max(seconds, _MIN_SECONDS) / 60 * minute, 6)
+
+
+def _device_price(properties: Any) -> DevicePrice | None:
+    if (price := price_of(properties)) is not None:
+        return DevicePrice(job=price.task, shot=price.shot, unit=CURRENCY)
+    if (minute := minute_price_of(properties)) is not None:
+        return DevicePrice(minute=minute, max_minutes=_MAX_MINUTES, unit=CURRENCY)
+    return None
+
+
 def device(answer: Mapping[str, Any], properties: Any) -> Device | None:
     """Describe a device; None if it does not run circuits in OpenQASM."""
     action = properties.action.get(_ACTION) if hasattr(properties, "paradigm") else None
@@ -73,10 +96,9 @@ def device(answer: Mapping[str, Any], properties: Any) -> Device | None:
     is_simulator = answer["deviceType"] == "SIMULATOR"
     graph = getattr(properties.paradigm, "connectivity", None)
     operations = [each.lower() for each in action.supportedOperations or ()]
-    price = price_of(properties)
     return Device(
         name=device_name(answer["deviceArn"]),
-        price=None if price is None else DevicePrice(job=price.task, shot=price.shot, unit=CURRENCY),
+        price=_device_price(properties),
         num_qubits=properties.paradigm.qubitCount,
         is_simulator=is_simulator,
         is_local=False,

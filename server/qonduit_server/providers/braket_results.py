@@ -54,6 +54,16 @@ def outcomes(
     return list(_of_programs(result.programResults, circuits, shots, folder, read, _facts(task)))
 
 
+def seconds(data: bytes) -> float | None:
+    """Return the time for which a simulator ran a task; None if its results do not contain it."""
+    try:
+        result = BraketSchemaBase.parse_raw_schema(data)
+    except ValueError:
+        return None
+    simulator = getattr(getattr(result, "additionalMetadata", None), "simulatorMetadata", None)
+    return None if simulator is None else simulator.executionDuration / 1000
+
+
 def _of_programs(
     results: Sequence[Any],
     circuits: Sequence[NativeCircuit],

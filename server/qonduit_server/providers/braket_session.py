@@ -12,6 +12,7 @@ from braket.ir.openqasm import Program, ProgramSet
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorJob, VendorJobState, VendorOutcome
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.failure_pb2 import FailureCategory
+from qonduit.v1.job_pb2 import VendorCost
 from qonduit_server.providers import braket_catalogue, braket_results
 from qonduit_server.providers.braket_access import Clients, code_of, read_credential, vendor_errors
 from qonduit_server.providers.braket_catalogue import Price
@@ -50,8 +51,8 @@ class BraketSession:
         self._credential = read_credential(credential)
         self._clients = Clients(self._credential)
         self._braket = self._clients.braket
-        #: By the ARNs of devices, once they are known.
-        self._prices: dict[str, Price | None] = {}
+        #: The capabilities of devices by their ARNs, once they are known.
+        self._properties: dict[str, Any] = {}
 
     def devices(self) -> ProviderDescription:
         """Return the devices of the account's region, and the simulators."""
@@ -139,15 +140,26 @@ class BraketSession:
         return found
 
     def _price(self, device: str) -> Price | None:
-        """Return the price of a device; None if it is not known, which does not keep a job from ending."""
-        if device not in self._prices:
+        return braket_catalogue.price_of(self._properties_of(device))
+
+    def _properties_of(self, device: str) -> Any:
+        """Return the capabilities of a device; None if they are not known, which does not keep a job from ending."""
+        if device not in self._properties:
             try:
                 with vendor_errors():
                     answer = self._braket.get_device(deviceArn=device)
             except VendorError:
                 return None
-            self._prices[device] = braket_catalogue.price_of(braket_catalogue.properties_of(answer))
-        return self._prices[device]
+            self._properties[device] = braket_catalogue.properties_of(answer)
+        return self._properties[device]
+
+    def _cost(self, device: str, seconds: float | None) -> VendorCost | None:
+        """Return the cost of a task on a simulator, which its results alone contain; None for other devices."""
+        minute = None if seconds is None else braket_catalogue.minute_price_of(self._properties_of(device))
+        if seconds is None or minute is None:
+            return None
+        amount = braket_catalogue.cost_of_seconds(seconds, minute)
+        return VendorCost(amount=amount, unit=braket_catalogue.CURRENCY)
 
     def fetch(self, vendor_id: str, submission: Submission) -> Fetched:
         """Return the results of a task, from S3."""
@@ -169,7 +181,8 @@ class BraketSession:
                 found = braket_results.outcomes(data, submission.circuits, submission.shots, folder, files.read)
         except _TooLargeError:
             return Fetched([_too_large(answer, key)] * len(submission.circuits), b"")
-        return Fetched(found, b"\n".join(files.all))
+        cost = self._cost(answer["deviceArn"], braket_results.seconds(data))
+        return Fetched(found, b"\n".join(files.all), cost)
 
     def cancel(self, vendor_id: str) -> VendorJob:
         """Request the cancellation of a task; Braket refuses that of a task that has ended."""

@@ -38,9 +38,9 @@ def most_seconds(submission: Submission) -> float:
 def highest_cost(submission: Submission) -> float:
     """Return the seconds that a submission costs at most.
 
-    A session is charged by its duration, and its jobs are not. A batch is charged by its jobs.
+    A session is charged by its duration. At its end, a job that runs continues up to its own limit, so a session
+    costs at most its limit and those of its jobs. A batch is charged by its jobs.
     """
-    is_session = submission.mode == VendorMode.VENDOR_MODE_SESSION
     if submission.group_seconds:
-        return float(submission.group_seconds) if is_session else 0.0
-    return 0.0 if is_session else most_seconds(submission)
+        return float(submission.group_seconds) if submission.mode == VendorMode.VENDOR_MODE_SESSION else 0.0
+    return most_seconds(submission)

@@ -217,6 +217,8 @@ class RemoteDevices(OneByOne):
             return None
         price = self._device.price
         amount = price.job + price.shot * submission.shots * len(submission.circuits)
+        # The highest cost, if it depends on the time of the job.
+        amount += price.minute * price.max_minutes
         return VendorCost(amount=amount, unit=price.unit)
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:

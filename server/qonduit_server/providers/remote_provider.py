@@ -21,6 +21,7 @@ from qonduit.execution.v1.vendor_pb2 import (
     VendorTerms,
 )
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.job_pb2 import VendorCost
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_client.distribution import with_extras
 from qonduit_server.ir.circuit import Circuit
@@ -57,10 +58,14 @@ class RemoteCircuit:
 
 @dataclass(frozen=True)
 class Fetched:
-    """The results of a job: one outcome for each circuit of its submission, and the vendor's response as it is."""
+    """The results of a job: one outcome for each circuit of its submission, and the vendor's response as it is.
+
+    `cost` is that of the job, if the vendor's states of jobs do not contain it.
+    """
 
     outcomes: Sequence[VendorOutcome]
     raw: bytes
+    cost: VendorCost | None = None
 
 
 class VendorError(Exception):

@@ -108,6 +108,8 @@ class VendorCalls:
                 fetched = session.fetch(call.fetch.vendor_id, call.fetch.submission)
                 reply.results.outcomes.extend(fetched.outcomes)
                 reply.results.raw = fetched.raw
+                if fetched.cost is not None:
+                    reply.results.cost.CopyFrom(fetched.cost)
             case "devices":
                 reply.devices = self._devices(session).SerializeToString()
             case "cancel":

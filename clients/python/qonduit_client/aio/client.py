@@ -13,7 +13,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobResponse
 from qonduit.v1.program_service_pb2 import ListLanguagesResponse
-from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits, Worker
+from qonduit.v1.system_service_pb2 import GetServerInfoResponse, ServerLimits
 from qonduit_client import notebook, requests
 from qonduit_client.aio.device_calls import DeviceCalls
 from qonduit_client.aio.job import JobHandle
@@ -30,7 +30,7 @@ from qonduit_client.endpoint import Tls, Token
 from qonduit_client.input_values import Inputs
 from qonduit_client.job_credential import JobCredential
 from qonduit_client.job_filters import MatchingJobs
-from qonduit_client.listing import AsyncListing, Table
+from qonduit_client.listing import AsyncListing
 from qonduit_client.named_servers import NamedServer, read_configuration
 from qonduit_client.parameter_values import ParameterValues
 from qonduit_client.primitives import DEFAULT_DEVICE
@@ -345,10 +345,6 @@ class Client(Primitives, StoredPrograms, DeviceCalls, Operations, UsageCalls):
         return AsyncListing(
             lambda: self._transport.items(requests.audit_entries(filter, limit, order_by)), "AuditEntry"
         )
-
-    async def workers(self) -> Table[Worker]:
-        """Return the worker processes of the responding server, as a list with a table as its text."""
-        return Table((await self._transport.call(requests.workers())).workers, "Worker")
 
     async def submit_prepared(self, request: Request[CreateJobResponse]) -> JobHandle:
         """Queue the job of a request that `requests.submit` built; see `qonduit_client.Client.submit_prepared`."""

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of the client for asyncio for operators: pauses of devices, providers and servers, and shares."""
+"""The calls of the client for asyncio for operators: pauses of devices, providers and servers, workers and shares."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from qonduit.v1.pause_pb2 import Pause
-from qonduit.v1.system_service_pb2 import Share
-from qonduit_client import device_requests, operator_requests
+from qonduit.v1.system_service_pb2 import Share, Worker
+from qonduit_client import device_requests, operator_requests, requests
 from qonduit_client.aio.transport import Transport
 from qonduit_client.listing import Table
 
@@ -32,6 +32,10 @@ class Operations:
     async def pauses(self) -> Table[Pause]:
         """Return the pauses, with the numbers of running jobs, as a list with a table as its text."""
         return Table((await self._transport.call(operator_requests.pauses())).pauses, "Pause")
+
+    async def workers(self) -> Table[Worker]:
+        """Return the worker processes of the responding server, as a list with a table as its text."""
+        return Table((await self._transport.call(requests.workers())).workers, "Worker")
 
     async def shares(self, provider: str = "") -> Table[Share]:
         """Return the shares of owners in the workers, as a list with a table as its text: who waits, and why.

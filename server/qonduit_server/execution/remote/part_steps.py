@@ -15,6 +15,7 @@ from qonduit.execution.v1.vendor_pb2 import (
     Submission,
     VendorCall,
     VendorErrorKind,
+    VendorJob,
     VendorOutcomes,
     VendorReply,
     VendorTerms,
@@ -206,12 +207,15 @@ class PartSteps:
         expects: Collection[State] = (State.SUBMITTED,),
         *,
         message: str | None = None,
+        job: VendorJob | None = None,
         cancelled: bool = False,
     ) -> None:
-        """Store the outcomes of a part, which is then done."""
+        """Store the outcomes of a part, which is then done, and what the vendor reports at last, if it is known."""
+        shown = job is not None
         outcomes.key, outcomes.part, outcomes.first_circuit = wanted.key, wanted.part, wanted.first_circuit
         # Again if an earlier step had no answer of the database.
-        self.change(part, expects=(*expects, State.DONE), state=State.DONE, outcomes=outcomes, raw=raw, message=message)
+        changes = {"outcomes": outcomes, "raw": raw, "message": message, "job": job, "shown": shown}
+        self.change(part, expects=(*expects, State.DONE), state=State.DONE, **changes)
         part.job.stopped |= cancelled
         part.job.finished |= any(not each.HasField("failure") for each in outcomes.outcomes)
         part.done = True

@@ -121,6 +121,6 @@ class VendorGroups:
 
 def without_own_cost(job: RemoteJob, found: VendorJob) -> VendorJob:
     """Return what a vendor reports about a part: in a session, the session alone is charged."""
-    if job.mode == VendorMode.VENDOR_MODE_SESSION:
-        found.ClearField("cost")
+    if job.mode == VendorMode.VENDOR_MODE_SESSION and found.HasField("cost"):
+        found.cost = 0.0
     return found

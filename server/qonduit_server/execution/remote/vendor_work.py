@@ -267,7 +267,11 @@ class VendorWork:
             self.schedule("fetch", job, partial(self.fetch, part), wait)
             return
         outcomes = VendorOutcomes(outcomes=reply.results.outcomes)
-        self._steps.store(part, wanted, outcomes, reply.results.raw, message="" if part.unread else None)
+        found = None
+        if reply.results.HasField("cost"):
+            found = self._steps.entry(part).status
+            found.cost, found.cost_unit = reply.results.cost.amount, reply.results.cost.unit
+        self._steps.store(part, wanted, outcomes, reply.results.raw, message="" if part.unread else None, job=found)
 
     def cancel_job(self, job: RemoteJob) -> None:
         """Cancel what the vendor has of a job; parts that were not sent end at once."""

@@ -259,12 +259,14 @@ class VendorReply(_message.Message):
         retry_after_seconds: float
         def __init__(self, kind: _Optional[_Union[VendorErrorKind, str]] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_seconds: _Optional[float] = ...) -> None: ...
     class Results(_message.Message):
-        __slots__ = ("outcomes", "raw")
+        __slots__ = ("outcomes", "raw", "cost")
         OUTCOMES_FIELD_NUMBER: _ClassVar[int]
         RAW_FIELD_NUMBER: _ClassVar[int]
+        COST_FIELD_NUMBER: _ClassVar[int]
         outcomes: _containers.RepeatedCompositeFieldContainer[VendorOutcome]
         raw: bytes
-        def __init__(self, outcomes: _Optional[_Iterable[_Union[VendorOutcome, _Mapping]]] = ..., raw: _Optional[bytes] = ...) -> None: ...
+        cost: _job_pb2.VendorCost
+        def __init__(self, outcomes: _Optional[_Iterable[_Union[VendorOutcome, _Mapping]]] = ..., raw: _Optional[bytes] = ..., cost: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ...) -> None: ...
     ERROR_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
