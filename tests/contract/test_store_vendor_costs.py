@@ -61,7 +61,7 @@ def change(db: Database, holder: Holder, state: State, job: VendorJob | None = N
 
 
 def costs(db: Database) -> dict[str, tuple[float, float]]:
-    """Return what the caller spent and what is reserved, by unit."""
+    """Return the spent and the reserved cost of the caller, by unit."""
     rows = usage_rows.list_page(db, CALLER).items
     return {each.unit: (each.spent, each.reserved) for row in rows for each in row.costs}
 

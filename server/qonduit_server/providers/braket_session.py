@@ -203,7 +203,7 @@ class BraketSession:
 
 
 class _TooLargeError(Exception):
-    """The files of results are larger than what is read."""
+    """The files of results are larger than the limit."""
 
 
 class _Files:
