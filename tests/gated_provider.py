@@ -12,7 +12,7 @@ from typing import Final
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import RunError
 from qonduit_server.ir.circuit import Outcome
-from qonduit_server.providers.aer_simulator import AerSimulator
+from qonduit_server.providers.aer.aer_simulator import AerSimulator
 from qonduit_server.providers.provider import CompiledCircuit, RunProgress
 from tests.vendor_provider import install
 

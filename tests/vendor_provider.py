@@ -21,7 +21,7 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.providers.aer_simulator import AerSimulator
+from qonduit_server.providers.aer.aer_simulator import AerSimulator
 from qonduit_server.providers.provider import DEFAULTS, CompiledCircuit, CompileOptions, RunProgress
 
 if TYPE_CHECKING:

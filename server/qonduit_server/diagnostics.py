@@ -17,7 +17,7 @@ from qonduit_server.encryption import key_ring
 from qonduit_server.errors import RunError, StartError
 from qonduit_server.languages.python.source_runner import PythonSource
 from qonduit_server.process.memory import format_bytes, usable_memory
-from qonduit_server.providers.aer_gpu import find_gpu
+from qonduit_server.providers.aer.aer_gpu import find_gpu
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin import key_rotation
 from qonduit_server.store.admin.finding import Finding

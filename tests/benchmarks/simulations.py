@@ -25,7 +25,7 @@ from qonduit_server.errors import RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from qonduit_server.providers.aer_program import AerProgram, Kind
+from qonduit_server.providers.aer.aer_program import AerProgram, Kind
 from qonduit_server.providers.provider import CompileOptions, SimulatorProvider
 from tests.benchmarks import programs
 from tests.unit.providers import aer_samples as samples

@@ -13,10 +13,10 @@ from qonduit.v1.job_pb2 import JobType
 from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.languages.registry import Languages
 from qonduit_server.process.file_cache import FileCache
-from qonduit_server.providers import kept_placement
-from qonduit_server.providers.fake_backends import FakeBackends
-from qonduit_server.providers.processor_compiler import ProcessorCompiler
 from qonduit_server.providers.registry import get
+from qonduit_server.providers.shapes import kept_placement
+from qonduit_server.providers.shapes.fake_backends import FakeBackends
+from qonduit_server.providers.shapes.processor_compiler import ProcessorCompiler
 from qonduit_server.worker.runner import Runner
 from tests.contract.test_provenance import run
 from tests.contract.worker_jobs import sets

@@ -20,8 +20,8 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.ir.noise_pass import with_noise
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
-from qonduit_server.providers.branching import BYTES_PER_AMPLITUDE
 from qonduit_server.providers.provider import CompileOptions
+from qonduit_server.providers.simulation.branching import BYTES_PER_AMPLITUDE
 from qonduit_server.worker import loop, runner
 from tests.universal_providers import universal_providers
 

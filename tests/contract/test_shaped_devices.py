@@ -15,8 +15,8 @@ from qonduit_server.errors import DeviceError
 from qonduit_server.ir import noise
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.providers.composite import CompositeProvider
-from qonduit_server.providers.google import Google
-from qonduit_server.providers.ibm import IBM
+from qonduit_server.providers.offered.google import Google
+from qonduit_server.providers.offered.ibm import IBM
 from qonduit_server.providers.provider import CompileOptions, RunProgress
 
 SHOTS = 2000

@@ -15,8 +15,8 @@ from qonduit.v1.estimator_pb2 import EstimatorOptions, Observable
 from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.parameters import Binder
-from qonduit_server.providers.fake_backends import FakeBackends
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions
+from qonduit_server.providers.shapes.fake_backends import FakeBackends
 from tests.contract.worker_jobs import ESTIMATOR, HEADER3, RUNNER, WorkerJob, sets
 
 SHOTS = 2000

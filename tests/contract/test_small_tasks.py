@@ -16,7 +16,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.sampler_pb2 import SamplerOptions
 from qonduit_server.errors import ProviderError
 from qonduit_server.providers import registry
-from qonduit_server.providers.aer_execution import AerExecution
+from qonduit_server.providers.aer.aer_execution import AerExecution
 from qonduit_server.worker.assembly import TaskRunner, make_runner
 
 HEADER = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'

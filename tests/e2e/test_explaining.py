@@ -30,7 +30,7 @@ PATIENCE = 60.0
 BROKEN = """
 import sys
 if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
-    from qonduit_server.providers.aer_simulator import AerSimulator
+    from qonduit_server.providers.aer.aer_simulator import AerSimulator
     from qonduit_server.languages.registry import Languages
     print("the fork server speaks", file=sys.stderr, flush=True)
     run, write = AerSimulator.run, Languages.write

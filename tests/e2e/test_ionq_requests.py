@@ -14,7 +14,7 @@ from qonduit.v1.device_service_pb2 import GetDeviceCalibrationRequest, ListDevic
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import JobState
 from qonduit.v1.result_pb2 import Result
-from qonduit_server.providers.ionq_devices import SIMULATORS
+from qonduit_server.providers.vendors.ionq_devices import SIMULATORS
 from tests.contract.rpc_fixture import until
 from tests.vendor_cloud.environments import FOLDER, environment_python
 from tests.vendor_cloud.fake_vendor import Behavior

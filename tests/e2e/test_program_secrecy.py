@@ -29,7 +29,7 @@ BROKEN: Final = """
 import sys
 if "qonduit_server.worker.forkserver" in " ".join(sys.orig_argv):
     import os
-    from qonduit_server.providers.aer_simulator import AerSimulator
+    from qonduit_server.providers.aer.aer_simulator import AerSimulator
     run = AerSimulator.run
     quoted = "planted" + "secretname"  # a traceback contains this line
     def breaking(self, device, prepared, shots, seed):

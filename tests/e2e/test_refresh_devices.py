@@ -19,7 +19,7 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.job_pb2 import QueueReason
 from qonduit_client.errors import QonduitError
-from qonduit_server.providers.backend_files import PACKAGE
+from qonduit_server.providers.shapes.backend_files import PACKAGE
 from tests.server_process import Server, serving
 from tests.unit.execution.pool_fixture import PATIENCE
 

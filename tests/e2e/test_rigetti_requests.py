@@ -31,8 +31,8 @@ SESSION: Final = """
 import json, os, sys
 from qonduit.execution.v1.vendor_pb2 import Submission
 from qonduit_server.providers.remote_provider import VendorError
-from qonduit_server.providers.rigetti_access import endpoints, read_credential
-from qonduit_server.providers.rigetti_session import RigettiSession
+from qonduit_server.providers.vendors.rigetti_access import endpoints, read_credential
+from qonduit_server.providers.vendors.rigetti_session import RigettiSession
 session = RigettiSession(read_credential("a-refresh-token"), endpoints(), compile_seconds=1.0, step_seconds=1.0)
 """
 #: A submission, whose error is printed.

@@ -65,14 +65,14 @@ def broken(found: dict[str, str]) -> set[str]:
 
 
 def test_a_provider_may_use_a_writer(lint: Lint) -> None:
-    assert broken(lint({"providers/aws.py": "languages.writing.qasm3_writer"})) == set()
+    assert broken(lint({"providers/offered/aws.py": "languages.writing.qasm3_writer"})) == set()
 
 
 @pytest.mark.parametrize(
     ("module", "imported", "rules"),
     [
-        ("providers/aws.py", "languages.quil.reading", {PROVIDERS}),
-        ("providers/aws.py", "languages.registry", {PROVIDERS}),
+        ("providers/offered/aws.py", "languages.quil.reading", {PROVIDERS}),
+        ("providers/offered/aws.py", "languages.registry", {PROVIDERS}),
         ("languages/json_text.py", "providers.steps", {LAYERS}),
         ("languages/writing/qasm3_writer.py", "providers.steps", {LAYERS}),
         ("languages/writing/qasm3_writer.py", "languages.source_text", {WRITERS}),

@@ -8,8 +8,8 @@ from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit_server.providers.braket_cloud import BraketCloud
 from qonduit_server.providers.remote_provider import SubmissionLimits
+from qonduit_server.providers.vendors.braket_cloud import BraketCloud
 from tests.vendor_cloud.provider import stated_terms
 
 REGION: Final = "us-east-1"

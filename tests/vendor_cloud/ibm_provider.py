@@ -9,8 +9,8 @@ from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType, VendorMode
-from qonduit_server.providers.ibm_machines import IBMMachines
 from qonduit_server.providers.remote_provider import SubmissionLimits
+from qonduit_server.providers.vendors.ibm_machines import IBMMachines
 from tests.vendor_cloud.provider import stated_terms
 
 #: The instance to which every API key has access.

@@ -7,9 +7,9 @@ from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit_server.providers.ionq import IonQ
-from qonduit_server.providers.ionq_devices import described_device
 from qonduit_server.providers.remote_provider import SubmissionLimits
+from qonduit_server.providers.vendors.ionq import IonQ
+from qonduit_server.providers.vendors.ionq_devices import described_device
 from tests.vendor_cloud.provider import stated_terms
 
 #: The characterization of the service's machines.

@@ -7,8 +7,8 @@ from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit_server.providers.iqm import IQM
 from qonduit_server.providers.remote_provider import SubmissionLimits
+from qonduit_server.providers.vendors.iqm import IQM
 from tests.vendor_cloud.provider import stated_terms
 
 #: The calibration set of the service's machines.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
-from qonduit_server.providers.aer_simulator import AerSimulator
+from qonduit_server.providers.aer.aer_simulator import AerSimulator
 
 #: The provider that has both.
 NAME: Final = "CLOUD_TOKEN"

@@ -8,7 +8,7 @@ from typing import Final
 from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.providers.remote_provider import SubmissionLimits
-from qonduit_server.providers.rigetti import Rigetti
+from qonduit_server.providers.vendors.rigetti import Rigetti
 from tests.vendor_cloud.provider import stated_terms
 
 #: The processor of the service, and one that is away.

@@ -30,7 +30,7 @@ from pyquil.simulation import NumpyWavefunctionSimulator
 from rpcq._base import from_msgpack, to_msgpack
 from rpcq.messages import NativeQuilMetadata, NativeQuilResponse, RPCError, RPCReply
 
-from qonduit_server.providers.rigetti_messages import message_classes
+from qonduit_server.providers.vendors.rigetti_messages import message_classes
 from tests.vendor_cloud.fake_vendor import Behavior, Handler, serve
 from tests.vendor_cloud.grpc_service import Call, GrpcService, Relay, handled
 from tests.vendor_cloud.rigetti_provider import AWAY, MACHINE, MICROSECONDS

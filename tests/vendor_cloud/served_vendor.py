@@ -27,8 +27,8 @@ from qonduit.v1.result_service_pb2 import ListResultsRequest
 from qonduit.v1.result_service_pb2_grpc import ResultServiceStub
 from qonduit_client import Client
 from qonduit_server.encryption import key_ring
-from qonduit_server.providers.ionq import URL_VARIABLE
-from qonduit_server.providers.iqm import URL_VARIABLE as IQM_URL_VARIABLE
+from qonduit_server.providers.vendors.ionq import URL_VARIABLE
+from qonduit_server.providers.vendors.iqm import URL_VARIABLE as IQM_URL_VARIABLE
 from tests.server_process import Server, serving
 from tests.vendor_cloud.aws_provider import SHOT, TASK_FEE, AWSCloud
 from tests.vendor_cloud.aws_provider import credential as aws_credential

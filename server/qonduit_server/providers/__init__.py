@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Providers: one file for each vendor's SDK."""
+"""Providers: the protocols of simulators and of vendors, their registry, and a folder for each kind of devices."""

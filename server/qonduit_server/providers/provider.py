@@ -19,12 +19,13 @@ from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_client.distribution import with_extras
 from qonduit_server.errors import LimitError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.process.file_cache import CacheEntry
 from qonduit_server.process.memory import format_bytes, usable_memory
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from qonduit_server.process.file_cache import CacheEntry
 
 #: The seed of circuit i of a call is the call's seed plus i times this: Aer's rule, used for all providers.
 SEED_STRIDE: Final = 2113

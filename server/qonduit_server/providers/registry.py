@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 #: Name -> "module:class". A provider's module imports its SDK only in load().
 PROVIDERS: Final[dict[str, str]] = {
-    "IBM": "qonduit_server.providers.ibm:IBM",
-    "AWS": "qonduit_server.providers.aws:AWS",
-    "GOOGLE": "qonduit_server.providers.google:Google",
-    "STIM": "qonduit_server.providers.stim:Stim",
+    "IBM": "qonduit_server.providers.offered.ibm:IBM",
+    "AWS": "qonduit_server.providers.offered.aws:AWS",
+    "GOOGLE": "qonduit_server.providers.offered.google:Google",
+    "STIM": "qonduit_server.providers.simulation.stim:Stim",
 }
 #: The same for vendors: classes of the protocol `RemoteProvider`.
 REMOTE_PROVIDERS: Final[dict[str, str]] = {
-    "IBM": "qonduit_server.providers.ibm_machines:IBMMachines",
-    "IONQ": "qonduit_server.providers.ionq:IonQ",
-    "IQM": "qonduit_server.providers.iqm:IQM",
-    "GOOGLE": "qonduit_server.providers.google_engine:GoogleEngine",
-    "AWS": "qonduit_server.providers.braket_cloud:BraketCloud",
-    "RIGETTI": "qonduit_server.providers.rigetti:Rigetti",
+    "IBM": "qonduit_server.providers.vendors.ibm_machines:IBMMachines",
+    "IONQ": "qonduit_server.providers.vendors.ionq:IonQ",
+    "IQM": "qonduit_server.providers.vendors.iqm:IQM",
+    "GOOGLE": "qonduit_server.providers.vendors.google_engine:GoogleEngine",
+    "AWS": "qonduit_server.providers.vendors.braket_cloud:BraketCloud",
+    "RIGETTI": "qonduit_server.providers.vendors.rigetti:Rigetti",
 }
 #: The entry point groups of providers from other distributions; an entry's name is the provider's name.
 GROUP: Final = "qonduit.providers"

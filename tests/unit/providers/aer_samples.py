@@ -12,7 +12,7 @@ from qiskit.circuit import QuantumCircuit
 from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.ir import noise
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.providers.aer_simulator import AerSimulator
+from qonduit_server.providers.aer.aer_simulator import AerSimulator
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions
 
 DEVICE = "aer_simulator"

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from qonduit_server.providers.braket_density import BraketDensity
-from qonduit_server.providers.braket_statevector import BraketStatevector
-from qonduit_server.providers.cirq_density import CirqDensity
-from qonduit_server.providers.cirq_statevector import CirqStatevector
+from qonduit_server.providers.simulation.braket_density import BraketDensity
+from qonduit_server.providers.simulation.braket_statevector import BraketStatevector
+from qonduit_server.providers.simulation.cirq_density import CirqDensity
+from qonduit_server.providers.simulation.cirq_statevector import CirqStatevector
 
 STATEVECTORS = (BraketStatevector, CirqStatevector)
 DENSITIES = (BraketDensity, CirqDensity)

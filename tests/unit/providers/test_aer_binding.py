@@ -20,8 +20,8 @@ from qonduit_server.ir.circuit import Circuit, ClassicalRegister, Outcome
 from qonduit_server.ir.noise_pass import with_noise
 from qonduit_server.ir.parameters import Binder
 from qonduit_server.ir.symbolic import NotSymbolic
-from qonduit_server.providers.aer_methods import BASIS
-from qonduit_server.providers.aer_simulator import AerSimulator
+from qonduit_server.providers.aer.aer_methods import BASIS
+from qonduit_server.providers.aer.aer_simulator import AerSimulator
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions
 
 DEVICE: Final = "aer_simulator"

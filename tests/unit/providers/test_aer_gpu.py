@@ -9,8 +9,8 @@ import pytest
 
 from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.providers import ibm
-from qonduit_server.providers.aer_gpu import Gpu, look_for_gpu
+from qonduit_server.providers.aer.aer_gpu import Gpu, look_for_gpu
+from qonduit_server.providers.offered import ibm
 from qonduit_server.providers.provider import CompileOptions
 from tests.unit.providers.aer_samples import SimulationOptions, ghz, layered
 

@@ -16,7 +16,7 @@ from qiskit.circuit import QuantumCircuit
 
 from qonduit_server.ir.circuit import Outcome
 from qonduit_server.process.memory import return_large_blocks
-from qonduit_server.providers import aer_methods as methods
+from qonduit_server.providers.aer import aer_methods as methods
 from tests.unit.providers.aer_samples import DEVICE, aer, compiled, ghz, layered, noisy, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the peak memory of a process")

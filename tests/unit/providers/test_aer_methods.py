@@ -13,9 +13,9 @@ from qiskit_aer import AerSimulator
 
 from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.errors import DeviceError, LimitError, RunError
-from qonduit_server.providers import aer_methods as methods
-from qonduit_server.providers.aer_program import AerProgram
-from qonduit_server.providers.aer_swaps import LEFT, RIGHT, fewest_swaps
+from qonduit_server.providers.aer import aer_methods as methods
+from qonduit_server.providers.aer.aer_program import AerProgram
+from qonduit_server.providers.aer.aer_swaps import LEFT, RIGHT, fewest_swaps
 from tests.unit.providers.aer_samples import (
     DEVICE,
     adder,

@@ -13,8 +13,8 @@ from qiskit.quantum_info import DensityMatrix, Kraus
 
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir import noise
-from qonduit_server.providers import aer_methods as methods
-from qonduit_server.providers.readout import final_readout, with_errors
+from qonduit_server.providers.aer import aer_methods as methods
+from qonduit_server.providers.simulation.readout import final_readout, with_errors
 from tests.unit.providers.aer_samples import compiled, exact, ghz, measured, noisy, run
 
 

@@ -10,9 +10,9 @@ from qiskit import QuantumCircuit
 from qiskit_aer import AerSimulator
 
 from qonduit_server.ir.circuit import Outcome
-from qonduit_server.providers.aer_execution import AerExecution
-from qonduit_server.providers.aer_methods import DENSITY_MATRIX, STATEVECTOR
-from qonduit_server.providers.aer_program import AerProgram, Kind
+from qonduit_server.providers.aer.aer_execution import AerExecution
+from qonduit_server.providers.aer.aer_methods import DENSITY_MATRIX, STATEVECTOR
+from qonduit_server.providers.aer.aer_program import AerProgram, Kind
 from qonduit_server.providers.provider import CompiledCircuit, program_seed
 
 METHODS = {"s": STATEVECTOR, "d": DENSITY_MATRIX}

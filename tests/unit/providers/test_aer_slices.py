@@ -7,9 +7,9 @@ import pytest
 from qiskit.circuit import QuantumCircuit
 
 from qonduit_server.ir.circuit import Outcome
-from qonduit_server.providers import aer_execution
-from qonduit_server.providers.aer_compiler import block_of
-from qonduit_server.providers.aer_program import AerProgram
+from qonduit_server.providers.aer import aer_execution
+from qonduit_server.providers.aer.aer_compiler import block_of
+from qonduit_server.providers.aer.aer_program import AerProgram
 from qonduit_server.providers.provider import SEED_STRIDE, RunProgress
 from tests.unit.providers.aer_samples import DEVICE, aer, compiled, ghz, noisy, random_clifford
 

@@ -16,9 +16,6 @@ from qiskit import QuantumCircuit
 from qonduit.execution.v1.vendor_pb2 import NativeCircuit
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
-from qonduit_server.providers import braket_catalogue, braket_results
-from qonduit_server.providers.braket_access import read_credential, vendor_errors
-from qonduit_server.providers.braket_cloud import BraketCloud
 from qonduit_server.providers.provider import DEFAULTS
 from qonduit_server.providers.remote_provider import (
     CallRefused,
@@ -27,6 +24,9 @@ from qonduit_server.providers.remote_provider import (
     VendorBusy,
     VendorError,
 )
+from qonduit_server.providers.vendors import braket_catalogue, braket_results
+from qonduit_server.providers.vendors.braket_access import read_credential, vendor_errors
+from qonduit_server.providers.vendors.braket_cloud import BraketCloud
 from tests.vendor_cloud.aws_provider import credential
 
 

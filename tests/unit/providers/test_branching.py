@@ -32,8 +32,9 @@ from qonduit_server.ir.builder import Builder, Loop, Write
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.formula import TRUE, Formula, bit, conjunction, disjunction, negation, parity
 from qonduit_server.ir.lowering import Lowering
-from qonduit_server.providers import branching, registry, run_planning
+from qonduit_server.providers import registry
 from qonduit_server.providers.provider import CompileOptions
+from qonduit_server.providers.simulation import branching, run_planning
 from tests.unit.providers.engines import STATEVECTORS
 from tests.unit.providers.exact import distribution
 from tests.universal_providers import universal_providers

@@ -12,10 +12,10 @@ from qiskit.circuit import QuantumCircuit
 from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.errors import LimitError
 from qonduit_server.ir.circuit import Circuit, Outcome
-from qonduit_server.providers import backend_files
-from qonduit_server.providers.fake_backends import FakeBackends
-from qonduit_server.providers.ibm import IBM
+from qonduit_server.providers.offered.ibm import IBM
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions
+from qonduit_server.providers.shapes import backend_files
+from qonduit_server.providers.shapes.fake_backends import FakeBackends
 
 SHOTS = 20_000
 

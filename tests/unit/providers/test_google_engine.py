@@ -19,11 +19,12 @@ from qonduit_server.errors import DeviceError
 from qonduit_server.languages import openqasm2_reader
 from qonduit_server.languages.cirq import cirq_reader
 from qonduit_server.languages.openqasm3 import openqasm3_reader
-from qonduit_server.providers import google_session, registry
-from qonduit_server.providers.google_engine import ENDPOINT, GoogleEngine
-from qonduit_server.providers.google_session import GoogleSession
+from qonduit_server.providers import registry
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.providers.remote_provider import CallRefused, CredentialRefused, NotSent, VendorBusy, VendorError
+from qonduit_server.providers.vendors import google_session
+from qonduit_server.providers.vendors.google_engine import ENDPOINT, GoogleEngine
+from qonduit_server.providers.vendors.google_session import GoogleSession
 from tests.vendor_cloud.fake_vendor import Behavior, FakeVendor, fake_vendor
 from tests.vendor_cloud.google_provider import MACHINE, PROJECT
 from tests.vendor_cloud.served_vendor import ASYMMETRIC, GOOGLE

@@ -17,11 +17,11 @@ from qonduit.v1.simulation_pb2 import SimulationOptions
 from qonduit_server.errors import DeviceError
 from qonduit_server.languages import openqasm2_reader
 from qonduit_server.languages.openqasm3 import openqasm3_reader
-from qonduit_server.providers.ibm_access import read_credential
-from qonduit_server.providers.ibm_machines import URL, IBMMachines
-from qonduit_server.providers.ibm_session import IBMSession
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.providers.remote_provider import CallRefused, CredentialRefused, NotSent, VendorBusy, VendorError
+from qonduit_server.providers.vendors.ibm_access import read_credential
+from qonduit_server.providers.vendors.ibm_machines import URL, IBMMachines
+from qonduit_server.providers.vendors.ibm_session import IBMSession
 from tests.vendor_cloud.fake_vendor import PRICE, Behavior, FakeVendor, fake_vendor
 from tests.vendor_cloud.ibm_provider import INSTANCE, MACHINE, STATIC
 from tests.vendor_cloud.served_vendor import ASYMMETRIC, IBM
@@ -124,7 +124,7 @@ def test_the_same_program_gives_the_same_bytes_in_another_process() -> None:
     code = """
 import sys
 from qonduit_server.languages.openqasm3 import openqasm3_reader
-from qonduit_server.providers.ibm_machines import IBMMachines
+from qonduit_server.providers.vendors.ibm_machines import IBMMachines
 from qonduit_server.providers.provider import DEFAULTS
 compiled = IBMMachines().compile(openqasm3_reader.read(sys.argv[1]), "machine", DEFAULTS)
 print(compiled.native.SerializeToString(deterministic=True).hex())

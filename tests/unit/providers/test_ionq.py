@@ -15,11 +15,11 @@ from qiskit.quantum_info import Operator
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import ionq_reader, openqasm2_reader
-from qonduit_server.providers import ionq_cloud
-from qonduit_server.providers.ionq import URL_VARIABLE, IonQ, endpoint
-from qonduit_server.providers.ionq_devices import SIMULATORS, backend_of
 from qonduit_server.providers.provider import DEFAULTS
 from qonduit_server.providers.remote_provider import CredentialRefused, RemoteCircuit
+from qonduit_server.providers.vendors import ionq_cloud
+from qonduit_server.providers.vendors.ionq import URL_VARIABLE, IonQ, endpoint
+from qonduit_server.providers.vendors.ionq_devices import SIMULATORS, backend_of
 
 MACHINE, IDEAL = backend_of("forte_1"), SIMULATORS["simulator"]
 

@@ -14,9 +14,9 @@ from qonduit.execution.v1.vendor_pb2 import IDEMPOTENCY_NOTHING
 from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import openqasm2_reader
-from qonduit_server.providers.iqm import IQM
 from qonduit_server.providers.provider import DEFAULTS
 from qonduit_server.providers.remote_provider import CallRefused, CredentialRefused, RemoteCircuit
+from qonduit_server.providers.vendors.iqm import IQM
 
 
 def compiled(text: str) -> RemoteCircuit:

@@ -17,10 +17,10 @@ from qonduit_server.ir import noise
 from qonduit_server.ir.builder import Builder, Loop
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.ir.formula import TRUE, Formula, bit
-from qonduit_server.providers import branching
-from qonduit_server.providers.cirq_statevector import CirqStatevector
 from qonduit_server.providers.provider import CompileOptions, RunProgress
 from qonduit_server.providers.registry import get
+from qonduit_server.providers.simulation import branching
+from qonduit_server.providers.simulation.cirq_statevector import CirqStatevector
 from tests.unit.providers.engines import DENSITIES
 from tests.unit.providers.noisy_reference import Program, distribution
 

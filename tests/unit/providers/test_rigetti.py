@@ -17,10 +17,10 @@ from qonduit_server.languages import openqasm2_reader
 from qonduit_server.languages.quil import quil_reader
 from qonduit_server.providers.provider import DEFAULTS
 from qonduit_server.providers.remote_provider import CredentialRefused, RemoteCircuit
-from qonduit_server.providers.rigetti import Rigetti
-from qonduit_server.providers.rigetti_access import Access, endpoints, read_credential
-from qonduit_server.providers.rigetti_devices import calibration, described_device, gateway
-from qonduit_server.providers.rigetti_messages import message_classes
+from qonduit_server.providers.vendors.rigetti import Rigetti
+from qonduit_server.providers.vendors.rigetti_access import Access, endpoints, read_credential
+from qonduit_server.providers.vendors.rigetti_devices import calibration, described_device, gateway
+from qonduit_server.providers.vendors.rigetti_messages import message_classes
 
 
 def compiled(text: str) -> RemoteCircuit:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qonduit_server.providers.sampling import as_mapping, draw, marginal
+from qonduit_server.providers.simulation.sampling import as_mapping, draw, marginal
 
 
 def test_bits_of_a_marginal_are_in_the_order_of_measurement() -> None:

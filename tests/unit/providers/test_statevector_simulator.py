@@ -16,11 +16,11 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_server.errors import DeviceError, ProviderError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
-from qonduit_server.providers.group_states import State
 from qonduit_server.providers.provider import CompileOptions, SimulatorProvider
-from qonduit_server.providers.sampling import born_probabilities, marginal
-from qonduit_server.providers.statevector_simulator import DeferredCircuit, StatevectorSimulator
-from qonduit_server.providers.steps import Gate
+from qonduit_server.providers.simulation.group_states import State
+from qonduit_server.providers.simulation.sampling import born_probabilities, marginal
+from qonduit_server.providers.simulation.statevector_simulator import DeferredCircuit, StatevectorSimulator
+from qonduit_server.providers.simulation.steps import Gate
 
 HEADER = 'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; '
 

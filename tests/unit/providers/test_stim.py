@@ -19,8 +19,8 @@ from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.registry import Languages
 from qonduit_server.providers import registry
 from qonduit_server.providers.provider import CompileOptions, RunProgress
-from qonduit_server.providers.stim_sampling import SampledCircuit
-from qonduit_server.providers.stim_shots import ShotProgram
+from qonduit_server.providers.simulation.stim_sampling import SampledCircuit
+from qonduit_server.providers.simulation.stim_shots import ShotProgram
 
 STIM = registry.get("STIM")
 SHOTS = 4000

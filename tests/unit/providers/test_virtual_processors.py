@@ -21,10 +21,10 @@ from qonduit_server.errors import DeviceError, LimitError
 from qonduit_server.ir import serialization
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.languages.cirq import cirq_reader
-from qonduit_server.providers import processor_compiler, processor_files
-from qonduit_server.providers.processor_lowering import lower
 from qonduit_server.providers.provider import CompiledCircuit, CompileOptions, RunProgress
-from qonduit_server.providers.virtual_processors import VirtualProcessors
+from qonduit_server.providers.shapes import processor_compiler, processor_files
+from qonduit_server.providers.shapes.processor_lowering import lower
+from qonduit_server.providers.shapes.virtual_processors import VirtualProcessors
 
 PROCESSORS = ("rainbow", "weber", "willow_pink")
 SHOTS = 2000
@@ -94,7 +94,7 @@ def test_every_processor_has_its_size_gates_and_calibration() -> None:
 
 def test_describing_imports_no_sdk() -> None:
     code = (
-        "import sys; from qonduit_server.providers.virtual_processors import VirtualProcessors as V;"
+        "import sys; from qonduit_server.providers.shapes.virtual_processors import VirtualProcessors as V;"
         "assert V().describe().devices; print(sorted({'cirq', 'cirq_google', 'qsimcirq', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -347,7 +347,7 @@ def test_wide_circuits_report_progress_and_slices_do_not_change_counts(
 ) -> None:
     ready = compiled(provider, ghz(4), "rainbow", method="trajectories")
     *_, whole = provider.run("rainbow", [ready], 800, 9)
-    monkeypatch.setattr("qonduit_server.providers.virtual_processors._SLICE_SECONDS", 0.1)
+    monkeypatch.setattr("qonduit_server.providers.shapes.virtual_processors._SLICE_SECONDS", 0.1)
     *progress, sliced = provider.run("rainbow", [ready], 800, 9)
     assert isinstance(whole, Outcome)
     assert isinstance(sliced, Outcome)

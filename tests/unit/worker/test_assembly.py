@@ -46,7 +46,7 @@ def test_a_process_whose_log_of_matrix_product_states_is_long_is_replaced(monkey
     assert run([ibm], events.append) is True
     (succeeded,) = [event.program_succeeded for event in events if event.HasField("program_succeeded")]
     assert succeeded.result.meta_data["approximate"] is False
-    monkeypatch.setattr("qonduit_server.providers.aer_execution._LARGEST_LOG", 10)
+    monkeypatch.setattr("qonduit_server.providers.aer.aer_execution._LARGEST_LOG", 10)
     assert run([ibm], events.append) is False
 
 

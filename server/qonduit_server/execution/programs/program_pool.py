@@ -89,8 +89,6 @@ class ProgramPool:
         self._losses: list[tuple[Key, Loss]] = []
         self._freed = False
         self._stopping = False
-        self._listener: Listener
-        self._open_session: OpenSession
         self._calls = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="program-calls")
         self._thread = threading.Thread(target=self._serve, name="programs", daemon=True)
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulators of statevectors, density matrices and stabilizers, and what they have in common."""
