@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from qonduit_server.process.file_cache import CacheEntry
+if TYPE_CHECKING:
+    from qonduit_server.process.file_cache import CacheEntry
 
 P = TypeVar("P")
 #: A placement that took less time is computed again: to read a file takes some milliseconds, too.
