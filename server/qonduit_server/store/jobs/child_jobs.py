@@ -21,6 +21,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.cancellation import cancel_loaded
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.schema import devices, jobs
+from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The maximum number of children that one transaction cancels.
@@ -28,11 +29,13 @@ _MOST: Final = 200
 
 _PARENT: Final = jobs.alias("parent")
 _CHILD: Final = jobs.alias("child")
-_PARENTS: Final = select(
-    jobs.c.id,
-    jobs.c.state,
-    select(func.count()).where(_CHILD.c.parent_job_id == jobs.c.id).scalar_subquery().label("children"),
-).where(among(jobs.c.id, "ids"))
+_PARENTS: Final = Query(
+    select(
+        jobs.c.id,
+        jobs.c.state,
+        select(func.count()).where(_CHILD.c.parent_job_id == jobs.c.id).scalar_subquery().label("children"),
+    ).where(among(jobs.c.id, "ids"))
+)
 # The first condition makes databases use the index of children that have not ended.
 _ORPHANS: Final = (
     select(jobs.c.id)
@@ -63,7 +66,7 @@ class Admission:
         parents = {spec.parent_job_id for spec in specs if spec.parent_job_id}
         self._running: dict[int, int] = {}
         if parents:
-            rows = transaction.connection.execute(_PARENTS, {"ids": list(parents)})
+            rows = _PARENTS(transaction.connection, {"ids": list(parents)})
             self._running = {row.id: row.children for row in rows if row.state == RUNNING}
 
     def admit(self, parent: int, most: int) -> CallError | None:
