@@ -223,6 +223,29 @@ def main():
         assert np.asarray(value) == pytest.approx(1.0)
         assert isinstance(name, str)
 
+    def test_jobs_are_waited_for_in_any_order_between_other_calls(self, run: Callable[..., ProgramRun]) -> None:
+        source = f"""
+from qonduit_client import Client
+from qonduit_client.errors import TimedOut
+def main(backend, user_messenger):
+    client = Client()
+    submit = lambda shots: client.run({BELL!r}, shots=shots)
+    late = submit(1)
+    try:
+        late.wait(timeout=1e-4)
+    except TimedOut:
+        user_messenger.publish("late")
+    waited = late.result()
+    first, second, third = submit(2), submit(3), submit(4)
+    client.devices()
+    after = submit(5)
+    user_messenger.progress(0.5)
+    client.devices()
+    found = [waited, third.result(), after.result(), first.result(), second.result(), submit(6).result(), late.result()]
+    return [sum(each.counts.values()) for each in found]
+"""
+        assert run(source).output(timeout=SECONDS) == [1, 4, 5, 2, 3, 6, 1]
+
     @pytest.mark.parametrize("sdk", ADAPTERS)
     def test_the_adapters_of_other_sdks_run_in_a_program(self, sdk: str, run: Callable[..., ProgramRun]) -> None:
         program = run(ADAPTERS[sdk], shots=40)
