@@ -9,13 +9,15 @@ import os
 import random
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 import grpc
 import pytest
 
-from qonduit.v1.job_pb2 import JobState
+from qonduit.v1.job_pb2 import Job, JobState, VendorMode, VendorOptions
 from qonduit.v1.usage_service_pb2 import ListUsageRequest
 from qonduit.v1.usage_service_pb2_grpc import UsageServiceStub
 from tests.e2e.faults.points import KillPoint
@@ -52,8 +54,11 @@ def test_every_point_names_an_existing_function(point: KillPoint) -> None:
 class Crashes:
     """Jobs of all providers of a vendor, on servers of one database that are killed one after another."""
 
-    def __init__(self, folder: Path, kind: VendorKind, vendor: FakeVendor) -> None:
+    def __init__(
+        self, folder: Path, kind: VendorKind, vendor: FakeVendor, options: VendorOptions | None = None
+    ) -> None:
         self.folder = folder
+        self.options = options
         self.kind = kind
         self.vendor = vendor
         self.hit = threading.Event()
@@ -70,7 +75,7 @@ class Crashes:
         with self.served() as served:
             self.trap.arm(point.name, number)
             for provider in self.kind.names:
-                self.jobs[served.create(provider, shots=10)] = provider
+                self.jobs[served.create(provider, shots=10, vendor_options=self.options)] = provider
             if point in PROCESS_POINTS:
                 self.finish(served)
             else:
@@ -114,6 +119,8 @@ class Crashes:
             else:
                 assert self.jobs[job_id] not in SAFE, job.failure
                 assert job.failure.reason == "SUBMISSION_UNKNOWN", job.failure
+        if self.options is not None:
+            self.check_sessions(jobs)
         succeeded = [job_id for job_id, job in jobs.items() if job.state == JobState.JOB_STATE_SUCCEEDED]
         unknown = [job_id for job_id in jobs.keys() - succeeded if self.jobs[job_id] != "CLOUD_TAG"]  # without prices
         if self.kind is not CLOUD:
@@ -122,14 +129,32 @@ class Crashes:
         (cost,) = row.costs
         assert (cost.spent, cost.reserved) == (PRICE * len(succeeded), PRICE * len(unknown))
 
+    def check_sessions(self, jobs: Mapping[int, Job]) -> None:
+        """Check that each job has opened one session at most, and that all sessions whose ids are known are closed."""
+        opened = self.vendor.control()["groups"]
+        assert len(opened) <= len(jobs)
+        known = {job.provider_status.group.id for job in jobs.values()} - {""}
+        assert [name for name in known if opened[name]["accepting_jobs"]] == []
+        for job in jobs.values():
+            assert job.provider_status.group.id or job.state != JobState.JOB_STATE_SUCCEEDED
+
+
+SESSION: Final = VendorOptions(mode=VendorMode.VENDOR_MODE_SESSION, max_seconds=600)
+
 
 @pytest.mark.timeout(540)
 @pytest.mark.parametrize(
-    "kind",
-    [CLOUD, *(pytest.param(kind, marks=pytest.mark.long) for kind in (IBM, IONQ, GOOGLE, AWS, RIGETTI, IQM))],
-    ids=["cloud", "ibm", "ionq", "google", "aws", "rigetti", "iqm"],
+    ("kind", "options"),
+    [
+        (CLOUD, None),
+        *(pytest.param(kind, None, marks=pytest.mark.long) for kind in (IBM, IONQ, GOOGLE, AWS, RIGETTI, IQM)),
+        pytest.param(IBM, SESSION, marks=pytest.mark.long),
+    ],
+    ids=["cloud", "ibm", "ionq", "google", "aws", "rigetti", "iqm", "ibm-sessions"],
 )
-def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path, kind: VendorKind) -> None:
+def test_the_vendor_has_each_job_once_whatever_dies(
+    tmp_path: Path, kind: VendorKind, options: VendorOptions | None
+) -> None:
     chance = random.Random(SEED)
     points = [*VENDOR_POINTS, *PROCESS_POINTS]
     chosen = [(point, chance.randint(1, point.often)) for point in points for _ in range(ROUNDS)]
@@ -139,7 +164,7 @@ def test_the_vendor_has_each_job_once_whatever_dies(tmp_path: Path, kind: Vendor
         chosen = [(named["change-committed"], 1), (named["answer-not-delivered"], 2)]
     print(f"CRASH_SEED={SEED} draws the same kills again: {[(point.name, n) for point, n in chosen]}")
     with fake_vendor(kind.service, kind.python) as vendor:
-        crashes = Crashes(tmp_path, kind, vendor)
+        crashes = Crashes(tmp_path, kind, vendor, options)
         for point, number in chosen:
             crashes.round(point, number)
         with crashes.served() as served:
