@@ -206,8 +206,8 @@ def _primitive(kind: type[Any], mode: IBMBackend | Session, options: Mapping[str
     """Return a primitive of the SDK without the notice that the SDK will replace it.
 
     The primitives of `executor_sampler` and `executor_estimator` submit another program of IBM's, and compute values
-    and errors here in place of IBM. Jobs that IBM already has could then not be read in the same way, and what was
-    compared with IBM's own results would be ours. The top-level names of the SDK are still those of IBM's programs.
+    and errors here in place of IBM. Jobs that IBM already has could then not be read in the same way, and a value from
+    IBM's estimator would be the SDK's. The top-level names of the SDK are still those of IBM's programs.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"The (Sampler|Estimator)V2 class is deprecated", DeprecationWarning)
