@@ -13,10 +13,10 @@ from qonduit.execution.v1.vendor_pb2 import Submission, VendorJob, VendorJobStat
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import VendorCost
-from qonduit_server.providers import braket_catalogue, braket_results
-from qonduit_server.providers.braket_access import Clients, code_of, read_credential, vendor_errors
-from qonduit_server.providers.braket_catalogue import Price
 from qonduit_server.providers.remote_provider import CallRefused, Fetched, VendorError, vendor_outcome
+from qonduit_server.providers.vendors import braket_catalogue, braket_results
+from qonduit_server.providers.vendors.braket_access import Clients, code_of, read_credential, vendor_errors
+from qonduit_server.providers.vendors.braket_catalogue import Price
 
 #: The folder of the results in the bucket.
 _FOLDER: Final = "qonduit"
