@@ -115,10 +115,10 @@ def missing_features(device: Device, name: str, requirements: Requirements) -> I
     yield from _missing_simulation(device, name, requirements.simulation)
     if requirements.vendor_mode and requirements.vendor_mode not in capabilities.vendor_modes:
         word = VENDOR_MODES.get(requirements.vendor_mode, "such mode")
-        message = f"{name} is not at a vendor with {word}: leave vendor_options.mode unset"
+        message = f"{name} has no {word} at a vendor: leave vendor_options.mode unset"
         yield MissingFeature(VENDOR_MODE, "UNSUPPORTED_METHOD", message)
     if requirements.vendor_estimator and not capabilities.vendor_estimator:
-        message = f"{name} is not at a vendor with an estimator: leave vendor_options.resilience_level unset"
+        message = f"{name} has no estimator at a vendor: leave vendor_options.resilience_level unset"
         yield MissingFeature(VENDOR_ESTIMATOR, "UNSUPPORTED_METHOD", message)
     for feature, words in FEATURES.items():
         if getattr(program, feature) and not getattr(capabilities, feature):
