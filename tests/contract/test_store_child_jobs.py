@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,6 @@ from qonduit_server.store.jobs import child_jobs, job_list, job_rows, queue
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.program_queue import PROGRAMS
 from qonduit_server.store.users import quota_rows
-from qonduit_server.store.writer import Transaction
 from tests.store_fixture import Clock, claim, description, finished, known_device, submit, succeeded
 
 CANCELLED, FAILED, QUEUED = JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_QUEUED
@@ -135,28 +134,6 @@ def test_a_child_does_not_make_servers_read_the_times_of_queued_jobs(db: Databas
     submit(db, caller="anna", not_before=Timestamp(seconds=2**33))
     of_child, with_time = (each for each in found if each.jobs)
     assert (of_child.times, with_time.times) == (False, True)
-
-
-def test_only_children_on_simulators_are_created_without_a_flush_of_the_disk(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paid = description("CLOUD", ["machine"])
-    paid.devices[0].is_simulator = False
-    catalogue.sync(db, [description(), paid])
-    parent = program(db)
-    claim(db, provider=PROGRAMS)
-    transactions: Any = db._writer._transactions  # type: ignore[attr-defined]
-    run, flushed = transactions.run, []
-
-    def observed(work: Callable[[Transaction], None], *, durable: bool) -> Notification:
-        flushed.append(durable)
-        return run(work, durable=durable)
-
-    monkeypatch.setattr(transactions, "run", observed)
-    submit(db, caller="anna")
-    child(db, parent)
-    child(db, parent, device=known_device(db, "CLOUD/machine"))
-    assert flushed == [True, False, True]
 
 
 @pytest.mark.parametrize("end", ["succeeded", "cancelled", "deleted"])

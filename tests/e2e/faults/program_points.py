@@ -19,8 +19,8 @@ def _point(name: str, module: str, function: str, moment: Literal["before", "aft
 PROGRAM_POINTS: Final = (
     _point("call-not-answered", _CALLS, "ProgramSession.call", "before", 8),
     _point("child-not-named", _CALLS, "ProgramSession._prepare", "before", 4),
-    _point("child-not-written", "qonduit_server.store.jobs.job_creation", "CREATE_CHILD.run", "before", 4),
-    _point("child-not-committed", "qonduit_server.store.jobs.job_creation", "CREATE_CHILD.run", "after", 4),
+    _point("child-not-written", "qonduit_server.store.jobs.job_creation", "CREATE.run", "before", 4),
+    _point("child-not-committed", "qonduit_server.store.jobs.job_creation", "CREATE.run", "after", 4),
     _point("child-committed", "qonduit_server.store.jobs.job_rows", "create", "after", 4),
     _point("child-not-noted", _CALLS, "ProgramSession._note_child", "before", 4),
     _point("reply-not-sent", _POOL, "ProgramPool._reply", "before", 8),

@@ -411,6 +411,3 @@ def _created(new: Submission, created: Created) -> Sequence[str]:
 
 
 CREATE: Final = Operation(_create, objects=_created)
-#: For the jobs that server programs submit to simulators. A power failure that loses one stops its program too, which
-#: then runs again and submits it again; the end of each is durable.
-CREATE_CHILD: Final = Operation(_create, durable=False, objects=_created)

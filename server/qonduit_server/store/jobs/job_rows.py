@@ -24,7 +24,7 @@ from qonduit_server.store.jobs import submission_settlement
 from qonduit_server.store.jobs.cancellation import cancel_loaded
 from qonduit_server.store.jobs.deletion import erase
 from qonduit_server.store.jobs.exact_reruns import required_provenance
-from qonduit_server.store.jobs.job_creation import CREATE, CREATE_CHILD, Created, Submission
+from qonduit_server.store.jobs.job_creation import CREATE, Created, Submission
 from qonduit_server.store.jobs.job_spec import pack, whole_specs
 from qonduit_server.store.jobs.pinned_jobs import check_served
 from qonduit_server.store.jobs.unit_of_work import SELECT_JOBS, UnitOfWork, job_message
@@ -119,7 +119,7 @@ _RESOLVE: Final = "ResolveSubmission"
 
 
 def create(db: Database, new: NewJob) -> Created:
-    """Queue a job: programs, job and first event in one transaction, durable except for children on simulators.
+    """Queue a job: programs, job and first event in one durable transaction.
 
     Raises:
         NotFound: the device or the deployment does not exist.
@@ -137,9 +137,8 @@ def create(db: Database, new: NewJob) -> Created:
         deployment = deployments.prepare(new.caller, new.deployment, owner=owner, is_inline=True)
         if deployment.is_inline:
             content = content_hash(deployment.owner, deployment.programs, deployment.labels)
-    is_repeated = new.spec.parent_job_id and device.is_simulator
     created = db.write(
-        CREATE_CHILD if is_repeated else CREATE,
+        CREATE,
         Submission(
             caller=checked_text("caller", new.caller),
             owner=checked_text("job.project", owner),
