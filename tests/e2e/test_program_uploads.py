@@ -37,7 +37,7 @@ from tests.e2e.faults.trap import Trap
 from tests.server_process import serving, serving_programs
 
 #: The runs of a burst.
-BURST = 100
+BURST = 60
 CHECKS = "qonduit_server.rpc.server_program_checks"
 SOURCE = """
 import numpy as np
