@@ -18,6 +18,7 @@ import grpc
 import pytest
 
 from qonduit.v1.job_pb2 import Job, JobState, VendorMode, VendorOptions
+from qonduit.v1.job_service_pb2 import ListJobsRequest
 from qonduit.v1.usage_service_pb2 import ListUsageRequest
 from qonduit.v1.usage_service_pb2_grpc import UsageServiceStub
 from tests.e2e.faults.points import KillPoint
@@ -75,7 +76,7 @@ class Crashes:
         with self.served() as served:
             self.trap.arm(point.name, number)
             for provider in self.kind.names:
-                self.jobs[served.create(provider, shots=10, vendor_options=self.options)] = provider
+                self.create(served, provider)
             if point in PROCESS_POINTS:
                 self.finish(served)
             else:
@@ -88,6 +89,14 @@ class Crashes:
             self.trap.disarm(point.name)
         if self.hit.is_set():
             self.kills.append(point.name)
+
+    def create(self, served: ServedVendor, provider: str) -> None:
+        """Create a job. The steps of earlier jobs may kill the server before it answers."""
+        try:
+            self.jobs[served.create(provider, shots=10, vendor_options=self.options)] = provider
+        except grpc.RpcError:
+            if not self.hit.wait(10):
+                raise
 
     def served(self) -> AbstractContextManager[ServedVendor]:
         path = os.pathsep.join((str(Path(__file__).with_name("deadly")), str(self.folder / "packages"), str(ROOT)))
@@ -106,6 +115,8 @@ class Crashes:
 
     def check(self, served: ServedVendor) -> None:
         """Check the end of each job, the jobs of the vendor, and their costs."""
+        for job in served.jobs.ListJobs(ListJobsRequest(page_size=1000), timeout=100).jobs:
+            self.jobs.setdefault(job.id, job.device.partition("/")[0])  # created without an answer
         jobs = {job_id: served.end(job_id) for job_id in self.jobs}
         accepted = self.vendor.control()["jobs"]
         marks = Counter(job["mark"] for job in accepted.values())
