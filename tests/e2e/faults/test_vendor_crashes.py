@@ -95,7 +95,7 @@ class Crashes:
         try:
             self.jobs[served.create(provider, shots=10, vendor_options=self.options)] = provider
         except grpc.RpcError:
-            if not self.hit.wait(10):
+            if not self.hit.wait(60):
                 raise
 
     def served(self) -> AbstractContextManager[ServedVendor]:
