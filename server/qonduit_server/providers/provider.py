@@ -85,15 +85,15 @@ class CompileOptions:
         shots: the order of magnitude of the shots: a power of 2 that is larger than their number, and the same for
             equal powers, so that a choice that depends on it may be kept.
         simulation: how the job asks to be simulated; the device has the method and the precision that it names.
-        placement: where other processes find, or leave, how this circuit is placed on the qubits of a processor; None
-            if it is not kept.
+        placement: returns where other processes find, or leave, how this circuit is placed on the qubits of a
+            processor; None if it is not kept.
     """
 
     memory_limit_bytes: int = 0
     statevector: bool = False
     shots: int = 1024
     simulation: SimulationOptions = field(default_factory=SimulationOptions)
-    placement: CacheEntry | None = field(default=None, compare=False)
+    placement: Callable[[], CacheEntry] | None = field(default=None, compare=False)
 
     @property
     def optimization_level(self) -> int:

@@ -9,6 +9,7 @@ device with its calibration, and the versions of the libraries and of this code.
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 
 from qonduit.v1.provenance_pb2 import Provenance
@@ -26,8 +27,11 @@ class PlacementCache:
 
     def __init__(self, files: FileCache) -> None:
         self._files = files
+
+    @cached_property
+    def _code(self) -> str:
         folders = [Path(package.__path__[0]) for package in (ir, languages, providers)]
-        self._code = code_version([DISTRIBUTION], folders)
+        return code_version([DISTRIBUTION], folders)
 
     def entry(self, facts: Provenance, *parts: object) -> CacheEntry:
         """Return an entry.

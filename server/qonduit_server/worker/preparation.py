@@ -245,8 +245,10 @@ class Preparation:
         options = replace(self.options(index), placement=self.placement(index))
         return self.provider.compile(circuit, self.task.device, options)
 
-    def placement(self, index: int, *part: object) -> CacheEntry | None:
-        """Return where other processes find how a circuit is placed on the device; None if it is not kept.
+    def placement(self, index: int, *part: object) -> Callable[[], CacheEntry] | None:
+        """Return what finds where other processes keep how a circuit is placed on the device; None without a cache.
+
+        Only devices that place circuits ask for it: the key of an entry is a hash of the whole program.
 
         Args:
             index: of the program.
@@ -256,7 +258,7 @@ class Preparation:
         if placements is None or self.environment.facts is None:
             return None
         names = tuple(self.spec(index).parameter_sets.names)
-        return placements.entry(self._facts, *self._key(index), names, *part)
+        return lambda: placements.entry(self._facts, *self._key(index), names, *part)
 
     def cached(self, index: int) -> CachedProgram | None:
         """Return a program that was read and compiled before; None if it is not in the cache."""

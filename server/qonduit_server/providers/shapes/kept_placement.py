@@ -16,7 +16,7 @@ _COSTLY_SECONDS: Final = 0.1
 
 
 def kept_placement(
-    entry: CacheEntry | None,
+    find_entry: Callable[[], CacheEntry] | None,
     place: Callable[[], P],
     dump: Callable[[P], bytes | None],
     load: Callable[[bytes], P],
@@ -24,13 +24,14 @@ def kept_placement(
     """Return a placement.
 
     Args:
-        entry: where it is kept; None if it is not.
+        find_entry: returns where it is kept; None if it is not.
         place: computes it.
         dump: returns its bytes; None if it has a part that cannot be written.
         load: reads these bytes.
     """
-    if entry is None:
+    if find_entry is None:
         return place()
+    entry = find_entry()
     data = entry.get()
     if data is not None:
         try:
