@@ -6,13 +6,10 @@ Imported only in the process that calls Braket.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any, Final, NamedTuple
 
 import boto3
@@ -27,6 +24,7 @@ from botocore.exceptions import (
 )
 
 from qonduit_server.providers.remote_provider import CallRefused, CredentialRefused, NotSent, VendorBusy, VendorError
+from qonduit_server.providers.vendors.http_answers import retry_after
 
 #: The variable with the URL of another endpoint of Braket, as in Braket's SDK.
 ENDPOINT: Final = "BRAKET_ENDPOINT"
@@ -150,7 +148,7 @@ def _client_error(error: ClientError) -> VendorError:
     message = f"{error.operation_name}: {error.response.get('Error', {}).get('Message', '')} ({code})"
     for failed in (error.response.get("programSetValidationFailures") or ())[:1]:
         message += f"; program {failed.get('programIndex')}: {' '.join(failed.get('errors') or ())}"[:_QUOTED]
-    wait = _retry_after(details.get("HTTPHeaders", {}).get("retry-after", "")) or _BUSY_SECONDS.get(code, 0.0)
+    wait = retry_after(details.get("HTTPHeaders", {}).get("retry-after", "")) or _BUSY_SECONDS.get(code, 0.0)
     if status == _TOO_MANY or code in _BUSY:
         return VendorBusy(message, code=code, retry_after=wait)
     if status >= _SERVER_ERRORS or not status:
@@ -158,12 +156,3 @@ def _client_error(error: ClientError) -> VendorError:
     if status in _UNAUTHORIZED or code in _NOT_ACCEPTED:
         return CredentialRefused(message, code=code)
     return CallRefused(message, code=code)
-
-
-def _retry_after(text: str) -> float:
-    """Return the seconds of a header Retry-After, which contains a number or a date."""
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(text))
-    with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
-    return 0.0

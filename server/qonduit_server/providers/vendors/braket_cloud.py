@@ -13,6 +13,7 @@ from qonduit_server.ir.braket_names import BRAKET_NAMES
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.provider import CompileOptions, importing_sdk
 from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession, vendor_description
+from qonduit_server.providers.vendors.measured_last import nothing_measured, omitted
 
 if TYPE_CHECKING:
     from qonduit_server.ir.visitor import GateStep, Plain
@@ -81,7 +82,7 @@ class BraketCloud:
         ]
         native = NativeCircuit(text="\n".join(lines) + "\n")
         native.layout.update({"bits": {str(places[qubit]): measured[qubit] for qubit in bits}})
-        return RemoteCircuit(native, len(used), tuple(_omitted(steps)))
+        return RemoteCircuit(native, len(used), tuple(omitted(steps, "Amazon Braket's devices take")))
 
     def connect(self, credential: str) -> VendorSession:
         """Import Braket's SDK, and return a session."""
@@ -128,20 +129,9 @@ def _measured_last(steps: Sequence[Plain], where: str) -> tuple[list[GateStep], 
         elif not isinstance(step, BarrierStep | DelayStep):
             raise _refused(where, "operations that depend on measured bits")
     if not measured:
-        raise DeviceError(
-            "UNSUPPORTED_CONSTRUCT",
-            f"the program measures nothing, and {where} would charge for it: add measurements",
-        )
+        raise nothing_measured(where)
     return gates, measured
 
 
 def _refused(where: str, what: str) -> DeviceError:
     return DeviceError("UNSUPPORTED_CONSTRUCT", f"{where} does not run {what}: qubits are measured once, at the end")
-
-
-def _omitted(steps: Sequence[Plain]) -> Iterator[str]:
-    from qonduit_server.ir.visitor import BarrierStep, DelayStep
-
-    for kind, what in ((BarrierStep, "barriers"), (DelayStep, "delays")):
-        if any(isinstance(step, kind) for step in steps):
-            yield f"{what} are left out: Amazon Braket's devices take none"

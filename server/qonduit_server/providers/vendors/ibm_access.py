@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from urllib3.exceptions import NewConnectionError
 
 from qonduit_server.process.redaction import Redaction
 from qonduit_server.providers.remote_provider import CallRefused, CredentialRefused, NotSent, VendorBusy, VendorError
+from qonduit_server.providers.vendors.http_answers import retry_after
 
 CHANNEL: Final = "ibm_quantum_platform"
 #: A read of the service that takes longer has failed. The deadline of the call limits a submission.
@@ -224,13 +224,14 @@ def _converted(error: Exception, response: Response | None, *, sent: bool, submi
     if response is not None and response.status_code >= 400:
         status, (message, code) = response.status_code, _reason(response)
         text = f"IBM answers with the status {status}: {message}"
+        wait = retry_after(response.headers.get("Retry-After", ""))
         if status in (401, 403) or (status == 400 and "/identity/token" in str(response.url)):
             return CredentialRefused(f"{text}. Check the API key, and that it has access to the instance", code=code)
         if status == 429:
-            return VendorBusy(text, code=code, retry_after=_retry_after(response))
+            return VendorBusy(text, code=code, retry_after=wait)
         if status >= 500:
             kind = NotSent if submits and not sent else VendorError
-            return kind(text, code=code, retry_after=_retry_after(response))
+            return kind(text, code=code, retry_after=wait)
         return (UnknownObject if status == 404 else CallRefused)(text, code=code)
     text = f"{type(error).__name__}: {error}"[:_QUOTED]
     unanswered = next((each for each in _causes(error) if isinstance(each, RequestException)), None)
@@ -271,17 +272,6 @@ def _reason(response: Response) -> tuple[str, str]:
     with suppress(LookupError, TypeError, AttributeError):
         return str(stated["errorMessage"])[:_QUOTED], str(stated["errorCode"])
     return str(stated)[:_QUOTED], str(response.status_code)
-
-
-def _retry_after(response: Response) -> float:
-    """Return the seconds that an answer asks to wait; 0 if it does not ask."""
-    text = response.headers.get("Retry-After", "")
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        with suppress(ValueError, TypeError):
-            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    return 0.0
 
 
 def _not_connected(error: RequestException) -> bool:

@@ -15,6 +15,7 @@ from qonduit_server.ir.circuit import Circuit, contains
 from qonduit_server.providers.provider import CompileOptions, importing_sdk
 from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession, vendor_description
 from qonduit_server.providers.vendors.ibm_costs import UNIT, highest_cost
+from qonduit_server.providers.vendors.measured_last import nothing_measured
 
 #: The variable with the URL of the service, in place of that of the instance's region.
 URL: Final = "QONDUIT_IBM_URL"
@@ -61,10 +62,7 @@ class IBMMachines:
 
         # Without measurements, it is for IBM's own estimator.
         if not options.statevector and not contains(circuit.quantum, {"measure": Measure}):
-            raise DeviceError(
-                "UNSUPPORTED_CONSTRUCT",
-                f"the program measures nothing, and {self.name}/{device} would charge for it: add measurements",
-            )
+            raise nothing_measured(f"{self.name}/{device}")
         try:
             data = write_bits(circuit.quantum, f"{self.name}/{device}")
         except ProgramError as error:

@@ -185,10 +185,10 @@ class IBMSession:
         try:
             with vendor_errors(client):
                 client.job_cancel(vendor_id)
-        except CallRefused as error:
+        except CallRefused:
             found = self._poll(vendor_id)
             if found.state == VendorJobState.VENDOR_JOB_STATE_ACTIVE:
-                raise CallRefused(error.message, code=error.code) from error
+                raise
             return found
         return self._poll(vendor_id)
 

@@ -18,8 +18,6 @@ from qonduit_server.errors import DeviceError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.providers.remote_provider import (
-    CallRefused,
-    CredentialRefused,
     RemoteCircuit,
     SubmissionLimits,
     VendorSession,
@@ -28,12 +26,12 @@ from qonduit_server.providers.remote_provider import (
 from qonduit_server.providers.vendors.ionq_cloud import IonQCloud
 from qonduit_server.providers.vendors.ionq_devices import backend_of
 from qonduit_server.providers.vendors.measured_last import measured_last, omitted
+from qonduit_server.providers.vendors.own_client import check_token, importing_client
 
 #: The variable with the URL of another endpoint of the API.
 URL_VARIABLE: Final = "IONQ_API_URL"
 #: IonQ refuses bodies of more than 10 MB; the rest is for what surrounds the circuit.
 _MAX_BYTES: Final = 9_000_000
-_TITLE: Final = "IonQ"
 
 
 class IonQ:
@@ -74,16 +72,13 @@ class IonQ:
         native = NativeCircuit(text=json.dumps(text))
         # Bit `place` of IonQ's outcomes is classical bit `clbit`.
         native.layout.update({"places": [[clbit, places[qubit]] for clbit, qubit in sorted(measured.items())]})
-        return RemoteCircuit(native, len(used), tuple(omitted(steps, _TITLE)))
+        return RemoteCircuit(native, len(used), tuple(omitted(steps, "IonQ has")))
 
     def connect(self, credential: str) -> VendorSession:
         """See `RemoteProvider`. Raises CredentialRefused: the API key cannot be one."""
-        if not credential or not credential.isascii() or not credential.isprintable() or " " in credential:
-            raise CredentialRefused("the credential must be an API key of IonQ, without spaces or line breaks")
-        try:
+        check_token(credential, "an API key of IonQ")
+        with importing_client("IonQ's client", "IONQ"):
             return IonQCloud(credential, endpoint())
-        except ImportError as error:
-            raise CallRefused(f"IonQ's client is missing: run `qonduit provider install IONQ` ({error})") from error
 
 
 def endpoint() -> str | None:

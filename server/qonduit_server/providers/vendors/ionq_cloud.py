@@ -31,6 +31,7 @@ from qonduit_server.providers.remote_provider import (
     VendorError,
     vendor_outcome,
 )
+from qonduit_server.providers.vendors.http_answers import REFUSALS
 from qonduit_server.providers.vendors.ionq_devices import Backend, backend_of, listed_devices
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ _STATES: Final = {
     "failed": VendorJobState.VENDOR_JOB_STATE_FAILED,
     "canceled": VendorJobState.VENDOR_JOB_STATE_CANCELLED,
 }
-#: Statuses with which IonQ has certainly changed nothing.
-_REFUSALS: Final = frozenset((400, 402, 404, 405, 409, 410, 413, 415, 422))
 #: By how much probabilities may differ from a sum of 1, and shots from whole numbers.
 _TOLERANCE: Final = 1e-3
 _DECIMAL: Final = re.compile(r"[0-9]{1,400}")
@@ -228,7 +227,7 @@ class IonQCloud:
         except errors.ServerError as error:
             raise VendorError(f"{error.status_code}: {error.message}", code=str(error.status_code)) from error
         except errors.APIError as error:
-            kind = CallRefused if error.status_code in _REFUSALS else VendorError
+            kind = CallRefused if error.status_code in REFUSALS else VendorError
             raise kind(error.message, code=_code(error)) from error
         except (HTTPError, ValueError) as error:
             raise VendorError(f"the answer of IonQ is not complete: {type(error).__name__}") from error

@@ -14,13 +14,13 @@ from qonduit_server.errors import DeviceError, ProgramError
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.providers.remote_provider import (
-    CallRefused,
-    CredentialRefused,
     RemoteCircuit,
     SubmissionLimits,
     VendorSession,
     vendor_description,
 )
+from qonduit_server.providers.vendors.measured_last import nothing_measured
+from qonduit_server.providers.vendors.own_client import check_token, importing_client
 
 if TYPE_CHECKING:
     from qonduit_server.ir.visitor import DelayStep, Plain
@@ -79,10 +79,7 @@ class IQM:
         except ProgramError as error:
             raise DeviceError(error.reason, error.message) from error
         if not any(isinstance(step, MeasureStep) for step in steps):
-            raise DeviceError(
-                "UNSUPPORTED_CONSTRUCT",
-                f"the program measures nothing, and {where} would charge for it: add measurements",
-            )
+            raise nothing_measured(where)
         used = sorted(qubits_used(steps))
         places = {qubit: place for place, qubit in enumerate(used)}
         native = NativeCircuit(
@@ -93,12 +90,10 @@ class IQM:
 
     def connect(self, credential: str) -> VendorSession:
         """Import IQM's client, and return a session. Raises CredentialRefused: the token cannot be one."""
-        if not credential or not credential.isascii() or not credential.isprintable() or " " in credential:
-            raise CredentialRefused("the credential must be an API token of IQM, without spaces or line breaks")
-        try:
+        check_token(credential, "an API token of IQM")
+        with importing_client("IQM's client", "IQM"):
             from qonduit_server.providers.vendors.iqm_session import IQMSession
-        except ImportError as error:
-            raise CallRefused(f"IQM's client is missing: run `qonduit provider install IQM` ({error})") from error
+
         return IQMSession(credential, os.environ.get(URL_VARIABLE) or _RESONANCE)
 
 

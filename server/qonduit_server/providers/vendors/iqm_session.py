@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import wraps
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -41,6 +40,7 @@ from qonduit_server.providers.remote_provider import (
     VendorError,
     vendor_outcome,
 )
+from qonduit_server.providers.vendors.http_answers import REFUSALS, retry_after
 from qonduit_server.providers.vendors.iqm_compiler import BIT, compiled, machine
 from qonduit_server.providers.vendors.iqm_devices import calibration, device, device_name
 
@@ -51,8 +51,6 @@ _STATES: Final = {
     JobStatus.FAILED: VendorJobState.VENDOR_JOB_STATE_FAILED,
     JobStatus.CANCELLED: VendorJobState.VENDOR_JOB_STATE_CANCELLED,
 }
-#: Statuses with which IQM has certainly changed nothing.
-_REFUSALS: Final = frozenset((400, 402, 404, 405, 409, 410, 413, 415, 422))
 _NOT_FOUND: Final = 404
 _STARTED: Final = "execution_started"
 _ENDED: Final = "execution_ended"
@@ -173,10 +171,10 @@ class IQMSession:
         try:
             with self._errors():
                 self._connection().executor.cancel_job(UUID(vendor_id))
-        except CallRefused as error:
+        except CallRefused:
             found = self._poll(vendor_id)
             if found.state == VendorJobState.VENDOR_JOB_STATE_ACTIVE:
-                raise CallRefused(error.message, code=error.code) from error
+                raise
             return found
         return self._poll(vendor_id)
 
@@ -247,8 +245,8 @@ class IQMSession:
         if status in (401, 403):
             return CredentialRefused(f"IQM does not accept the token: {text}", code=code)
         if status == requests.codes.too_many_requests:
-            return VendorBusy(text, code=code, retry_after=_wait(response.headers.get("Retry-After", "")))
-        if status in _REFUSALS:
+            return VendorBusy(text, code=code, retry_after=retry_after(response.headers.get("Retry-After", "")))
+        if status in REFUSALS:
             return CallRefused(text, code=code)
         if response.ok:
             return VendorError(f"the answer of IQM is not one of its API: {type(error).__name__}")
@@ -262,15 +260,6 @@ def _never_connected(error: Exception) -> bool:
     return isinstance(reason, NewConnectionError) or any(
         isinstance(each, requests.exceptions.ConnectTimeout) for each in causes
     )
-
-
-def _wait(text: str) -> float:
-    """Return the seconds of a Retry-After; 0 if it is not one."""
-    with suppress(ValueError):
-        return max(0.0, float(text))
-    with suppress(ValueError, TypeError):
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    return 0.0
 
 
 def _job(found: JobData) -> VendorJob:

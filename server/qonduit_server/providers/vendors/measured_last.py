@@ -46,10 +46,18 @@ def _refused(where: str, what: str) -> DeviceError:
     return DeviceError("UNSUPPORTED_CONSTRUCT", f"{where} does not run {what}: it measures all qubits once, at the end")
 
 
-def omitted(steps: Sequence[Plain], title: str) -> Iterator[str]:
-    """Yield the warnings of steps that a vendor does not have."""
+def nothing_measured(where: str) -> DeviceError:
+    """Return the error of a program without measurements, which would cost and give nothing."""
+    return DeviceError(
+        "UNSUPPORTED_CONSTRUCT",
+        f"the program measures nothing, and {where} would charge for it: add measurements",
+    )
+
+
+def omitted(steps: Sequence[Plain], without: str) -> Iterator[str]:
+    """Yield the warnings of steps that a vendor does not have; `without` is its name and a verb, as "IonQ has"."""
     from qonduit_server.ir.visitor import BarrierStep, DelayStep
 
     for kind, what in ((BarrierStep, "barriers"), (DelayStep, "delays")):
         if any(isinstance(step, kind) for step in steps):
-            yield f"{what} are left out: {title} has none"
+            yield f"{what} are left out: {without} none"

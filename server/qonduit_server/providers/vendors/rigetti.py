@@ -14,16 +14,15 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.provider import CompileOptions
 from qonduit_server.providers.remote_provider import (
-    CallRefused,
     RemoteCircuit,
     SubmissionLimits,
     VendorSession,
     vendor_description,
 )
 from qonduit_server.providers.vendors.measured_last import measured_last, omitted
+from qonduit_server.providers.vendors.own_client import importing_client
 from qonduit_server.providers.vendors.rigetti_access import endpoints, read_credential
 
-_TITLE: Final = "Rigetti"
 #: The memory region of the measured bits.
 _REGION: Final = "ro"
 #: Rigetti states no limits; these are of this server.
@@ -69,13 +68,12 @@ class Rigetti:
         native = NativeCircuit(text="\n".join(lines) + "\n")
         # The bit of the region that is each classical bit of the circuit.
         native.layout.update({"bits": [[clbit, bits[qubit]] for clbit, qubit in sorted(measured.items())]})
-        return RemoteCircuit(native, len(used), tuple(omitted(steps, _TITLE)))
+        return RemoteCircuit(native, len(used), tuple(omitted(steps, "Rigetti has")))
 
     def connect(self, credential: str) -> VendorSession:
         """See `RemoteProvider`. Raises CredentialRefused: the credential cannot be one."""
         access, addresses = read_credential(credential), endpoints()
-        try:
+        with importing_client("pyQuil", "RIGETTI"):
             from qonduit_server.providers.vendors.rigetti_session import RigettiSession
-        except ImportError as error:
-            raise CallRefused(f"pyQuil is missing: run `qonduit provider install RIGETTI` ({error})") from error
+
         return RigettiSession(access, addresses)

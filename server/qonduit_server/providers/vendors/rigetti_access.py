@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from qonduit_server.providers.remote_provider import CredentialRefused
+from qonduit_server.providers.vendors.own_client import is_safe, is_token
 
 #: The addresses, by the variables of Rigetti's client; the issuer of tokens has none there.
 _VARIABLES: Final = {
@@ -19,7 +19,6 @@ _VARIABLES: Final = {
     "quilc": ("QCS_SETTINGS_APPLICATIONS_QUILC_URL", "tcp://127.0.0.1:5555"),
     "issuer": ("QONDUIT_RIGETTI_ISSUER", ""),
 }
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def read_credential(text: str) -> Access:
     else:
         found = {"refresh_token": text.strip()}
     forms = ({"refresh_token"}, {"client_id", "client_secret"})
-    if not isinstance(found, dict) or found.keys() not in forms or not all(map(_is_token, found.values())):
+    if not isinstance(found, dict) or found.keys() not in forms or not all(map(is_token, found.values())):
         raise CredentialRefused(
             'the credential must be a refresh token of QCS, or JSON with the field "refresh_token", or with '
             '"client_id" and "client_secret"'
@@ -76,15 +75,3 @@ def endpoints(variables: Mapping[str, str] = os.environ) -> Endpoints:
         if part != "quilc" and url and not is_safe(url):
             raise ValueError(f"{variable} must be an https URL, or an http URL of this machine, got {url!r:.200}")
     return Endpoints(**{part: url.rstrip("/") for part, url in found.items()})
-
-
-def is_safe(url: str) -> bool:
-    """Return whether tokens may be sent to a URL: by TLS, or to this machine."""
-    parts = urlsplit(url)
-    return bool(parts.hostname) and (
-        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-    )
-
-
-def _is_token(value: object) -> bool:
-    return isinstance(value, str) and bool(value) and value.isascii() and value.isprintable() and " " not in value

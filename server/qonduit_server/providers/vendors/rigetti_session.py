@@ -44,7 +44,9 @@ from qonduit_server.providers.remote_provider import (
     VendorError,
     vendor_outcome,
 )
-from qonduit_server.providers.vendors.rigetti_access import Access, Endpoints, is_safe
+from qonduit_server.providers.vendors.http_answers import retry_after
+from qonduit_server.providers.vendors.own_client import is_safe
+from qonduit_server.providers.vendors.rigetti_access import Access, Endpoints
 from qonduit_server.providers.vendors.rigetti_controller import Controller
 from qonduit_server.providers.vendors.rigetti_devices import calibration, described_device, gateway
 
@@ -357,7 +359,7 @@ def _translated(error: Exception) -> VendorError:
 def _retry_after(error: Exception) -> float:
     """Return the seconds for which a response over HTTP asks to wait; 0 if it does not ask."""
     text = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
-    return float(text) if text.isdecimal() else 0.0
+    return retry_after(text)
 
 
 def _redacted(session: OAuthSession, text: str) -> str:
