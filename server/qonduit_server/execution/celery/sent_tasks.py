@@ -152,8 +152,9 @@ class SentTasks:
         """Send tasks again that were not accepted, and end those that no machine can take; `now` is in ticks."""
         self._now = now
         for sent in self._tasks.values():
-            patience = _RESEND_TICKS << max(0, min(sent.sends - 1, _MOST_DOUBLINGS))
-            if sent.machine is not None and not sent.accepted and now - sent.sent_at >= patience:
+            if sent.machine is None or sent.accepted:
+                continue
+            if now - sent.sent_at >= _RESEND_TICKS << min(sent.sends - 1, _MOST_DOUBLINGS):
                 self._send(sent.machine, [sent])
         for sent in [each for waiting in self._backlog.values() for each in waiting.values()]:
             end = placement.hopeless(sent, self._machines.values(), now - sent.waits_since)

@@ -245,18 +245,18 @@ def unknown(job: RemoteJob, entry: Entry, adopted: str = "") -> Failure:
     tag = f" with the tag {entry.token}" if entry.idempotency == Idempotency.IDEMPOTENCY_TAG else ""
     again = f" A rerun submits all {len(job.own_parts)} parts again." if len(job.own_parts) > 1 else ""
     settle = (
-        f"Then run `qonduit resolve {job.holder.job_id}` with `--vendor-id ID`, or with `--not-submitted` if it does "
+        f"Then run `qonduit resolve {job.holder.job_id}` with `--vendor-id ID`, "
+        "or with `--not-submitted` if it does not exist."
     )
-    settle += "not exist."
     if entry.is_group:
         message = (
             f"The request to {job.account.provider} to open a {entry.key} on {job.device} had no answer. It may exist, "
             f"so no second one is opened, and no program was submitted. {settle}"
         )
-        return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="SUBMISSION_UNKNOWN", message=message)
-    message = (
-        f"{wrong}The submission of part {entry.part} of call {entry.stage} to {job.account.provider}/{job.device} had "
-        "no answer. The vendor may have the job and charge for it, so it is not sent again. Look in the vendor's list "
-        f"for a job{tag} of the time of this attempt. {settle}{again}"
-    )
+    else:
+        message = (
+            f"{wrong}The submission of part {entry.part} of call {entry.stage} to {job.account.provider}/{job.device} "
+            "had no answer. The vendor may have the job and charge for it, so it is not sent again. Look in the "
+            f"vendor's list for a job{tag} of the time of this attempt. {settle}{again}"
+        )
     return Failure(category=FailureCategory.FAILURE_CATEGORY_PROVIDER, reason="SUBMISSION_UNKNOWN", message=message)

@@ -73,7 +73,7 @@ class VendorGroups:
         if entry.state == State.SUBMITTED:
             reply, last = self._call(group), number >= _CALLS
             wait = max(steps.pause(group.job), steps.line(group.job).terms.poll_seconds)
-            refused = reply is not None and reply.error.kind == _REFUSED and reply.HasField("error")
+            refused = reply is not None and reply.HasField("error") and reply.error.kind == _REFUSED
             ended = reply is not None and bool(reply.jobs) and reply.jobs[0].state == _DONE
             if not refused and not ended and not last:
                 steps.schedule("close", group.job, partial(self._close, group, on_closed, number + 1), wait)
@@ -119,8 +119,7 @@ class VendorGroups:
         return reply
 
 
-def without_own_cost(job: RemoteJob, found: VendorJob) -> VendorJob:
-    """Return what a vendor reports about a part: in a session, the session alone is charged."""
+def clear_own_cost(job: RemoteJob, found: VendorJob) -> None:
+    """Remove the cost from what a vendor reports about a part of a session: the session alone is charged."""
     if job.mode == VendorMode.VENDOR_MODE_SESSION and found.HasField("cost"):
         found.cost = 0.0
-    return found

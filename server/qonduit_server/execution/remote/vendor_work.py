@@ -32,7 +32,7 @@ from qonduit_server.execution.remote.part_steps import LeaseLost, PartSteps
 from qonduit_server.execution.remote.poll_intervals import jittered, next_interval
 from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs
 from qonduit_server.execution.remote.submitter import Submitter, unknown
-from qonduit_server.execution.remote.vendor_groups import VendorGroups, without_own_cost
+from qonduit_server.execution.remote.vendor_groups import VendorGroups, clear_own_cost
 from qonduit_server.execution.remote.vendor_processes import VendorProcesses
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, Entry, State
@@ -191,7 +191,7 @@ class VendorWork:
     def _observe(self, part: Part, found: VendorJob) -> None:
         """Record what a poll reports about a part."""
         found.vendor_id = part.vendor_id
-        without_own_cost(part.job, found)
+        clear_own_cost(part.job, found)
         if part.unread:
             self._steps.change(part, message="")
             part.unread = False
