@@ -16,7 +16,7 @@ from qonduit_server.ir.circuit import Circuit
 from qonduit_server.languages import openqasm2_reader
 from qonduit_server.providers.provider import DEFAULTS
 from qonduit_server.providers.remote_provider import CallRefused, CredentialRefused, RemoteCircuit
-from qonduit_server.providers.vendors.iqm import IQM
+from qonduit_server.providers.vendors.iqm import IQM, URL_VARIABLE
 
 
 def compiled(text: str) -> RemoteCircuit:
@@ -93,6 +93,13 @@ def test_a_credential_that_is_no_token_is_refused_before_a_request(credential: s
     with pytest.raises(CredentialRefused, match="API token") as refused:
         IQM().connect(credential)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://iqm.example", "ftp://127.0.0.1", "iqm.example"])
+def test_a_token_is_not_sent_in_plain_text(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv(URL_VARIABLE, url)
+    with pytest.raises(ValueError, match="IQM_SERVER_URL must be an https URL"):
+        IQM().connect("a-token")
 
 
 def test_without_the_client_the_error_names_the_command_that_installs_it() -> None:

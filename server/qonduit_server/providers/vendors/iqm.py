@@ -20,7 +20,7 @@ from qonduit_server.providers.remote_provider import (
     vendor_description,
 )
 from qonduit_server.providers.vendors.measured_last import nothing_measured
-from qonduit_server.providers.vendors.own_client import check_token, importing_client
+from qonduit_server.providers.vendors.own_client import check_token, importing_client, is_safe
 
 if TYPE_CHECKING:
     from qonduit_server.ir.visitor import DelayStep, Plain
@@ -91,10 +91,13 @@ class IQM:
     def connect(self, credential: str) -> VendorSession:
         """Import IQM's client, and return a session. Raises CredentialRefused: the token cannot be one."""
         check_token(credential, "an API token of IQM")
+        url = os.environ.get(URL_VARIABLE) or _RESONANCE
+        if not is_safe(url):
+            raise ValueError(f"{URL_VARIABLE} must be an https URL, or an http URL of this machine, got {url!r:.200}")
         with importing_client("IQM's client", "IQM"):
             from qonduit_server.providers.vendors.iqm_session import IQMSession
 
-        return IQMSession(credential, os.environ.get(URL_VARIABLE) or _RESONANCE)
+        return IQMSession(credential, url)
 
 
 def _written(steps: Sequence[Plain], places: dict[int, int], where: str) -> Iterator[list[Any]]:
