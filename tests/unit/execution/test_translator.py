@@ -232,12 +232,12 @@ def test_a_python_without_the_required_packages_is_reported() -> None:
         assert "qiskit" in failure.message
 
 
-def compile_job(made: Translator, text: str, provider: str = "IBM") -> Any:
+def compile_job(made: Translator, text: str, provider: str = "IBM", seconds: float = inf) -> Any:
     """Compile a job of one program."""
     given = Struct()
     given.update({"theta": 0.5})
     task = Task(provider=provider, device="d", programs=[TaskProgram(language=QASM2, text=text, inputs=given)])
-    return made.compile(task, inf, lambda _: True)
+    return made.compile(task, seconds, lambda _: True)
 
 
 def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
@@ -248,6 +248,20 @@ def test_a_job_is_compiled_in_a_process_of_its_provider() -> None:
             assert list(compiled.warnings) == [f"hello for {provider}/d with {{'theta': 0.5}}"]
         assert text_of(ask(made, "emit on")).startswith("on")
         assert len(made.processes()) >= 6  # a fork server and a worker for each
+
+
+def test_compilations_for_all_providers_share_the_places_and_translations_do_not_wait_for_them(tmp_path: Path) -> None:
+    gate = Gate(tmp_path, "gate")
+    os.mkfifo(running := gate.path.with_suffix(".pid"))
+    with translator(workers=1) as made, ThreadPoolExecutor(1) as threads:
+        compile_job(made, "emit hello", "GOOGLE")  # from now on, its process is warm
+        first = threads.submit(compile_job, made, f"wait {gate.path}")
+        running.read_text()
+        assert why(compile_job(made, "emit hello", "GOOGLE", seconds=0.5)) == ("WORKER", "CANCELLED")
+        assert text_of(ask(made, "emit on")).startswith("on")
+        gate.open()
+        assert first.result(PATIENCE)
+        assert compile_job(made, "emit hello", "GOOGLE")[0]
 
 
 def test_compilation_errors_are_reported_for_each_program() -> None:

@@ -27,6 +27,7 @@ from qonduit_server.execution.celery.worker_machine import WorkerMachine
 from qonduit_server.execution.executor import ExecutorOptions
 from qonduit_server.execution.local.interactive_pools import NO_PROVIDER, make_interactive_pools
 from qonduit_server.execution.local.local_executor import make_local_executor
+from qonduit_server.execution.local.memory_shares import memory_shares
 
 #: The threads that take messages of tasks: handing them to the pool takes milliseconds.
 _THREADS: Final = 2
@@ -85,7 +86,7 @@ class MachineProgram:
             request_queue=requests,
             task_queue=tasks,
             task_memory_bytes=options.task_memory_bytes or options.memory_bytes,
-            memory_bytes=options.memory_bytes,
+            memory_bytes=memory_shares(options).job_bytes,
             credentials=TaskCredentials(options.worker_keys),
             worker_ends=ends.counts,
         )

@@ -11,6 +11,7 @@ from typing import Final
 from qonduit.execution.v1.task_pb2 import Task
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.execution.executor import ExecutorOptions, Listener, Loss, LossKind
+from qonduit_server.execution.local.memory_shares import memory_shares
 from qonduit_server.execution.local.pool import ProcessPool
 from qonduit_server.execution.stderr_log import StderrLog
 
@@ -18,22 +19,21 @@ from qonduit_server.execution.stderr_log import StderrLog
 NO_PROVIDER: Final = ""
 #: How long the first task of a provider waits for the description of its processes.
 _DESCRIBE_SECONDS: Final = 20.0
-#: The limit of the memory of one process; the largest programs take a few hundred megabytes.
-_MAX_MEMORY_BYTES: Final = 2 * 1024**3
 
 
 class InteractivePools:
     """Runs interactive tasks in processes that run no jobs. Thread-safe. No process starts before the first task.
 
     Programs are translated and analyzed in processes that load no provider's SDK. They are compiled in processes of the
-    device's provider, which start and load its SDK for the first program.
+    device's provider, which start and load its SDK for the first program. There are two pools, one for each kind, so
+    that no translation waits for compilations.
 
     Args:
-        workers: the maximum of concurrent translations and analyses, and for each provider, of concurrent compilations.
+        workers: the maximum of concurrent translations and analyses, and of concurrent compilations for all providers.
         pythons: the Python executables of the processes, by provider name; default: this one.
         languages: whether processes without a provider can read programs.
         memory_limit_bytes: the limit of the address space that one process may add, and of the memory of all Python
-            source that runs for the processes of one provider; 0 means no limit.
+            source that runs for the processes of one pool; 0 means no limit.
         program: the arguments with which Python runs a fork server.
         show_errors: whether the processes write to the stderr of this process.
         stderr: logs the stderr of the processes.
@@ -54,9 +54,9 @@ class InteractivePools:
     ) -> None:
         self.memory_limit_bytes = memory_limit_bytes
 
-        def make_pool(provider: str) -> ProcessPool:
+        def make_pool(thread_name: str) -> ProcessPool:
             return ProcessPool(
-                [provider],
+                [],
                 workers,
                 pythons=pythons,
                 memory_limit_bytes=memory_limit_bytes,
@@ -65,11 +65,12 @@ class InteractivePools:
                 show_errors=show_errors,
                 stderr=stderr,
                 environment=environment,
-                thread_name=f"compiler-{provider}" if provider else "translator",
+                thread_name=thread_name,
             )
 
         self._make_pool = make_pool
         self._lock = threading.Lock()
+        #: By the name of their thread.
         self._pools: dict[str, ProcessPool] = {}
         #: The providers whose SDKs the processes lack.
         self._missing = set() if languages else {NO_PROVIDER}
@@ -86,17 +87,12 @@ class InteractivePools:
             return False
         if provider == NO_PROVIDER or (pool := self._started(provider)) is None:
             return True
-        (description,) = pool.descriptions(_DESCRIBE_SECONDS)
-        if not description.unavailable:
-            return True
-        if not pool.responded(provider):
+        description = pool.reported(provider, _DESCRIBE_SECONDS)
+        if description is None:
             return False  # this time: the process may be slow
-        with self._lock:
+        if description.unavailable:
             self._missing.add(provider)
-            gone = self._pools.pop(provider, None)
-        if gone is not None:
-            gone.stop(1)
-        return False
+        return not description.unavailable
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Run tasks."""
@@ -114,9 +110,7 @@ class InteractivePools:
 
     def adopt(self, description: ProviderDescription) -> None:
         """Replace the processes that compile for a provider, if its description has changed."""
-        with self._lock:
-            pool = self._pools.get(description.provider.name)
-        if pool is not None:
+        for pool in self._all():
             pool.adopt(description)
 
     def processes(self) -> list[int]:
@@ -138,16 +132,18 @@ class InteractivePools:
             return list(self._pools.values())
 
     def _started(self, provider: str) -> ProcessPool | None:
-        """Return the pool of a provider, started; None after `stop`."""
+        """Return the pool of a provider, started, with its fork server; None after `stop`."""
+        kind = "compiler" if provider else "translator"
         with self._lock:
             if self._stopped:
                 return None
-            pool = self._pools.get(provider)
+            pool = self._pools.get(kind)
             if pool is None:
-                pool = self._pools[provider] = self._make_pool(provider)
+                pool = self._pools[kind] = self._make_pool(kind)
                 pool.launch()
                 pool.start(self._listener)
-            return pool
+        pool.add_provider(provider)
+        return pool
 
 
 def make_interactive_pools(options: ExecutorOptions) -> InteractivePools:
@@ -155,10 +151,12 @@ def make_interactive_pools(options: ExecutorOptions) -> InteractivePools:
     # If all providers have separate environments, programs are read in the first of them.
     here = find_spec("qiskit") is not None
     elsewhere = None if here else next(iter(options.provider_python.values()), None)
+    shares = memory_shares(options)
     return InteractivePools(
+        shares.workers,
         pythons={**options.provider_python, **({NO_PROVIDER: elsewhere} if elsewhere else {})},
         languages=here or elsewhere is not None,
-        memory_limit_bytes=min(options.task_memory_bytes, _MAX_MEMORY_BYTES),
+        memory_limit_bytes=shares.process_bytes,
         program=options.worker_arguments,
         stderr=options.stderr,
         environment=options.environment,

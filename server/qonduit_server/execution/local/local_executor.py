@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from qonduit_server.execution.executor import ExecutorOptions
+from qonduit_server.execution.local.memory_shares import memory_shares
 from qonduit_server.execution.local.pool import ProcessPool
 
 
@@ -14,7 +15,7 @@ def make_local_executor(options: ExecutorOptions) -> ProcessPool:
         options.workers,
         pythons=options.provider_python,
         memory_limit_bytes=options.address_space_bytes,
-        memory_bytes=options.memory_bytes,
+        memory_bytes=memory_shares(options).job_bytes,
         program=options.worker_arguments,
         stderr=options.stderr,
         server=options.server,

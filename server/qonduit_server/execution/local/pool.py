@@ -75,10 +75,8 @@ class ProcessPool:
     ) -> None:
         self._server = server
         self._observer = observer
-        self._providers = {
-            name: ForkServer(name, [(pythons or {}).get(name, sys.executable), *program])
-            for name in dict.fromkeys(providers)
-        }
+        self._pythons, self._program = pythons or {}, program
+        self._providers = {name: self._fork_server(name) for name in dict.fromkeys(providers)}
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._selector: SocketSelector[ForkServer | Worker] = SocketSelector()
@@ -118,9 +116,22 @@ class ProcessPool:
             )
             return [p.described(timeout) for p in self._providers.values()]
 
-    def responded(self, provider: str) -> bool:
-        """Return whether a process of a provider has reported its description, be it that its SDK is missing."""
-        return self._providers[provider].description is not None
+    def add_provider(self, name: str) -> None:
+        """Offer one more provider, and start its fork server in the background. Do nothing if it is offered."""
+        with self._lock:
+            if name not in self._providers and not self._stopping:
+                added = self._providers[name] = self._fork_server(name)
+                added.start_at = time.monotonic()
+                self._selector.wake()
+
+    def reported(self, provider: str, timeout: float) -> ProviderDescription | None:
+        """Return the description that a process of a provider has reported; None if none has in `timeout` seconds."""
+        with self._changed:
+            known = self._providers.get(provider)
+            if known is None:
+                return None
+            self._changed.wait_for(lambda: known.description or known.state == "broken", timeout=timeout)
+            return known.description and known.described(timeout)
 
     def describe(self, provider: str, timeout: float) -> ProviderDescription:
         """Return the description of a provider as a new process reads it, and adopt it."""
@@ -244,6 +255,9 @@ class ProcessPool:
         with self._lock:
             workers = messages_of(self._providers.values(), self._server)
         return with_memory(workers)
+
+    def _fork_server(self, name: str) -> ForkServer:
+        return ForkServer(name, [self._pythons.get(name, sys.executable), *self._program])
 
     # The thread that serves the sockets. It has the lock except while it sleeps or calls the listener.
 

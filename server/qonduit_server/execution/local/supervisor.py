@@ -120,6 +120,8 @@ class Supervisor:
                 if reply.description.unavailable:
                     self._break(provider, reply.description.unavailable, now, for_good=True)
                     self._cut(provider)
+                    provider.end(0.5)
+                    provider.process = None
                     return
                 self._on_change()
             elif kind == "loaded":
