@@ -162,6 +162,7 @@ class Network:
             task_memory_bytes=memory,
             memory_bytes=memory,
             credentials=TaskCredentials(self.keys if keys is None else keys),
+            repeat_seconds=0.0,
             in_background=lambda function: function(),
         )
         host.start(lambda: None)

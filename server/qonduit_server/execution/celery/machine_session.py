@@ -3,16 +3,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from qonduit.execution.v1.machine_pb2 import MachineMessage
+from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit_server.execution.celery.messages import in_parts
 from qonduit_server.execution.executor import Key
 
-#: How long a pool waits for a server at most, if the server's patience is longer.
-MOST_WAIT_SECONDS: Final = 60.0
+#: The patience of a server that states none.
+_PATIENCE_SECONDS: Final = 60.0
+#: The bytes of messages that may wait for one server: with more, the pool waits. One event may have more by itself.
+MOST_BYTES: Final = 64 * 1024**2
+#: With more waiting bytes than this, the server is slow or away: it gets no places, and events that later ones replace
+#: are dropped.
+_MANY_BYTES: Final = MOST_BYTES // 2
+#: The bytes of events in one message, if they are several.
+_BATCH_BYTES: Final = 1024**2
+#: The kinds of events that later ones replace.
+_REPLACEABLE: Final = frozenset({"progress", "phase", "program_partial"})
 #: The number of ended tasks that are remembered, so that a repeated message does not run them again.
 _REMEMBERED: Final = 10_000
 
@@ -23,8 +35,9 @@ class MachineSession:
     def __init__(self, server: str, number: int) -> None:
         self.server = server
         self.number = number
-        self.heard_at = time.monotonic()
-        self.patience = MOST_WAIT_SECONDS
+        #: For how long the server was silent while the broker was there.
+        self.silent_seconds = 0.0
+        self.patience = _PATIENCE_SECONDS
         #: The number of tasks so far, by lane.
         self.received: dict[str, int] = {}
         #: The lanes of the tasks that have not ended.
@@ -35,6 +48,7 @@ class MachineSession:
         #: The messages that the server may not have, in order, and how many of them were sent.
         self.unacknowledged: deque[tuple[int, bytes]] = deque()
         self.sent = 0
+        self.repeated_at = -math.inf
         self.bytes = 0
         self.sequence = 0
         self.state_due = True
@@ -48,13 +62,23 @@ class MachineSession:
             self.unacknowledged.append((self.sequence, data))
             self.bytes += len(data)
 
-    def acknowledge(self, sequence: int, *, repeat: bool) -> None:
-        """Drop the messages that the server has; with `repeat`, send the others again."""
+    @property
+    def slow(self) -> bool:
+        """Whether many bytes wait for the server."""
+        return self.bytes > _MANY_BYTES
+
+    def has_room(self, size: int) -> bool:
+        """Return whether a message of this size may wait, too."""
+        return self.bytes + size <= MOST_BYTES or not self.bytes
+
+    def acknowledge(self, sequence: int, *, repeat: bool, repeat_seconds: float) -> None:
+        """Drop the messages that the server has; with `repeat`, send the others again, at intervals of seconds."""
         while self.unacknowledged and self.unacknowledged[0][0] <= sequence:
             self.bytes -= len(self.unacknowledged.popleft()[1])
             self.sent = max(0, self.sent - 1)
-        if repeat:
-            self.sent = 0
+        now = time.monotonic()
+        if repeat and now - self.repeated_at >= repeat_seconds:
+            self.sent, self.repeated_at = 0, now
 
     def end(self, key: Key) -> None:
         """Remember an ended task."""
@@ -62,3 +86,26 @@ class MachineSession:
         self.ended[key, self.outcomes.pop(key, 0)] = None
         if len(self.ended) > _REMEMBERED:
             self.ended.popitem(last=False)
+
+
+def in_batches(events: Iterable[TaskEvent]) -> Iterator[tuple[list[TaskEvent], int]]:
+    """Divide events into batches of a limited size; yield each with its bytes.
+
+    An end is in the batch of the event before it: the server misses both, or none.
+    """
+    batch: list[TaskEvent] = []
+    size = 0
+    for event in events:
+        more = event.ByteSize()
+        if batch and size + more > _BATCH_BYTES and not event.HasField("finished"):
+            yield batch, size
+            batch, size = [], 0
+        batch.append(event)
+        size += more
+    if batch:
+        yield batch, size
+
+
+def is_replaceable(event: TaskEvent) -> bool:
+    """Return whether later events replace an event, so that nothing is missing without it."""
+    return event.WhichOneof("event") in _REPLACEABLE

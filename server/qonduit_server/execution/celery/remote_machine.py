@@ -120,6 +120,8 @@ class RemoteMachine:
             session=self.session,
         )
         self.preload = []
+        # Further messages of the machine show whether some are still missing.
+        self.repeat = False
         return Outgoing(self.request_queue, request.SerializeToString(), peer=self.id)
 
 

@@ -36,7 +36,7 @@ from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
 from qonduit.execution.v1.task_pb2 import TaskEvent, TaskEventBatch
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.errors import CallError, Unavailable
-from qonduit_server.execution.celery.machine_session import MOST_WAIT_SECONDS, MachineSession
+from qonduit_server.execution.celery.machine_session import MachineSession, in_batches, is_replaceable
 from qonduit_server.execution.celery.messages import (
     VERSION,
     Outgoing,
@@ -54,12 +54,12 @@ from qonduit_server.execution.pending_notifications import provider_failure
 
 _log = structlog.get_logger("qonduit.machine")
 
-#: The bytes that may wait for one server; with more, the pool waits.
-_MOST_BYTES: Final = 64 * 1024**2
 #: The number of interactive tasks in a lane that it accepts from all servers at once.
 _INTERACTIVE_PLACES: Final = 16
-#: The interval of hellos and of the check for silent servers.
+#: The interval of hellos.
 _HELLO_SECONDS: Final = 1.0
+#: The longest time between two calls of the link while it is connected, and some room.
+_LINK_SECONDS: Final = 2.0
 
 _KINDS: Final = {
     LossKind.DIED: WireLossKind.LOSS_KIND_DIED,
@@ -86,6 +86,7 @@ class WorkerMachine:
         memory_bytes: the limit of the memory of all running tasks; 0 means no limit.
         credentials: decrypts the credentials of tasks.
         worker_ends: returns the counts of ended worker processes.
+        repeat_seconds: the least interval at which unacknowledged messages are repeated to a server.
         in_background: runs a function without delaying the caller; default: in two threads.
     """
 
@@ -103,6 +104,7 @@ class WorkerMachine:
         memory_bytes: int = 0,
         credentials: TaskCredentials,
         worker_ends: Callable[[], Sequence[WorkerEndCount]] = tuple,
+        repeat_seconds: float = 1.0,
         in_background: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._id = id
@@ -120,7 +122,10 @@ class WorkerMachine:
         self._workers: list[Worker] = []
         #: Whether the list of workers was requested.
         self._list_due = False
-        self._ready = self._stopping = False
+        self._ready = self._stopping = self._ending = False
+        self._repeat_seconds = repeat_seconds
+        #: When the link asked for messages. It does not while the broker is away.
+        self._asked_at = -math.inf
         #: Since when the machine has had no task.
         self._idle_since = time.monotonic()
         self._wake: Callable[[], None] = lambda: None
@@ -176,6 +181,8 @@ class WorkerMachine:
                 if force.is_set():
                     break
                 self._changed.wait(min(0.1, max(0.0, deadline - time.monotonic())))
+            self._ending = True
+            self._changed.notify_all()
         self._pool.stop(1)
         if self._interactive is not None:
             self._interactive.stop(1)
@@ -239,6 +246,8 @@ class WorkerMachine:
         with self._changed:
             due = now - self._hello_at >= _HELLO_SECONDS
             due = due and self._ready
+            # A server is not silent while nothing of it could arrive.
+            passed, self._asked_at = min(now - self._asked_at, _LINK_SECONDS), now
             if due and not self._stopping:
                 self._hello_at = now
                 out.append(self._hello)
@@ -252,7 +261,8 @@ class WorkerMachine:
         lost: list[MachineSession] = []
         with self._changed:
             for session in sessions:
-                if now - session.heard_at > session.patience:
+                session.silent_seconds += passed
+                if session.silent_seconds > session.patience:
                     lost.append(session)
                     continue
                 unsent = list(session.unacknowledged)[session.sent :]
@@ -284,9 +294,9 @@ class WorkerMachine:
             if session is None:
                 session = self._sessions[request.server] = MachineSession(request.server, request.session)
                 self._idle_since = time.monotonic()
-            session.heard_at = time.monotonic()
-            session.patience = request.patience.ToNanoseconds() / 1e9 or MOST_WAIT_SECONDS
-            session.acknowledge(request.acknowledged, repeat=request.repeat)
+            session.silent_seconds = 0.0
+            session.patience = request.patience.ToNanoseconds() / 1e9 or session.patience
+            session.acknowledge(request.acknowledged, repeat=request.repeat, repeat_seconds=self._repeat_seconds)
             session.state_due = self._list_due = True
             self._changed.notify_all()
         for key in map(key_of, request.cancels):
@@ -308,16 +318,16 @@ class WorkerMachine:
     # The listener of the pool.
 
     def events(self, events: Sequence[TaskEvent]) -> None:
-        """Queue events for their servers. Wait while a server has not received many bytes."""
-        for session, batch in self._by_session((event.job_id, event.attempt, event) for event in events):
+        """Queue events for their servers. Wait while a server has not received many bytes: workers wait, too."""
+        for session, all_of_server in self._by_session((event.job_id, event.attempt, event) for event in events):
             with self._changed:
-                deadline = time.monotonic() + min(session.patience, MOST_WAIT_SECONDS)
-                while session.bytes > _MOST_BYTES and self._is_current(session) and time.monotonic() < deadline:
-                    self._changed.wait(0.5)
-                session.add(self._message(session, events=TaskEventBatch(events=batch)))
-                for event in batch:
-                    if event.HasField("finished"):
-                        self._end(session, (event.job_id, event.attempt))
+                kept = [each for each in all_of_server if not (session.slow and is_replaceable(each))]
+                for batch, size in in_batches(kept):
+                    self._wake()
+                    self._changed.wait_for(
+                        lambda size=size: session.has_room(size) or self._ending or not self._is_current(session)
+                    )
+                    self._queue(session, batch, size)
                 self._changed.notify_all()
         self._wake()
 
@@ -328,15 +338,7 @@ class WorkerMachine:
             session = next((each for each in self._sessions.values() if key in each.tasks), None)
             if session is None:
                 return
-            wire = TaskLost(
-                task=TaskKey(job_id=job_id, attempt=attempt),
-                kind=_KINDS[loss.kind],
-                message=f"the worker machine {self._host} stopped" if loss.kind is LossKind.STOPPED else loss.message,
-                pid=loss.pid,
-                seconds=loss.seconds,
-            )
-            session.add(self._message(session, lost=wire))
-            self._end(session, key)
+            self._add_lost(session, key, loss)
             self._changed.notify_all()
         self._wake()
 
@@ -348,6 +350,30 @@ class WorkerMachine:
         self._wake()
 
     # Parts.
+
+    def _queue(self, session: MachineSession, batch: Sequence[TaskEvent], size: int) -> None:
+        """Queue events for a server, unless its session has ended. When the machine ends, tasks without room return."""
+        if not self._is_current(session):
+            return
+        if session.has_room(size):
+            session.add(self._message(session, events=TaskEventBatch(events=batch)))
+            for event in batch:
+                if event.HasField("finished"):
+                    self._end(session, (event.job_id, event.attempt))
+            return
+        for key in {(event.job_id, event.attempt) for event in batch} & session.tasks.keys():
+            self._add_lost(session, key, Loss(LossKind.STOPPED, ""))
+
+    def _add_lost(self, session: MachineSession, key: Key, loss: Loss) -> None:
+        wire = TaskLost(
+            task=TaskKey(job_id=key[0], attempt=key[1]),
+            kind=_KINDS[loss.kind],
+            message=f"the worker machine {self._host} stopped" if loss.kind is LossKind.STOPPED else loss.message,
+            pid=loss.pid,
+            seconds=loss.seconds,
+        )
+        session.add(self._message(session, lost=wire))
+        self._end(session, key)
 
     def _message(self, session: MachineSession, **fields: object) -> MachineMessage:
         return MachineMessage(version=VERSION, machine=self._id, session=session.number, **fields)  # type: ignore[arg-type]
@@ -365,7 +391,7 @@ class WorkerMachine:
         if not self._stopping:
             places = {**capacity, **self._interactive_places()}
             for lane in {*places, *session.received}:
-                free = math.ceil(places.get(lane, 0) / len(self._sessions))
+                free = 0 if session.slow else math.ceil(places.get(lane, 0) / len(self._sessions))
                 state.limits[lane] = session.received.get(lane, 0) + free
         return state
 
@@ -423,6 +449,8 @@ class WorkerMachine:
             self._pool.cancel(*key)
 
     def _describe_all(self, session: MachineSession) -> None:
+        if session.slow:
+            return  # the server requests it again
         for description in self._pool.descriptions(20.0):
             self._answer(session, ProviderDescribed(description=description))
 
