@@ -114,6 +114,7 @@ class PostgresqlServer:
         # Short: a socket's path has at most 107 bytes.
         self._root = Path(tempfile.mkdtemp(prefix="qpg", dir=folder or _folder()))
         self._data = self._root / "data"
+        self._version = int(_version(binaries.parent.name))
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         if self._identity is not None:
@@ -212,7 +213,9 @@ class PostgresqlServer:
     def new_database(self, template: str = "template1") -> str:
         """Clone a template and return the clone's name."""
         name = f"test{next(self._numbers)}"
-        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Copying files takes half the time of writing every page to the log, which is the default since version 15.
+        files = "" if self._version < 15 else " STRATEGY FILE_COPY"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{files}')
         return name
 
     def drop_database(self, name: str) -> None:

@@ -41,7 +41,7 @@ LONG = (
 @pytest.fixture
 def serve(rabbitmq: RabbitmqBroker) -> Callable[[str], contextmanager[Server]]:  # type: ignore[type-arg]
     def begin(database: str) -> object:
-        return serving(database, executor="celery", broker=rabbitmq.url(), providers="IBM,STIM")
+        return serving(database, executor="celery", broker=rabbitmq.url(), providers="IBM,STIM", lease_seconds="5")
 
     return begin  # type: ignore[return-value]
 
@@ -89,7 +89,7 @@ def test_jobs_run_on_machines_that_come_and_go(
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("jobs", [200, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("jobs", [60, pytest.param(10_000, marks=pytest.mark.long)])
 def test_queued_jobs_wait_in_the_database(
     rabbitmq: RabbitmqBroker, tmp_path: Path, serve: Callable[[str], object], trap: RecordingTrap, jobs: int
 ) -> None:
@@ -149,22 +149,22 @@ def test_a_machine_and_a_server_of_adjacent_versions_work_together(
 
 
 def test_a_killed_server_leaves_machines_to_the_next_one(
-    rabbitmq: RabbitmqBroker, tmp_path: Path, serve: Callable[[str], object]
+    rabbitmq: RabbitmqBroker, tmp_path: Path, serve: Callable[[str], object], trap: RecordingTrap
 ) -> None:
     database = f"sqlite:///{tmp_path / 'q.sqlite3'}"
-    with working(rabbitmq.url()):
+    with working(rabbitmq.url(), environment=trap.environment):
         with ExitStack() as ends:
             server: Server = ends.enter_context(serve(database))  # type: ignore[arg-type]
             client = ends.enter_context(qonduit_client.Client(server.target))
             _wait(lambda: bool(client.named_devices("available = true")))
-            handle = client.run(LONG, device="IBM/aer_simulator", shots=10)
-            _wait(lambda: handle.job().celery_id != "")
+            job_id, worker = trap.submit_and_stop(server.target, a_job(1, 2, 1))
             server.process.kill()
             server.process.wait()
+            os.kill(worker, signal.SIGCONT)
         with ExitStack() as ends:
             server = ends.enter_context(serve(database))  # type: ignore[arg-type]
             client = ends.enter_context(qonduit_client.Client(server.target))
-            again = client.job(handle.id)
+            again = client.job(job_id)
             again.result()
             assert again.job().attempt == 2
 
