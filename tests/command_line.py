@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`qonduit` for the tests of its commands, most of which run in the process of the test.
 
-A start of Python with the modules of a command takes half a second of a processor. `QONDUIT` is the command of a process,
-for tests of terminals, signals and imports.
+A start of Python with the modules of a command takes half a second of a processor. `QONDUIT` is the command of a
+process, for tests of terminals, signals and imports.
 """
 
 from __future__ import annotations

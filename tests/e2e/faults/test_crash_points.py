@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process dies at each step of a job, on each database, and every guarantee holds; `make crash` runs more kills."""
+"""A process dies at each step of a job, on each database, and every guarantee holds; `make crash` runs more kills.
+
+`make test` kills each kind of process, and the server around each of its transactions; `make test-long` at each step.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,19 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.faults.campaign import Campaign
-from tests.e2e.faults.points import ENGINE_POINTS, POINTS, KillPoint
+from tests.e2e.faults.points import ENGINE_POINTS, POINTS, KillPoint, named
 from tests.rabbitmq import RabbitmqBroker
 
 SEED = int(os.environ.get("CRASH_SEED", "1"))
+MAIN_POINTS = (
+    "event-not-received",
+    "job-committed",
+    "claim-committed",
+    "worker-forked",
+    "circuits-not-run",
+    "events-not-committed",
+    "end-committed",
+)
 
 
 def test_every_step_has_a_point_before_and_after_it() -> None:
@@ -37,6 +49,17 @@ def run(campaign: Campaign, points: list[KillPoint]) -> None:
         campaign.finish()
     finally:
         campaign.close()
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_every_guarantee_holds_at_the_main_points(database_url: str, tmp_path: Path) -> None:
+    points = [named(name) for name in MAIN_POINTS]
+    assert {point.process for point in points} == {point.process for point in POINTS}
+    campaign = Campaign("postgresql", database_url, tmp_path / "campaign", SEED)
+    run(campaign, points)
+    assert set(campaign.kills) >= set(MAIN_POINTS)
+    assert campaign.returns >= campaign.restarts
 
 
 @pytest.mark.timeout(240)
