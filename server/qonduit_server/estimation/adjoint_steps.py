@@ -34,7 +34,10 @@ class Step(Protocol):
         ...
 
     def backward(self, states: Vector, angles: NDArray[np.float64], derivatives: NDArray[np.float64]) -> Vector:
-        """Return the inverse of the step applied to states, and set the derivatives by its angles."""
+        """Return the inverse of the step applied to states, and set the derivatives by its angles.
+
+        States after a step with the angle 0 are not used.
+        """
         ...
 
 

@@ -35,20 +35,27 @@ class Angles:
 
     def __init__(self, expressions: Sequence[ParameterExpression], names: Sequence[str]) -> None:
         columns = {name: column for column, name in enumerate(names)}
-        self._entries: list[tuple[int, int, float | ParameterExpression]] = []
+        entries: list[tuple[int, int, float | ParameterExpression]] = []
         for place, expression in enumerate(expressions):
             for parameter in sorted(expression.parameters, key=lambda each: str(each.name)):
                 if parameter.name not in columns:
                     raise NotDifferentiable(f"the circuit has the parameter {parameter.name!r}, which has no value")
                 derivative = _derivative(expression, parameter)
-                self._entries.append((place, columns[parameter.name], derivative))
-        varying = {place for place, _, derivative in self._entries if not isinstance(derivative, float)}
+                entries.append((place, columns[parameter.name], derivative))
+        varying = {place for place, _, derivative in entries if not isinstance(derivative, float)}
         self._varying = [(place, expressions[place]) for place in sorted(varying)]
+        #: The derivatives of angles by parameters: those that are constant, and the others.
+        self._slopes: NDArray[np.float64] = np.zeros((len(expressions), len(names)))
+        self._curved: list[tuple[int, int, ParameterExpression]] = []
         self._names = tuple(names)
         self._linear: NDArray[np.float64] = np.zeros((len(expressions), len(names)))
         self._offsets: NDArray[np.float64] = np.zeros(len(expressions))
-        for place, column, derivative in self._entries:
-            if place not in varying and isinstance(derivative, float):
+        for place, column, derivative in entries:
+            if not isinstance(derivative, float):
+                self._curved.append((place, column, derivative))
+                continue
+            self._slopes[place, column] = derivative
+            if place not in varying:
                 self._linear[place, column] = derivative
         zeros = dict.fromkeys(names, 0.0)
         for place, expression in enumerate(expressions):
@@ -62,9 +69,10 @@ class Angles:
             ProgramError: an expression has no finite real value there.
         """
         found = self._offsets + self._linear @ np.asarray(point, dtype=np.float64)
-        named = dict(zip(self._names, point, strict=True))
-        for place, expression in self._varying:
-            found[place] = _value(expression, named)
+        if self._varying:
+            named = dict(zip(self._names, point, strict=True))
+            for place, expression in self._varying:
+                found[place] = _value(expression, named)
         return np.asarray(found)
 
     def chain(self, point: Sequence[float], derivatives: NDArray[np.float64], power: int = 1) -> NDArray[np.float64]:
@@ -72,11 +80,11 @@ class Angles:
 
         With a power of 2, return the variances of the derivatives, from those of independent derivatives by the angles.
         """
-        named = dict(zip(self._names, point, strict=True))
-        found: NDArray[np.float64] = np.zeros((len(derivatives), len(self._names)))
-        for place, column, slope in self._entries:
-            factor = slope if isinstance(slope, float) else _value(slope, named)
-            found[:, column] += factor**power * derivatives[:, place]
+        found: NDArray[np.float64] = derivatives @ self._slopes**power
+        if self._curved:
+            named = dict(zip(self._names, point, strict=True))
+            for place, column, slope in self._curved:
+                found[:, column] += _value(slope, named) ** power * derivatives[:, place]
         return found
 
 

@@ -8,6 +8,7 @@ applied to the state.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -72,26 +73,49 @@ class OneQubitLayer:
         self._generators = np.array([[gate.generator for gate in own] for own in padded])
         self._angles = np.array([[gate.angle for gate in own] for own in padded])
         self._windows = list(_windows(qubits))
+        #: The places of the windows of each width; a qubit without gates has that of the identity, behind the others.
+        self._groups: dict[int, NDArray[np.intp]] = {
+            width: np.array(
+                [
+                    [len(qubits) if place is None else place for place in window.places]
+                    for window in self._windows
+                    if len(window.places) == width
+                ]
+            )
+            for width in dict.fromkeys(len(window.places) for window in self._windows)
+        }
+        #: The angles of the last pass forward, and the gates' matrices and the products of each qubit for them.
+        self._known: tuple[NDArray[np.float64], NDArray[np.complex128], NDArray[np.complex128]] | None = None
         #: The lowest angle of the layer; None if it has none.
         self.first_angle: int | None = min((int(each) for each in self._angles.flat if each >= 0), default=None)
 
     def forward(self, states: Vector, angles: NDArray[np.float64]) -> Vector:
         """Return the layer applied to states, of shape (states, amplitudes), in place; bit k of an index is qubit k."""
-        self._apply(states, _products(self._matrices(angles)))
+        matrices = self._matrices(angles)
+        products = _products(matrices)
+        self._known = (angles, matrices, products)
+        self._apply(states, products)
         return states
 
     def backward(self, states: Vector, angles: NDArray[np.float64], derivatives: NDArray[np.float64]) -> Vector:
         """Return the inverse of the layer applied to states, in place, and set the derivatives by its angles.
+
+        A layer with the angle 0 sets the derivatives only, because no layer before it has an angle.
 
         Args:
             states: the state, and then an observable applied to it in each row.
             angles: of all gates of the circuit.
             derivatives: of the shape (observables, angles).
         """
-        matrices = self._matrices(angles)
+        if self._known is not None and self._known[0] is angles:
+            _, matrices, products = self._known
+        else:
+            matrices = self._matrices(angles)
+            products = _products(matrices)
         if self.first_angle is not None:
             self._differentiate(states, matrices, derivatives)
-        self._apply(states, _products(matrices).conj().swapaxes(-1, -2))
+        if self.first_angle != 0:  # no step before the first angle needs the states
+            self._apply(states, products.conj().swapaxes(-1, -2))
         return states
 
     def _matrices(self, angles: NDArray[np.float64]) -> NDArray[np.complex128]:
@@ -102,10 +126,10 @@ class OneQubitLayer:
         return found
 
     def _apply(self, states: Vector, products: NDArray[np.complex128]) -> None:
+        padded = np.concatenate([products, _IDENTITY[None]])
+        matrices = {width: iter(_kron_all(padded[places])) for width, places in self._groups.items()}
         for window in self._windows:
-            matrix: NDArray[np.complex128] = np.ones((1, 1), dtype=np.complex128)
-            for place in window.places:
-                matrix = _kron(_IDENTITY if place is None else products[place], matrix)
+            matrix = next(matrices[len(window.places)])
             for block in _blocks(states, window):
                 if window.low == 0:
                     # A matrix product with one column would be a matrix-vector product for each row.
@@ -123,11 +147,10 @@ class OneQubitLayer:
             for block in _blocks(states, window):
                 rows = block.transpose(0, 2, 1, 3).reshape(len(states), 1 << width, -1)
                 outer += rows[0] @ rows[1:].conj().swapaxes(-1, -2)
+            traces = (outer.reshape(len(outer), -1) @ _partial_traces(width)).reshape(-1, width, _TWO, _TWO)
             for bit, place in enumerate(window.places):
                 if place is not None:
-                    above, below = 1 << width - bit - 1, 1 << bit
-                    split = outer.reshape(-1, above, _TWO, below, above, _TWO, below)
-                    reduced[:, place] = np.einsum("oaibajb->oij", split)
+                    reduced[:, place] = traces[:, bit]
         for gate in range(matrices.shape[1] - 1, -1, -1):
             found = -2 * (self._generators[:, gate] * reduced.swapaxes(-1, -2)).sum(axis=(-1, -2)).imag
             chosen = self._angles[:, gate] >= 0
@@ -168,7 +191,31 @@ def _blocks(states: Vector, window: _Window) -> Iterator[NDArray[np.complex128]]
             yield parts[:, first : first + rows, :, column : column + columns]
 
 
-def _kron(high: NDArray[np.complex128], low: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    """Return the Kronecker product, faster than NumPy for small matrices."""
-    rows = len(high) * len(low)
-    return np.asarray((high[:, None, :, None] * low[None, :, None, :]).reshape(rows, rows))
+def _kron_all(matrices: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Return the Kronecker product of each row of matrices, the first one to the right.
+
+    Args:
+        matrices: of shape (rows, factors, 2, 2).
+    """
+    found = matrices[:, 0]
+    for factor in range(1, matrices.shape[1]):
+        size = _TWO << factor
+        product = matrices[:, factor, :, None, :, None] * found[:, None, :, None, :]
+        found = product.reshape(-1, size, size)
+    return found
+
+
+@functools.cache
+def _partial_traces(width: int) -> NDArray[np.complex128]:
+    """Return the map from an operator on qubits to its traces over all but one of them.
+
+    Returns:
+        Of shape (4^width, 4 * width): from the elements of the operator to those of the 2 x 2 matrix of each qubit.
+    """
+    size = 1 << width
+    found: NDArray[np.complex128] = np.zeros((size, size, width, _TWO, _TWO), dtype=np.complex128)
+    for row in range(size):
+        for bit in range(width):
+            for other in (row, row ^ 1 << bit):
+                found[row, other, bit, row >> bit & 1, other >> bit & 1] = 1.0
+    return found.reshape(size * size, 4 * width)

@@ -32,7 +32,8 @@ class PointAngles:
 
     def __init__(self, expressions: Expressions, names: Sequence[str], values: NDArray[np.float64]) -> None:
         self._expressions = expressions
-        self._columns = [names.index(name) for name in expressions.names]
+        columns = {name: column for column, name in enumerate(names)}
+        self._columns = [columns[name] for name in expressions.names]
         self._values = values
         self._start = -1
         self._block: list[list[float]] = []

@@ -101,7 +101,7 @@ class _EstimatorRun:
             self._table,
             stop_at,
             self._emit_late,
-            self._adjoint_values if self._shares_states else None,
+            self._adjoint_values if program.shares_states else None,
         )
 
     def _at_vendor(self) -> VendorEvaluation:
@@ -116,7 +116,7 @@ class _EstimatorRun:
     def run(self) -> ProgramSucceeded:
         """Return the outcome of the program."""
         began = time.monotonic()
-        gradients = self._gradients() if self._options.gradient and not self._shares_states else None
+        gradients = self._gradients() if self._options.gradient and not self._program.shares_states else None
         for point in self._evaluation.run():
             if gradients is not None and self._table.gradients is not None:
                 self._table.gradients[point] = gradients(point)
@@ -153,15 +153,6 @@ class _EstimatorRun:
         if not self._program.circuits.state:
             return self._shifted
         return self._adjoint
-
-    @property
-    def _shares_states(self) -> bool:
-        """Whether values come from the states of the gradients: the device would compute the same ones again.
-
-        Not for single precision, which a job asks for and its result names.
-        """
-        single = self._program.spec.simulation.floating_point == "single"
-        return self._options.gradient and self._options.exact and self._program.circuits.state and not single
 
     def _adjoint_values(self, points: Sequence[int]) -> Iterator[ExactValues]:
         """Yield the exact values at each point, and store the gradients that are computed with them."""

@@ -237,7 +237,8 @@ class ObservedProgram:
     def _check_gradient(self) -> None:
         """Reject a program without a gradient before it runs. Raises NotDifferentiable."""
         try:
-            _check_differentiable(self.symbolic)
+            symbolic = self.symbolic
+            self._preparation.kept(self.index, ("differentiable",), lambda: _check_differentiable(symbolic))
             self.adjoint if self.circuits.state else self.shift  # noqa: B018 - made here, and used by the run
         except NotDifferentiable as error:
             raise NotDifferentiable(f"job.estimator.gradient: {error.message}") from error
@@ -249,15 +250,31 @@ class ObservedProgram:
         return self._preparation.kept(self.index, part, lambda: Observables(messages))[0]
 
     @property
+    def shares_states(self) -> bool:
+        """Whether values come from the states of the gradients: the device would compute the same ones again.
+
+        Not for single precision, which a job asks for and its result names.
+        """
+        single = self.spec.simulation.floating_point == "single"
+        return self.spec.estimator.gradient and self.spec.estimator.exact and self.circuits.state and not single
+
+    @property
     def compiled(self) -> CompiledCircuit:
         """See `ReadyProgram`; observables without a measured term need no circuit."""
-        circuits = self.circuits.all
-        return circuits[0].first if circuits else CompiledCircuit(None, self.circuit.quantum.num_qubits)
+        return self._compiled[0] if self._compiled else CompiledCircuit(None, self.circuit.quantum.num_qubits)
 
     @property
     def memory_bytes(self) -> int:
         """See `ReadyProgram`."""
-        return max((each.first.memory_bytes for each in self.circuits.all), default=0)
+        return max((each.memory_bytes for each in self._compiled), default=0)
+
+    @cached_property
+    def _compiled(self) -> list[CompiledCircuit]:
+        """The circuits of the first point; their templates, where the device runs none of them."""
+        return [
+            each.template if each.template is not None and self.shares_states else each.first
+            for each in self.circuits.all
+        ]
 
     @property
     def num_circuits(self) -> int:
@@ -328,14 +345,15 @@ class _Evaluations:
         return circuit
 
 
-def _check_differentiable(circuit: Circuit) -> None:
-    """Reject a circuit whose measurements decide how it continues. Raises NotDifferentiable."""
+def _check_differentiable(circuit: Circuit) -> bool:
+    """Return True; reject a circuit whose measurements decide how it continues. Raises NotDifferentiable."""
     needs = requirements_of(circuit.quantum)
     if needs.mid_circuit_measurement or needs.conditionals or needs.loops:
         raise NotDifferentiable(
             "the program measures in the middle, so that it has no gradient: measure at the end only, or leave "
             "gradient unset"
         )
+    return True
 
 
 def _observables(messages: Sequence[Any]) -> list[PauliSum]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from qonduit_server.ir.circuit import Circuit
@@ -46,7 +47,7 @@ class PointCircuits:
         part: names the circuit among those of the program; see `Preparation.kept`.
 
     Attributes:
-        first: the circuit of the first point, compiled.
+        template: the compiled circuit that is bound at each point; None if each point is compiled by itself.
     """
 
     def __init__(
@@ -64,31 +65,50 @@ class PointCircuits:
         self._points = points
         self._change = change
         self._options = options
-        self._bound: Callable[[int], CompiledCircuit] | None = None
-        preparation.reporter.phase("compiling", index)
-        if points.symbolic is not None and points.symbolic.parameters:
-            self._bound = self._bind(points.symbolic)
-        self.first = self._compiled(0)
+        self.template = self._kept_template()
+        if self.template is None:
+            self.first  # noqa: B018 - compiled here, where a failure is one of the preparation
+
+    @cached_property
+    def first(self) -> CompiledCircuit:
+        """The circuit of the first point, compiled."""
+        if self.template is None:
+            self._preparation.reporter.phase("compiling", self._index)
+        return self._compiled(0)
 
     def compiled(self, point: int) -> CompiledCircuit:
         """Return the compiled circuit of a point."""
         return self._compiled(point) if point else self.first
 
     def _compiled(self, point: int) -> CompiledCircuit:
-        if self._bound is not None:
+        if self.template is not None:
             return self._bound(point)
         return self._compile(self._points.circuit(point))
 
-    def _bind(self, symbolic: Circuit) -> Callable[[int], CompiledCircuit] | None:
-        provider, device = self._preparation.provider, self._preparation.task.device
-        if not provider.binds(device):
+    @cached_property
+    def _bound(self) -> Callable[[int], CompiledCircuit]:
+        """The template at each point."""
+        assert self.template is not None
+        device, points = self._preparation.task.device, self._points
+        return self._preparation.provider.bind(device, self.template, points.names, points.values)
+
+    def _kept_template(self) -> CompiledCircuit | None:
+        """Return the template, which further jobs share; None where the device or the circuit has none."""
+        symbolic = self._points.symbolic
+        if symbolic is None or not symbolic.parameters:
+            return None
+        if not self._preparation.provider.binds(self._preparation.task.device):
             return None
         part = ("template", *self._part)
+
+        def compile_template() -> CompiledCircuit:
+            self._preparation.reporter.phase("compiling", self._index)
+            return self._compile(symbolic, *part)
+
         try:
-            template, _ = self._preparation.kept(self._index, part, lambda: self._compile(symbolic, *part))
+            return self._preparation.kept(self._index, part, compile_template)[0]
         except NotSymbolic:
             return None
-        return provider.bind(device, template, self._points.names, self._points.values)
 
     def _compile(self, circuit: Circuit, *part: object) -> CompiledCircuit:
         """Compile a circuit; how one that `part` names is placed on a processor is kept for other processes."""

@@ -95,6 +95,7 @@ class Preparation:
         #: access.
         self._keys: dict[int, tuple[object, ...]] = {}
         self._option_keys: dict[int, tuple[object, ...]] = {}
+        self._part_keys: dict[int, tuple[object, ...]] = {}
 
     @cached_property
     def provider(self) -> SimulatorProvider:
@@ -304,9 +305,11 @@ class Preparation:
         Raises:
             NotSymbolic: see `make`.
         """
-        program, cache, options = self.task.programs[index], self.environment.cache, self.options(index)
-        names = tuple(self.spec(index).parameter_sets.names)
-        key = (*self._key(index), options.shots, names, *part)
+        program, cache = self.task.programs[index], self.environment.cache
+        if (common := self._part_keys.get(index)) is None:
+            names = tuple(self.spec(index).parameter_sets.names)
+            common = self._part_keys[index] = (*self._key(index), self.options(index).shots, names)
+        key = (*common, *part)
         found = cache.get(key)
         hit = found is not None
         if not hit:

@@ -47,7 +47,6 @@ class Sweep:
         self.symbolic: Circuit | None = None
         self._binder: Binder | None = None
         self.hit = False
-        preparation.reporter.phase("reading", index)
         began = time.perf_counter()
         preparation.circuit = None
         try:
@@ -61,6 +60,7 @@ class Sweep:
         self.parse_seconds = 0.0 if self.hit else time.perf_counter() - began
 
     def _read(self) -> tuple[Circuit, Binder | None]:
+        self._preparation.reporter.phase("reading", self._index)
         circuit = self._preparation.read(self._index, self._inputs, frozenset(self.names))
         return circuit, Binder(circuit, self.names) if circuit.parameters else None
 
