@@ -141,7 +141,7 @@ def start(
             for each in remotes:
                 each.adopt(description)
             with suppress(Unavailable):  # stored when leases are renewed
-                offered_devices.store_description(settings, opened[0], description)
+                offered_devices.store_description(opened[0], description)
 
         options = executor_options(
             settings, server=owner, stderr=stderr, on_description=on_description, observer=observer
@@ -165,7 +165,7 @@ def start(
         translator = _translator(options, executor)
         access, certificates = CallAuthentication(settings), authentication.certificates(settings)
         listing = offered_devices.device_listing(settings, database, remote)
-        rpc_server = _serve(settings, database, executor, listing, translator, access, certificates, observer)
+        rpc_server = _serve(settings, database, executor, remote, listing, translator, access, certificates, observer)
         if programs is not None:
             programs.answer_calls(rpc_server.program_calls.open)
         # Created before the dispatcher starts: existing chunks without a result are orphaned.
@@ -252,6 +252,7 @@ def _serve(
     settings: Settings,
     database: Database,
     executor: Executor,
+    remote: RemoteExecutor | None,
     listing: DeviceListing | None,
     translator: Translator,
     access: CallAuthentication,
@@ -277,10 +278,11 @@ def _serve(
         languages=languages_of(settings),
         translate=translator.translate,
         compile_job=translator.compile,
+        estimate_cost=remote.estimate if remote is not None else None,
         analyze_job=translator.analyze,
         check_program=translator.check,
         workers=executor.list_workers,
-        refresh_devices=partial(offered_devices.refresh_provider, settings, database, executor, translator, listing),
+        refresh_devices=partial(offered_devices.refresh_provider, database, executor, translator, listing),
         stream_send_timeout_seconds=settings.stream_send_timeout_seconds,
         request_receive_timeout_seconds=settings.request_receive_timeout_seconds,
         audit=settings.audit,

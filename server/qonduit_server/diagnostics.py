@@ -65,8 +65,8 @@ def _contradictions(settings: Settings, known: tuple[str, ...]) -> Iterator[Find
             what = f"{smaller} ({format_bytes(one)}) is more than {larger} ({format_bytes(other)})"
             yield Finding("warning", what, f"Lower {smaller}, or raise {larger}.")
     offered = settings.providers or known
-    for name in ("preload", "provider_python"):
-        unknown = sorted(set(getattr(settings, name)).difference(offered))
+    for name in ("preload", "provider_python", "vendor_prices"):
+        unknown = sorted({each.partition("/")[0] for each in getattr(settings, name)}.difference(offered))
         if unknown:
             fix = f"Remove them from {name}, or add them to QONDUIT_PROVIDERS."
             yield Finding("warning", f"{name} names providers that are not offered: {', '.join(unknown)}", fix)

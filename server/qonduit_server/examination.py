@@ -49,6 +49,7 @@ def _errors_of_start(settings: Settings) -> Iterator[Finding]:
         (lambda: key_ring.load(settings.credential_key_file, dict(os.environ)), "Correct QONDUIT_CREDENTIAL_KEY_FILE."),
         (lambda: monitoring.check(settings), "Correct the settings of metrics."),
         (lambda: read_setting(settings.default_quotas), "Correct QONDUIT_DEFAULT_QUOTAS."),
+        (lambda: offered_devices.rules_of(settings), "Correct QONDUIT_VENDOR_PRICES."),
         (
             lambda: make_executor(settings.executor, executor_options(settings)),
             "Correct QONDUIT_PROVIDERS, QONDUIT_EXECUTOR or QONDUIT_ENABLE_PYTHON_SOURCE.",
@@ -103,7 +104,7 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
     executor.launch()
     try:
         descriptions = executor.descriptions(offered_devices.DESCRIBE_SECONDS)
-        if unknown := offered_devices.disable_devices(descriptions, settings.disabled_devices):
+        if unknown := offered_devices.unknown_devices(descriptions, settings.disabled_devices):
             what = f"disabled_devices names devices that no provider has: {', '.join(unknown)}"
             findings.append(Finding("warning", what, "Correct QONDUIT_DISABLED_DEVICES: PROVIDER/device,..."))
         if unknown := offered_devices.unknown_backends(descriptions, settings.fake_backends):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from qonduit_server import device_prices
 from qonduit_server.errors import FailedPrecondition, Unavailable
 from qonduit_server.execution.executor import Executor
 from qonduit_server.executor_settings import remote_providers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qonduit_server.execution.remote.device_listing import DeviceListing
     from qonduit_server.execution.remote.remote_executor import RemoteExecutor
     from qonduit_server.store.database import Database
+    from qonduit_server.store.device_rules import DeviceRules
 
 #: How long a provider may take to describe itself; a slower one is unavailable until the next start.
 DESCRIBE_SECONDS: Final = 20.0
@@ -33,12 +35,28 @@ def sync_catalogue(settings: Settings, database: Database, executor: Executor) -
     from qonduit_server.store import catalogue
 
     descriptions = executor.descriptions(DESCRIBE_SECONDS)
-    if unknown := disable_devices(descriptions, settings.disabled_devices):
+    if unknown := unknown_devices(descriptions, settings.disabled_devices):
         structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
+    adopt_rules(settings, database)
     if unknown := unknown_backends(descriptions, settings.fake_backends):
         structlog.get_logger("qonduit.app").warning("unknown backends in fake_backends", backends=unknown)
     catalogue.sync(database, descriptions, timedelta(seconds=settings.lease_seconds))
     return descriptions
+
+
+def rules_of(settings: Settings) -> DeviceRules:
+    """Return what the settings decide about devices. Raises StartError."""
+    from qonduit_server.store.device_rules import DeviceRules
+
+    return DeviceRules(frozenset(settings.disabled_devices), device_prices.read_setting(settings.vendor_prices))
+
+
+def adopt_rules(settings: Settings, database: Database) -> None:
+    """Adopt what the settings decide about devices. Raises StartError."""
+    from qonduit_server.store import catalogue
+
+    with suppress(Unavailable):  # stored when leases are renewed
+        catalogue.adopt_rules(database, rules_of(settings))
 
 
 def withdraw_offers(database: Database) -> None:
@@ -50,7 +68,6 @@ def withdraw_offers(database: Database) -> None:
 
 
 def refresh_provider(
-    settings: Settings,
     database: Database,
     executor: Executor,
     translator: Translator,
@@ -70,25 +87,21 @@ def refresh_provider(
         return
     description = executor.describe(name, _REFRESH_SECONDS)
     translator.adopt(description)
-    store_description(settings, database, description)
+    store_description(database, description)
 
 
-def store_description(settings: Settings, database: Database, description: ProviderDescription) -> None:
+def store_description(database: Database, description: ProviderDescription) -> None:
     """Store the description of one provider. Raises Unavailable."""
     from qonduit_server.store import catalogue
 
-    disable_devices([description], settings.disabled_devices)
     catalogue.refresh(database, description)
 
 
-def disable_devices(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
-    """Mark the named devices as unavailable; return the names that no provider describes."""
-    devices = {f"{each.provider.name}/{device.name}": device for each in descriptions for device in each.devices}
-    for name in names:
-        if name in devices:
-            devices[name].available = False
-            devices[name].status_message = "disabled (disabled_devices)"
-    return [name for name in names if name not in devices]
+def unknown_devices(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
+    """Return the names that no provider describes, of providers without devices at a vendor."""
+    described = {f"{each.provider.name}/{device.name}" for each in descriptions for device in each.devices}
+    vendors = {each.provider.name for each in descriptions if each.HasField("vendor")}
+    return [name for name in names if name not in described and name.partition("/")[0] not in vendors]
 
 
 def unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
@@ -108,7 +121,6 @@ def device_listing(settings: Settings, database: Database, remote: RemoteExecuto
     return DeviceListing(
         database,
         remote.devices,
-        lambda listed: disable_devices([listed], settings.disabled_devices),
         timedelta(seconds=settings.vendor_refresh_seconds),
         lambda: {name: number for name, number in catalogue.provider_ids(database).items() if name in names},
         lambda device: (

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from qonduit_server import authentication, logs
+from qonduit_server import authentication, logs, offered_devices
 from qonduit_server.authentication import CallAuthentication
 from qonduit_server.executor_settings import environments
 from qonduit_server.rpc.auth.certificates import Certificates
@@ -53,12 +53,14 @@ class Reloader:
         new = replace(self.settings, **adopted)
         authentication.check(new)
         quotas = read_setting(new.default_quotas)
+        offered_devices.rules_of(new)
         certificates = authentication.certificates(new)
         access = CallAuthentication(new) if _authenticates_otherwise(adopted) else self.access
         # From here on, nothing fails.
         self.database.quotas.set_default(quotas)
         self.database.max_tested_rows = new.max_tested_rows
         self.rpc_server.set_limits(limits(new))
+        offered_devices.adopt_rules(new, self.database)
         if {"retention_days", "audit_retention_days"} & adopted.keys():
             self.retention.keep(new.retention_days, new.audit_retention_days)
         self.access.adopt(access)

@@ -83,6 +83,8 @@ def from_toml(setting: Field[Any], value: object, folder: Path) -> Any:
             raise ValueError(f'must be a list of strings such as ["NAME", "NAME"], got {_described(value)}')
         return tuple(value)
     if annotation == _PAIRS:
+        if setting.metadata.get("tables") and isinstance(value, dict):
+            value = {name: _joined(each) for name, each in value.items()}
         if not isinstance(value, dict) or not all(_is_pair_value(each) for each in value.values()):
             raise ValueError(f'must be a table of strings such as {{NAME = "VALUE"}}, got {_described(value)}')
         return {name: relocate(str(each), folder) for name, each in value.items()}
@@ -135,6 +137,13 @@ def _number(setting: Field[Any]) -> str:
 
 def _is_pair_value(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+
+
+def _joined(value: object) -> object:
+    """Return a table of strings and numbers as one string; other values as they are."""
+    if not isinstance(value, dict) or not all(type(each) in (str, int, float) for each in value.values()):
+        return value
+    return "; ".join(f"{name}={each}" for name, each in value.items())
 
 
 def _described(value: object) -> str:

@@ -26,8 +26,9 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
         rules: `least` (the smallest value), `check` (raises ValueError for an invalid value),
             `formerly` (a deprecated name that still works in this release),
             `relocate` (returns the value with paths of a folder instead of relative ones),
-            `redact` (returns the value without a secret), and `reload`: "yes" if a running server can adopt a new
-            value, "while set" if it can as long as the setting is not empty before and after.
+            `redact` (returns the value without a secret), `tables` (whether its values may be tables in a file), and
+            `reload`: "yes" if a running server can adopt a new value, "while set" if it can as long as the setting is
+            not empty before and after.
     """
     metadata = {"help": help, **rules}
     if callable(default):
@@ -182,7 +183,15 @@ class Settings:
     vendor_probes: Literal["simulators", "all", "off"] = _setting(
         "simulators", "The devices at vendors whose bit order a job verifies, which the vendor may charge for."
     )
-    disabled_devices: tuple[str, ...] = _setting((), "Devices that accept no jobs: PROVIDER/device,PROVIDER/device.")
+    vendor_prices: Mapping[str, str] = _setting(
+        lambda: MappingProxyType({}),
+        "Prices of devices at vendors: PROVIDER/device=unit=EUR; job=0.3; shot=0.01; second=1.6; max_seconds=60.",
+        tables=True,
+        reload="yes",
+    )
+    disabled_devices: tuple[str, ...] = _setting(
+        (), "Devices that accept no jobs: PROVIDER/device,PROVIDER/device.", reload="yes"
+    )
     fake_backends: tuple[str, ...] = _setting(
         ("default",), "Fake backends of IBM to offer: default (eight), all, or NAME,NAME."
     )

@@ -73,9 +73,9 @@ class Compilation:
 
     def __call__(
         self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
-    ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed], None]:
+    ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed], TaskFinished]:
         self.devices.append(f"{task.provider}/{task.device}")
-        return [CompiledProgram(index=index, num_qubits=2) for index in range(len(task.programs))], [], None
+        return [CompiledProgram(index=index, num_qubits=2) for index in range(len(task.programs))], [], TaskFinished()
 
 
 @cache

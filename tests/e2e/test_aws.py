@@ -78,13 +78,13 @@ def test_jobs_run_on_a_processor_and_on_simulators(served: ServedVendor, devices
     job = run(served, "ionq_Forte-1")
     assert (job.state, served.counts(job)) == (SUCCEEDED, RIGHT), job.failure
     assert job.provider_specific_id.startswith(f"arn:aws:braket:{REGION}:")
-    assert (job.provider_status.cost.amount, job.provider_status.cost.unit) == (pytest.approx(1.1), "USD")
+    assert (served.cost(job).amount, served.cost(job).unit) == (pytest.approx(1.1), "USD")
     (result,) = served.list_results(job)
     assert result.meta_data["device_arn"] == f"arn:aws:braket:{REGION}::device/qpu/ionq/Forte-1"
     managed = run(served, "amazon_sv1")
     assert (managed.state, served.counts(managed)) == (SUCCEEDED, RIGHT), managed.failure
     # The cost of a simulator depends on its time, here 8 s, which only the results contain.
-    assert (managed.provider_status.cost.amount, managed.provider_status.cost.unit) == (0.01, "USD")
+    assert (served.cost(managed).amount, served.cost(managed).unit) == (0.01, "USD")
     assert not managed.provider_status.HasField("reserved")
     assert served.vendor.requests("submit") == before + 2
     local = run(served, "local_simulator", token="")
@@ -127,7 +127,7 @@ def test_points_of_a_sweep_are_programs_of_few_tasks(
     job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
     served.vendor.control(**vars(Behavior()))
     assert (job.state, served.counts(job)) == (SUCCEEDED, [{"0x2": 20}, {"0x0": 20}] * 4), job.failure
-    assert job.provider_status.cost.amount == pytest.approx(cost.amount)
+    assert served.cost(job).amount == pytest.approx(cost.amount)
     after = served.vendor.control()["jobs"]
     # 3 programs, 3 and 2: each task was sent once.
     assert (len(after.keys() - before), served.vendor.requests("submit") - submits) == (3, 3)
@@ -147,7 +147,7 @@ def test_a_program_of_a_set_that_fails_keeps_the_others(
     assert "calibration lost" in failure.message
     assert served.counts(job) == RIGHT * 2
     # The shots of two programs.
-    assert job.provider_status.cost.amount == pytest.approx(0.3 + 20 * 0.08)
+    assert served.cost(job).amount == pytest.approx(0.3 + 20 * 0.08)
 
 
 def test_devices_without_sets_get_one_task_for_each_program(served: ServedVendor, devices: dict[str, Device]) -> None:
@@ -231,7 +231,7 @@ def test_the_cost_of_a_simulator_is_bounded_by_its_longest_time(
     request.job.max_cost.amount = 27.0
     job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
     assert job.state == SUCCEEDED, job.failure
-    assert job.provider_status.cost.amount == 0.01
+    assert served.cost(job).amount == 0.01
 
 
 def test_more_shots_than_a_device_runs_are_refused(served: ServedVendor, devices: dict[str, Device]) -> None:

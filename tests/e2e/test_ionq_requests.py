@@ -10,16 +10,19 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
+from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.device_service_pb2 import GetDeviceCalibrationRequest, ListDevicesRequest
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
-from qonduit.v1.job_pb2 import JobState
+from qonduit.v1.job_pb2 import JobState, VendorCost
 from qonduit.v1.result_pb2 import Result
 from qonduit_server.providers.vendors.ionq_devices import SIMULATORS
 from tests.contract.rpc_fixture import until
 from tests.vendor_cloud.environments import FOLDER, environment_python
-from tests.vendor_cloud.fake_vendor import Behavior
+from tests.vendor_cloud.fake_vendor import PRICE, Behavior
 from tests.vendor_cloud.served_vendor import IONQ, PATIENCE, TOKEN, ServedVendor, served_vendor
 
+#: Of the service, in dollars, of a gate on one qubit and on two.
+GATE_PRICES = (0.001, 0.004)
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
 
 
@@ -95,6 +98,81 @@ def test_the_client_of_ionq_repeats_no_request(served: ServedVendor) -> None:
     assert job.failure.reason == "SUBMISSION_UNKNOWN"
     assert served.vendor.requests("submit") - before.get("submit", 0) == 1
     assert job.failure.message.count("with the tag") == 1
+
+
+def priced(served: ServedVendor, *texts: str, shots: int = 1000, device: str = "forte_1") -> calls.CreateJobRequest:
+    request = served.request("IONQ", *texts, shots=shots, device=device)
+    request.validate_only = True
+    return request
+
+
+def test_the_cost_is_asked_of_ionq_before_the_job_is_submitted(served: ServedVendor) -> None:
+    one, two = GATE_PRICES
+    before, accepted = served.vendor.requests("estimate"), served.vendor.accepted
+    request = priced(served, BELL, BELL, "OPENQASM 2.0; qreg q[2]; creg c[2]; swap q[0], q[1]; measure q -> c;")
+    # Equal circuits are asked for once; a swap counts as the three gates of which IonQ makes it.
+    cost = served.jobs.CreateJob(request, timeout=PATIENCE).cost
+    assert (cost.amount, cost.unit) == (pytest.approx(2 * 1000 * (one + two) + 1000 * 3 * two), "USD")
+    assert served.vendor.requests("estimate") - before == 2
+    previews = served.jobs.RunJob(
+        calls.RunJobRequest(
+            job=request.job,
+            deployment=request.deployment,
+            device=request.device,
+            credential=request.credential,
+            validate_only=True,
+        ),
+        timeout=PATIENCE,
+    )
+    (preview,) = previews
+    assert (preview.cost, len(preview.compiled), preview.event.HasField("created")) == (cost, 3, True)
+    request.job.max_cost.amount, request.job.max_cost.unit = cost.amount - 0.01, "USD"
+    with pytest.raises(grpc.RpcError, match="estimated cost of the job is 22 USD, and max_cost is 21.99 USD"):
+        served.jobs.CreateJob(request, timeout=PATIENCE)
+    request.validate_only = False
+    job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    assert (job.failure.reason, served.vendor.accepted - accepted) == ("COST_LIMIT", 0)
+    free = served.jobs.CreateJob(priced(served, device="simulator"), timeout=PATIENCE).cost
+    assert (free.amount, free.unit) == (0, "USD")
+
+
+def test_an_estimate_is_reserved_and_settled_by_ionqs_own_figure(served: ServedVendor) -> None:
+    served.vendor.control(hold=True)
+    request = priced(served, BELL)
+    request.validate_only, request.job.max_cost.amount, request.job.max_cost.unit = False, 5.0, "USD"
+    job_id = served.jobs.CreateJob(request, timeout=PATIENCE).job.id
+    reserved = served.at_vendor(job_id).provider_status.reserved
+    assert (reserved.amount, reserved.unit) == (pytest.approx(5.0), "USD")
+    served.vendor.control(hold=False)
+    status = served.end(job_id).provider_status
+    assert (status.cost.amount, status.cost.unit) == (PRICE, "USD")
+    assert not status.HasField("reserved")
+    assert not status.HasField("computed_cost")
+
+
+@pytest.mark.parametrize("modes", [["busy", "fail", "half"], ["cut"]])
+def test_a_job_waits_for_an_estimate(served: ServedVendor, modes: list[str]) -> None:
+    served.vendor.control(estimates=modes, retry_after=0.1)
+    before = served.vendor.requests("estimate")
+    job = served.run("IONQ_CLOUD", max_cost=VendorCost(amount=1.0, unit="USD"))
+    assert job.state == JobState.JOB_STATE_SUCCEEDED, job.failure
+    assert served.vendor.requests("estimate") - before == len(modes) + 1
+
+
+def test_a_job_whose_cost_is_limited_is_not_submitted_without_an_estimate(served: ServedVendor) -> None:
+    accepted = served.vendor.accepted
+    served.vendor.control(estimates=["refuse"] * 2)
+    job = served.run("IONQ_CLOUD", max_cost=VendorCost(amount=1.0, unit="USD"))
+    assert (job.failure.reason, served.vendor.accepted - accepted) == ("COST_LIMIT", 0)
+    assert "IONQ_CLOUD has not estimated it: the machine has no such gate" in job.failure.message
+    assert "no price of IONQ_CLOUD/forte_1 in vendor_prices" in job.failure.message
+    assert served.run("IONQ_CLOUD").state == JobState.JOB_STATE_SUCCEEDED  # without a limit, it needs none
+
+
+def test_a_wrong_api_key_is_refused_before_the_submission(served: ServedVendor) -> None:
+    served.vendor.control(tokens=["another"])
+    with pytest.raises(grpc.RpcError, match="does not accept the API key"):
+        served.jobs.CreateJob(priced(served), timeout=PATIENCE)
 
 
 def test_the_simulators_and_the_machines_that_ionq_lists_are_devices(served: ServedVendor) -> None:

@@ -55,6 +55,7 @@ class Behavior:
         reversed: whether the bits of outcomes are in the opposite order.
         opens: what happens to the next requests to open a session, as to submissions.
         closes: the same for the next requests to close one.
+        estimates: what happens to the next estimates of costs, as to polls.
         files: of Amazon: whether the results of a set of programs are in many files.
         price: of a circuit, which the service reports; nothing if None.
     """
@@ -82,6 +83,7 @@ class Behavior:
     price: float | None = PRICE
     opens: list[str] = field(default_factory=list)
     closes: list[str] = field(default_factory=list)
+    estimates: list[str] = field(default_factory=list)
     files: bool = False
 
 
@@ -114,7 +116,7 @@ class Service:
         """Count a request; return what happens to it."""
         self.note(kind)
         queues = {"submit": "submits", "poll": "polls", "results": "fetches", "list": "lists"}
-        queues |= {"open": "opens", "close": "closes"}
+        queues |= {"open": "opens", "close": "closes", "estimate": "estimates"}
         planned = getattr(self.behavior, queues[kind]) if kind in queues else []
         return planned.pop(0) if planned else "ok"
 

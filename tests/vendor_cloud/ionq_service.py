@@ -21,6 +21,8 @@ from ionq_core import models
 from tests.vendor_cloud.fake_vendor import PRICE, Handler, Service, serve
 
 BACKENDS: Final = {"simulator": 29, "qpu.forte-1": 36, "qpu.forte-enterprise-1": 36, "qpu.tempo-1": 100}
+#: In dollars, of a gate on one qubit and on two, for each shot.
+GATE_PRICES: Final = (0.001, 0.004)
 CALIBRATION: Final = "0197379a-c3b8-7548-9da4-bbb7067311c1"
 _WORDS: Final = {"in line": "ready", "complete": "completed", "failed": "failed", "cancelled": "canceled"}
 _ROOT: Final = math.sqrt(0.5)
@@ -210,6 +212,8 @@ class IonQHandler(Handler):
         if path == ["jobs"]:
             mode = service.next("poll" if "ids" in query else "find")
             return mode, 200, self._listed(query) if mode == "ok" or mode.startswith("accept") else {}
+        if path == ["jobs", "estimate"]:
+            return service.next("estimate"), 200, self._estimated({name: values[0] for name, values in query.items()})
         kind = path[-1] if len(path) > 2 else "job"
         # The job is read before its results.
         mode = service.next("results" if kind == "job" else kind)
@@ -231,6 +235,24 @@ class IonQHandler(Handler):
         answer = {"id": job["id"], "status": "ready", "session_id": None}
         models.JobCreationResponse.from_dict(answer)
         return mode, 201, answer
+
+    def _estimated(self, query: dict[str, str]) -> dict[str, Any]:
+        """Return the price of a job of so many gates and shots."""
+        asked = {name: int(query[name]) for name in ("qubits", "shots", "1q_gates", "2q_gates")}
+        context = {"backend": query["backend"], "type": query["type"], "organization": "lab", "project": None, **asked}
+        gates = asked["1q_gates"] * GATE_PRICES[0] + asked["2q_gates"] * GATE_PRICES[1]
+        rate = {"sku": "forte", "unit": "gates", "cost_1q_gate": GATE_PRICES[0], "cost_2q_gate": GATE_PRICES[1]}
+        answer = {
+            "estimate_context": {**context, "error_mitigation": query["error_mitigation"] == "true"},
+            "estimated_at": _time(datetime.now(UTC)),
+            "estimated_unit": "usd",
+            "rate_card": {"id": "card-1", "rates": [{**rate, "job_cost_minimum": PRICE}]},
+            "estimated_total_cost": max(PRICE, gates * asked["shots"]),
+            "estimated_execution_time": 1000,
+            "current_predicted_queue_time": 60_000,
+        }
+        models.GetJobEstimateResponse.from_dict(answer)
+        return answer
 
     def _listed(self, query: dict[str, list[str]]) -> dict[str, Any]:
         """Return a page of jobs, the newest first."""

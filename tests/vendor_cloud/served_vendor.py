@@ -17,7 +17,7 @@ from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.device_service_pb2 import ListDevicesRequest, RefreshDevicesRequest
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.event_pb2 import JobEvent
-from qonduit.v1.job_pb2 import Job
+from qonduit.v1.job_pb2 import Job, VendorCost
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest
@@ -82,7 +82,8 @@ class VendorKind:
         classes: its providers.
         queued: its word for a job that waits.
         done: its word for a job that is done.
-        unit: the unit of its costs; empty if it reports none.
+        unit: the unit of its costs; empty if they are not known.
+        computed: whether it reports no costs, and the server computes them from its prices.
         fact: an entry of the metadata of its results.
         has_positions: whether it reports places in its queue.
         variables: returns the variables with which its SDK finds the service.
@@ -113,6 +114,7 @@ class VendorKind:
     charges: bool = True
     environment: str = ""
     listed: bool = False
+    computed: bool = False
     price: float = PRICE
     divided_price: float = 8 * PRICE
     long: bool = False
@@ -160,7 +162,7 @@ IONQ: Final = VendorKind(
     classes=(IonQCloudTwin,),
     queued="ready",
     done="completed",
-    unit="usd",
+    unit="USD",
     fact=("calibration_id", CALIBRATION),
     has_positions=False,
     variables=lambda vendor: {URL_VARIABLE: f"{vendor.url}/v0.4"},
@@ -198,6 +200,7 @@ AWS: Final = VendorKind(
     has_positions=True,
     variables=lambda vendor: dict.fromkeys(("BRAKET_ENDPOINT", "AWS_ENDPOINT_URL_S3"), vendor.url),
     credential=aws_credential,
+    computed=True,
     price=round(TASK_FEE + 10 * SHOT, 6),
     divided_price=round(4 * (TASK_FEE + 1500 * SHOT), 6),
     codes={"E-7": "FAILED", "E-9": "DEVICE"},
@@ -343,6 +346,15 @@ class ServedVendor:
     def run(self, provider: str, *texts: str, **options: Any) -> Job:
         """Run a job to its end."""
         return self.end(self.create(provider, *texts, **options))
+
+    def cost(self, job: Job) -> VendorCost:
+        """Return the cost of a job, as the vendor reports it, or as the server computes it."""
+        status = job.provider_status
+        other, found = status.computed_cost, status.cost
+        if self.kind.computed:
+            other, found = found, other
+        assert not other.unit
+        return found
 
     def counts(self, job: Job) -> list[dict[str, int]]:
         """Return the counts of the results of a job, by program."""

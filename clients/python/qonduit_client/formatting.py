@@ -72,6 +72,9 @@ def vendor_text(status: ProviderStatus) -> str:
         f"in {status.group.id} ({status.group.state})" if status.HasField("group") and status.group.id else "",
         f"place {status.queue_position} in its queue" if status.HasField("queue_position") else "",
         f"cost {status.cost.amount:g} {status.cost.unit}" if status.HasField("cost") else "",
+        f"cost by prices {status.computed_cost.amount:g} {status.computed_cost.unit}"
+        if status.HasField("computed_cost")
+        else "",
         answer,
         "it may be charged" if status.may_be_charged else "",
         status.message,

@@ -23,6 +23,7 @@ from qonduit.v1.estimator_pb2 import PauliTerms
 from qonduit.v1.failure_pb2 import Failure
 from qonduit.v1.job_pb2 import VendorCost, VendorOptions
 from qonduit_server.capabilities import VENDOR_MODES
+from qonduit_server.device_prices import add_estimate, total_cost
 from qonduit_server.errors import DeviceError, LimitError, ProgramError, ProviderError, RunError
 from qonduit_server.ir.circuit import Circuit, Outcome
 from qonduit_server.pauli_sums import PauliSum
@@ -130,11 +131,7 @@ class RemoteDevices(OneByOne):
 
     def cost(self) -> VendorCost | None:
         """Return the estimated cost of the submissions that the task needs now; None if it is not known."""
-        wanted = [*self._opening(), *self._pending] if self._pending else []
-        prices = [each.price for each in wanted if each.HasField("price")]
-        if len(prices) < len(wanted) or len({price.unit for price in prices}) != 1:
-            return None
-        return VendorCost(amount=sum(price.amount for price in prices), unit=prices[0].unit)
+        return total_cost([*self._opening(), *self._pending] if self._pending else [])
 
     def run(
         self, device: str, compiled: Sequence[CompiledCircuit], shots: int, seed: int | None
@@ -206,20 +203,12 @@ class RemoteDevices(OneByOne):
     def _priced(self, submission: Submission) -> Submission:
         submission.mode = self._options.mode
         price = getattr(self.remote, "price", None)
-        found: VendorCost | None = price(submission) if price is not None else self._charge(submission)
-        if found is not None:
+        if self._device.price.stated or (price is None and self._device.HasField("price")):
+            most_seconds = getattr(self.remote, "most_seconds", None)
+            add_estimate(submission, self._device.price, most_seconds and most_seconds(submission))
+        elif price is not None and (found := price(submission)) is not None:
             submission.price.CopyFrom(found)
         return submission
-
-    def _charge(self, submission: Submission) -> VendorCost | None:
-        """Return the cost of a submission by the prices of the device; None if the vendor does not state them."""
-        if not self._device.HasField("price"):
-            return None
-        price = self._device.price
-        amount = price.job + price.shot * submission.shots * len(submission.circuits)
-        # The highest cost, if it depends on the time of the job.
-        amount += price.minute * price.max_minutes
-        return VendorCost(amount=amount, unit=price.unit)
 
     def probabilities(self, device: str, compiled: CompiledCircuit) -> Mapping[int, float] | None:
         """Return no probabilities; see `SimulatorProvider`."""

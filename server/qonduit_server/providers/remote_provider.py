@@ -60,12 +60,14 @@ class RemoteCircuit:
 class Fetched:
     """The results of a job: one outcome for each circuit of its submission, and the vendor's response as it is.
 
-    `cost` is that of the job, if the vendor's states of jobs do not contain it.
+    `cost` is that of the job, and `seconds` the time of the machine, if the vendor's states of jobs do not contain
+    them.
     """
 
     outcomes: Sequence[VendorOutcome]
     raw: bytes
     cost: VendorCost | None = None
+    seconds: float | None = None
 
 
 class VendorError(Exception):
@@ -157,14 +159,23 @@ class GroupingSession(Protocol):
         """
 
 
+@runtime_checkable
+class EstimatingSession(Protocol):
+    """What a session also has if its vendor estimates costs (`VendorTerms.estimates_costs`)."""
+
+    def estimate(self, submissions: Sequence[Submission]) -> Sequence[VendorCost]:
+        """Ask the vendor for the cost of each submission, with the unit of `VendorJob.cost`."""
+
+
 class RemoteProvider(Protocol):
     """The devices of one vendor. An instance lives in a worker or in a process that calls the vendor.
 
-    If the price of a device is a fee and an amount for each shot, `Device.price` contains them. A provider with other
-    prices has `price(submission: Submission) -> VendorCost | None`, without network: an
-    estimate that the vendor's charge does not exceed, with the unit of `VendorJob.cost`. Limits of costs add what has
-    the same unit, so the name of a vendor's own credits contains the vendor. Without prices, the server refuses the
-    jobs whose cost is limited.
+    `Device.price` contains the prices of a device, if they are amounts for a job, a circuit, a shot and the time. A
+    provider with other prices has `price(submission: Submission) -> VendorCost | None`, without network: an estimate
+    that the vendor's charge does not exceed, with the unit of `VendorJob.cost`. If the vendor charges by time, and
+    limits it, `most_seconds(submission: Submission) -> float` returns the limit. Limits of costs add what has the same
+    unit, so the name of a vendor's own credits contains the vendor. Prices that the operator states precede all of
+    these. Without prices, the server refuses the jobs whose cost is limited.
     """
 
     @property

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
@@ -38,6 +39,7 @@ from qonduit.v1.job_service_pb2 import (
     ResolveSubmissionRequest,
     ResolveSubmissionResponse,
     RunJobRequest,
+    RunJobResponse,
     UpdateJobRequest,
     UpdateJobResponse,
     WatchJobRequest,
@@ -55,7 +57,7 @@ from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.rpc.server_program_checks import UPLOAD, ServerProgramChecker, is_server_program
 from qonduit_server.rpc.stream_sender import Stream
 from qonduit_server.rpc.submission_checks import UnplacedJob
-from qonduit_server.rpc.watch import Wanted, framed
+from qonduit_server.rpc.watch import Wanted
 from qonduit_server.store import event_log, log_epoch
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import bulk_changes, job_list, job_rows, job_updates, queue_positions
@@ -229,7 +231,7 @@ class JobService:
         prepared, error = outcome(call.request_id, self._prepared, request, checked, call, caller, "RunJob")
         self._compiler.release_slot(call.principal.name)
         if prepared is not None and request.validate_only:
-            _send_preview(prepared[0], stream)
+            _send_preview(*prepared, stream)
         elif prepared is not None:
             _, error = outcome(call.request_id, self._watch_created, request, prepared[0], call, stream)
         if error is not None:
@@ -356,11 +358,13 @@ class JobService:
             raise draining()
 
 
-def _send_preview(new: job_rows.NewJob, stream: Stream) -> None:
+def _send_preview(
+    new: job_rows.NewJob, compiled: Sequence[CompiledProgram], cost: VendorCost | None, stream: Stream
+) -> None:
     now = Timestamp()
     now.GetCurrentTime()
     event = JobEvent(sequence=1, event_time=now, created=submission_checks.preview(new))
-    stream.finish(framed(event.SerializeToString()))
+    stream.finish(RunJobResponse(event=event, compiled=compiled, cost=cost).SerializeToString())
 
 
 def _wanted(request: RunJobRequest | WatchJobRequest) -> Wanted:

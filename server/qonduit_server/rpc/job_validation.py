@@ -9,19 +9,21 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.execution.v1.task_pb2 import ProgramFailed, Task
+from qonduit.execution.v1.task_pb2 import ProgramFailed, Task, TaskFinished
+from qonduit.execution.v1.vendor_pb2 import Submission
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import VendorCost
+from qonduit.v1.job_pb2 import Job, VendorCost
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit_server.capabilities import requirements_of_job
+from qonduit_server.device_prices import total_cost
 from qonduit_server.errors import Abandoned, CallError, FailedPrecondition, InvalidArgument, ResourceExhausted
 from qonduit_server.rpc.caller_budget import CallerBudget, Charge
 from qonduit_server.rpc.program_errors import is_fault_of_program, source_field, violation
 from qonduit_server.rpc.program_requirements import unsupported
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.store import catalogue, deployments
+from qonduit_server.store import catalogue, credentials, deployments
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import vendor_costs
 from qonduit_server.store.jobs.job_rows import NewJob
@@ -35,6 +37,7 @@ _QUOTA: Final = "validations"
 _WARNINGS_BYTES: Final = 512 * 1024
 
 AddCallback = Callable[[Callable[[], None]], bool]
+EstimateRequest = Callable[[str, str, Sequence[Submission]], str]
 
 
 class CompileRequest(Protocol):
@@ -42,7 +45,7 @@ class CompileRequest(Protocol):
 
     def __call__(
         self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge
-    ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed], VendorCost | None] | Failure:
+    ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed], TaskFinished] | Failure:
         """Compile programs.
 
         Args:
@@ -52,8 +55,9 @@ class CompileRequest(Protocol):
             charge: receives the time of the worker.
 
         Returns:
-            The properties of the programs that can run, the failures of the others, and the estimated cost at a vendor
-            if it is known; or the failure of the task. Its reason is CANCELLED if the call ended.
+            The properties of the programs that can run, the failures of the others, and the end of the task; or the
+            failure of the task. The end contains the estimated cost at a vendor if it is known, or the submissions of
+            which the vendor estimates it. The failure's reason is CANCELLED if the call ended.
 
         Raises:
             CallError: the server cannot compile now.
@@ -69,16 +73,25 @@ class JobValidator:
         run: compiles the programs; None skips compilation and leaves the checks that do not need it.
         most: the maximum number of concurrent calls; each holds a thread.
         budget: of each caller.
+        estimate: adds the estimates of a vendor to submissions, by the provider and the credential; returns why costs
+            are not known. None if no vendor estimates costs.
     """
 
     def __init__(
-        self, db: Database, limits: Limits, run: CompileRequest | None, most: int, budget: CallerBudget
+        self,
+        db: Database,
+        limits: Limits,
+        run: CompileRequest | None,
+        most: int,
+        budget: CallerBudget,
+        estimate: EstimateRequest | None = None,
     ) -> None:
         self._db = db
         self._limits = limits
         self._run = run
         self._most = most
         self._budget = budget
+        self._estimate = estimate
         self._slots = threading.BoundedSemaphore(most)
 
     @contextmanager
@@ -142,14 +155,27 @@ class JobValidator:
         outcome = self._run(task, seconds, add_callback, self._budget.charge(new.caller))
         if isinstance(outcome, Failure):
             raise failure_error(outcome, f"{provider}/{device.name}", PROGRAMS)
-        compiled, failed, cost = outcome
+        compiled, failed, finished = outcome
         if failed:
             raise self._program_error(new.spec, failed, programs, device, f"{provider}/{device.name}")
+        cost, why = finished.cost if finished.HasField("cost") else None, ""
         if device.HasField("is_local") and not device.is_local:
-            maximum = new.spec.max_cost if new.spec.HasField("max_cost") else None
-            vendor_costs.check_estimate(self._db, owner_for(new.caller, new.project), maximum, cost)
+            if self._estimate is not None and finished.submissions:
+                why = self._estimate(provider, self._secret(new, device, provider), finished.submissions)
+                cost = total_cost(finished.submissions)
+            job = Job(device=f"{provider}/{device.name}")
+            if new.spec.HasField("max_cost"):
+                job.max_cost.CopyFrom(new.spec.max_cost)
+            vendor_costs.check_estimate(self._db, owner_for(new.caller, new.project), job, cost, why)
         _bound_warnings(compiled)
         return list(compiled), cost
+
+    def _secret(self, new: NewJob, device: Device, provider: str) -> str:
+        """Return the credential of a job."""
+        if not new.spec.credential_id:
+            return new.secret
+        owners = frozenset({new.caller, owner_for(new.caller, new.project)})
+        return credentials.check_usable(self._db, owners, new.spec.credential_id, device.provider_id, provider)
 
     def _task(self, spec: JobSpec, programs: Iterable[QuantumProgram], provider: str, device: Device) -> Task:
         return Task(

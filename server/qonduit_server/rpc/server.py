@@ -47,7 +47,7 @@ from qonduit_server.rpc.device_service import DeviceService
 from qonduit_server.rpc.health import Health
 from qonduit_server.rpc.interceptor import Handler, HandlerContext, StreamLimiter
 from qonduit_server.rpc.job_service import JobService
-from qonduit_server.rpc.job_validation import CompileRequest, JobValidator
+from qonduit_server.rpc.job_validation import CompileRequest, EstimateRequest, JobValidator
 from qonduit_server.rpc.job_watches import JobWatches
 from qonduit_server.rpc.program_calls import ProgramCalls
 from qonduit_server.rpc.program_service import ProgramService, Translate
@@ -104,6 +104,7 @@ class RpcOptions:
         languages: the supported languages of programs; ListLanguages reports them.
         translate: translates a program.
         compile_job: compiles the programs of a `validate_only` job; without it they are not parsed.
+        estimate_cost: adds the estimates of a vendor to the submissions of a `validate_only` job.
         check_program: checks server programs without running them; without it they are disabled.
         analyze_job: reads the programs of a job to compare devices; without it CompareDevices is disabled.
         workers: lists the worker processes of this server.
@@ -131,6 +132,7 @@ class RpcOptions:
     languages: ListLanguagesResponse = field(default_factory=ListLanguagesResponse)
     translate: Translate = program_service.translation_disabled
     compile_job: CompileRequest | None = None
+    estimate_cost: EstimateRequest | None = None
     analyze_job: AnalyzeRequest | None = None
     check_program: CheckRequest | None = None
     workers: ListWorkers = no_workers
@@ -213,7 +215,7 @@ class RpcServer:
         options = self._options
         limits = options.limits
         budget = self._budget
-        validator = JobValidator(db, limits, options.compile_job, self._validations, budget)
+        validator = JobValidator(db, limits, options.compile_job, self._validations, budget, options.estimate_cost)
         comparison = DeviceComparison(db, limits, options.analyze_job, budget)
         checker = ServerProgramChecker(options.check_program, budget)
         services: dict[str, object] = {

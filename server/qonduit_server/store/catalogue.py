@@ -26,6 +26,7 @@ from qonduit_server.store import calibrations, catalogue_snapshot, pauses, serve
 from qonduit_server.store.catalogue_rows import change_row, copy_of, sync_device, sync_provider
 from qonduit_server.store.catalogue_snapshot import Claimable, Snapshot
 from qonduit_server.store.database import Database
+from qonduit_server.store.device_rules import DISABLED, DeviceRules
 from qonduit_server.store.filter_conditions import Field, boolean_field, filter_conditions, number_field, text_field
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
@@ -53,6 +54,8 @@ class _Cache:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._changes = 0
+        #: What the operator decides.
+        self.rules = DeviceRules()
         #: What this server offers, by the name of the provider; None before the first sync.
         self._own: dict[str, ProviderDescription] | None = None
 
@@ -68,9 +71,15 @@ class _Cache:
         self._forget()
 
     def own(self) -> list[ProviderDescription]:
-        """Return what this server offers."""
+        """Return what this server offers, by the rules of its operator."""
         with self._lock:
-            return list((self._own or {}).values())
+            described = list((self._own or {}).values())
+        return [self.rules.applied_to(each) for each in described]
+
+    def adopt(self, rules: DeviceRules) -> None:
+        """Adopt other rules."""
+        self.rules = rules
+        self._forget()
 
     def _forget(self) -> None:
         with self._lock:
@@ -87,6 +96,7 @@ class _Cache:
                 catalogue_snapshot.add_pauses(snapshot, pauses.for_callers(connection))
                 offers = server_offers.descriptions(connection) if db.kind == "postgresql" else self.own()
                 catalogue_snapshot.add_environments(snapshot, server_offers.environments(offers))
+            self.rules.set_prices(snapshot.by_name)
             if self._own is not None:
                 snapshot.claimable = catalogue_snapshot.claimable(snapshot, self.own())
             with self._lock:
@@ -139,6 +149,24 @@ def refresh(db: Database, description: ProviderDescription) -> None:
     cache = _cache_of(db)
     cache.offer([description], others=True)
     _store_offers(db, cache)
+
+
+def adopt_rules(db: Database, rules: DeviceRules) -> None:
+    """Adopt what the operator decides about devices, at once for all known ones.
+
+    Raises:
+        Unavailable: the database does not answer; `renew` stores the offers later.
+    """
+    cache = _cache_of(db)
+    if (before := cache.rules) != rules:
+        cache.adopt(rules)
+        if before.disabled != rules.disabled and cache.own():
+            _store_offers(db, cache)
+
+
+def apply_rules(db: Database, listed: ProviderDescription) -> None:
+    """Apply what the operator decides to the devices that a vendor has listed, before they are stored."""
+    listed.CopyFrom(_cache_of(db).rules.applied_to(listed))
 
 
 def add_listed(db: Database, listed: ProviderDescription) -> None:
@@ -374,7 +402,10 @@ def _store(transaction: Transaction, cache: _Cache) -> None:
     kept = catalogue_snapshot.listed_of(before, offers)
     for name, old in before.by_name.items():
         if name in kept:
-            if old.status_message == NOT_OFFERED:
+            if name in cache.rules.disabled:
+                if old.status_message != DISABLED:
+                    change_row(transaction, devices, old.id, {"available": False, "status_message": DISABLED})
+            elif old.status_message in (NOT_OFFERED, DISABLED):
                 change_row(transaction, devices, old.id, {"available": True, "status_message": ""})
         elif name not in stored and (old.available or old.status_message != NOT_OFFERED):
             change_row(transaction, devices, old.id, {"available": False, "status_message": NOT_OFFERED})

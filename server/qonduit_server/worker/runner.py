@@ -204,6 +204,8 @@ class _Run:
             remote.begin((), self._reporter.mute, self._task.vendor_device, self._task.spec.vendor_options)
             self._run_prepared(ready)
             self._cost = remote.cost()
+            if self._cost is None and remote.describe().vendor.estimates_costs:
+                self._submissions = remote.submissions()
         return 0
 
     def _run(self) -> int:

@@ -15,6 +15,8 @@ from qonduit_server.process import framing
 from qonduit_server.process.redaction import Redaction
 from qonduit_server.providers.remote_provider import (
     CallRefused,
+    EstimatingSession,
+    Fetched,
     GroupingSession,
     RemoteProvider,
     VendorError,
@@ -105,11 +107,9 @@ class VendorCalls:
             case "poll":
                 reply.jobs.extend(session.poll(call.poll.vendor_ids))
             case "fetch":
-                fetched = session.fetch(call.fetch.vendor_id, call.fetch.submission)
-                reply.results.outcomes.extend(fetched.outcomes)
-                reply.results.raw = fetched.raw
-                if fetched.cost is not None:
-                    reply.results.cost.CopyFrom(fetched.cost)
+                _add_results(reply.results, session.fetch(call.fetch.vendor_id, call.fetch.submission))
+            case "estimate":
+                reply.costs.extend(_estimating(session).estimate(call.estimate.submissions))
             case "devices":
                 reply.devices = self._devices(session).SerializeToString()
             case "cancel":
@@ -122,10 +122,26 @@ class VendorCalls:
         return ProviderDescription(devices=found.devices, calibrations=found.calibrations)
 
 
+def _add_results(results: VendorReply.Results, fetched: Fetched) -> None:
+    results.outcomes.extend(fetched.outcomes)
+    results.raw = fetched.raw
+    if fetched.cost is not None:
+        results.cost.CopyFrom(fetched.cost)
+    if fetched.seconds is not None:
+        results.seconds = fetched.seconds
+
+
 def _grouping(session: VendorSession) -> GroupingSession:
     """Return a session that has batches or sessions. Raises CallRefused: it has none."""
     if not isinstance(session, GroupingSession):
         raise CallRefused("this version of the provider has no batches and no sessions", code="SDK")
+    return session
+
+
+def _estimating(session: VendorSession) -> EstimatingSession:
+    """Return a session that estimates costs. Raises CallRefused: it does not."""
+    if not isinstance(session, EstimatingSession):
+        raise CallRefused("this version of the provider estimates no costs", code="SDK")
     return session
 
 

@@ -18,6 +18,10 @@ LATER: int = 99
     [
         (ProviderStatus(state="ready"), "ready"),
         (ProviderStatus(state="in line", queue_position=0), "in line; place 0 in its queue"),
+        (
+            ProviderStatus(state="completed", computed_cost=VendorCost(amount=0.25, unit="EUR")),
+            "completed; cost by prices 0.25 EUR",
+        ),
         (ProviderStatus(state="completed", cost=VendorCost(amount=0.25, unit="usd")), "completed; cost 0.25 usd"),
         (
             ProviderStatus(

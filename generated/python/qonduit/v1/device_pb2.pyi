@@ -53,18 +53,22 @@ class VendorJobLimits(_message.Message):
     def __init__(self, circuits: _Optional[int] = ..., shots: _Optional[int] = ..., min_shots: _Optional[int] = ...) -> None: ...
 
 class DevicePrice(_message.Message):
-    __slots__ = ("job", "shot", "unit", "minute", "max_minutes")
+    __slots__ = ("job", "shot", "unit", "minute", "max_minutes", "circuit", "stated")
     JOB_FIELD_NUMBER: _ClassVar[int]
     SHOT_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     MINUTE_FIELD_NUMBER: _ClassVar[int]
     MAX_MINUTES_FIELD_NUMBER: _ClassVar[int]
+    CIRCUIT_FIELD_NUMBER: _ClassVar[int]
+    STATED_FIELD_NUMBER: _ClassVar[int]
     job: float
     shot: float
     unit: str
     minute: float
     max_minutes: float
-    def __init__(self, job: _Optional[float] = ..., shot: _Optional[float] = ..., unit: _Optional[str] = ..., minute: _Optional[float] = ..., max_minutes: _Optional[float] = ...) -> None: ...
+    circuit: float
+    stated: bool
+    def __init__(self, job: _Optional[float] = ..., shot: _Optional[float] = ..., unit: _Optional[str] = ..., minute: _Optional[float] = ..., max_minutes: _Optional[float] = ..., circuit: _Optional[float] = ..., stated: _Optional[bool] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("id", "name", "num_qubits", "is_simulator", "is_local", "provider_id", "available", "status_message", "queue_depth", "max_shots", "capabilities", "basis_gates", "pause", "with_token", "listed_at", "verified_at", "price", "vendor_job")

@@ -236,7 +236,7 @@ class VendorPart(_message.Message):
     def __init__(self, stage: _Optional[int] = ..., part: _Optional[int] = ..., vendor_id: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
 
 class ProviderStatus(_message.Message):
-    __slots__ = ("state", "queue_position", "started_at", "estimated_start", "cost", "parts", "part_count", "cancellation", "may_be_charged", "message", "reserved", "group")
+    __slots__ = ("state", "queue_position", "started_at", "estimated_start", "cost", "parts", "part_count", "cancellation", "may_be_charged", "message", "reserved", "group", "computed_cost")
     STATE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +249,7 @@ class ProviderStatus(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     RESERVED_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    COMPUTED_COST_FIELD_NUMBER: _ClassVar[int]
     state: str
     queue_position: int
     started_at: _timestamp_pb2.Timestamp
@@ -261,7 +262,8 @@ class ProviderStatus(_message.Message):
     message: str
     reserved: VendorCost
     group: VendorGroup
-    def __init__(self, state: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[VendorCost, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[VendorPart, _Mapping]]] = ..., part_count: _Optional[int] = ..., cancellation: _Optional[_Union[VendorCancellation, str]] = ..., may_be_charged: _Optional[bool] = ..., message: _Optional[str] = ..., reserved: _Optional[_Union[VendorCost, _Mapping]] = ..., group: _Optional[_Union[VendorGroup, _Mapping]] = ...) -> None: ...
+    computed_cost: VendorCost
+    def __init__(self, state: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[_Union[VendorCost, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[VendorPart, _Mapping]]] = ..., part_count: _Optional[int] = ..., cancellation: _Optional[_Union[VendorCancellation, str]] = ..., may_be_charged: _Optional[bool] = ..., message: _Optional[str] = ..., reserved: _Optional[_Union[VendorCost, _Mapping]] = ..., group: _Optional[_Union[VendorGroup, _Mapping]] = ..., computed_cost: _Optional[_Union[VendorCost, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("id", "name", "executed_by", "progress", "state", "shots", "type", "started_at", "provider_specific_id", "celery_id", "executed_on_id", "deployment_id", "finished_at", "created_at", "last_sequence", "log_epoch", "failure", "seed", "program_runs", "attempt", "inputs", "include_statevector", "device", "server", "inputs_reference", "simulation", "noise_model", "noise_model_reference", "device_choice", "estimator", "sampler", "parameter_sets", "program_options", "estimator_reference", "parameter_sets_reference", "program_options_reference", "stop_when", "labels", "queue", "include_compiled_circuit", "drawn_seed", "required_provenance", "priority", "not_before", "expires_at", "credential_id", "project", "client_data_reference", "client_data", "one_time_credential", "traceparent", "required_versions", "provider_status", "resolved_from", "parent_job_id", "max_cost", "vendor_options", "returned_attempts")

@@ -100,10 +100,14 @@ class RunJobRequest(_message.Message):
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., deployment: _Optional[_Union[_deployment_pb2.Deployment, _Mapping]] = ..., device: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., credential: _Optional[str] = ..., after_sequence: _Optional[int] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partial_results: _Optional[bool] = ..., queue_updates: _Optional[bool] = ..., final_results: _Optional[bool] = ..., omit_intermediate: _Optional[bool] = ..., program: _Optional[str] = ..., credential_id: _Optional[int] = ..., after_epoch: _Optional[int] = ...) -> None: ...
 
 class RunJobResponse(_message.Message):
-    __slots__ = ("event",)
+    __slots__ = ("event", "compiled", "cost")
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    COMPILED_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
     event: _event_pb2.JobEvent
-    def __init__(self, event: _Optional[_Union[_event_pb2.JobEvent, _Mapping]] = ...) -> None: ...
+    compiled: _containers.RepeatedCompositeFieldContainer[CompiledProgram]
+    cost: _job_pb2.VendorCost
+    def __init__(self, event: _Optional[_Union[_event_pb2.JobEvent, _Mapping]] = ..., compiled: _Optional[_Iterable[_Union[CompiledProgram, _Mapping]]] = ..., cost: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("id",)

@@ -19,12 +19,12 @@ from qonduit.execution.v1.task_pb2 import (
     ProgramTranslated,
     Task,
     TaskEvent,
+    TaskFinished,
     TaskProgram,
 )
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.deployment_pb2 import QuantumProgram
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
-from qonduit.v1.job_pb2 import VendorCost
 from qonduit.v1.job_service_pb2 import CompiledProgram
 from qonduit.v1.program_service_pb2 import TranslateProgramResponse
 from qonduit.v1.provider_pb2 import AssemblerLanguage
@@ -76,7 +76,7 @@ class _Waiting:
     analyzed: dict[int, ProgramFeatures] = field(default_factory=dict)
     checked: dict[int, ProgramChecked] = field(default_factory=dict)
     failed: dict[int, ProgramFailed] = field(default_factory=dict)
-    cost: VendorCost | None = None
+    finished: TaskFinished = field(default_factory=TaskFinished)
     failure: Failure | None = None
     loss: Loss | None = None
     #: The time at which the worker began; None before that.
@@ -84,7 +84,8 @@ class _Waiting:
 
     def begin(self, attempt: int) -> None:
         """Begin an attempt: clear the outcome of an earlier one."""
-        self.translated = self.cost = self.failure = self.loss = self.started = None
+        self.translated = self.failure = self.loss = self.started = None
+        self.finished = TaskFinished()
         self.compiled, self.analyzed, self.checked, self.failed = {}, {}, {}, {}
         self.ended.clear()
         self.attempt = attempt
@@ -170,7 +171,7 @@ class Translator:
 
     def compile(
         self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge = _free
-    ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed], VendorCost | None] | Failure:
+    ) -> tuple[Sequence[CompiledProgram], Sequence[ProgramFailed], TaskFinished] | Failure:
         """Compile the programs of a job for its device and wait for the result, without running them.
 
         Args:
@@ -180,8 +181,8 @@ class Translator:
             charge: receives the time of the worker.
 
         Returns:
-            The properties of the programs that can run, the failures of the others, and the estimated cost at a vendor
-            if it is known; or the failure of the task.
+            The properties of the programs that can run, the failures of the others, and the end of the task, which
+            contains the estimated cost at a vendor; or the failure of the task.
 
         Raises:
             Unavailable: the server is stopping, or no worker machine can do it.
@@ -190,7 +191,7 @@ class Translator:
         waiting, failure = self._finish(compilation, seconds, add_callback, charge)
         if failure is not None:
             return failure
-        return list(waiting.compiled.values()), list(waiting.failed.values()), waiting.cost
+        return list(waiting.compiled.values()), list(waiting.failed.values()), waiting.finished
 
     def analyze(
         self, task: Task, seconds: float, add_callback: AddCallback, charge: Charge = _free
@@ -345,8 +346,7 @@ class Translator:
                 case "finished":
                     if event.finished.HasField("failure"):
                         waiting.failure = event.finished.failure
-                    if event.finished.HasField("cost"):
-                        waiting.cost = event.finished.cost
+                    waiting.finished = event.finished
                     waiting.ended.set()
 
     def lost(self, job_id: int, attempt: int, loss: Loss) -> None:

@@ -34,7 +34,6 @@ class DeviceListing:
     Args:
         db: has the listings.
         list_devices: asks the vendor of a provider for the devices of a credential.
-        changed: called with each description before it is stored.
         every: the time between two questions for an account; zero asks for none on a schedule.
         providers: the ids of the remote providers, by name.
         probed: returns whether a device is to be probed (store/device_probes.py).
@@ -44,14 +43,12 @@ class DeviceListing:
         self,
         db: Database,
         list_devices: Callable[[str, str], ProviderDescription],
-        changed: Callable[[ProviderDescription], object],
         every: timedelta,
         providers: Callable[[], Mapping[str, int]],
         probed: Callable[[Device], bool],
     ) -> None:
         self._db = db
         self._list_devices = list_devices
-        self._changed = changed
         self._every = every
         self._providers = providers
         self._probed = probed
@@ -80,7 +77,7 @@ class DeviceListing:
             Unavailable: the vendor, or the database, does not answer.
         """
         listed = self._list_devices(provider, credential)
-        self._changed(listed)
+        catalogue.apply_rules(self._db, listed)
         if credential_id:
             number = self._providers()[provider]
             vendor_listings.store(self._db, credential_id, number, listed, self._again)

@@ -21,6 +21,7 @@ from qonduit.execution.v1.vendor_pb2 import (
     VendorTerms,
 )
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.device_prices import add_computed_cost
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs, Step, StepKind
 from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade, VendorProcesses
@@ -212,6 +213,9 @@ class PartSteps:
     ) -> None:
         """Store the outcomes of a part, which is then done, and what the vendor reports at last, if it is known."""
         shown = job is not None
+        if wanted.HasField("rates"):
+            job = job if job is not None else self.entry(part).status
+            add_computed_cost(job, wanted)
         outcomes.key, outcomes.part, outcomes.first_circuit = wanted.key, wanted.part, wanted.first_circuit
         # Again if an earlier step had no answer of the database.
         changes = {"outcomes": outcomes, "raw": raw, "message": message, "job": job, "shown": shown}

@@ -26,6 +26,7 @@ from qonduit_server.execution.executor import Executor, Key, Listener, Loss, Los
 from qonduit_server.execution.remote.part_steps import LeaseLost
 from qonduit_server.execution.remote.remote_jobs import Agenda, RemoteJob, RemoteJobs, Step
 from qonduit_server.execution.remote.terms import with_defaults
+from qonduit_server.execution.remote.vendor_estimates import add_estimates, is_wanted, why_unknown
 from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
 from qonduit_server.execution.remote.vendor_work import VendorWork
 from qonduit_server.execution.wrapping_executor import WrappingExecutor
@@ -125,17 +126,12 @@ class RemoteExecutor(WrappingExecutor):
         if provider not in self._providers:
             raise FailedPrecondition(f"{provider} has no devices at a vendor", subject=provider, kind="PROVIDER")
         call = VendorCall(devices=VendorCall.Devices())
-        try:
-            reply = self._processes.call(Account(provider, credential), call, self._terms_of(provider).submit_seconds)
-        except (CallLost, CallNotMade) as failed:
-            reply = VendorReply(error=failed.error)
+        reply = self._call(provider, credential, self._terms_of(provider).submit_seconds, call)
         if reply.HasField("error"):
             message = f"the vendor of {provider} has not listed its devices: {reply.error.message}"
             match reply.error.kind:
                 case VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:
-                    raise FailedPrecondition(
-                        message, subject=f"providers/{provider}", kind="CREDENTIAL", reason="CREDENTIAL_REQUIRED"
-                    )
+                    raise _credential_refused(provider, message)
                 case VendorErrorKind.VENDOR_ERROR_KIND_REFUSED:
                     raise FailedPrecondition(message, subject=f"providers/{provider}", kind="PROVIDER")
                 case _:
@@ -146,6 +142,33 @@ class RemoteExecutor(WrappingExecutor):
             device.is_local, device.with_token = False, True
             device.listed_at.GetCurrentTime()
         return found
+
+    def estimate(self, provider: str, credential: str, wanted: Sequence[Submission]) -> str:
+        """Add the estimates of the vendor to submissions of a job that is not submitted.
+
+        Returns:
+            Why a cost is not known although the vendor estimates costs; empty otherwise.
+
+        Raises:
+            FailedPrecondition: the vendor refuses the credential.
+        """
+        terms = self._terms_of(provider)
+        if not is_wanted(terms, wanted):
+            return ""
+        error = add_estimates(partial(self._call, provider, credential, terms.call_seconds), wanted)
+        if error is None:
+            return ""
+        why = why_unknown(provider, error)
+        if error.kind == VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:
+            raise _credential_refused(provider, f"the cost of the job is not known: {why}")
+        return why
+
+    def _call(self, provider: str, credential: str, seconds: float, call: VendorCall) -> VendorReply:
+        """Make a call that concerns no job. Its failure is the error of the reply."""
+        try:
+            return self._processes.call(Account(provider, credential), call, seconds)
+        except (CallLost, CallNotMade) as failed:
+            return VendorReply(error=failed.error)
 
     def _terms_of(self, provider: str) -> VendorTerms:
         return self._terms.get(provider) or with_defaults(VendorTerms())
@@ -318,8 +341,13 @@ class RemoteExecutor(WrappingExecutor):
         if job.cancelled:
             self.lose(job, Loss(LossKind.CANCELLED, "cancelled before it was submitted"))
             return
+        wait, why = self._work.add_estimates(job, wanted)
+        if wait > 0:
+            self._work.schedule("plan", job, partial(self._plan, job, wanted), wait)
+            return
+        idempotency = self._terms_of(job.account.provider).idempotency
         try:
-            held = submissions.plan(self._db, job.holder, wanted, self._terms_of(job.account.provider).idempotency)
+            held = submissions.plan(self._db, job.holder, wanted, idempotency, why)
         except (FailedPrecondition, QuotaExceeded) as refused:
             message = f"{refused}; no part of this call was submitted"
             limit = FailureCategory.FAILURE_CATEGORY_LIMIT
@@ -381,6 +409,10 @@ class RemoteExecutor(WrappingExecutor):
         self._jobs.end(job)
         self._jobs.forget(job.key)
         self._listener.capacity_changed()
+
+
+def _credential_refused(provider: str, message: str) -> FailedPrecondition:
+    return FailedPrecondition(message, subject=f"providers/{provider}", kind="CREDENTIAL", reason="CREDENTIAL_REQUIRED")
 
 
 class _PreparationListener:

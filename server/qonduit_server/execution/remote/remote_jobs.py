@@ -84,6 +84,7 @@ class RemoteJob:
         mode: how the vendor runs its parts.
         is_last_call: whether its first call of the device is its last one.
         held: whether the report of its end waits until its batch or session is closed.
+        estimates: how often the vendor was asked for its costs in vain.
     """
 
     holder: Holder
@@ -98,6 +99,7 @@ class RemoteJob:
     mode: VendorMode = VendorMode.VENDOR_MODE_UNSPECIFIED
     is_last_call: bool = False
     held: bool = False
+    estimates: int = 0
 
     @property
     def group(self) -> Part | None:

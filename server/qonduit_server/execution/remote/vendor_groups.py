@@ -17,6 +17,7 @@ import structlog
 from qonduit.execution.v1.vendor_pb2 import VendorCall, VendorErrorKind, VendorJob, VendorJobState, VendorReply
 from qonduit.v1.job_pb2 import VendorMode
 from qonduit_server.capabilities import VENDOR_MODES
+from qonduit_server.device_prices import add_computed_cost
 from qonduit_server.execution.remote.part_steps import PartSteps
 from qonduit_server.execution.remote.remote_jobs import Part, RemoteJob
 from qonduit_server.store.jobs import submissions
@@ -58,7 +59,8 @@ class VendorGroups:
             self._steps.schedule("close", group.job, partial(self._close_early, group), wait)
         elif reply.jobs:
             found = reply.jobs[0]
-            found.ClearField("cost")  # it is not final
+            found.ClearField("cost")  # they are not final
+            found.ClearField("seconds")
             self._steps.change(group, expects=(State.SUBMITTED,), job=found, shown=True)
 
     def close(self, job: RemoteJob, on_closed: Callable[[], None]) -> None:
@@ -93,6 +95,7 @@ class VendorGroups:
         """Store what the vendor reports at last."""
         if reply is not None and reply.jobs:
             expects = (State.SUBMITTED, State.DONE)
+            add_computed_cost(reply.jobs[0], self._steps.request(group))
             self._steps.change(group, expects=expects, state=State.DONE, job=reply.jobs[0], shown=True)
             group.done = True
             return
@@ -122,4 +125,4 @@ class VendorGroups:
 def clear_own_cost(job: RemoteJob, found: VendorJob) -> None:
     """Remove the cost from what a vendor reports about a part of a session: the session alone is charged."""
     if job.mode == VendorMode.VENDOR_MODE_SESSION and found.HasField("cost"):
-        found.cost = 0.0
+        found.cost = found.seconds = 0.0

@@ -32,6 +32,7 @@ from qonduit_server.execution.remote.part_steps import LeaseLost, PartSteps
 from qonduit_server.execution.remote.poll_intervals import jittered, next_interval
 from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs
 from qonduit_server.execution.remote.submitter import Submitter, unknown
+from qonduit_server.execution.remote.vendor_estimates import VendorEstimates
 from qonduit_server.execution.remote.vendor_groups import VendorGroups, clear_own_cost
 from qonduit_server.execution.remote.vendor_processes import VendorProcesses
 from qonduit_server.store.database import Database
@@ -91,6 +92,7 @@ class VendorWork:
         self.schedule = self._steps.schedule
         self._groups = VendorGroups(self._steps)
         self.close_group = self._groups.close
+        self.add_estimates = VendorEstimates(self._steps).add
 
     def _submitted(self, part: Part, found: VendorJob) -> None:
         if part.is_group:
@@ -268,9 +270,12 @@ class VendorWork:
             return
         outcomes = VendorOutcomes(outcomes=reply.results.outcomes)
         found = None
-        if reply.results.HasField("cost"):
+        if reply.results.HasField("cost") or reply.results.HasField("seconds"):
             found = self._steps.entry(part).status
-            found.cost, found.cost_unit = reply.results.cost.amount, reply.results.cost.unit
+            if reply.results.HasField("cost"):
+                found.cost, found.cost_unit = reply.results.cost.amount, reply.results.cost.unit
+            if reply.results.HasField("seconds"):
+                found.seconds = reply.results.seconds
         self._steps.store(part, wanted, outcomes, reply.results.raw, message="" if part.unread else None, job=found)
 
     def cancel_job(self, job: RemoteJob) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from braket.schema_common import BraketSchemaBase
 
@@ -22,10 +22,8 @@ from qonduit_server.ir.braket_names import BRAKET_NAMES
 #: contains it.
 TASK_FEE: Final = 0.3
 CURRENCY: Final = "USD"
-#: Braket stops a task of a simulator after this time, in minutes, and charges for at least the other, in seconds.
-#: No API of Braket contains them.
+#: Braket stops a task of a simulator after this time, in minutes. No API of Braket contains it.
 _MAX_MINUTES: Final = 360.0
-_MIN_SECONDS: Final = 3.0
 _ACTION: Final = "braket.ir.openqasm.program"
 SET_ACTION: Final = "braket.ir.openqasm.program_set"
 _AMAZON: Final = "amazon"
@@ -33,13 +31,6 @@ _AMAZON: Final = "amazon"
 _SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
 _OPENQASM_NAMES: Final = {braket: name for name, braket in reversed(BRAKET_NAMES.items())}
 _SHOWN_CHARACTERS: Final = 500
-
-
-class Price(NamedTuple):
-    """The price of a task: its fee and that of a shot, in US dollars."""
-
-    task: float
-    shot: float
 
 
 def device_name(arn: str) -> str:
@@ -63,28 +54,13 @@ def properties_of(answer: Mapping[str, Any]) -> Any:
     return None
 
 
-def price_of(properties: Any) -> Price | None:
-    """Return the price of a quantum processor; None if it is not charged by shots."""
+def _price(properties: Any) -> DevicePrice | None:
+    """Return the prices of a device, in US dollars: a processor is charged by shots, and a simulator by time."""
     cost = properties.service.deviceCost if properties is not None else None
-    return Price(TASK_FEE, float(cost.price)) if cost is not None and cost.unit == "shot" else None
-
-
-def minute_price_of(properties: Any) -> float | None:
-    """Return the price of a minute of a simulator, in US dollars; None if it is not charged by time."""
-    cost = properties.service.deviceCost if properties is not None else None
-    return float(cost.price) if cost is not None and cost.unit == "minute" else None
-
-
-def cost_of_seconds(seconds: float, minute: float) -> float:
-    """Return the cost of a task of a simulator."""
-    return round(max(seconds, _MIN_SECONDS) / 60 * minute, 6)
-
-
-def _device_price(properties: Any) -> DevicePrice | None:
-    if (price := price_of(properties)) is not None:
-        return DevicePrice(job=price.task, shot=price.shot, unit=CURRENCY)
-    if (minute := minute_price_of(properties)) is not None:
-        return DevicePrice(minute=minute, max_minutes=_MAX_MINUTES, unit=CURRENCY)
+    if cost is not None and cost.unit == "shot":
+        return DevicePrice(job=TASK_FEE, shot=float(cost.price), unit=CURRENCY)
+    if cost is not None and cost.unit == "minute":
+        return DevicePrice(minute=float(cost.price), max_minutes=_MAX_MINUTES, unit=CURRENCY)
     return None
 
 
@@ -98,7 +74,7 @@ def device(answer: Mapping[str, Any], properties: Any) -> Device | None:
     operations = [each.lower() for each in action.supportedOperations or ()]
     return Device(
         name=device_name(answer["deviceArn"]),
-        price=_device_price(properties),
+        price=_price(properties),
         num_qubits=properties.paradigm.qubitCount,
         is_simulator=is_simulator,
         is_local=False,

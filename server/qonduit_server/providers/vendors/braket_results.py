@@ -21,6 +21,8 @@ from qonduit_server.providers.remote_provider import vendor_outcome
 #: The name of the results of a task, and of a program of a set that has a file of its own.
 RESULTS: Final = "results.json"
 _SUFFIX: Final = f"/{RESULTS}"
+#: Braket charges a task of a simulator for at least this time. No API of Braket contains it.
+_MIN_SECONDS: Final = 3.0
 
 #: Returns the object of S3 with a key.
 Read = Callable[[str], bytes]
@@ -54,14 +56,14 @@ def outcomes(
     return list(_of_programs(result.programResults, circuits, shots, folder, read, _facts(task)))
 
 
-def seconds(data: bytes) -> float | None:
-    """Return the time for which a simulator ran a task; None if its results do not contain it."""
+def charged_seconds(data: bytes) -> float | None:
+    """Return the time that a task of a simulator is charged for; None if its results do not contain it."""
     try:
         result = BraketSchemaBase.parse_raw_schema(data)
     except ValueError:
         return None
     simulator = getattr(getattr(result, "additionalMetadata", None), "simulatorMetadata", None)
-    return None if simulator is None else simulator.executionDuration / 1000
+    return None if simulator is None else max(simulator.executionDuration / 1000, _MIN_SECONDS)
 
 
 def _of_programs(

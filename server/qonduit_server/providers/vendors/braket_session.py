@@ -12,11 +12,9 @@ from braket.ir.openqasm import Program, ProgramSet
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorJob, VendorJobState, VendorOutcome
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.failure_pb2 import FailureCategory
-from qonduit.v1.job_pb2 import VendorCost
-from qonduit_server.providers.remote_provider import CallRefused, Fetched, VendorError, vendor_outcome
+from qonduit_server.providers.remote_provider import CallRefused, Fetched, vendor_outcome
 from qonduit_server.providers.vendors import braket_catalogue, braket_results
 from qonduit_server.providers.vendors.braket_access import Clients, code_of, read_credential, vendor_errors
-from qonduit_server.providers.vendors.braket_catalogue import Price
 
 #: The folder of the results in the bucket.
 _FOLDER: Final = "qonduit"
@@ -52,7 +50,6 @@ class BraketSession:
         self._clients = Clients(self._credential)
         self._braket = self._clients.braket
         #: The capabilities of devices by their ARNs, once they are known.
-        self._properties: dict[str, Any] = {}
 
     def devices(self) -> ProviderDescription:
         """Return the devices of the account's region, and the simulators."""
@@ -135,31 +132,8 @@ class BraketSession:
         found.error, found.error_code = answer.get("failureReason", ""), "" if word == "COMPLETED" else word
         ran = int(answer.get("numSuccessfulShots", answer["shots"] if word == "COMPLETED" else 0))
         found.may_be_charged = word != "COMPLETED" and ran > 0
-        if (price := self._price(answer["deviceArn"])) is not None and (word == "COMPLETED" or ran):
-            found.cost, found.cost_unit = round(price.task + price.shot * ran, 6), braket_catalogue.CURRENCY
+        found.shots = ran
         return found
-
-    def _price(self, device: str) -> Price | None:
-        return braket_catalogue.price_of(self._properties_of(device))
-
-    def _properties_of(self, device: str) -> Any:
-        """Return the capabilities of a device; None if they are not known, which does not keep a job from ending."""
-        if device not in self._properties:
-            try:
-                with vendor_errors():
-                    answer = self._braket.get_device(deviceArn=device)
-            except VendorError:
-                return None
-            self._properties[device] = braket_catalogue.properties_of(answer)
-        return self._properties[device]
-
-    def _cost(self, device: str, seconds: float | None) -> VendorCost | None:
-        """Return the cost of a task on a simulator, which its results alone contain; None for other devices."""
-        minute = None if seconds is None else braket_catalogue.minute_price_of(self._properties_of(device))
-        if seconds is None or minute is None:
-            return None
-        amount = braket_catalogue.cost_of_seconds(seconds, minute)
-        return VendorCost(amount=amount, unit=braket_catalogue.CURRENCY)
 
     def fetch(self, vendor_id: str, submission: Submission) -> Fetched:
         """Return the results of a task, from S3."""
@@ -181,8 +155,7 @@ class BraketSession:
                 found = braket_results.outcomes(data, submission.circuits, submission.shots, folder, files.read)
         except _TooLargeError:
             return Fetched([_too_large(answer, key)] * len(submission.circuits), b"")
-        cost = self._cost(answer["deviceArn"], braket_results.seconds(data))
-        return Fetched(found, b"\n".join(files.all), cost)
+        return Fetched(found, b"\n".join(files.all), seconds=braket_results.charged_seconds(data))
 
     def cancel(self, vendor_id: str) -> VendorJob:
         """Request the cancellation of a task; Braket refuses that of a task that has ended."""

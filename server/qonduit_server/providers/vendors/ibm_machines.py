@@ -73,7 +73,11 @@ class IBMMachines:
 
     def price(self, submission: Submission) -> VendorCost:
         """Return the highest cost of a job, a batch or a session."""
-        return VendorCost(amount=highest_cost(submission), unit=UNIT)
+        return VendorCost(amount=self.most_seconds(submission), unit=UNIT)
+
+    def most_seconds(self, submission: Submission) -> float:
+        """Return the time for which IBM charges at most."""
+        return highest_cost(submission)
 
     def connect(self, credential: str) -> VendorSession:
         """Import IBM's SDK, and return a session."""

@@ -116,7 +116,7 @@ class IBMSession:
         state = VendorJobState.VENDOR_JOB_STATE_DONE if is_closed else VendorJobState.VENDOR_JOB_STATE_ACTIVE
         closed = VendorJob(vendor_id=group_id, state=state, word=str(found["state"]))
         if is_closed and found.get("mode") == "dedicated" and (seconds := found.get("elapsed_time")) is not None:
-            closed.cost, closed.cost_unit = float(seconds), UNIT
+            closed.cost, closed.cost_unit, closed.seconds = float(seconds), UNIT, float(seconds)
         return closed
 
     def submit(self, token: str, submission: Submission) -> VendorJob:
@@ -341,7 +341,7 @@ def _add_usage(job: VendorJob, usage: Mapping[str, Any]) -> None:
     """Add the time for which IBM charges, unless it is not known yet."""
     seconds = usage.get("qpu_charge_time_seconds")
     if seconds is not None and usage.get("status") != "pending":
-        job.cost, job.cost_unit = float(seconds), UNIT
+        job.cost, job.cost_unit, job.seconds = float(seconds), UNIT, float(seconds)
 
 
 def _add_metrics(job: VendorJob, metrics: Mapping[str, Any]) -> None:

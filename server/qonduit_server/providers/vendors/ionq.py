@@ -44,6 +44,7 @@ class IonQ:
         """Describe no device: IonQ lists them, with their states."""
         # No field of a job prevents a second one. Each entry of the list of jobs contains the metadata of its job.
         terms = VendorTerms(idempotency=IDEMPOTENCY_TAG, submit_seconds=90.0, call_seconds=60.0, calls=4)
+        terms.estimates_costs = True
         return vendor_description(self.name, terms)
 
     def load(self) -> None:

@@ -8,6 +8,7 @@ field or a new word for a state does not stop the polls of jobs.
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -22,6 +23,7 @@ from google.protobuf.json_format import MessageToDict
 
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorJob, VendorJobState, VendorOutcome
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
+from qonduit.v1.job_pb2 import VendorCost
 from qonduit_server.providers.remote_provider import (
     CallRefused,
     CredentialRefused,
@@ -52,6 +54,8 @@ _STATES: Final = {
 }
 #: By how much probabilities may differ from a sum of 1, and shots from whole numbers.
 _TOLERANCE: Final = 1e-3
+#: The length of the name of a currency.
+_CURRENCY: Final = 3
 _DECIMAL: Final = re.compile(r"[0-9]{1,400}")
 
 
@@ -118,6 +122,24 @@ class IonQCloud:
         except (KeyError, TypeError, ValueError) as error:
             raise CallRefused(f"the circuit is not one of IonQ's API: {error}", code="InvalidInput") from error
         return checked
+
+    def estimate(self, submissions: Sequence[Submission]) -> Sequence[VendorCost]:
+        """Ask for the cost of each submission, by the prices of the account; equal questions are asked once."""
+        known: dict[tuple[tuple[str, Any], ...], VendorCost] = {}
+        found = []
+        for submission in submissions:
+            backend = backend_of(submission.device)
+            if backend.noise:
+                # IonQ's simulators are free.
+                found.append(VendorCost(unit=cost_unit("usd")))
+                continue
+            (circuit,) = submission.circuits
+            asked = {"backend": backend.target, **_size(circuit.text), "shots": submission.shots}
+            key = tuple(asked.items())
+            if key not in known:
+                known[key] = _estimated(self._call("GET", "/jobs/estimate", params=asked))
+            found.append(known[key])
+        return found
 
     def find(self, token: str, device: str) -> VendorJob | None:
         """Look for the tag in the list of the jobs of a backend."""
@@ -197,7 +219,7 @@ class IonQCloud:
         """Add the cost of a job, if IonQ reports it: a job ends without it too."""
         with suppress(VendorError, KeyError, TypeError, ValueError):
             cost = self._call("GET", f"/jobs/{quote(job.vendor_id, '')}/cost")["cost"]
-            job.cost, job.cost_unit = float(cost["value"]), str(cost["unit"])
+            job.cost, job.cost_unit = float(cost["value"]), cost_unit(str(cost["unit"]))
 
     def _characterization(self, target: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the last characterization of a machine, before a time if `end` is set; nothing if IonQ has none."""
@@ -231,6 +253,30 @@ class IonQCloud:
             raise kind(error.message, code=_code(error)) from error
         except (HTTPError, ValueError) as error:
             raise VendorError(f"the answer of IonQ is not complete: {type(error).__name__}") from error
+
+
+def cost_unit(unit: str) -> str:
+    """Return the unit of an amount of IonQ: currencies as elsewhere, and IonQ's own credits with its name."""
+    return unit.upper() if len(unit) == _CURRENCY else f"IonQ {unit.lower()}"
+
+
+def _size(text: str) -> dict[str, Any]:
+    """Return the parameters of an estimate that concern the circuit. IonQ makes a swap of three gates."""
+    circuit = json.loads(text)
+    counts = {"1q_gates": 0, "2q_gates": 0}
+    for gate in circuit["circuit"]:
+        single = "target" in gate and "control" not in gate and "controls" not in gate
+        counts["1q_gates" if single else "2q_gates"] += 3 if gate["gate"] == "swap" else 1
+    return {"type": "ionq.circuit.v1", "qubits": circuit["qubits"], **counts, "error_mitigation": "false"}
+
+
+def _estimated(answer: Any) -> VendorCost:
+    """Return the cost of an estimate. IonQ's documentation has two forms of it."""
+    for amount, unit in (("estimated_total_cost", "estimated_unit"), ("estimated_cost", "cost_unit")):
+        with suppress(KeyError, TypeError, ValueError):
+            if math.isfinite(value := float(answer[amount])) and value >= 0:
+                return VendorCost(amount=value, unit=cost_unit(str(answer[unit])))
+    raise VendorError("the answer of IonQ contains no estimated cost")
 
 
 def _code(error: Any) -> str:

@@ -270,6 +270,8 @@ def _job(found: JobData) -> VendorJob:
         job.queue_position = found.queue_position
     if started := _times(found).get(_STARTED):
         job.started_at.FromDatetime(started)
+    if (seconds := _seconds(found)) is not None:
+        job.seconds = seconds
     if state in (VendorJobState.VENDOR_JOB_STATE_FAILED, VendorJobState.VENDOR_JOB_STATE_CANCELLED):
         # IQM charges for the time of the machine.
         job.may_be_charged = started is not None
@@ -282,14 +284,19 @@ def _times(job: JobData) -> Mapping[str, datetime]:
     return {entry.status: entry.timestamp.astimezone(UTC) for entry in job.timeline}
 
 
+def _seconds(job: JobData) -> float | None:
+    """Return the time of the machine, once IQM reports it."""
+    times = _times(job)
+    return (times[_ENDED] - times[_STARTED]).total_seconds() if {_STARTED, _ENDED} <= times.keys() else None
+
+
 def _facts(job: JobData) -> Mapping[str, Any]:
     """Return the facts about the run of a job."""
     facts: dict[str, Any] = {"vendor": "IQM"}
     if job.compilation is not None and job.compilation.calibration_set_id is not None:
         facts["calibration_id"] = str(job.compilation.calibration_set_id)
-    times = _times(job)
-    if _STARTED in times and _ENDED in times:
-        facts["execution_seconds"] = (times[_ENDED] - times[_STARTED]).total_seconds()
+    if (seconds := _seconds(job)) is not None:
+        facts["execution_seconds"] = seconds
     return facts
 
 

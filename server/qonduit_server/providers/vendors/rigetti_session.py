@@ -206,7 +206,8 @@ class RigettiSession:
             "processor": place.processor,
             "execution_us": results.execution_duration_microseconds,
         }
-        return Fetched([vendor_outcome(counts, **facts)], raw)
+        us = results.execution_duration_microseconds
+        return Fetched([vendor_outcome(counts, **facts)], raw, seconds=None if us is None else us / 1e6)
 
     def cancel(self, vendor_id: str) -> VendorJob:
         """Request the cancellation of a job that has not ended; see `VendorSession`."""

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob, VendorOutcomes
+from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob, VendorJobState, VendorOutcomes
 from qonduit.v1.job_pb2 import ProviderStatus, VendorCancellation, VendorPart
 from qonduit_server.capabilities import VENDOR_MODES
 from qonduit_server.store.jobs.job_sizes import truncate
@@ -90,6 +91,25 @@ class Entry:
     reserved_on: int | None = None
 
     @property
+    def computed_cost(self) -> int | None:
+        """The cost by the prices, in millionths of their unit; None if the vendor reports its cost in that unit.
+
+        Also None if the submission has no price, or is not charged.
+        """
+        status = self.status
+        reported = status.HasField("cost") and math.isfinite(status.cost)
+        if self.price is None or (reported and status.cost_unit == self.price_unit):
+            return None
+        ended_badly = status.state in (
+            VendorJobState.VENDOR_JOB_STATE_FAILED,
+            VendorJobState.VENDOR_JOB_STATE_CANCELLED,
+        )
+        charged = status.may_be_charged if ended_badly else bool(self.vendor_id) or self.state != State.DONE
+        if not charged:
+            return None
+        return round(status.computed_cost * MILLION) if status.HasField("computed_cost") else self.price
+
+    @property
     def is_group(self) -> bool:
         """Whether it is no job at the vendor, but the batch or the session of the others."""
         return self.stage == GROUP_STAGE
@@ -148,6 +168,14 @@ def status_of(entries: Sequence[Entry], changed: Change | None = None) -> Provid
         status.cost.amount = sum(each.cost for each in costs)
         status.cost.unit = truncate(costs[0].cost_unit, _SHOWN_WORD_BYTES)
     show_reserved(status, known)
+    computed = [
+        (entry.computed_cost, entry.price_unit)
+        for entry in known
+        if entry.state == State.DONE and entry.computed_cost is not None
+    ]
+    if len({unit for _, unit in computed}) == 1:
+        status.computed_cost.amount = sum(amount or 0 for amount, _ in computed) / MILLION
+        status.computed_cost.unit = computed[0][1]
     if group is not None:
         status.group.mode = next(mode for mode, key in VENDOR_MODES.items() if key == group.key)
         status.group.id = truncate(group.vendor_id, _SHOWN_ID_BYTES)

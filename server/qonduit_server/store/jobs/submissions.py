@@ -74,6 +74,7 @@ class _Plan(NamedTuple):
     holder: Holder
     submissions: Sequence[Submission]
     idempotency: Idempotency
+    why_unpriced: str = ""
 
 
 class _Reading(NamedTuple):
@@ -118,16 +119,25 @@ DELETES: Final = (
 )
 
 
-def plan(db: Database, holder: Holder, wanted: Sequence[Submission], idempotency: Idempotency) -> bool:
+def plan(
+    db: Database, holder: Holder, wanted: Sequence[Submission], idempotency: Idempotency, why_unpriced: str = ""
+) -> bool:
     """Add submissions to the ledger, durably, and reserve their prices; return whether the holder has the lease.
 
     Known ones do not change.
+
+    Args:
+        db: has the ledger.
+        holder: the server, and the attempt of the job.
+        wanted: the submissions.
+        idempotency: how the vendor prevents double submissions.
+        why_unpriced: why the vendor has not estimated the cost of those without a price, if that is known.
 
     Raises:
         FailedPrecondition, QuotaExceeded: their cost exceeds a limit. None is added.
         SubmissionUnknown: a failover may have lost some of them. None is added.
     """
-    return db.write(_PLAN, _Plan(holder, wanted, idempotency))
+    return db.write(_PLAN, _Plan(holder, wanted, idempotency, why_unpriced))
 
 
 def change(db: Database, changed: Change) -> bool:
@@ -239,7 +249,7 @@ def _plan(transaction: Transaction, plans: Sequence[_Plan]) -> list[bool | CallE
                 )
             )
             continue
-        reserved = limits.reserve(entry.job, before, [one for _, one in new])
+        reserved = limits.reserve(entry.job, before, [one for _, one in new], each.why_unpriced)
         if isinstance(reserved, CallError):
             answers.append(reserved)
             continue

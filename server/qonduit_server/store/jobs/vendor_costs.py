@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy import ARRAY, Text, bindparam, text
 
-from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob, VendorJobState
+from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob
 from qonduit.v1.job_pb2 import Job, VendorCost
 from qonduit_server.errors import CallError, FailedPrecondition, QuotaExceeded
 from qonduit_server.store.database import Database
@@ -75,13 +75,16 @@ class CostLimits:
                 for unit, amount in transaction.usage.pending_cost(owner, self._day).items():
                     units[unit] = units.get(unit, 0) + amount
 
-    def reserve(self, job: Job, known: Sequence[Entry], wanted: Sequence[Entry]) -> CallError | list[Entry]:
+    def reserve(
+        self, job: Job, known: Sequence[Entry], wanted: Sequence[Entry], why_unpriced: str = ""
+    ) -> CallError | list[Entry]:
         """Reserve the prices of new submissions of a job.
 
         Args:
             job: the job.
             known: its earlier submissions.
             wanted: the new ones.
+            why_unpriced: why the vendor has not estimated the cost of those without a price, if that is known.
 
         Returns:
             The new submissions, reserved; or why they are refused, and nothing is reserved.
@@ -89,9 +92,10 @@ class CostLimits:
         prices = _sums(wanted)
         owner = owner_of(job)
         limited = self._allowances.get(owner)
-        refusal = _over_maximum(job, known, wanted, prices)
+        unknown = _unknown_cost(job.device, wanted, why_unpriced)
+        refusal = _over_maximum(job, known, prices, unknown)
         if refusal is None and limited is not None:
-            refusal = _over_quota(owner, limited, prices, self._spent[owner], wanted, self._transaction.now)
+            refusal = _over_quota(owner, limited, prices, self._spent[owner], unknown, self._transaction.now)
         if refusal is not None:
             return refusal
         for unit, amount in prices.items():
@@ -101,21 +105,28 @@ class CostLimits:
         return [each if each.price is None else replace(each, reserved_on=self._day) for each in wanted]
 
 
-def check_estimate(db: Database, owner: str, maximum: VendorCost | None, cost: VendorCost | None) -> None:
+def check_estimate(db: Database, owner: str, job: Job, cost: VendorCost | None, why_unpriced: str) -> None:
     """Check the estimated cost of a job that is not submitted, for `validate_only`.
+
+    Args:
+        db: has the quotas.
+        owner: of the job.
+        job: its device, and its maximum cost.
+        cost: the estimate; None if it is not known.
+        why_unpriced: as in `CostLimits.reserve`.
 
     Raises:
         FailedPrecondition: reason COST_LIMIT, it exceeds the maximum of the job, or is not known.
         QuotaExceeded: it exceeds the quota of the owner.
     """
     estimate = priced(Entry(0, 0, "", State.PLANNED, Idempotency.IDEMPOTENCY_NOTHING, ""), cost)
-    job = Job() if maximum is None else Job(max_cost=maximum)
-    refusal = _over_maximum(job, (), [estimate], _sums([estimate]))
+    unknown = _unknown_cost(job.device, [estimate], why_unpriced)
+    refusal = _over_maximum(job, (), _sums([estimate]), unknown)
     allowed, now = db.quotas.of(owner), db.now()
     if refusal is None and allowed.limits_costs:
         with db.read() as connection:
             used = read_costs(connection, [owner], now // DAY)[owner]
-        refusal = _over_quota(owner, allowed, _sums([estimate]), used, [estimate], now)
+        refusal = _over_quota(owner, allowed, _sums([estimate]), used, unknown, now)
     if refusal is not None:
         raise refusal
 
@@ -123,13 +134,10 @@ def check_estimate(db: Database, owner: str, maximum: VendorCost | None, cost: V
 def settle(transaction: Transaction, job: Job, before: Entry, after: Entry) -> Entry:
     """Record the cost of a submission whose outcome is stored, and end its reservation; return it as it is then."""
     day = transaction.now // DAY if before.reserved_on is None else before.reserved_on
-    actual = _actual(after.status)
-    if actual is not None:
-        unit, amount = actual
-    else:
-        unit, amount = before.price_unit, _estimated_charge(before, after)
-    if amount:
-        transaction.usage.cost(CostKey(_used(job), day, unit), spent=amount)
+    spent = dict(each for each in (_computed(after), _actual(after.status)) if each is not None)
+    for unit, amount in spent.items():
+        if amount:
+            transaction.usage.cost(CostKey(_used(job), day, unit), spent=amount)
     return release(transaction, job, after)
 
 
@@ -176,14 +184,10 @@ def _actual(status: VendorJob) -> tuple[str, int] | None:
     return _unit(status.cost_unit), millionths(status.cost)
 
 
-def _estimated_charge(before: Entry, after: Entry) -> int:
-    """Return what counts for a submission whose cost the vendor does not report."""
-    ended_badly = after.status.state in (
-        VendorJobState.VENDOR_JOB_STATE_FAILED,
-        VendorJobState.VENDOR_JOB_STATE_CANCELLED,
-    )
-    charged = after.status.may_be_charged if ended_badly else bool(after.vendor_id) or after.state != State.DONE
-    return (before.price or 0) if charged else 0
+def _computed(entry: Entry) -> tuple[str, int] | None:
+    """Return the unit and the amount by the prices, unless the vendor reports its cost in that unit."""
+    amount = entry.computed_cost
+    return None if amount is None else (entry.price_unit, amount)
 
 
 def _unit(text: str) -> str:
@@ -199,16 +203,14 @@ def _sums(entries: Iterable[Entry]) -> dict[str, int]:
     return sums
 
 
-def _over_maximum(
-    job: Job, known: Sequence[Entry], wanted: Sequence[Entry], prices: Mapping[str, int]
-) -> CallError | None:
+def _over_maximum(job: Job, known: Sequence[Entry], prices: Mapping[str, int], unknown: str) -> CallError | None:
     """Return why new submissions exceed the maximum cost of their job, if they do."""
     if not job.HasField("max_cost"):
         return None
     unit, most = job.max_cost.unit, millionths(job.max_cost.amount)
-    if any(each.price is None for each in wanted):
-        return _refused(f"the cost of the job is not known before it is submitted, and max_cost is {_show(most, unit)}")
-    if others := sorted(prices.keys() - {unit}):
+    if unknown:
+        return _refused(f"max_cost is {_show(most, unit)}, and {unknown}")
+    if others := sorted(other for other, price in prices.items() if price and other != unit):
         return _refused(
             f"the estimated cost of the job is {_show(prices[others[0]], others[0])}, and max_cost is "
             f"{_show(most, unit)}: max_cost must have the unit of the vendor"
@@ -219,7 +221,8 @@ def _over_maximum(
         if actual is not None and actual[0] == unit:
             before += actual[1]
         elif entry.price_unit == unit:
-            before += entry.price or 0
+            done = entry.computed_cost if entry.state == State.DONE else None
+            before += (entry.price or 0) if done is None else done
     if before + prices.get(unit, 0) > most:
         already = f", of which {_show(before, unit)} is for its earlier calls" if before else ""
         total = _show(before + prices.get(unit, 0), unit)
@@ -232,13 +235,12 @@ def _over_quota(
     allowed: Allowance,
     prices: Mapping[str, int],
     used: Mapping[str, int],
-    wanted: Sequence[Entry],
+    unknown: str,
     now: int,
 ) -> QuotaExceeded | None:
     """Return why submissions exceed the quota of their owner, if they do."""
-    if any(each.price is None for each in wanted):
-        hint = "the cost of the job is not known before it is submitted; remove the limit to run it"
-        return exceeded("cost_per_day", owner, hint, None)
+    if unknown:
+        return exceeded("cost_per_day", owner, unknown, None)
     for unit, price in sorted(prices.items()):
         limit = allowed.cost_limit(unit)
         if limit is None:
@@ -251,6 +253,17 @@ def _over_quota(
                 return exceeded("cost_per_day", owner, hint, None)
             return exceeded("cost_per_day", owner, f"{hint}; retry after midnight UTC", seconds_to_midnight(now))
     return None
+
+
+def _unknown_cost(device: str, wanted: Sequence[Entry], why: str) -> str:
+    """Return why the cost of submissions is not known; empty if it is known."""
+    if all(each.price is not None for each in wanted):
+        return ""
+    why = why or "the vendor states none"
+    return (
+        f"the cost of the job is not known before it is submitted: {why}, and the operator states no price of "
+        f"{device or 'the device'} in vendor_prices"
+    )
 
 
 def _refused(message: str) -> FailedPrecondition:

@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from qonduit.v1 import device_pb2 as qonduit_dot_v1_dot_device__pb2
 from qonduit.v1 import estimator_pb2 as qonduit_dot_v1_dot_estimator__pb2
 from qonduit.v1 import failure_pb2 as qonduit_dot_v1_dot_failure__pb2
 from qonduit.v1 import job_pb2 as qonduit_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!qonduit/execution/v1/vendor.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aqonduit/v1/estimator.proto\x1a\x18qonduit/v1/failure.proto\x1a\x14qonduit/v1/job.proto\"\xf7\x01\n\x0bVendorTerms\x12\x36\n\x0bidempotency\x18\x01 \x01(\x0e\x32!.qonduit.execution.v1.Idempotency\x12\x16\n\x0esubmit_seconds\x18\x02 \x01(\x01\x12\x14\n\x0c\x63\x61ll_seconds\x18\x03 \x01(\x01\x12\x15\n\rgrace_seconds\x18\x04 \x01(\x01\x12\x18\n\x10recovery_seconds\x18\x05 \x01(\x01\x12\x14\n\x0cpoll_seconds\x18\x06 \x01(\x01\x12\x18\n\x10max_poll_seconds\x18\x07 \x01(\x01\x12\x12\n\npoll_batch\x18\x08 \x01(\x05\x12\r\n\x05\x63\x61lls\x18\t \x01(\x05\"\x83\x01\n\rNativeCircuit\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06\x62inary\x18\x02 \x01(\x0c\x12\'\n\x06layout\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12+\n\x0bobservables\x18\x04 \x03(\x0b\x32\x16.qonduit.v1.PauliTerms\"9\n\nEstimation\x12\x18\n\x10resilience_level\x18\x01 \x01(\x05\x12\x11\n\tprecision\x18\x02 \x01(\x01\"\xae\x02\n\nSubmission\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x15\n\rfirst_circuit\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x35\n\x08\x63ircuits\x18\x05 \x03(\x0b\x32#.qonduit.execution.v1.NativeCircuit\x12\r\n\x05shots\x18\x06 \x01(\x03\x12%\n\x05price\x18\x07 \x01(\x0b\x32\x16.qonduit.v1.VendorCost\x12$\n\x04mode\x18\x08 \x01(\x0e\x32\x16.qonduit.v1.VendorMode\x12\x15\n\rgroup_seconds\x18\t \x01(\x05\x12\x34\n\nestimation\x18\n \x01(\x0b\x32 .qonduit.execution.v1.Estimation\"\xb7\x01\n\rVendorOutcome\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x03\x12$\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12*\n\tmeta_data\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06values\x18\x05 \x03(\x01\x12\x17\n\x0fstandard_errors\x18\x06 \x03(\x01\x12\r\n\x05shots\x18\x07 \x01(\x03\"y\n\x0eVendorOutcomes\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x15\n\rfirst_circuit\x18\x03 \x01(\x05\x12\x35\n\x08outcomes\x18\x04 \x03(\x0b\x32#.qonduit.execution.v1.VendorOutcome\"\xe0\x02\n\tVendorJob\x12\x11\n\tvendor_id\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.qonduit.execution.v1.VendorJobState\x12\x0c\n\x04word\x18\x03 \x01(\t\x12\x1b\n\x0equeue_position\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0f\x65stimated_start\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04\x63ost\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tcost_unit\x18\x08 \x01(\t\x12\x12\n\nerror_code\x18\t \x01(\t\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x16\n\x0emay_be_charged\x18\x0b \x01(\x08\x42\x11\n\x0f_queue_positionB\x07\n\x05_cost\"\xe0\x06\n\nVendorCall\x12\x17\n\ncredential\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\r\n\x05until\x18\x02 \x01(\x01\x12\x39\n\x06submit\x18\x03 \x01(\x0b\x32\'.qonduit.execution.v1.VendorCall.SubmitH\x00\x12\x35\n\x04\x66ind\x18\x04 \x01(\x0b\x32%.qonduit.execution.v1.VendorCall.FindH\x00\x12\x35\n\x04poll\x18\x05 \x01(\x0b\x32%.qonduit.execution.v1.VendorCall.PollH\x00\x12\x37\n\x05\x66\x65tch\x18\x06 \x01(\x0b\x32&.qonduit.execution.v1.VendorCall.FetchH\x00\x12\x39\n\x06\x63\x61ncel\x18\x07 \x01(\x0b\x32\'.qonduit.execution.v1.VendorCall.CancelH\x00\x12;\n\x07\x63onnect\x18\x08 \x01(\x0b\x32(.qonduit.execution.v1.VendorCall.ConnectH\x00\x12;\n\x07\x64\x65vices\x18\t \x01(\x0b\x32(.qonduit.execution.v1.VendorCall.DevicesH\x00\x12\x42\n\x0b\x63lose_group\x18\n \x01(\x0b\x32+.qonduit.execution.v1.VendorCall.CloseGroupH\x00\x1a_\n\x06Submit\x12\r\n\x05token\x18\x01 \x01(\t\x12\x34\n\nsubmission\x18\x02 \x01(\x0b\x32 .qonduit.execution.v1.Submission\x12\x10\n\x08group_id\x18\x03 \x01(\t\x1a%\n\x04\x46ind\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x1a\x1a\n\x04Poll\x12\x12\n\nvendor_ids\x18\x01 \x03(\t\x1aP\n\x05\x46\x65tch\x12\x11\n\tvendor_id\x18\x01 \x01(\t\x12\x34\n\nsubmission\x18\x02 \x01(\x0b\x32 .qonduit.execution.v1.Submission\x1a\x1b\n\x06\x43\x61ncel\x12\x11\n\tvendor_id\x18\x01 \x01(\t\x1a\x1e\n\nCloseGroup\x12\x10\n\x08group_id\x18\x01 \x01(\t\x1a\t\n\x07\x43onnect\x1a\t\n\x07\x44\x65vicesB\x06\n\x04\x63\x61ll\"\xb0\x03\n\x0bVendorReply\x12\x36\n\x05\x65rror\x18\x01 \x01(\x0b\x32\'.qonduit.execution.v1.VendorReply.Error\x12-\n\x04jobs\x18\x02 \x03(\x0b\x32\x1f.qonduit.execution.v1.VendorJob\x12:\n\x07results\x18\x03 \x01(\x0b\x32).qonduit.execution.v1.VendorReply.Results\x12\x0f\n\x07\x64\x65vices\x18\x04 \x01(\x0c\x1ax\n\x05\x45rror\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.qonduit.execution.v1.VendorErrorKind\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x04 \x01(\x01\x1as\n\x07Results\x12\x35\n\x08outcomes\x18\x01 \x03(\x0b\x32#.qonduit.execution.v1.VendorOutcome\x12\x0b\n\x03raw\x18\x02 \x01(\x0c\x12$\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x16.qonduit.v1.VendorCost*\x91\x01\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x19\n\x15IDEMPOTENCY_CLIENT_ID\x10\x01\x12\x1c\n\x18IDEMPOTENCY_CLIENT_TOKEN\x10\x02\x12\x13\n\x0fIDEMPOTENCY_TAG\x10\x03\x12\x17\n\x13IDEMPOTENCY_NOTHING\x10\x04*\xc5\x01\n\x0eVendorJobState\x12 \n\x1cVENDOR_JOB_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VENDOR_JOB_STATE_ACTIVE\x10\x01\x12\x19\n\x15VENDOR_JOB_STATE_DONE\x10\x02\x12\x1b\n\x17VENDOR_JOB_STATE_FAILED\x10\x03\x12\x1e\n\x1aVENDOR_JOB_STATE_CANCELLED\x10\x04\x12\x1c\n\x18VENDOR_JOB_STATE_MISSING\x10\x05*\xb1\x01\n\x0fVendorErrorKind\x12!\n\x1dVENDOR_ERROR_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19VENDOR_ERROR_KIND_REFUSED\x10\x01\x12 \n\x1cVENDOR_ERROR_KIND_CREDENTIAL\x10\x02\x12\x1a\n\x16VENDOR_ERROR_KIND_BUSY\x10\x03\x12\x1e\n\x1aVENDOR_ERROR_KIND_NOT_SENT\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!qonduit/execution/v1/vendor.proto\x12\x14qonduit.execution.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17qonduit/v1/device.proto\x1a\x1aqonduit/v1/estimator.proto\x1a\x18qonduit/v1/failure.proto\x1a\x14qonduit/v1/job.proto\"\x90\x02\n\x0bVendorTerms\x12\x36\n\x0bidempotency\x18\x01 \x01(\x0e\x32!.qonduit.execution.v1.Idempotency\x12\x16\n\x0esubmit_seconds\x18\x02 \x01(\x01\x12\x14\n\x0c\x63\x61ll_seconds\x18\x03 \x01(\x01\x12\x15\n\rgrace_seconds\x18\x04 \x01(\x01\x12\x18\n\x10recovery_seconds\x18\x05 \x01(\x01\x12\x14\n\x0cpoll_seconds\x18\x06 \x01(\x01\x12\x18\n\x10max_poll_seconds\x18\x07 \x01(\x01\x12\x12\n\npoll_batch\x18\x08 \x01(\x05\x12\r\n\x05\x63\x61lls\x18\t \x01(\x05\x12\x17\n\x0f\x65stimates_costs\x18\n \x01(\x08\"\x83\x01\n\rNativeCircuit\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06\x62inary\x18\x02 \x01(\x0c\x12\'\n\x06layout\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12+\n\x0bobservables\x18\x04 \x03(\x0b\x32\x16.qonduit.v1.PauliTerms\"9\n\nEstimation\x12\x18\n\x10resilience_level\x18\x01 \x01(\x05\x12\x11\n\tprecision\x18\x02 \x01(\x01\"\xed\x02\n\nSubmission\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x15\n\rfirst_circuit\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x35\n\x08\x63ircuits\x18\x05 \x03(\x0b\x32#.qonduit.execution.v1.NativeCircuit\x12\r\n\x05shots\x18\x06 \x01(\x03\x12%\n\x05price\x18\x07 \x01(\x0b\x32\x16.qonduit.v1.VendorCost\x12$\n\x04mode\x18\x08 \x01(\x0e\x32\x16.qonduit.v1.VendorMode\x12\x15\n\rgroup_seconds\x18\t \x01(\x05\x12\x34\n\nestimation\x18\n \x01(\x0b\x32 .qonduit.execution.v1.Estimation\x12&\n\x05rates\x18\x0b \x01(\x0b\x32\x17.qonduit.v1.DevicePrice\x12\x15\n\rprice_seconds\x18\x0c \x01(\x01\"\xb7\x01\n\rVendorOutcome\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x03\x12$\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x13.qonduit.v1.Failure\x12*\n\tmeta_data\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06values\x18\x05 \x03(\x01\x12\x17\n\x0fstandard_errors\x18\x06 \x03(\x01\x12\r\n\x05shots\x18\x07 \x01(\x03\"y\n\x0eVendorOutcomes\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\x05\x12\x15\n\rfirst_circuit\x18\x03 \x01(\x05\x12\x35\n\x08outcomes\x18\x04 \x03(\x0b\x32#.qonduit.execution.v1.VendorOutcome\"\xce\x03\n\tVendorJob\x12\x11\n\tvendor_id\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.qonduit.execution.v1.VendorJobState\x12\x0c\n\x04word\x18\x03 \x01(\t\x12\x1b\n\x0equeue_position\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstarted_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0f\x65stimated_start\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04\x63ost\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tcost_unit\x18\x08 \x01(\t\x12\x12\n\nerror_code\x18\t \x01(\t\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x16\n\x0emay_be_charged\x18\x0b \x01(\x08\x12\x14\n\x07seconds\x18\x0c \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05shots\x18\r \x01(\x03H\x03\x88\x01\x01\x12\x1a\n\rcomputed_cost\x18\x0e \x01(\x01H\x04\x88\x01\x01\x42\x11\n\x0f_queue_positionB\x07\n\x05_costB\n\n\x08_secondsB\x08\n\x06_shotsB\x10\n\x0e_computed_cost\"\xe2\x07\n\nVendorCall\x12\x17\n\ncredential\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\r\n\x05until\x18\x02 \x01(\x01\x12\x39\n\x06submit\x18\x03 \x01(\x0b\x32\'.qonduit.execution.v1.VendorCall.SubmitH\x00\x12\x35\n\x04\x66ind\x18\x04 \x01(\x0b\x32%.qonduit.execution.v1.VendorCall.FindH\x00\x12\x35\n\x04poll\x18\x05 \x01(\x0b\x32%.qonduit.execution.v1.VendorCall.PollH\x00\x12\x37\n\x05\x66\x65tch\x18\x06 \x01(\x0b\x32&.qonduit.execution.v1.VendorCall.FetchH\x00\x12\x39\n\x06\x63\x61ncel\x18\x07 \x01(\x0b\x32\'.qonduit.execution.v1.VendorCall.CancelH\x00\x12;\n\x07\x63onnect\x18\x08 \x01(\x0b\x32(.qonduit.execution.v1.VendorCall.ConnectH\x00\x12;\n\x07\x64\x65vices\x18\t \x01(\x0b\x32(.qonduit.execution.v1.VendorCall.DevicesH\x00\x12\x42\n\x0b\x63lose_group\x18\n \x01(\x0b\x32+.qonduit.execution.v1.VendorCall.CloseGroupH\x00\x12=\n\x08\x65stimate\x18\x0b \x01(\x0b\x32).qonduit.execution.v1.VendorCall.EstimateH\x00\x1a_\n\x06Submit\x12\r\n\x05token\x18\x01 \x01(\t\x12\x34\n\nsubmission\x18\x02 \x01(\x0b\x32 .qonduit.execution.v1.Submission\x12\x10\n\x08group_id\x18\x03 \x01(\t\x1a%\n\x04\x46ind\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x1a\x1a\n\x04Poll\x12\x12\n\nvendor_ids\x18\x01 \x03(\t\x1aP\n\x05\x46\x65tch\x12\x11\n\tvendor_id\x18\x01 \x01(\t\x12\x34\n\nsubmission\x18\x02 \x01(\x0b\x32 .qonduit.execution.v1.Submission\x1a\x1b\n\x06\x43\x61ncel\x12\x11\n\tvendor_id\x18\x01 \x01(\t\x1a\x1e\n\nCloseGroup\x12\x10\n\x08group_id\x18\x01 \x01(\t\x1a\t\n\x07\x43onnect\x1a\t\n\x07\x44\x65vices\x1a\x41\n\x08\x45stimate\x12\x35\n\x0bsubmissions\x18\x01 \x03(\x0b\x32 .qonduit.execution.v1.SubmissionB\x06\n\x04\x63\x61ll\"\xfa\x03\n\x0bVendorReply\x12\x36\n\x05\x65rror\x18\x01 \x01(\x0b\x32\'.qonduit.execution.v1.VendorReply.Error\x12-\n\x04jobs\x18\x02 \x03(\x0b\x32\x1f.qonduit.execution.v1.VendorJob\x12:\n\x07results\x18\x03 \x01(\x0b\x32).qonduit.execution.v1.VendorReply.Results\x12\x0f\n\x07\x64\x65vices\x18\x04 \x01(\x0c\x12%\n\x05\x63osts\x18\x05 \x03(\x0b\x32\x16.qonduit.v1.VendorCost\x1ax\n\x05\x45rror\x12\x33\n\x04kind\x18\x01 \x01(\x0e\x32%.qonduit.execution.v1.VendorErrorKind\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x04 \x01(\x01\x1a\x95\x01\n\x07Results\x12\x35\n\x08outcomes\x18\x01 \x03(\x0b\x32#.qonduit.execution.v1.VendorOutcome\x12\x0b\n\x03raw\x18\x02 \x01(\x0c\x12$\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x16.qonduit.v1.VendorCost\x12\x14\n\x07seconds\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_seconds*\x91\x01\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x19\n\x15IDEMPOTENCY_CLIENT_ID\x10\x01\x12\x1c\n\x18IDEMPOTENCY_CLIENT_TOKEN\x10\x02\x12\x13\n\x0fIDEMPOTENCY_TAG\x10\x03\x12\x17\n\x13IDEMPOTENCY_NOTHING\x10\x04*\xc5\x01\n\x0eVendorJobState\x12 \n\x1cVENDOR_JOB_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VENDOR_JOB_STATE_ACTIVE\x10\x01\x12\x19\n\x15VENDOR_JOB_STATE_DONE\x10\x02\x12\x1b\n\x17VENDOR_JOB_STATE_FAILED\x10\x03\x12\x1e\n\x1aVENDOR_JOB_STATE_CANCELLED\x10\x04\x12\x1c\n\x18VENDOR_JOB_STATE_MISSING\x10\x05*\xb1\x01\n\x0fVendorErrorKind\x12!\n\x1dVENDOR_ERROR_KIND_UNSPECIFIED\x10\x00\x12\x1d\n\x19VENDOR_ERROR_KIND_REFUSED\x10\x01\x12 \n\x1cVENDOR_ERROR_KIND_CREDENTIAL\x10\x02\x12\x1a\n\x16VENDOR_ERROR_KIND_BUSY\x10\x03\x12\x1e\n\x1aVENDOR_ERROR_KIND_NOT_SENT\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,48 +39,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VENDORCALL'].fields_by_name['credential']._loaded_options = None
   _globals['_VENDORCALL'].fields_by_name['credential']._serialized_options = b'\200\001\001'
-  _globals['_IDEMPOTENCY']._serialized_start=2913
-  _globals['_IDEMPOTENCY']._serialized_end=3058
-  _globals['_VENDORJOBSTATE']._serialized_start=3061
-  _globals['_VENDORJOBSTATE']._serialized_end=3258
-  _globals['_VENDORERRORKIND']._serialized_start=3261
-  _globals['_VENDORERRORKIND']._serialized_end=3438
-  _globals['_VENDORTERMS']._serialized_start=199
-  _globals['_VENDORTERMS']._serialized_end=446
-  _globals['_NATIVECIRCUIT']._serialized_start=449
-  _globals['_NATIVECIRCUIT']._serialized_end=580
-  _globals['_ESTIMATION']._serialized_start=582
-  _globals['_ESTIMATION']._serialized_end=639
-  _globals['_SUBMISSION']._serialized_start=642
-  _globals['_SUBMISSION']._serialized_end=944
-  _globals['_VENDOROUTCOME']._serialized_start=947
-  _globals['_VENDOROUTCOME']._serialized_end=1130
-  _globals['_VENDOROUTCOMES']._serialized_start=1132
-  _globals['_VENDOROUTCOMES']._serialized_end=1253
-  _globals['_VENDORJOB']._serialized_start=1256
-  _globals['_VENDORJOB']._serialized_end=1608
-  _globals['_VENDORCALL']._serialized_start=1611
-  _globals['_VENDORCALL']._serialized_end=2475
-  _globals['_VENDORCALL_SUBMIT']._serialized_start=2140
-  _globals['_VENDORCALL_SUBMIT']._serialized_end=2235
-  _globals['_VENDORCALL_FIND']._serialized_start=2237
-  _globals['_VENDORCALL_FIND']._serialized_end=2274
-  _globals['_VENDORCALL_POLL']._serialized_start=2276
-  _globals['_VENDORCALL_POLL']._serialized_end=2302
-  _globals['_VENDORCALL_FETCH']._serialized_start=2304
-  _globals['_VENDORCALL_FETCH']._serialized_end=2384
-  _globals['_VENDORCALL_CANCEL']._serialized_start=2386
-  _globals['_VENDORCALL_CANCEL']._serialized_end=2413
-  _globals['_VENDORCALL_CLOSEGROUP']._serialized_start=2415
-  _globals['_VENDORCALL_CLOSEGROUP']._serialized_end=2445
-  _globals['_VENDORCALL_CONNECT']._serialized_start=2447
-  _globals['_VENDORCALL_CONNECT']._serialized_end=2456
-  _globals['_VENDORCALL_DEVICES']._serialized_start=2458
-  _globals['_VENDORCALL_DEVICES']._serialized_end=2467
-  _globals['_VENDORREPLY']._serialized_start=2478
-  _globals['_VENDORREPLY']._serialized_end=2910
-  _globals['_VENDORREPLY_ERROR']._serialized_start=2673
-  _globals['_VENDORREPLY_ERROR']._serialized_end=2793
-  _globals['_VENDORREPLY_RESULTS']._serialized_start=2795
-  _globals['_VENDORREPLY_RESULTS']._serialized_end=2910
+  _globals['_IDEMPOTENCY']._serialized_start=3340
+  _globals['_IDEMPOTENCY']._serialized_end=3485
+  _globals['_VENDORJOBSTATE']._serialized_start=3488
+  _globals['_VENDORJOBSTATE']._serialized_end=3685
+  _globals['_VENDORERRORKIND']._serialized_start=3688
+  _globals['_VENDORERRORKIND']._serialized_end=3865
+  _globals['_VENDORTERMS']._serialized_start=224
+  _globals['_VENDORTERMS']._serialized_end=496
+  _globals['_NATIVECIRCUIT']._serialized_start=499
+  _globals['_NATIVECIRCUIT']._serialized_end=630
+  _globals['_ESTIMATION']._serialized_start=632
+  _globals['_ESTIMATION']._serialized_end=689
+  _globals['_SUBMISSION']._serialized_start=692
+  _globals['_SUBMISSION']._serialized_end=1057
+  _globals['_VENDOROUTCOME']._serialized_start=1060
+  _globals['_VENDOROUTCOME']._serialized_end=1243
+  _globals['_VENDOROUTCOMES']._serialized_start=1245
+  _globals['_VENDOROUTCOMES']._serialized_end=1366
+  _globals['_VENDORJOB']._serialized_start=1369
+  _globals['_VENDORJOB']._serialized_end=1831
+  _globals['_VENDORCALL']._serialized_start=1834
+  _globals['_VENDORCALL']._serialized_end=2828
+  _globals['_VENDORCALL_SUBMIT']._serialized_start=2426
+  _globals['_VENDORCALL_SUBMIT']._serialized_end=2521
+  _globals['_VENDORCALL_FIND']._serialized_start=2523
+  _globals['_VENDORCALL_FIND']._serialized_end=2560
+  _globals['_VENDORCALL_POLL']._serialized_start=2562
+  _globals['_VENDORCALL_POLL']._serialized_end=2588
+  _globals['_VENDORCALL_FETCH']._serialized_start=2590
+  _globals['_VENDORCALL_FETCH']._serialized_end=2670
+  _globals['_VENDORCALL_CANCEL']._serialized_start=2672
+  _globals['_VENDORCALL_CANCEL']._serialized_end=2699
+  _globals['_VENDORCALL_CLOSEGROUP']._serialized_start=2701
+  _globals['_VENDORCALL_CLOSEGROUP']._serialized_end=2731
+  _globals['_VENDORCALL_CONNECT']._serialized_start=2733
+  _globals['_VENDORCALL_CONNECT']._serialized_end=2742
+  _globals['_VENDORCALL_DEVICES']._serialized_start=2744
+  _globals['_VENDORCALL_DEVICES']._serialized_end=2753
+  _globals['_VENDORCALL_ESTIMATE']._serialized_start=2755
+  _globals['_VENDORCALL_ESTIMATE']._serialized_end=2820
+  _globals['_VENDORREPLY']._serialized_start=2831
+  _globals['_VENDORREPLY']._serialized_end=3337
+  _globals['_VENDORREPLY_ERROR']._serialized_start=3065
+  _globals['_VENDORREPLY_ERROR']._serialized_end=3185
+  _globals['_VENDORREPLY_RESULTS']._serialized_start=3188
+  _globals['_VENDORREPLY_RESULTS']._serialized_end=3337
 # @@protoc_insertion_point(module_scope)

@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from qonduit.v1 import device_pb2 as _device_pb2
 from qonduit.v1 import estimator_pb2 as _estimator_pb2
 from qonduit.v1 import failure_pb2 as _failure_pb2
 from qonduit.v1 import job_pb2 as _job_pb2
@@ -56,7 +57,7 @@ VENDOR_ERROR_KIND_BUSY: VendorErrorKind
 VENDOR_ERROR_KIND_NOT_SENT: VendorErrorKind
 
 class VendorTerms(_message.Message):
-    __slots__ = ("idempotency", "submit_seconds", "call_seconds", "grace_seconds", "recovery_seconds", "poll_seconds", "max_poll_seconds", "poll_batch", "calls")
+    __slots__ = ("idempotency", "submit_seconds", "call_seconds", "grace_seconds", "recovery_seconds", "poll_seconds", "max_poll_seconds", "poll_batch", "calls", "estimates_costs")
     IDEMPOTENCY_FIELD_NUMBER: _ClassVar[int]
     SUBMIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     CALL_SECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +67,7 @@ class VendorTerms(_message.Message):
     MAX_POLL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     POLL_BATCH_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATES_COSTS_FIELD_NUMBER: _ClassVar[int]
     idempotency: Idempotency
     submit_seconds: float
     call_seconds: float
@@ -75,7 +77,8 @@ class VendorTerms(_message.Message):
     max_poll_seconds: float
     poll_batch: int
     calls: int
-    def __init__(self, idempotency: _Optional[_Union[Idempotency, str]] = ..., submit_seconds: _Optional[float] = ..., call_seconds: _Optional[float] = ..., grace_seconds: _Optional[float] = ..., recovery_seconds: _Optional[float] = ..., poll_seconds: _Optional[float] = ..., max_poll_seconds: _Optional[float] = ..., poll_batch: _Optional[int] = ..., calls: _Optional[int] = ...) -> None: ...
+    estimates_costs: bool
+    def __init__(self, idempotency: _Optional[_Union[Idempotency, str]] = ..., submit_seconds: _Optional[float] = ..., call_seconds: _Optional[float] = ..., grace_seconds: _Optional[float] = ..., recovery_seconds: _Optional[float] = ..., poll_seconds: _Optional[float] = ..., max_poll_seconds: _Optional[float] = ..., poll_batch: _Optional[int] = ..., calls: _Optional[int] = ..., estimates_costs: _Optional[bool] = ...) -> None: ...
 
 class NativeCircuit(_message.Message):
     __slots__ = ("text", "binary", "layout", "observables")
@@ -98,7 +101,7 @@ class Estimation(_message.Message):
     def __init__(self, resilience_level: _Optional[int] = ..., precision: _Optional[float] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("key", "part", "first_circuit", "device", "circuits", "shots", "price", "mode", "group_seconds", "estimation")
+    __slots__ = ("key", "part", "first_circuit", "device", "circuits", "shots", "price", "mode", "group_seconds", "estimation", "rates", "price_seconds")
     KEY_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     FIRST_CIRCUIT_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +112,8 @@ class Submission(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     GROUP_SECONDS_FIELD_NUMBER: _ClassVar[int]
     ESTIMATION_FIELD_NUMBER: _ClassVar[int]
+    RATES_FIELD_NUMBER: _ClassVar[int]
+    PRICE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     key: str
     part: int
     first_circuit: int
@@ -119,7 +124,9 @@ class Submission(_message.Message):
     mode: _job_pb2.VendorMode
     group_seconds: int
     estimation: Estimation
-    def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., device: _Optional[str] = ..., circuits: _Optional[_Iterable[_Union[NativeCircuit, _Mapping]]] = ..., shots: _Optional[int] = ..., price: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ..., mode: _Optional[_Union[_job_pb2.VendorMode, str]] = ..., group_seconds: _Optional[int] = ..., estimation: _Optional[_Union[Estimation, _Mapping]] = ...) -> None: ...
+    rates: _device_pb2.DevicePrice
+    price_seconds: float
+    def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., device: _Optional[str] = ..., circuits: _Optional[_Iterable[_Union[NativeCircuit, _Mapping]]] = ..., shots: _Optional[int] = ..., price: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ..., mode: _Optional[_Union[_job_pb2.VendorMode, str]] = ..., group_seconds: _Optional[int] = ..., estimation: _Optional[_Union[Estimation, _Mapping]] = ..., rates: _Optional[_Union[_device_pb2.DevicePrice, _Mapping]] = ..., price_seconds: _Optional[float] = ...) -> None: ...
 
 class VendorOutcome(_message.Message):
     __slots__ = ("keys", "counts", "failure", "meta_data", "values", "standard_errors", "shots")
@@ -152,7 +159,7 @@ class VendorOutcomes(_message.Message):
     def __init__(self, key: _Optional[str] = ..., part: _Optional[int] = ..., first_circuit: _Optional[int] = ..., outcomes: _Optional[_Iterable[_Union[VendorOutcome, _Mapping]]] = ...) -> None: ...
 
 class VendorJob(_message.Message):
-    __slots__ = ("vendor_id", "state", "word", "queue_position", "started_at", "estimated_start", "cost", "cost_unit", "error_code", "error", "may_be_charged")
+    __slots__ = ("vendor_id", "state", "word", "queue_position", "started_at", "estimated_start", "cost", "cost_unit", "error_code", "error", "may_be_charged", "seconds", "shots", "computed_cost")
     VENDOR_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     WORD_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +171,9 @@ class VendorJob(_message.Message):
     ERROR_CODE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     MAY_BE_CHARGED_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SHOTS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTED_COST_FIELD_NUMBER: _ClassVar[int]
     vendor_id: str
     state: VendorJobState
     word: str
@@ -175,10 +185,13 @@ class VendorJob(_message.Message):
     error_code: str
     error: str
     may_be_charged: bool
-    def __init__(self, vendor_id: _Optional[str] = ..., state: _Optional[_Union[VendorJobState, str]] = ..., word: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[float] = ..., cost_unit: _Optional[str] = ..., error_code: _Optional[str] = ..., error: _Optional[str] = ..., may_be_charged: _Optional[bool] = ...) -> None: ...
+    seconds: float
+    shots: int
+    computed_cost: float
+    def __init__(self, vendor_id: _Optional[str] = ..., state: _Optional[_Union[VendorJobState, str]] = ..., word: _Optional[str] = ..., queue_position: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cost: _Optional[float] = ..., cost_unit: _Optional[str] = ..., error_code: _Optional[str] = ..., error: _Optional[str] = ..., may_be_charged: _Optional[bool] = ..., seconds: _Optional[float] = ..., shots: _Optional[int] = ..., computed_cost: _Optional[float] = ...) -> None: ...
 
 class VendorCall(_message.Message):
-    __slots__ = ("credential", "until", "submit", "find", "poll", "fetch", "cancel", "connect", "devices", "close_group")
+    __slots__ = ("credential", "until", "submit", "find", "poll", "fetch", "cancel", "connect", "devices", "close_group", "estimate")
     class Submit(_message.Message):
         __slots__ = ("token", "submission", "group_id")
         TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -223,6 +236,11 @@ class VendorCall(_message.Message):
     class Devices(_message.Message):
         __slots__ = ()
         def __init__(self) -> None: ...
+    class Estimate(_message.Message):
+        __slots__ = ("submissions",)
+        SUBMISSIONS_FIELD_NUMBER: _ClassVar[int]
+        submissions: _containers.RepeatedCompositeFieldContainer[Submission]
+        def __init__(self, submissions: _Optional[_Iterable[_Union[Submission, _Mapping]]] = ...) -> None: ...
     CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
     SUBMIT_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +251,7 @@ class VendorCall(_message.Message):
     CONNECT_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     CLOSE_GROUP_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATE_FIELD_NUMBER: _ClassVar[int]
     credential: str
     until: float
     submit: VendorCall.Submit
@@ -243,10 +262,11 @@ class VendorCall(_message.Message):
     connect: VendorCall.Connect
     devices: VendorCall.Devices
     close_group: VendorCall.CloseGroup
-    def __init__(self, credential: _Optional[str] = ..., until: _Optional[float] = ..., submit: _Optional[_Union[VendorCall.Submit, _Mapping]] = ..., find: _Optional[_Union[VendorCall.Find, _Mapping]] = ..., poll: _Optional[_Union[VendorCall.Poll, _Mapping]] = ..., fetch: _Optional[_Union[VendorCall.Fetch, _Mapping]] = ..., cancel: _Optional[_Union[VendorCall.Cancel, _Mapping]] = ..., connect: _Optional[_Union[VendorCall.Connect, _Mapping]] = ..., devices: _Optional[_Union[VendorCall.Devices, _Mapping]] = ..., close_group: _Optional[_Union[VendorCall.CloseGroup, _Mapping]] = ...) -> None: ...
+    estimate: VendorCall.Estimate
+    def __init__(self, credential: _Optional[str] = ..., until: _Optional[float] = ..., submit: _Optional[_Union[VendorCall.Submit, _Mapping]] = ..., find: _Optional[_Union[VendorCall.Find, _Mapping]] = ..., poll: _Optional[_Union[VendorCall.Poll, _Mapping]] = ..., fetch: _Optional[_Union[VendorCall.Fetch, _Mapping]] = ..., cancel: _Optional[_Union[VendorCall.Cancel, _Mapping]] = ..., connect: _Optional[_Union[VendorCall.Connect, _Mapping]] = ..., devices: _Optional[_Union[VendorCall.Devices, _Mapping]] = ..., close_group: _Optional[_Union[VendorCall.CloseGroup, _Mapping]] = ..., estimate: _Optional[_Union[VendorCall.Estimate, _Mapping]] = ...) -> None: ...
 
 class VendorReply(_message.Message):
-    __slots__ = ("error", "jobs", "results", "devices")
+    __slots__ = ("error", "jobs", "results", "devices", "costs")
     class Error(_message.Message):
         __slots__ = ("kind", "code", "message", "retry_after_seconds")
         KIND_FIELD_NUMBER: _ClassVar[int]
@@ -259,20 +279,24 @@ class VendorReply(_message.Message):
         retry_after_seconds: float
         def __init__(self, kind: _Optional[_Union[VendorErrorKind, str]] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_seconds: _Optional[float] = ...) -> None: ...
     class Results(_message.Message):
-        __slots__ = ("outcomes", "raw", "cost")
+        __slots__ = ("outcomes", "raw", "cost", "seconds")
         OUTCOMES_FIELD_NUMBER: _ClassVar[int]
         RAW_FIELD_NUMBER: _ClassVar[int]
         COST_FIELD_NUMBER: _ClassVar[int]
+        SECONDS_FIELD_NUMBER: _ClassVar[int]
         outcomes: _containers.RepeatedCompositeFieldContainer[VendorOutcome]
         raw: bytes
         cost: _job_pb2.VendorCost
-        def __init__(self, outcomes: _Optional[_Iterable[_Union[VendorOutcome, _Mapping]]] = ..., raw: _Optional[bytes] = ..., cost: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ...) -> None: ...
+        seconds: float
+        def __init__(self, outcomes: _Optional[_Iterable[_Union[VendorOutcome, _Mapping]]] = ..., raw: _Optional[bytes] = ..., cost: _Optional[_Union[_job_pb2.VendorCost, _Mapping]] = ..., seconds: _Optional[float] = ...) -> None: ...
     ERROR_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
+    COSTS_FIELD_NUMBER: _ClassVar[int]
     error: VendorReply.Error
     jobs: _containers.RepeatedCompositeFieldContainer[VendorJob]
     results: VendorReply.Results
     devices: bytes
-    def __init__(self, error: _Optional[_Union[VendorReply.Error, _Mapping]] = ..., jobs: _Optional[_Iterable[_Union[VendorJob, _Mapping]]] = ..., results: _Optional[_Union[VendorReply.Results, _Mapping]] = ..., devices: _Optional[bytes] = ...) -> None: ...
+    costs: _containers.RepeatedCompositeFieldContainer[_job_pb2.VendorCost]
+    def __init__(self, error: _Optional[_Union[VendorReply.Error, _Mapping]] = ..., jobs: _Optional[_Iterable[_Union[VendorJob, _Mapping]]] = ..., results: _Optional[_Union[VendorReply.Results, _Mapping]] = ..., devices: _Optional[bytes] = ..., costs: _Optional[_Iterable[_Union[_job_pb2.VendorCost, _Mapping]]] = ...) -> None: ...
