@@ -15,6 +15,7 @@ from qonduit_server.executor_settings import executor_options
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.finding import Finding
+from qonduit_server.store.device_rules import DeviceRules
 from qonduit_server.store.engines import parse_url
 from qonduit_server.store.quota_registry import read_setting
 
@@ -103,10 +104,14 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
         return findings
     executor.launch()
     try:
-        descriptions = executor.descriptions(offered_devices.DESCRIBE_SECONDS)
-        if unknown := offered_devices.unknown_devices(descriptions, settings.disabled_devices):
+        described = executor.descriptions(offered_devices.DESCRIBE_SECONDS)
+        names = {f"{each.provider.name}/{device.name}" for each in described for device in each.devices}
+        if unknown := sorted(set(settings.disabled_devices) - names):
             what = f"disabled_devices names devices that no provider has: {', '.join(unknown)}"
-            findings.append(Finding("warning", what, "Correct QONDUIT_DISABLED_DEVICES: PROVIDER/device,..."))
+            fix = "Correct QONDUIT_DISABLED_DEVICES, unless a vendor lists these devices to a running server."
+            findings.append(Finding("warning", what, fix))
+        rules = DeviceRules(frozenset(settings.disabled_devices))
+        descriptions = [rules.applied_to(each) for each in described]
         if unknown := offered_devices.unknown_backends(descriptions, settings.fake_backends):
             what = f"fake_backends names backends that do not exist: {', '.join(unknown)}"
             findings.append(Finding("warning", what, "Correct QONDUIT_FAKE_BACKENDS: default, all, or NAME,..."))

@@ -35,12 +35,12 @@ def sync_catalogue(settings: Settings, database: Database, executor: Executor) -
     from qonduit_server.store import catalogue
 
     descriptions = executor.descriptions(DESCRIBE_SECONDS)
-    if unknown := unknown_devices(descriptions, settings.disabled_devices):
-        structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
     adopt_rules(settings, database)
     if unknown := unknown_backends(descriptions, settings.fake_backends):
         structlog.get_logger("qonduit.app").warning("unknown backends in fake_backends", backends=unknown)
     catalogue.sync(database, descriptions, timedelta(seconds=settings.lease_seconds))
+    if unknown := sorted(set(settings.disabled_devices) - catalogue.devices_by_name(database).keys()):
+        structlog.get_logger("qonduit.app").warning("unknown devices in disabled_devices", devices=unknown)
     return descriptions
 
 
@@ -95,13 +95,6 @@ def store_description(database: Database, description: ProviderDescription) -> N
     from qonduit_server.store import catalogue
 
     catalogue.refresh(database, description)
-
-
-def unknown_devices(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:
-    """Return the names that no provider describes, of providers without devices at a vendor."""
-    described = {f"{each.provider.name}/{device.name}" for each in descriptions for device in each.devices}
-    vendors = {each.provider.name for each in descriptions if each.HasField("vendor")}
-    return [name for name in names if name not in described and name.partition("/")[0] not in vendors]
 
 
 def unknown_backends(descriptions: Sequence[ProviderDescription], names: Sequence[str]) -> list[str]:

@@ -127,7 +127,7 @@ def test_the_cost_is_asked_of_ionq_before_the_job_is_submitted(served: ServedVen
     (preview,) = previews
     assert (preview.cost, len(preview.compiled), preview.event.HasField("created")) == (cost, 3, True)
     request.job.max_cost.amount, request.job.max_cost.unit = cost.amount - 0.01, "USD"
-    with pytest.raises(grpc.RpcError, match="estimated cost of the job is 22 USD, and max_cost is 21.99 USD"):
+    with pytest.raises(grpc.RpcError, match=r"estimated cost of the job is 22 USD, and max_cost is 21\.99 USD"):
         served.jobs.CreateJob(request, timeout=PATIENCE)
     request.validate_only = False
     job = served.end(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)

@@ -22,7 +22,7 @@ from qonduit.v1.credential_pb2 import Credential
 from qonduit.v1.credential_service_pb2 import CreateCredentialRequest, UpdateCredentialRequest
 from qonduit.v1.credential_service_pb2_grpc import CredentialServiceStub
 from qonduit.v1.failure_pb2 import FailureCategory
-from qonduit.v1.job_pb2 import JobState, JobType, VendorCancellation, VendorMode, VendorOptions
+from qonduit.v1.job_pb2 import JobState, JobType, VendorCancellation, VendorCost, VendorMode, VendorOptions
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest
 from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tests.vendor_cloud.fake_vendor import Behavior
@@ -119,7 +119,7 @@ def test_a_job_runs_at_the_vendor(served: ServedVendor, provider: str) -> None:
     assert [part.vendor_id for part in status.parts] == [job.provider_specific_id]
     assert status.state == served.kind.done
     cost = served.cost(job)
-    assert (cost.amount, cost.unit) == (served.kind.price if served.kind.unit else 0, served.kind.unit)
+    assert (cost.amount, cost.unit) == (pytest.approx(served.kind.price), served.kind.unit)
     (result,) = served.list_results(job)
     assert [(register.name, register.size) for register in result.registers] == [("b", 3), ("a", 1)]
     name, value = served.kind.fact
@@ -136,7 +136,21 @@ def test_programs_and_shots_are_divided_by_the_vendors_limits_and_joined(served:
     parts = -(-4 // served.kind.circuits) * 2
     assert accepted() == parts
     assert job.provider_status.part_count == parts
-    assert served.cost(job).amount == pytest.approx(served.kind.divided_price if served.kind.unit else 0)
+    assert served.cost(job).amount == pytest.approx(served.kind.divided_price)
+
+
+@on(*VENDORS, long=["IBM_CLOUD"])
+def test_a_job_that_may_cost_more_than_its_maximum_is_not_submitted(served: ServedVendor, provider: str) -> None:
+    accepted = accepted_by(served)
+    request = served.request(provider)
+    request.validate_only = True
+    estimate = served.jobs.CreateJob(request, timeout=PATIENCE).cost
+    assert estimate.unit == served.kind.unit
+    assert estimate.amount >= served.kind.price - 1e-6
+    least = VendorCost(amount=estimate.amount * 0.99, unit=estimate.unit)
+    refused = served.run(provider, max_cost=least)
+    assert (refused.failure.reason, accepted()) == ("COST_LIMIT", 0)
+    assert served.run(provider, max_cost=estimate).state == SUCCEEDED
 
 
 @on("IBM_CLOUD")

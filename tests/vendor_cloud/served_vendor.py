@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc
 
 from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.device_pb2 import Device
 from qonduit.v1.device_service_pb2 import ListDevicesRequest, RefreshDevicesRequest
 from qonduit.v1.device_service_pb2_grpc import DeviceServiceStub
 from qonduit.v1.event_pb2 import JobEvent
@@ -83,6 +84,7 @@ class VendorKind:
         queued: its word for a job that waits.
         done: its word for a job that is done.
         unit: the unit of its costs; empty if they are not known.
+        stated: the prices that the operator states.
         computed: whether it reports no costs, and the server computes them from its prices.
         fact: an entry of the metadata of its results.
         has_positions: whether it reports places in its queue.
@@ -114,6 +116,7 @@ class VendorKind:
     charges: bool = True
     environment: str = ""
     listed: bool = False
+    stated: str = ""
     computed: bool = False
     price: float = PRICE
     divided_price: float = 8 * PRICE
@@ -177,7 +180,11 @@ GOOGLE: Final = VendorKind(
     classes=(GoogleCloud,),
     queued="READY",
     done="SUCCESS",
-    unit="",
+    unit="EUR",
+    stated="unit=EUR; job=0.5; circuit=0.25; shot=0.125",
+    computed=True,
+    price=0.75 + 10 * 0.125,
+    divided_price=8 * 0.75 + 6000 * 0.125,
     fact=("calibration_id", "1723795877"),
     has_positions=False,
     variables=lambda vendor: {
@@ -212,7 +219,12 @@ RIGETTI: Final = VendorKind(
     classes=(RigettiCloud,),
     queued="QUEUED",
     done="SUCCEEDED",
-    unit="",
+    unit="EUR",
+    # The time of the machine is that which Rigetti reports.
+    stated="unit=EUR; job=0.5; second=100; max_seconds=2",
+    computed=True,
+    price=round(0.5 + MICROSECONDS / 1e4, 6),
+    divided_price=round(8 * (0.5 + MICROSECONDS / 1e4), 6),
     fact=("execution_us", MICROSECONDS),
     has_positions=False,
     variables=lambda vendor: {
@@ -233,7 +245,12 @@ IQM: Final = VendorKind(
     classes=(IQMCloud,),
     queued="waiting",
     done="completed",
-    unit="",
+    unit="EUR",
+    # A job runs for a second at the service.
+    stated="unit=EUR; circuit=0.25; second=2; max_seconds=10",
+    computed=True,
+    price=2.25,
+    divided_price=4 * 2 + 8 * 0.25,
     fact=("calibration_id", IQM_CALIBRATION),
     has_positions=True,
     variables=lambda vendor: {IQM_URL_VARIABLE: vendor.url},
@@ -306,12 +323,17 @@ class ServedVendor:
 
     def list_devices(self) -> None:
         """Let the vendor list the devices of the account, unless the database has them."""
-        devices, credential = DeviceServiceStub(self.channel), self.kind.credential(TOKEN)
+        devices = DeviceServiceStub(self.channel)
         known = devices.ListDevices(ListDevicesRequest(filter=f"name = {self.kind.device}"), timeout=PATIENCE)
         for name in () if known.devices else self.kind.names:
-            found = ProviderServiceStub(self.channel).ListProviders(ListProvidersRequest(filter=f"name = {name}"))
-            request = RefreshDevicesRequest(provider_id=found.providers[0].id, credential=credential)
-            devices.RefreshDevices(request, timeout=PATIENCE)
+            self.refresh(name)
+
+    def refresh(self, provider: str) -> dict[str, Device]:
+        """Let the vendor list the devices of a provider; return them by their names."""
+        found = ProviderServiceStub(self.channel).ListProviders(ListProvidersRequest(filter=f"name = {provider}"))
+        request = RefreshDevicesRequest(provider_id=found.providers[0].id, credential=self.kind.credential(TOKEN))
+        listed = DeviceServiceStub(self.channel).RefreshDevices(request, timeout=PATIENCE).devices
+        return {device.name: device for device in listed}
 
     def create(self, provider: str, *texts: str, **options: Any) -> int:
         """Create a job; return its id."""
@@ -382,6 +404,7 @@ def served_vendor(
             key_ring.create(folder / "keys", "first")
         variables = install(folder / "packages", kind.classes, **TERMS | (terms or {})) | kind.variables(vendor)
         defaults = {"providers": ",".join(kind.names), "preload": kind.names[0], "workers": "2", "log_level": "debug"}
+        defaults["vendor_prices"] = ",".join(f"{name}={kind.stated}" for name in kind.names if kind.stated)
         defaults["credential_key_file"] = str(folder / "keys")
         defaults["vendor_python"] = ",".join(f"{name}={kind.python}" for name in kind.names)
         server = stack.enter_context(

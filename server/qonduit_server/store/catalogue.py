@@ -96,7 +96,8 @@ class _Cache:
                 catalogue_snapshot.add_pauses(snapshot, pauses.for_callers(connection))
                 offers = server_offers.descriptions(connection) if db.kind == "postgresql" else self.own()
                 catalogue_snapshot.add_environments(snapshot, server_offers.environments(offers))
-            self.rules.set_prices(snapshot.by_name)
+            for name, device in snapshot.by_name.items() if self.rules.prices else ():
+                self.rules.set_price(name.partition("/")[0], device)
             if self._own is not None:
                 snapshot.claimable = catalogue_snapshot.claimable(snapshot, self.own())
             with self._lock:
@@ -167,6 +168,11 @@ def adopt_rules(db: Database, rules: DeviceRules) -> None:
 def apply_rules(db: Database, listed: ProviderDescription) -> None:
     """Apply what the operator decides to the devices that a vendor has listed, before they are stored."""
     listed.CopyFrom(_cache_of(db).rules.applied_to(listed))
+
+
+def set_stated_price(db: Database, provider: str, device: Device) -> None:
+    """Set the price that the operator states of a device that was read from the database, if there is one."""
+    _cache_of(db).rules.set_price(provider, device)
 
 
 def add_listed(db: Database, listed: ProviderDescription) -> None:

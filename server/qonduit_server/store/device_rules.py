@@ -39,9 +39,8 @@ class DeviceRules:
                 device.available, device.status_message = False, DISABLED
         return found
 
-    def set_prices(self, devices: Mapping[str, Device]) -> None:
-        """Set the stated prices of devices at vendors."""
-        for name, device in devices.items() if self.prices else ():
-            stated = self.prices.get(name) or self.prices.get(name.partition("/")[0])
-            if stated is not None and not device.is_local:
-                device.price.CopyFrom(stated)
+    def set_price(self, provider: str, device: Device) -> None:
+        """Set the stated price of a device at a vendor, if there is one."""
+        stated = self.prices.get(f"{provider}/{device.name}") or self.prices.get(provider)
+        if stated is not None and not device.is_local:
+            device.price.CopyFrom(stated)

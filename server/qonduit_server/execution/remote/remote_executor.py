@@ -30,6 +30,7 @@ from qonduit_server.execution.remote.vendor_estimates import add_estimates, is_w
 from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
 from qonduit_server.execution.remote.vendor_work import VendorWork
 from qonduit_server.execution.wrapping_executor import WrappingExecutor
+from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.submission_entries import Holder
@@ -309,6 +310,7 @@ class RemoteExecutor(WrappingExecutor):
             self.lose(job, Loss(LossKind.CANCELLED, "cancelled before it was submitted"))
             return
         task.credential = ""  # workers make no calls
+        catalogue.set_stated_price(self._db, task.provider, task.vendor_device)
         if not task.spec.HasField("seed"):
             # All runs of a task must be the same.
             task.spec.drawn_seed = job.holder.job_id % 2**32
