@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +16,19 @@ import grpc
 import pytest
 
 from qonduit.v1 import job_service_pb2 as calls
+from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import Job, JobState, JobType, VendorMode, VendorOptions
+from tests.contract.rpc_fixture import until
+from tests.e2e.faults.trap import RecordingTrap
 from tests.vendor_cloud.fake_vendor import PRICE, Behavior, FakeVendor, fake_vendor
 from tests.vendor_cloud.served_vendor import ASYMMETRIC, IBM, PATIENCE, TOKEN, ServedVendor, served_vendor
 
 #: `make vendors` runs them; the contract of vendors has a short form.
 pytestmark = pytest.mark.long
 
+ROOT = Path(__file__).resolve().parents[2]
+#: The expectation of Z0 has the largest variance, so a precision needs a second call of the device.
+PLUS = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; h q[0];'
 BATCH = VendorOptions(mode=VendorMode.VENDOR_MODE_BATCH)
 SESSION = VendorOptions(mode=VendorMode.VENDOR_MODE_SESSION, max_seconds=600)
 PROVIDER = "IBM_CLOUD"
@@ -118,8 +126,7 @@ def test_a_session_is_charged_by_its_duration_up_to_its_limit(served: ServedVend
 
 def test_dependent_calls_of_an_estimator_share_a_session(served: ServedVendor) -> None:
     groups = Groups(served.vendor)
-    plus = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; h q[0];'
-    request = served.request(PROVIDER, plus, shots=0, vendor_options=SESSION)
+    request = served.request(PROVIDER, PLUS, shots=0, vendor_options=SESSION)
     request.job.type = JobType.JOB_TYPE_ESTIMATOR
     request.job.estimator.precision = 0.05
     request.job.estimator.observables.add().expression = "Z0"
@@ -249,3 +256,61 @@ def test_a_server_that_dies_while_a_session_opens_opens_no_second_one(vendor: Fa
         job = second.end(job_id)
     assert (job.state, job.failure.reason) == (FAILED, "SUBMISSION_UNKNOWN")
     assert (groups.sent("open"), len(groups.opened()), groups.jobs()) == (1, 1, [])
+
+
+def open_session(served: ServedVendor) -> int:
+    """Create a job that makes dependent calls, so that its session stays open; return it once IBM has the first."""
+    served.vendor.control(hold=True)
+    request = served.request(PROVIDER, PLUS, shots=0, vendor_options=SESSION)
+    request.job.type = JobType.JOB_TYPE_ESTIMATOR
+    request.job.estimator.precision = 0.05
+    request.job.estimator.observables.add().expression = "Z0"
+    job_id = int(served.jobs.CreateJob(request, timeout=PATIENCE).job.id)
+    served.at_vendor(job_id)
+    return job_id
+
+
+def check_left(served: ServedVendor, groups: Groups, job_id: int, folder: Path) -> None:
+    """Check that the session of an ended job is closed after its end, and that nothing is left of it."""
+    until(lambda: served.get(job_id).provider_status.group.state == "closed")
+    job = served.get(job_id)
+    groups.check_closed(job)
+    assert (job.provider_status.cost.amount, job.provider_status.cost.unit) == (7.5, "IBM seconds")
+    assert not job.provider_status.HasField("reserved")
+    with sqlite3.connect(folder / "q.sqlite3") as database:
+        for table in ("left_groups", "job_credentials"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    assert groups.sent("close") == 1
+
+
+def test_a_server_that_is_killed_while_it_cancels_leaves_no_session_open(vendor: FakeVendor, tmp_path: Path) -> None:
+    vendor.control(**vars(Behavior()))
+    vendor.control(cancel="fail")
+    groups = Groups(vendor)
+    with served_vendor(tmp_path, kind=IBM, vendor=vendor) as first:
+        job_id = open_session(first)
+        first.jobs.CancelJob(calls.CancelJobRequest(id=job_id), timeout=PATIENCE)
+        first.until(job_id, lambda event: "not been asked to cancel" in event.provider_status.message)
+        first.server.process.send_signal(signal.SIGKILL)
+        first.server.process.wait(PATIENCE)
+        assert groups.sent("close") == 0
+    with served_vendor(tmp_path, kind=IBM, vendor=vendor) as second:
+        assert second.end(job_id).state == CANCELLED
+        check_left(second, groups, job_id, tmp_path)
+
+
+def test_a_worker_that_dies_at_the_last_attempt_leaves_no_session_open(
+    vendor: FakeVendor, tmp_path: Path, trap: RecordingTrap
+) -> None:
+    vendor.control(**vars(Behavior()))
+    groups = Groups(vendor)
+    path = os.pathsep.join((trap.environment["PYTHONPATH"], str(tmp_path / "packages"), str(ROOT)))
+    environment = trap.environment | {"PYTHONPATH": path}
+    with served_vendor(tmp_path, kind=IBM, vendor=vendor, environment=environment, max_attempts="1") as served:
+        job_id = open_session(served)
+        trap.arm("task-not-begun")
+        vendor.control(hold=False)
+        trap.wait("task-not-begun")
+        job = served.end(job_id)
+        assert (job.state, job.failure.category) == (FAILED, FailureCategory.FAILURE_CATEGORY_WORKER)
+        check_left(served, groups, job_id, tmp_path)

@@ -53,3 +53,13 @@ submission_payloads = Table(
     # NULL if it was too large to be kept.
     Column("data", LargeBinary),
 )
+
+# The batches and sessions that are open at vendors although their jobs have ended (jobs/left_groups.py).
+left_groups = Table(
+    "left_groups",
+    metadata,
+    Column("job_id", Id, primary_key=True, autoincrement=False),
+    # When a server closes it next; and when its vendor ends it by itself.
+    Column("due", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+)

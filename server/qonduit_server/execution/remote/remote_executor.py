@@ -23,6 +23,7 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit_server.errors import FailedPrecondition, QuotaExceeded, Unavailable
 from qonduit_server.execution.executor import Executor, Key, Listener, Loss, LossKind
+from qonduit_server.execution.remote.left_groups import LeftGroups
 from qonduit_server.execution.remote.part_steps import LeaseLost
 from qonduit_server.execution.remote.remote_jobs import Agenda, RemoteJob, RemoteJobs, Step
 from qonduit_server.execution.remote.terms import with_defaults
@@ -94,6 +95,7 @@ class RemoteExecutor(WrappingExecutor):
             on_done=self._outcomes_known,
             on_failure=self._fail,
         )
+        self._left = LeftGroups(db, self._call, self._terms_of, self._providers, on_fault)
         self._threads: list[threading.Thread] = []
         #: The providers whose calls have threads, and the lock of the two.
         self._started: set[str] = set()
@@ -180,6 +182,7 @@ class RemoteExecutor(WrappingExecutor):
         """See `Executor`."""
         self._listener = listener
         self._base.start(_PreparationListener(self, listener))
+        self._left.start()
 
     def vendor_capacity(self) -> Mapping[str, int]:
         """Return the number of further jobs wanted for vendors, by provider name: also while its workers are busy."""
@@ -240,6 +243,7 @@ class RemoteExecutor(WrappingExecutor):
         """
         with self._starting:
             self._suspended.set()
+        self._left.stop()
         self._agenda.close()
         until = time.monotonic() + _CALL_SECONDS
         for thread in self._threads:

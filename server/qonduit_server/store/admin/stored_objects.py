@@ -19,6 +19,7 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.deployments import messages
 from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.job_spec import LARGE, whole_specs
+from qonduit_server.store.jobs.submission_rows import REQUEST
 from qonduit_server.store.jobs.unit_of_work import job_message
 from qonduit_server.store.results import buffers as chunks
 from qonduit_server.store.schema import events, programs, results
@@ -45,7 +46,7 @@ _PAYLOADS: Final = (
     .where(submission_payloads.c.job_id == bindparam("job"), submission_payloads.c.data.is_not(None))
     .order_by(submission_payloads.c.stage, submission_payloads.c.part, submission_payloads.c.kind)
 )
-_KINDS: Final = {submissions.REQUEST: "request", submissions.OUTCOMES: "outcomes", submissions.RAW: "response"}
+_KINDS: Final = {REQUEST: "request", submissions.OUTCOMES: "outcomes", submissions.RAW: "response"}
 
 
 class BufferChunk(NamedTuple):

@@ -42,7 +42,7 @@ _DELETE_DEPLOYMENTS: Final = sa.delete(deployments).where(
 #: The tables of jobs and deployments.
 _OF_OBJECTS: Final = (
     *("jobs", "job_labels", "job_options", "events", "results", "buffers", "options"),
-    *("submissions", "submission_payloads", "deployments", "deployment_labels", "programs"),
+    *("submissions", "submission_payloads", "left_groups", "deployments", "deployment_labels", "programs"),
 )
 #: What belongs to an owner itself, not to one of its objects.
 _OF_OWNER: Final = (

@@ -9,11 +9,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 
-from qonduit.execution.v1.vendor_pb2 import VendorJob
+from qonduit.execution.v1.vendor_pb2 import Submission, VendorJob
 from qonduit_server.store.bulk_statements import among
-from qonduit_server.store.jobs.submission_entries import Entry, State
+from qonduit_server.store.jobs.submission_entries import GROUP_STAGE, Entry, State
 from qonduit_server.store.schema import jobs
-from qonduit_server.store.submission_tables import submissions
+from qonduit_server.store.submission_tables import left_groups, submission_payloads, submissions
 
 _CHANGED: Final = (
     *("state", "vendor_id", "calls", "begun_at", "deadline", "status", "price", "price_unit", "reserved_on"),
@@ -33,6 +33,15 @@ _UPDATE: Final = (
     )
     .values({name: bindparam(f"new_{name}") for name in _CHANGED})
 )
+#: The payload with this kind is what a submission sends.
+REQUEST: Final = 1
+_SELECT_GROUP: Final = select(submission_payloads.c.data).where(
+    submission_payloads.c.job_id == bindparam("job"),
+    submission_payloads.c.stage == GROUP_STAGE,
+    submission_payloads.c.part == 0,
+    submission_payloads.c.kind == REQUEST,
+)
+_LEAVE: Final = sa.insert(left_groups)
 SET_VENDOR_ID: Final = (
     sa.update(jobs)
     .where(jobs.c.id == bindparam("job"), jobs.c.provider_specific_id.is_(None))
@@ -60,6 +69,22 @@ def update(connection: sa.Connection, job_id: int, entry: Entry) -> None:
     """Write a submission of a job, which the transaction has locked."""
     values = {"job": job_id, "of_stage": entry.stage, "of_part": entry.part}
     connection.execute(_UPDATE, values | {f"new_{name}": value for name, value in _changed(entry).items()})
+
+
+def leave_group(connection: sa.Connection, job_id: int, now: int) -> bool:
+    """Record that a job ends whose batch or session is open at its vendor, if that is so; return whether it is."""
+    entries = entries_of(connection, [job_id]).get(job_id, [])
+    if not any(entry.is_group and entry.state == State.SUBMITTED and entry.vendor_id for entry in entries):
+        return False
+    seconds = group_request(connection, job_id).group_seconds
+    connection.execute(_LEAVE, {"job_id": job_id, "due": now, "ends_at": now + seconds * 1_000_000})
+    return True
+
+
+def group_request(connection: sa.Connection, job_id: int) -> Submission:
+    """Return what opened the batch or the session of a job."""
+    data = connection.execute(_SELECT_GROUP, {"job": job_id}).scalar()
+    return Submission.FromString(data or b"")
 
 
 def _changed(entry: Entry) -> dict[str, Any]:

@@ -241,7 +241,10 @@ class UnitOfWork:
         self.advance(job)
         if ended:
             job.finished_at.CopyFrom(entry.time)
-            if job.one_time_credential:
+            is_left = job.provider_status.group.id != "" and submission_rows.leave_group(
+                self.transaction.connection, job.id, self.transaction.now
+            )
+            if job.one_time_credential and not is_left:  # what closes the batch or the session needs it
                 self._with_credential.append(job.id)
         if ended and job.type == JobType.JOB_TYPE_IBM_RUNNER:
             # Its children are cancelled next (child_jobs.py).

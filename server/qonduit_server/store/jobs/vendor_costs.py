@@ -170,6 +170,8 @@ def end(transaction: Transaction, job: Job, entries: Sequence[Entry]) -> list[En
     changed = []
     for entry in entries:
         if entry.reserved_on is not None:
+            if entry.is_group and entry.state == State.SUBMITTED:
+                continue  # it is open, and settled once it is closed
             if entry.state in (State.SUBMITTING, State.SUBMITTED):
                 changed.append(settle(transaction, job, entry, entry))
             else:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The latest revision, which schema.py describes.
-HEAD: Final = "0021"
+HEAD: Final = "0022"
 #: The oldest revision whose servers may use its schema.
 OLDEST_SERVER: Final = "0015"
 #: Advisory lock for schema changes, so that servers that start at the same time do not conflict. An arbitrary number.
