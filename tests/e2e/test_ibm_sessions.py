@@ -272,6 +272,8 @@ def open_session(served: ServedVendor) -> int:
 
 def check_left(served: ServedVendor, groups: Groups, job_id: int, folder: Path) -> None:
     """Check that the session of an ended job is closed after its end, and that nothing is left of it."""
+    until(lambda: not groups.opened()[0]["accepting_jobs"])
+    served.vendor.control(hold=False)  # its job at IBM ends
     until(lambda: served.get(job_id).provider_status.group.state == "closed")
     job = served.get(job_id)
     groups.check_closed(job)
@@ -280,7 +282,7 @@ def check_left(served: ServedVendor, groups: Groups, job_id: int, folder: Path) 
     with sqlite3.connect(folder / "q.sqlite3") as database:
         for table in ("left_groups", "job_credentials"):
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
-    assert groups.sent("close") == 1
+    assert groups.sent("open") == 1
 
 
 def test_a_server_that_is_killed_while_it_cancels_leaves_no_session_open(vendor: FakeVendor, tmp_path: Path) -> None:
