@@ -18,7 +18,15 @@ from qonduit_server.errors import FailedPrecondition
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue, pauses, projects
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import job_rows, job_updates, pinned_jobs, queue, queue_positions, queue_times
+from qonduit_server.store.jobs import (
+    job_rows,
+    job_updates,
+    pinned_jobs,
+    queue,
+    queue_positions,
+    queue_times,
+    waiting_lanes,
+)
 from qonduit_server.store.pauses import Paused
 from qonduit_server.version_requirements import Environment
 from tests.contract.test_store_queue_times import after, turn_back
@@ -160,14 +168,70 @@ def test_a_paused_device_holds_its_own_jobs_alone(db: Database) -> None:
     assert claimed(db, OLD) == [held.id]
 
 
-def test_a_claim_finds_its_versions_among_more_than_it_compares_at_once(
+def _claimed_by_all_claims(db: Database, most: int) -> list[int]:
+    """Claim as a dispatcher does, until all queues are examined."""
+    found = claimed(db, OLD)
+    for _ in range(most):
+        if not db.lane_accounts.unexamined:
+            return found
+        found += claimed(db, OLD)
+    raise AssertionError("the claims have no end")
+
+
+def test_claims_find_their_versions_among_a_thousand_queues_at_a_bounded_cost(db: Database) -> None:
+    for number in range(1000):
+        pinned(db, f"numpy=={number + 3}.*", caller=f"c{number % 20}")
+    assert _claimed_by_all_claims(db, 4) == []
+    served = [pinned(db, f"numpy>=2.0.{number}").id for number in range(5)]
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert sorted(_claimed_by_all_claims(db, 4)) == served
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    # Four claims, and no query for each queue.
+    assert len(statements) < 100
+
+
+def test_no_queue_waits_for_ever_behind_others_although_jobs_come_all_the_time(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pinned_jobs.random, "randrange", lambda most: most // 2)
-    served = [pinned(db, "numpy>=2").id]
+    monkeypatch.setattr(pinned_jobs, "_MOST", 4)
     for number in range(20):
-        pinned(db, f"numpy=={number}.*", "numpy!=2.*")
-    assert claimed(db, OLD) == served
+        pinned(db, f"numpy=={number + 3}.*")
+    served = {pinned(db, f"numpy>=2.0.{number}").id for number in range(10)}
+    for _ in range(8):
+        db.lane_accounts.examine_all(db.lane_accounts.unexamined)  # a job was queued
+        served -= set(claimed(db, OLD))
+    assert not served
+
+
+def test_a_claim_that_takes_all_it_can_examines_the_same_queues_again_later(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinned_jobs, "_MOST", 4)
+    for number in range(20):
+        pinned(db, f"numpy=={number + 3}.*")
+    served = [pinned(db, "numpy>=2").id for _ in range(3)]
+    found: list[int] = []
+    while (got := claimed(db, OLD, capacity=1)) or db.lane_accounts.unexamined:
+        found += got
+    assert found == served
+
+
+def test_each_of_many_callers_with_the_same_versions_has_a_turn(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting_lanes, "MAX_LANES", 3)
+    made = {pinned(db, "numpy>=2", caller=f"c{number}").id for number in range(8) for _ in range(3)}
+    made |= {pinned(db, "numpy>=2.1", caller=f"c{number}").id for number in range(4, 9)}
+    made |= {submit(db, caller=f"c{number}").id for number in (2, 7)}
+    owners = [job_rows.get(db, None, job).executed_by for _ in range(9) for job in claimed(db, OLD, capacity=1)]
+    assert sorted(owners) == [f"c{number}" for number in range(9)]
+    found = {job for job in made if job_rows.get(db, None, job).state != QUEUED}
+    assert found | set(claimed(db, OLD)) == made
 
 
 def test_a_job_waits_with_the_versions_that_workers_have(db: Database) -> None:

@@ -34,6 +34,10 @@ class AtVendor(NamedTuple):
 Pool = str | AtVendor
 
 
+#: Ranges of the numbers of queues, each with its end, which does not belong to it.
+Ranges = tuple[tuple[int, int], ...]
+
+
 class Queues(NamedTuple):
     """The numbers of the queues of a pool.
 
@@ -72,6 +76,16 @@ MAIN_QUEUES: Final = (_WORKERS.main, _VENDORS.main)
 def queues_of(pool: Pool) -> Queues:
     """Return the numbers of the queues of a pool."""
     return _VENDORS if isinstance(pool, AtVendor) else _WORKERS
+
+
+def all_pinned(pool: Pool, left: Ranges = ()) -> Ranges:
+    """Return the ranges of all queues of a pool whose jobs require versions, beginning with those that are left.
+
+    If claims examine some of them, and jobs come in between, each queue is examined in turn.
+    """
+    first, end = queues_of(pool).pinned, queues_of(pool).children
+    start = left[0][0] if left else first
+    return tuple(each for each in ((start, end), (first, start)) if each[0] < each[1])
 
 
 def provider_name(pool: Pool) -> str:

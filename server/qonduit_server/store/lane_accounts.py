@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from qonduit_server.store.job_pools import Pool
+from qonduit_server.store.job_pools import Pool, Ranges, all_pinned
 
 #: A task costs at least this many seconds: the work of a server for one job.
 LEAST_SECONDS: Final = 0.001
@@ -101,6 +101,13 @@ class LaneAccounts:
         self.turns: dict[tuple[Pool, str], str] = {}
         #: The pools that had queued jobs with required versions at the last claim.
         self.pinned: frozenset[Pool] = frozenset()
+        #: The queues of such jobs that are left to examine, by pool: another claim must follow.
+        self.unexamined: Mapping[Pool, Ranges] = {}
+
+    def examine_all(self, pools: Iterable[Pool]) -> None:
+        """Examine all queues of these pools again: jobs were queued in any of them, or workers have other versions."""
+        left = self.unexamined
+        self.unexamined = {**left, **{pool: all_pinned(pool, left[pool]) for pool in pools if pool in left}}
 
     def take(self) -> dict[Lane, Owed]:
         """Remove and return everything that lanes owe, to write it."""

@@ -32,7 +32,7 @@ from qonduit_server.execution.local.pool import ProcessPool
 from qonduit_server.lifecycle import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, is_terminal
 from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database, open_database, utc_now
-from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.jobs import job_rows, pinned_jobs, queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import ANY_PROVIDER, Notification
 from qonduit_server.store.writer import FollowUp
@@ -375,6 +375,21 @@ def test_a_job_starts_when_a_worker_with_its_versions_comes(store: StoreFixture)
         third = store.create(required_versions=RequiredVersions(requirements=["numpy==2.4.*"]))
         executor.wait(lambda: len(executor.submitted) == 3)
         assert executor.submitted[2].job_id == third
+
+
+def test_a_job_starts_behind_more_requirements_than_a_claim_compares(
+    store: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinned_jobs, "_MOST", 3)
+    for number in range(20):
+        store.create(required_versions=RequiredVersions(requirements=[f"numpy=={number + 3}.*"]))
+    served = [store.create(required_versions=RequiredVersions(requirements=[f"numpy>=2.0.{n}"])) for n in range(3)]
+    with dispatching_to_fake(store) as (_, executor, _listener):
+        executor.wait(lambda: len(executor.submitted) == 3)
+        assert sorted(task.job_id for task in executor.submitted) == served
+        last = store.create(required_versions=RequiredVersions(requirements=["numpy>=2.1"]))
+        executor.wait(lambda: len(executor.submitted) == 4)
+        assert executor.submitted[3].job_id == last
 
 
 def test_an_unsupported_feature_failure_lists_compatible_devices(store: StoreFixture) -> None:

@@ -324,9 +324,8 @@ class WorkerMachine:
                 kept = [each for each in all_of_server if not (session.slow and is_replaceable(each))]
                 for batch, size in in_batches(kept):
                     self._wake()
-                    self._changed.wait_for(
-                        lambda size=size: session.has_room(size) or self._ending or not self._is_current(session)
-                    )
+                    while not (session.has_room(size) or self._ending or not self._is_current(session)):
+                        self._changed.wait()
                     self._queue(session, batch, size)
                 self._changed.notify_all()
         self._wake()

@@ -189,15 +189,20 @@ class Claimer:
             # First the answer of the standing claim: it does not know the jobs that were queued after it.
             self._end_standing()
             self._empty = set() if ANY_PROVIDER in queued else self._empty - filled
+        accounts = self._db.lane_accounts
+        accounts.examine_all(p for p in accounts.unexamined if {ANY_PROVIDER, provider_name(p)} & queued)
 
     def _compare_environments(self) -> None:
         """Read the environments of the workers. If they change, jobs that require versions may start."""
         before, self._environments = self._environments, self._executor.environments()
-        self._empty -= {
+        accounts = self._db.lane_accounts
+        changed = {
             pool
-            for pool in self._db.lane_accounts.pinned
+            for pool in accounts.pinned
             if self._environments.get(provider_name(pool)) != before.get(provider_name(pool))
         }
+        self._empty -= changed
+        accounts.examine_all(changed)
 
     def _stand(self, capacity: Mapping[Pool, int]) -> bool:
         """Keep a standing claim of these tasks; return whether a former one was made.
@@ -257,7 +262,8 @@ class Claimer:
         self._observer.claimed(Counter(task.provider for task in tasks), seconds)
         self._submit_unanswered()
         self._empty.difference_update(wanted)
-        self._empty.update(pool for pool, count in wanted.items() if got[pool] < count)
+        unexamined = self._db.lane_accounts.unexamined
+        self._empty.update(pool for pool, count in wanted.items() if got[pool] < count and pool not in unexamined)
         self._submit(tasks, owner)
 
     def _submit_unanswered(self) -> None:

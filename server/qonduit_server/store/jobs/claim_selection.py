@@ -25,7 +25,7 @@ from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.lifecycle import FAILED
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.catalogue_snapshot import Claimable
-from qonduit_server.store.job_pools import MAIN_QUEUES, AtVendor, Pool, provider_name, queues_of
+from qonduit_server.store.job_pools import MAIN_QUEUES, AtVendor, Pool, Ranges, provider_name, queues_of
 from qonduit_server.store.jobs import job_credentials, waiting_lanes
 from qonduit_server.store.jobs.fair_share import FairShare, LaneShare, order, order_members
 from qonduit_server.store.jobs.next_jobs import next_jobs
@@ -54,6 +54,8 @@ class Claim(NamedTuple):
     owed: Mapping[Lane, Owed]
     running: Mapping[Lane, Running]
     turns: Mapping[tuple[Pool, str], str]
+    #: The queues of jobs with required versions that earlier claims have left.
+    unexamined: Mapping[Pool, Ranges]
     #: Decrypts the credentials of jobs.
     sealer: Sealer
     #: The devices whose jobs may be claimed; None for all.
@@ -83,12 +85,13 @@ class Waiting(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The jobs of a claim, their credentials and costs, and where the next begins."""
+    """The jobs of a claim, their credentials and costs, and where the next begins, by pool the queues it examines."""
 
     jobs: list[JobChange]
     credentials: dict[int, str]
     charges: list[Charge]
     turns: dict[tuple[Pool, str], str]
+    unexamined: dict[Pool, Ranges]
 
 
 def _waits(condition: ColumnElement[bool]) -> Exists:

@@ -9,8 +9,8 @@ that it cannot run. A server of a release without required versions never claims
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-import random
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -22,14 +22,21 @@ from qonduit_server.errors import FailedPrecondition
 from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
-from qonduit_server.store.job_pools import HASHES, Pool, provider_name, queues_of, queues_of_device
-from qonduit_server.store.schema import IS_QUEUED, jobs, providers
+from qonduit_server.store.job_pools import (
+    HASHES,
+    Pool,
+    Ranges,
+    all_pinned,
+    provider_name,
+    queues_of,
+    queues_of_device,
+)
+from qonduit_server.store.schema import IS_QUEUED, providers
 from qonduit_server.version_requirements import Environment, Versions, listed, matches, requirements_of, unmet
 
 #: The first number of these queues, of any pool.
 PINNED: Final = queues_of("").pinned
-#: The queues of a provider that one claim compares with its environments. It begins at a random one, so that no queue
-#: waits for ever behind others that no worker serves.
+#: The queues of a provider that one claim compares with its environments.
 _MOST: Final = 256
 #: The known requirements of queues that are kept in memory.
 _MOST_KNOWN: Final = 4096
@@ -39,14 +46,14 @@ _STEP: Final = (
 _QUEUES: Final = text(
     f"WITH RECURSIVE queues (queue) AS (SELECT ({_STEP.format('>= :first')}) UNION ALL "
     f"SELECT ({_STEP.format('> queues.queue')}) FROM queues WHERE queue IS NOT NULL) "
-    f"SELECT queue FROM queues WHERE queue IS NOT NULL AND queue <= :last LIMIT {_MOST}"
+    f"SELECT queue FROM queues WHERE queue IS NOT NULL AND queue <= :last LIMIT :most"
 ).columns(column("queue", BigInteger))
 _PROVIDER: Final = select(providers.c.id).where(providers.c.name == bindparam("provider"))
-_SPEC: Final = (
-    select(jobs.c.spec)
-    .where(IS_QUEUED, jobs.c.provider_id == bindparam("provider"), jobs.c.not_before == bindparam("queue"))
-    .limit(1)
-)
+_SPEC: Final = f"(SELECT spec FROM jobs WHERE {IS_QUEUED} AND provider_id = :provider AND not_before = q.value LIMIT 1)"
+_SPECS: Final = {
+    "sqlite": text(f"SELECT q.value, {_SPEC} FROM json_each(:queues) AS q"),
+    "postgresql": text(f"SELECT q.value, {_SPEC} FROM unnest(CAST(:queues AS bigint[])) AS q(value)"),
+}
 _FIELD: Final = "job.required_versions"
 _known: dict[int, tuple[str, ...]] = {}
 _known_lock: Final = threading.Lock()
@@ -115,58 +122,64 @@ def _missing(provider: str, requirements: Sequence[str], environments: Sequence[
     return f"no worker of {provider} has {', '.join(requirements)}; workers have {listed(requirements, environments)}"
 
 
-def queues_for(connection: Connection, pool: Pool, environments: Sequence[Environment] | None) -> dict[int, float]:
-    """Return the queues of waiting jobs of a pool whose required versions environments have.
+def queues_for(
+    connection: Connection, pool: Pool, environments: Sequence[Environment] | None, left: Ranges = ()
+) -> tuple[dict[int, float], Ranges]:
+    """Return queues of waiting jobs of a pool whose required versions environments have.
+
+    Of many queues, one call examines some, so that its time is bounded. Calls with what earlier ones left examine all.
 
     Args:
         connection: a connection.
         pool: the jobs for the workers of a provider, or for its devices at a vendor.
         environments: those of its workers; None if they meet all requirements.
+        left: the ranges of queues that are left; default: all.
 
     Returns:
-        The number of jobs that they take, by queue.
+        The number of jobs that they take, by queue; and the ranges of the queues that are left.
     """
     provider_id = connection.execute(_PROVIDER, {"provider": provider_name(pool)}).scalar_one()
-    first = queues_of(pool).pinned
+    waiting, left = _waiting(connection, provider_id, left or all_pinned(pool))
     if environments is None:
-        return dict.fromkeys(_waiting(connection, provider_id, first), math.inf)
+        return dict.fromkeys(waiting, math.inf), left
     found: dict[int, float] = {}
-    for queue in _waiting(connection, provider_id, first):
-        requirements = _requirements(connection, provider_id, queue)
+    for queue, requirements in _requirements(connection, provider_id, waiting).items():
         room = sum(each.room for each in environments if requirements and matches(requirements, each.versions))
         if room:
             found[queue] = room
-    return found
+    return found, left
 
 
-def _waiting(connection: Connection, provider_id: int, first: int) -> list[int]:
-    # The last one of all is the queue of children.
-    start = first + random.randrange(HASHES - 1)
-    found = _between(connection, provider_id, start, first + HASHES - 1)
-    if len(found) < _MOST:
-        found += _between(connection, provider_id, first, start)
-    return found[:_MOST]
+def _waiting(connection: Connection, provider_id: int, ranges: Ranges) -> tuple[list[int], Ranges]:
+    """Return the first queues in ranges that have jobs, and the ranges behind them."""
+    found: list[int] = []
+    for place, (first, end) in enumerate(ranges):
+        # PostgreSQL and SQLite have no integers above 2^63 - 1.
+        values: Mapping[str, Any] = {"provider": provider_id, "first": first, "last": end - 1}
+        found += connection.execute(_QUEUES, {**values, "most": _MOST - len(found)}).scalars()
+        if len(found) >= _MOST:
+            return found, ((found[-1] + 1, end), *ranges[place + 1 :])
+    return found, ()
 
 
-def _between(connection: Connection, provider_id: int, first: int, end: int) -> list[int]:
-    # PostgreSQL and SQLite have no integers above 2^63 - 1.
-    values: Mapping[str, Any] = {"provider": provider_id, "first": first, "last": end - 1}
-    return list(connection.execute(_QUEUES, values).scalars())
-
-
-def _requirements(connection: Connection, provider_id: int, queue: int) -> tuple[str, ...]:
-    """Return the requirements of the jobs of a queue; none if it has no jobs any more."""
-    if (known := _known.get(queue)) is not None:
-        return known
-    spec = connection.execute(_SPEC, {"provider": provider_id, "queue": queue}).scalar()
-    requirements = requirements_of(JobSpec.FromString(spec or b""))
-    if not requirements or _hash(requirements) != (queue - PINNED) % HASHES:
-        return ()
+def _requirements(connection: Connection, provider_id: int, queues: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Return the requirements of the jobs of queues; none of one that has no jobs any more."""
+    with _known_lock:
+        found = {queue: _known.get(queue, ()) for queue in queues}
+    unknown = [queue for queue, known in found.items() if not known]
+    if not unknown:
+        return found
+    sqlite = connection.dialect.name == "sqlite"
+    values = {"provider": provider_id, "queues": json.dumps(unknown) if sqlite else unknown}
+    for queue, spec in connection.execute(_SPECS[connection.dialect.name], values):
+        requirements = requirements_of(JobSpec.FromString(spec or b""))
+        if requirements and _hash(requirements) == (queue - PINNED) % HASHES:
+            found[queue] = requirements
     with _known_lock:
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
-        _known[queue] = requirements
-    return requirements
+        _known.update((queue, found[queue]) for queue in unknown if found[queue])
+    return found
 
 
 def _hash(requirements: Sequence[str]) -> int:

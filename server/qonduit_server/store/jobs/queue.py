@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, text, update
@@ -20,7 +21,7 @@ from qonduit_server.store import catalogue
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.database_errors import FAULTS
-from qonduit_server.store.job_pools import Pool, provider_name, queues_of
+from qonduit_server.store.job_pools import Pool, Ranges, all_pinned, provider_name, queues_of
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.claim_selection import (
     Claim,
@@ -57,6 +58,8 @@ class ClaimResult(NamedTuple):
     more: AbstractSet[str] = frozenset()
     #: The pools with jobs that require versions.
     pinned: frozenset[Pool] = frozenset()
+    #: The queues of such jobs that are left to examine, by pool of the claim.
+    unexamined: Mapping[Pool, Ranges] = MappingProxyType({})
 
 
 class _Lookup(NamedTuple):
@@ -137,9 +140,14 @@ def claim_of(
 ) -> Claim:
     """Return a claim with what lanes owe, and with their running jobs and turns as they are now."""
     accounts = db.lane_accounts
-    running, turns = accounts.running(), dict(accounts.turns)
-    claimable = catalogue.claimable(db)
-    return Claim(owner, capacity, _microseconds(lease), slots, owed, running, turns, db.sealer, claimable, environments)
+    return Claim(
+        *(owner, capacity, _microseconds(lease), slots, owed, accounts.running()),
+        turns=dict(accounts.turns),
+        unexamined=dict(accounts.unexamined),
+        sealer=db.sealer,
+        claimable=catalogue.claimable(db),
+        environments=environments,
+    )
 
 
 def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
@@ -148,6 +156,7 @@ def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
     accounts.started(result.charges)
     accounts.turns.update(result.turns)
     accounts.pinned = result.pinned
+    accounts.unexamined = {pool: left for pool, left in {**accounts.unexamined, **result.unexamined}.items() if left}
     return result.tasks
 
 
@@ -274,16 +283,20 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
         add_owed(owed, wanted.owed)
     share = FairShare(transaction.connection, owed, claims[0].running)
     quotas = ClaimQuotas(transaction)
-    claimed = [Claimed([], {}, [], {}) for _ in claims]
+    claimed = [Claimed([], {}, [], {}, {}) for _ in claims]
     waiting = waiting_pools(transaction.connection)
     emptied: set[Pool] = set()
     for wanted, found in zip(claims, claimed, strict=True):
         for pool, capacity in wanted.capacity.items():
             if capacity > 0 and (own := waiting.get(pool)) is not None:
                 before = len(found.jobs)
-                queues = _queues(transaction.connection, wanted, pool, own)
+                queues = _queues(transaction.connection, wanted, pool, own, found)
                 claim_jobs(unit, share, quotas, wanted, pool, found, own.paused, queues)
-                if len(found.jobs) - before < capacity:
+                left = found.unexamined.get(pool, ())
+                if len(found.jobs) - before >= capacity:
+                    # The queues that were examined may have more jobs.
+                    found.unexamined[pool] = all_pinned(pool, left) if left else ()
+                elif not left:
                     emptied.add(pool)
     credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
     tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
@@ -302,15 +315,19 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
             unwritten if place == 0 else {},
             more=more,
             pinned=pinned,
+            unexamined={pool: found.unexamined.get(pool, ()) for pool in wanted.capacity},
         )
-        for place, (leased, found) in enumerate(zip(tasks, claimed, strict=True))
+        for place, (wanted, leased, found) in enumerate(zip(claims, tasks, claimed, strict=True))
     ]
 
 
-def _queues(connection: Connection, wanted: Claim, pool: Pool, waiting: Waiting) -> dict[int, float]:
-    """Return the queues that have jobs for a server, with the number of jobs that it takes."""
+def _queues(connection: Connection, wanted: Claim, pool: Pool, waiting: Waiting, claimed: Claimed) -> dict[int, float]:
+    """Return queues that have jobs for a server, with the number of jobs that it takes; note those that are left."""
     queues = queues_of(pool)
-    found = queues_for(connection, pool, wanted.environments_of(pool)) if waiting.pinned else {}
+    found: dict[int, float] = {}
+    if waiting.pinned:
+        left = wanted.unexamined.get(pool, ())
+        found, claimed.unexamined[pool] = queues_for(connection, pool, wanted.environments_of(pool), left)
     if waiting.children:
         found[queues.children] = math.inf
     if waiting.unpinned:

@@ -7,10 +7,11 @@ virtual times only, so no job is lost with a row of these tables, and creating a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, column, text
+from sqlalchemy import BigInteger, ColumnElement, Connection, TextualSelect, column, text
 
 from qonduit_server.store.job_pools import Pool, provider_name, queues_of
 from qonduit_server.store.ownership import project_of
@@ -19,6 +20,8 @@ from qonduit_server.store.sqlite_driver import Query
 
 #: The maximum number of lanes of a window, which one step of a claim compares; the others follow in turn.
 MAX_LANES: Final = 128
+#: The least number of lanes of each queue that are read at once, of many queues.
+_LEAST_LANES: Final = 8
 
 _PROVIDER: Final = "(SELECT id FROM providers WHERE name = :provider)"
 _COLUMNS: Final[list[ColumnElement[Any]]] = [
@@ -69,6 +72,20 @@ def _query(of: dict[str, str], queue: str, first: str) -> Query:
     return Query(text(statement).columns(*_COLUMNS))
 
 
+def _query_of_several(of: dict[str, str], queues: str, first: str) -> TextualSelect:
+    """Return the query of the lanes of several queues, a row for each lane of each queue."""
+    first_name = of["next"].format(queue="q.value", condition=f"{first} :after")
+    next_name = of["next"].format(queue="names.queue", condition="> names.name")
+    return text(
+        f"WITH RECURSIVE names (queue, name, place) AS (SELECT q.value, ({first_name}), 1 FROM {queues} UNION ALL "
+        f"SELECT queue, ({next_name}), place + 1 FROM names WHERE name IS NOT NULL "
+        "AND place < CASE WHEN queue = :main THEN :most ELSE :each END) "
+        f"SELECT n.queue, p.id, {of['columns']}, l.virtual_time, l.mean_seconds, "
+        f"(SELECT max(virtual_start) FROM {of['others']}) AS floor FROM providers p CROSS JOIN names n "
+        f"LEFT JOIN {of['lanes']} WHERE p.name = :provider AND n.name IS NOT NULL ORDER BY n.name"
+    ).columns(column("queue", BigInteger), *_COLUMNS)
+
+
 # The first and the following windows: of owners or members, of the queue 0 or another one.
 _QUERIES: Final = {
     (of_members, other): tuple(
@@ -76,6 +93,16 @@ _QUERIES: Final = {
     )
     for of_members in (False, True)
     for other in (False, True)
+}
+_OF_SEVERAL: Final = {
+    (of_members, dialect): tuple(
+        _query_of_several(_MEMBERS if of_members else _OWNERS, queues, first) for first in (">=", ">")
+    )
+    for of_members in (False, True)
+    for dialect, queues in (
+        ("sqlite", "json_each(:queues) AS q"),
+        ("postgresql", "unnest(CAST(:queues AS bigint[])) AS q(value)"),
+    )
 }
 
 
@@ -112,25 +139,55 @@ def windows(
 def windows_of_queues(
     connection: Connection, pool: Pool, after: str, queues: Collection[int], *, project: str = "", most: int = 0
 ) -> Iterator[Window]:
-    """Yield the lanes of a pool as `windows`; with the first ones, also those that have jobs in other queues alone.
+    """Yield the lanes that have jobs to claim in any of several queues, several at once, each once.
 
     `queues` are those that have jobs. The other arguments are those of `windows`.
     """
     provider, main = provider_name(pool), queues_of(pool).main
-    of_others = {
-        _name_of(row): row
-        for each in queues
-        if each != main
-        for row in next(windows(connection, provider, after, project=project, queue=each, most=most), ())
-    }
-    if main in queues:
+    most = most or MAX_LANES
+    if set(queues) == {main}:
         for rows in windows(connection, provider, after, project=project, queue=main, most=most):
-            for row in rows:
-                of_others.pop(_name_of(row), None)
-            yield Window([*rows, *of_others.values()], _last_name(rows) if len(rows) == (most or MAX_LANES) else "")
-            of_others = {}
-    if of_others:
-        yield Window(list(of_others.values()), "")
+            yield Window(rows, _last_name(rows) if len(rows) == most else "")
+        return
+    if not queues:
+        return
+    # Few lanes of each of many queues: most queues are those of one caller.
+    each = min(most, max(_LEAST_LANES, 4 * most // len(queues)))
+    values: dict[str, Any] = {"provider": provider, "main": main, "most": most, "each": each}
+    values["queues"] = json.dumps(list(queues)) if connection.dialect.name == "sqlite" else list(queues)
+    if project:
+        values |= {"owner": project, "project": project_of(project)}
+    first, following = _OF_SEVERAL[bool(project), connection.dialect.name]
+    seen: set[str] = set()
+    for query, start in ((following, after), (first, "")) if after else ((first, ""),):
+        rows, last = _complete(connection.execute(query, {**values, "after": start}).all(), main, most, each)
+        while fresh := [row for row in rows if _name_of(row) not in seen]:
+            seen.update(map(_name_of, fresh))
+            yield Window(fresh, last)
+            if not last:
+                break
+            rows, last = _complete(connection.execute(following, {**values, "after": last}).all(), main, most, each)
+
+
+def _complete(rows: Sequence[Any], main: int, most: int, each: int) -> tuple[list[Any], str]:
+    """Return the first lanes of several queues up to the name from which on some may be missing, and this name.
+
+    Args:
+        rows: a row for each lane of each queue, in the order of names.
+        main: the queue of which `most` lanes were read, of the others `each`.
+        most: the maximum number of lanes.
+        each: the maximum number of lanes of a queue.
+    """
+    lanes: dict[str, Any] = {}
+    last = ""
+    for row in rows:
+        name = _name_of(row)
+        if last and name != last:
+            return list(lanes.values()), last
+        lanes[name] = row
+        if row.place == (most if row.queue == main else each) or len(lanes) == most:
+            last = name
+    return list(lanes.values()), last
 
 
 def _name_of(row: Any) -> str:
