@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import uuid
@@ -192,6 +193,8 @@ def start(
         monitor,
         listing,
     )
+    # What is loaded now stays. A full collection would stop all threads while it inspects it.
+    gc.freeze()
     _log_start(app, owner, database.kind, descriptions, settings.workers)
     return app
 

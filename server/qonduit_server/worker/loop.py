@@ -16,7 +16,7 @@ import sys
 import termios
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -27,6 +27,8 @@ from qonduit_server.process import framing
 
 #: Events wait this long to be sent in a batch, in seconds.
 _BATCH_SECONDS: Final = 0.005
+#: The number of tasks whose times are remembered.
+_REMEMBERED: Final = 1024
 #: After a longer pause, events are sent immediately for this long, in seconds: the next call may hold the GIL.
 _IMMEDIATE_SECONDS: Final = 0.02
 
@@ -102,6 +104,13 @@ def _waiting(tokens: int) -> bool:
     return any(count)
 
 
+def _kind_of(task: Task) -> tuple[object, ...]:
+    """Return what the time of a task depends on; equal inline programs of a caller have one id."""
+    spec = task.spec
+    ids = tuple(program.program_id for program in task.programs)
+    return (task.device, ids, spec.type, spec.shots, len(spec.parameter_sets.values), spec.ByteSize())
+
+
 class _Inbox:
     """The sent tasks, read when they begin."""
 
@@ -140,7 +149,11 @@ class _Inbox:
 
 
 class Outbox:
-    """Collects events and sends them in batches, none later than 5 ms unless the GIL is held for longer."""
+    """Collects events and sends them in batches, none later than 5 ms unless the GIL is held for longer.
+
+    The start of a program is sent at once, because a call of an SDK may hold the GIL for long. If the last run of the
+    same programs took less than 5 ms, it is sent with the end.
+    """
 
     def __init__(self, server: socket.socket) -> None:
         self._server = server
@@ -150,7 +163,11 @@ class Outbox:
         self._oldest = 0.0
         self._last = 0.0
         self._immediate_until = 0.0
-        self._queue_empty = False
+        #: Whether the start of a program is sent at once: nothing waits, and its last run took long or is not known.
+        self._send_start = False
+        #: The seconds of the latest tasks, by what they run.
+        self._seconds: OrderedDict[tuple[object, ...], float] = OrderedDict()
+        self._kinds: dict[tuple[int, int], tuple[object, ...]] = {}
         self._unfinished: set[tuple[int, int]] = set()
         #: When the worker began the current task.
         self._began = 0.0
@@ -158,7 +175,9 @@ class Outbox:
 
     def begin(self, tasks: Sequence[Task], *, queue_empty: bool) -> None:
         """Report that these tasks began. `queue_empty`: no tasks wait behind them."""
-        self._queue_empty = queue_empty
+        self._kinds = {(task.job_id, task.attempt): _kind_of(task) for task in tasks}
+        expected = sum(self._seconds.get(kind, _BATCH_SECONDS) for kind in self._kinds.values())
+        self._send_start = queue_empty and expected >= _BATCH_SECONDS
         self._last = self._began = time.monotonic()
         self._unfinished = {(task.job_id, task.attempt) for task in tasks}
         for task in tasks:
@@ -185,8 +204,16 @@ class Outbox:
         if kind == "finished":
             now = time.monotonic()
             event.finished.seconds, self._began = now - self._began, now
-        if self._add(event) or (kind == "program_started" and self._queue_empty):
+            self._remember(self._kinds.get((event.job_id, event.attempt)), event.finished.seconds)
+        if self._add(event) or (kind == "program_started" and self._send_start):
             self.flush()
+
+    def _remember(self, kind: tuple[object, ...] | None, seconds: float) -> None:
+        if kind is not None:
+            self._seconds[kind] = seconds
+            self._seconds.move_to_end(kind)
+            if len(self._seconds) > _REMEMBERED:
+                self._seconds.popitem(last=False)
 
     def _add(self, event: TaskEvent) -> bool:
         now = time.monotonic()

@@ -6,8 +6,11 @@ from __future__ import annotations
 import pytest
 from google.protobuf.message import Message
 
+from qonduit._vendor.buf import validate_pb2
 from qonduit.v1.deployment_service_pb2 import CreateDeploymentRequest, UpdateDeploymentRequest
+from qonduit.v1.job_pb2 import Job
 from qonduit.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, RunJobRequest
+from qonduit.v1.sweep_pb2 import ParameterSets
 from qonduit_server.errors import InvalidArgument, ResourceExhausted
 from qonduit_server.rpc.request_validation import parse
 
@@ -52,3 +55,47 @@ def test_unreadable_and_oversized_requests() -> None:
     with pytest.raises(ResourceExhausted):
         parse(GetJobRequest, b"\x08\x01", 1)
     assert parse(GetJobRequest, b"\x08\x01", 2).id == 1
+
+
+def _sweep(values: int) -> RunJobRequest:
+    request = RunJobRequest(device="IBM/aer_simulator", request_id="6f9619ff-8b86-d011-b42d-00c04fc964ff")
+    request.job.shots = 1
+    request.job.parameter_sets.names.extend(["a", "b"])
+    request.job.parameter_sets.values.extend(range(values))
+    request.deployment.programs.add(assembler_language=1)
+    return request
+
+
+def test_a_request_like_a_valid_one_is_checked_where_it_differs() -> None:
+    known = _sweep(4)
+    assert parse(RunJobRequest, known.SerializeToString(), 10_000) == known
+    again = _sweep(4)
+    again.request_id = "00000000-0000-0000-0000-000000000000"
+    again.job.parameter_sets.values[3] = -7.5
+    assert parse(RunJobRequest, again.SerializeToString(), 10_000) == again
+    assert broken(_sweep(3)) == {"job.parameter_sets": "parameter_sets.values.shape"}
+    assert broken(_sweep(0)) == {"job.parameter_sets": "parameter_sets.values.shape"}
+    again.request_id += "0"
+    assert broken(again) == {"request_id": "string.uuid"}
+    again = _sweep(4)
+    again.after_sequence = -1
+    again.job.parameter_sets.names[1] = "a"
+    assert broken(again) == {"after_sequence": "int64.gte", "job.parameter_sets.names": "repeated.unique"}
+    assert broken(again) == {"after_sequence": "int64.gte", "job.parameter_sets.names": "repeated.unique"}
+
+
+def test_no_rule_depends_on_what_distinguishes_equal_shapes() -> None:
+    sets = ParameterSets.DESCRIPTOR
+    assert not sets.fields_by_name["values"].GetOptions().HasExtension(validate_pb2.field)
+    for rule in sets.GetOptions().Extensions[validate_pb2.message].cel:
+        assert "this.values" not in rule.expression.replace("size(this.values)", "")
+    for request in (CreateJobRequest, RunJobRequest):
+        rules = request.DESCRIPTOR.fields_by_name["request_id"].GetOptions().Extensions[validate_pb2.field]
+        expected = validate_pb2.FieldRules(
+            ignore=validate_pb2.IGNORE_IF_ZERO_VALUE, string=validate_pb2.StringRules(uuid=True)
+        )
+        assert rules == expected
+        for message in (request.DESCRIPTOR, Job.DESCRIPTOR):
+            for rule in message.GetOptions().Extensions[validate_pb2.message].cel:
+                assert "request_id" not in rule.expression
+                assert "parameter_sets" not in rule.expression

@@ -33,6 +33,7 @@ class Server:
         self.goes_on = True
         self._buffer = framing.FrameBuffer()
         self._events: list[TaskEvent] = []
+        self.reply_sizes: list[int] = []
         self._sent = 0
         self._thread = threading.Thread(target=self._serve, args=(batch_size, joins))
         self._thread.start()
@@ -72,7 +73,9 @@ class Server:
     def next_event(self) -> tuple[int, str | None]:
         while not self._events:
             for body in self._buffer.feed(self.link.recv(65536)):
-                self._events += WorkerReply.FromString(body).events.events
+                events = WorkerReply.FromString(body).events.events
+                self.reply_sizes.append(len(events))
+                self._events += events
         event = self._events.pop(0)
         return event.job_id, event.WhichOneof("event")
 
@@ -127,6 +130,21 @@ def test_a_running_task_is_reported_while_it_runs(server: Server) -> None:
     assert [server.next_event(), server.next_event()] == [(1, "started"), (1, "program_started")]
     server.gate.release()
     assert server.next_event() == (1, "finished")
+
+
+def test_a_program_that_was_short_is_reported_with_its_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_BATCH_SECONDS", PATIENCE)  # so that each run is short, and nothing else sends events
+    server.send(quick(1))
+    server.until_finished(1)
+    assert server.reply_sizes == [2, 1]
+    server.send(quick(2))
+    assert [server.next_event() for _ in range(3)] == [(2, "started"), (2, "program_started"), (2, "finished")]
+    assert server.reply_sizes[-1] == 3
+    # Nothing is known of a task with other options.
+    server.send(slow(3))
+    assert [server.next_event(), server.next_event()] == [(3, "started"), (3, "program_started")]
+    server.gate.release()
+    assert server.next_event() == (3, "finished")
 
 
 def test_each_task_is_reported_while_it_runs_and_others_wait(server: Server) -> None:
