@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from protovalidate import Validator
@@ -68,7 +68,7 @@ def _shape(request: Message, size: int) -> bytes | None:
     """
     if not isinstance(request, CreateJobRequest | RunJobRequest) or size > _MOST_SHAPED_BYTES or request.credential:
         return None
-    shape = type(request)()
+    shape: Any = type(request)()
     shape.CopyFrom(request)
     if _is_uuid(shape.request_id):
         shape.request_id = ""
@@ -76,7 +76,8 @@ def _shape(request: Message, size: int) -> bytes | None:
     if count:
         shape.job.parameter_sets.ClearField("values")
     known = b"%s %d " % (shape.DESCRIPTOR.name.encode(), count)
-    return hashlib.sha256(known + shape.SerializeToString(deterministic=True)).digest()
+    data: bytes = shape.SerializeToString(deterministic=True)
+    return hashlib.sha256(known + data).digest()
 
 
 def _violation(violation: RuleViolation) -> Violation:

@@ -17,7 +17,7 @@ from qonduit_server.lifecycle import FAILED, QUEUED, RUNNING, is_terminal
 from qonduit_server.observer import CallTrace, Metadata, Observer
 from qonduit_server.store.ownership import owner_of
 from qonduit_server.telemetry.bounded_labels import BoundedLabels
-from qonduit_server.telemetry.tallies import Counter, Histogram
+from qonduit_server.telemetry.tallies import Counter, Histogram, Observations
 
 if TYPE_CHECKING:
     from qonduit_server.telemetry.traces import Traces
@@ -48,6 +48,7 @@ class Metrics(Observer):
 
     def __init__(self, owners: int) -> None:
         self.registry: Final = CollectorRegistry()
+        self._observations = Observations()
         self.devices: Final = BoundedLabels(MOST_DEVICES)
         self._reasons = BoundedLabels(MOST_REASONS)
         self._owners = BoundedLabels(owners)
@@ -105,12 +106,12 @@ class Metrics(Observer):
             self._worker_ends.add(0, name, "died")
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:
-        counter = Counter(f"qonduit_{name}", help, labels)
+        counter = Counter(f"qonduit_{name}", help, labels, self._observations)
         self.registry.register(counter)
         return counter
 
     def _histogram(self, name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        histogram = Histogram(f"qonduit_{name}", help, labels, buckets)
+        histogram = Histogram(f"qonduit_{name}", help, labels, buckets, self._observations)
         self.registry.register(histogram)
         return histogram
 
@@ -137,11 +138,14 @@ class Metrics(Observer):
         """Count a call; the time of a stream is its client's choice and is not observed."""
         if trace is not None and self.traces is not None:
             self.traces.end_call(trace, code, reason, job_id)
-        self._calls.add(1, method, code)
+        self._observations.add(self._count_call, method, code, reason, None if streamed else seconds)
+
+    def _count_call(self, method: str, code: str, reason: str, seconds: float | None) -> None:
+        self._calls.count(1, method, code)
         if reason:
-            self._call_errors.add(1, self._reasons.of(reason))
-        if not streamed:
-            self._call_seconds.add(seconds, method)
+            self._call_errors.count(1, self._reasons.of(reason))
+        if seconds is not None:
+            self._call_seconds.count(seconds, method)
 
     def events_delivered(self, seconds: float) -> None:
         """Observe the delay of events."""
@@ -149,8 +153,11 @@ class Metrics(Observer):
 
     def committed(self, calls: int, seconds: float) -> None:
         """Observe a transaction."""
-        self._commit_seconds.add(seconds)
-        self._commit_calls.add(calls)
+        self._observations.add(self._count_commit, calls, seconds)
+
+    def _count_commit(self, calls: int, seconds: float) -> None:
+        self._commit_seconds.count(seconds)
+        self._commit_calls.count(calls)
 
     def commit_failed(self) -> None:
         """Count a transaction that was rolled back."""
@@ -165,10 +172,14 @@ class Metrics(Observer):
 
     def program_succeeded(self, metadata: Struct) -> None:
         """Observe the phases of a program that succeeded."""
-        fields = metadata.fields
+        # Not the metadata itself, which would keep a whole result in memory.
+        self._observations.add(self._count_phases, metadata.SerializeToString())
+
+    def _count_phases(self, metadata: bytes) -> None:
+        fields = Struct.FromString(metadata).fields
         for phase, name in _PHASES.items():
-            if (value := fields.get(name)) is not None:
-                self._phase_seconds.add(value.number_value, phase)
+            if name in fields:
+                self._phase_seconds.count(fields[name].number_value, phase)
 
     def task_lost(self, kind: str) -> None:
         """Count a task that ended without a report of its worker."""
@@ -189,29 +200,32 @@ class Metrics(Observer):
             job: after the transition.
             before: its state before; UNSPECIFIED for a new job.
         """
+        self._observations.add(self._count_transition, job, before)
+
+    def _count_transition(self, job: Job, before: JobState) -> None:
         device = self.devices.of(job.device)
         if job.state == RUNNING:
-            self._started.add(1, device)
+            self._started.count(1, device)
             if job.attempt == 1:
-                self._queue_seconds.add(_seconds(job.started_at, _waiting_since(job)), device)
+                self._queue_seconds.count(_seconds(job.started_at, _waiting_since(job)), device)
         elif job.state == QUEUED:
-            (self._requeued if before else self._submitted).add(1, device)
+            (self._requeued if before else self._submitted).count(1, device)
         elif is_terminal(job.state):
             self._job_ended(job, device)
 
     def _job_ended(self, job: Job, device: str) -> None:
         state = _STATES[job.state]
         seconds = _seconds(job.finished_at, job.started_at) if job.HasField("started_at") else None
-        self._ended.add(1, device, state)
+        self._ended.count(1, device, state)
         if job.state == FAILED:
             category = FailureCategory.Name(job.failure.category).removeprefix("FAILURE_CATEGORY_").lower()
-            self._failures.add(1, category, self._reasons.of(job.failure.reason))
+            self._failures.count(1, category, self._reasons.of(job.failure.reason))
         if seconds is not None:
-            self._run_seconds.add(seconds, device)
+            self._run_seconds.count(seconds, device)
         if self._shows_owners:
             owner = self._owners.of(owner_of(job))
-            self._owner_ended.add(1, owner, state)
-            self._owner_seconds.add(seconds or 0.0, owner)
+            self._owner_ended.count(1, owner, state)
+            self._owner_seconds.count(seconds or 0.0, owner)
 
 
 def _waiting_since(job: Job) -> Timestamp:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counters and histograms whose observations wait until many are counted at once.
 
-The threads that serve jobs only append to a queue. Counting there, one observation at a time between other work, costs
-several times as much as counting many in a loop.
+The threads that serve jobs only append to a queue, once for each event of a job or call, whatever metrics it changes.
+Counting there, one observation at a time between other work, costs several times as much as counting many in a loop.
 """
 
 from __future__ import annotations
@@ -10,18 +10,44 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-#: The maximum number of observations of a metric that wait; the thread that adds the last one counts them.
+#: The maximum number of observations that wait; the thread that adds the last one counts them.
 MOST_WAITING: Final = 256
 #: The values of the labels of a time series.
 Labels = tuple[str, ...]
+
+
+class Observations:
+    """The observations of several metrics that wait to be counted. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        #: Guards what is counted.
+        self.lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return the number of observations that wait."""
+        return len(self._waiting)
+
+    def add(self, count: Callable[..., None], *arguments: Any) -> None:
+        """Add an observation: `count` is called with the arguments later, under the lock."""
+        self._waiting.append((count, arguments))
+        if len(self._waiting) >= MOST_WAITING:
+            self.count()
+
+    def count(self) -> None:
+        """Count the observations that wait now."""
+        with self.lock:
+            for _ in range(len(self._waiting)):
+                count, arguments = self._waiting.popleft()
+                count(*arguments)
 
 
 class Tally(Collector):
@@ -31,22 +57,22 @@ class Tally(Collector):
         name: of the metric.
         help: what it means.
         labels: the names of the labels.
+        observations: those that wait; other metrics may share them. Default: its own.
     """
 
-    def __init__(self, name: str, help: str, labels: Sequence[str]) -> None:
+    def __init__(self, name: str, help: str, labels: Sequence[str], observations: Observations | None = None) -> None:
         self._name = name
         self._help = help
         self._labels = labels
-        self._waiting: deque[tuple[Labels, float]] = deque()
-        #: Guards the counted observations.
-        self._lock = threading.Lock()
+        self.observations: Final = Observations() if observations is None else observations
 
     def add(self, amount: float, *labels: str) -> None:
         """Add an observation to the time series of these labels."""
-        self._waiting.append((labels, amount))
-        if len(self._waiting) >= MOST_WAITING:
-            with self._lock:
-                self._count_waiting()
+        self.observations.add(self.count, amount, *labels)
+
+    def count(self, amount: float, *labels: str) -> None:
+        """Count an observation now. Under the lock of the observations."""
+        raise NotImplementedError
 
     def describe(self) -> Iterator[Metric]:
         """Return the metric without time series, for its name."""
@@ -54,19 +80,11 @@ class Tally(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return the metric with all observations."""
-        with self._lock:
-            self._count_waiting()
+        self.observations.count()
+        with self.observations.lock:
             filled = self._filled()
         # Without the lock: the caller may continue late, and other threads add meanwhile.
         yield filled
-
-    def _count_waiting(self) -> None:
-        """Count the observations that wait now. Under the lock."""
-        for _ in range(len(self._waiting)):
-            self._count(*self._waiting.popleft())
-
-    def _count(self, labels: Labels, amount: float) -> None:
-        raise NotImplementedError
 
     def _family(self) -> Metric:
         raise NotImplementedError
@@ -78,11 +96,12 @@ class Tally(Collector):
 class Counter(Tally):
     """A metric that sums its observations."""
 
-    def __init__(self, name: str, help: str, labels: Sequence[str]) -> None:
-        super().__init__(name, help, labels)
+    def __init__(self, name: str, help: str, labels: Sequence[str], observations: Observations | None = None) -> None:
+        super().__init__(name, help, labels, observations)
         self._sums: dict[Labels, float] = {} if labels else {(): 0.0}
 
-    def _count(self, labels: Labels, amount: float) -> None:
+    def count(self, amount: float, *labels: str) -> None:
+        """See `Tally`."""
         self._sums[labels] = self._sums.get(labels, 0.0) + amount
 
     def _family(self) -> CounterMetricFamily:
@@ -103,10 +122,18 @@ class Histogram(Tally):
         help: what it means.
         labels: the names of the labels.
         bounds: the upper bounds of the buckets, in order; a last one without a bound follows.
+        observations: see `Tally`.
     """
 
-    def __init__(self, name: str, help: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
-        super().__init__(name, help, labels)
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        labels: Sequence[str],
+        bounds: Sequence[float],
+        observations: Observations | None = None,
+    ) -> None:
+        super().__init__(name, help, labels, observations)
         self._bounds = bounds
         self._names = [*map(floatToGoString, bounds), "+Inf"]
         #: Of each time series, the number of observations in each bucket, and the sum.
@@ -119,7 +146,8 @@ class Histogram(Tally):
         self._buckets[labels] = [0] * len(self._names)
         self._sums[labels] = 0.0
 
-    def _count(self, labels: Labels, amount: float) -> None:
+    def count(self, amount: float, *labels: str) -> None:
+        """See `Tally`."""
         if labels not in self._sums:
             self._begin(labels)
         self._buckets[labels][bisect_left(self._bounds, amount)] += 1

@@ -83,7 +83,7 @@ def test_few_observations_wait_without_a_scrape() -> None:
     waiting = []
     for _ in range(3 * MOST_WAITING):
         calls.add(1)
-        waiting.append(len(calls._waiting))
+        waiting.append(len(calls.observations))
     assert max(waiting) < MOST_WAITING
     assert f"calls_total {3 * MOST_WAITING}.0" in text(calls)
 
