@@ -178,6 +178,8 @@ def start(
             listing.start()
         executor.preload(settings.preload or None)
         undo.pop_all()
+    from qonduit_server.reloading import Reloader
+
     app = App(
         rpc_server.target,
         database,
@@ -189,7 +191,7 @@ def start(
         retention,
         lock,
         stderr,
-        _reloader(settings, database, rpc_server, retention, access, certificates),
+        Reloader(settings, database, rpc_server, retention, access, certificates, executor, dispatcher, monitor),
         monitor,
         listing,
     )
@@ -293,19 +295,6 @@ def _serve(
         observer=observer,
     )
     return rpc.serve(database, options)
-
-
-def _reloader(
-    settings: Settings,
-    database: Database,
-    rpc_server: RpcServer,
-    retention: Retention,
-    access: CallAuthentication,
-    certificates: Certificates | None,
-) -> Reloader:
-    from qonduit_server.reloading import Reloader
-
-    return Reloader(settings, database, rpc_server, retention, access, certificates)
 
 
 def _retention(settings: Settings, database: Database, observer: Observer) -> Retention:

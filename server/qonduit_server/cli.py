@@ -202,8 +202,8 @@ def worker(configuration: Configuration, idle_exit: int | None, end_time: int | 
     Prints "worker ID runs" to standard output when its processes start. The first signal drains: running
     tasks have --drain-seconds to end, the others are handed back to their servers. The second one ends at once.
 
-    SIGHUP reloads broker, drain_seconds and log_level from the configuration file. When the worker's terminal closes,
-    the worker drains instead.
+    SIGHUP reloads workers, drain_seconds, log_level and the password in broker from the configuration file. When the
+    worker's terminal closes, the worker drains instead.
     """
     from qonduit_server import worker_program
     from qonduit_server.errors import StartError

@@ -61,6 +61,11 @@ def program_executor(
     return ProgramExecutor(executor, pool, owner)
 
 
+def slots(settings: Settings) -> int:
+    """Return the number of tasks that run at once; 0 for machines, of which it is not known."""
+    return settings.workers if settings.executor == "local" else 0
+
+
 def make_dispatcher(
     settings: Settings,
     database: Database,
@@ -78,8 +83,7 @@ def make_dispatcher(
         executor,
         owner=owner,
         lease=timedelta(seconds=settings.lease_seconds),
-        # The number of slots of machines is not known.
-        slots=settings.workers if settings.executor == "local" else 0,
+        slots=slots(settings),
         max_attempts=settings.max_attempts,
         time_limit_seconds=settings.max_job_seconds,
         memory_limit_bytes=settings.max_task_memory_bytes,

@@ -96,6 +96,10 @@ class Monitoring:
         if self._settings.metrics_address:
             self._serve(self._metrics)
 
+    def adopt(self, settings: Settings) -> None:
+        """Show the limits of changed settings."""
+        self._settings = settings
+
     def _serve(self, metrics: Metrics) -> None:
         import structlog
 

@@ -8,11 +8,15 @@ from typing import Any, Final
 
 from qonduit_server import authentication, logs, offered_devices
 from qonduit_server.authentication import CallAuthentication
+from qonduit_server.execution.dispatcher.dispatcher import Dispatcher
+from qonduit_server.execution.executor import Executor
+from qonduit_server.executor_assembly import slots
 from qonduit_server.executor_settings import environments
+from qonduit_server.monitoring import Monitoring
 from qonduit_server.rpc.auth.certificates import Certificates
 from qonduit_server.rpc.server import RpcServer
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.setting_values import changes, settings_by_name
+from qonduit_server.setting_values import changes, is_adoptable
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.retention import Retention
 from qonduit_server.store.database import Database
@@ -33,6 +37,9 @@ class Reloader:
         retention: for the times of retention.
         access: authenticates calls.
         certificates: the files of TLS; None without TLS.
+        executor: for the number of workers, and the password of the broker.
+        dispatcher: for the number of workers.
+        monitor: shows the number of workers.
     """
 
     settings: Settings
@@ -41,6 +48,9 @@ class Reloader:
     retention: Retention
     access: CallAuthentication
     certificates: Certificates | None
+    executor: Executor
+    dispatcher: Dispatcher
+    monitor: Monitoring
 
     def adopt(self, wanted: Settings) -> None:
         """Adopt the changes that a running server can adopt, and log the others. All are checked before.
@@ -49,7 +59,9 @@ class Reloader:
             StartError: a change is invalid, or a file cannot be used; no setting has changed.
         """
         changed = changes(self.settings, wanted)
-        adopted = {name: value for name, value in changed.items() if self._is_adoptable(name, value)}
+        adopted = {
+            name: value for name, value in changed.items() if is_adoptable(name, getattr(self.settings, name), value)
+        }
         new = replace(self.settings, **adopted)
         authentication.check(new)
         quotas = read_setting(new.default_quotas)
@@ -66,12 +78,14 @@ class Reloader:
         self.access.adopt(access)
         if self.certificates is not None and certificates is not None:
             self.certificates.adopt(certificates)
+        if "workers" in adopted:
+            self.executor.resize(new.workers)
+            self.dispatcher.resize(slots(new))
+            self.monitor.adopt(new)
+        if "broker" in adopted:
+            self.executor.use_broker(new.broker)
         self.settings = new
         logs.configuration_reloaded(new.log_level, adopted, changed)
-
-    def _is_adoptable(self, name: str, value: Any) -> bool:
-        rule = settings_by_name()[name].metadata.get("reload")
-        return rule == "yes" or (rule == "while set" and bool(value) and bool(getattr(self.settings, name)))
 
 
 def limits(settings: Settings) -> Limits:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from qonduit_server.settings import Settings
 
@@ -31,6 +32,25 @@ def _annotations() -> Mapping[str, Any]:
 def changes(old: Settings, new: Settings) -> dict[str, Any]:
     """Return the new values of the settings that differ."""
     return {name: getattr(new, name) for name in settings_by_name() if getattr(new, name) != getattr(old, name)}
+
+
+def is_adoptable(name: str, old: Any, new: Any) -> bool:
+    """Return whether a running program can adopt a change of a setting."""
+    match settings_by_name()[name].metadata.get("reload"):
+        case "yes":
+            return True
+        case "while set":
+            return bool(old) and bool(new)
+        case "user and password":
+            # An open connection stays with its broker, so another address could divide those of one program.
+            return bool(old) and _address(old) == _address(new)
+    return False
+
+
+def _address(url: str) -> tuple[str, str, str, str]:
+    """Return the parts of a URL without user and password."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query
 
 
 def choices(setting: Field[Any]) -> tuple[str, ...]:

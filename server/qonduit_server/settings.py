@@ -28,7 +28,7 @@ def _setting(default: Any, help: str, **rules: Any) -> Any:
             `relocate` (returns the value with paths of a folder instead of relative ones),
             `redact` (returns the value without a secret), `tables` (whether its values may be tables in a file), and
             `reload`: "yes" if a running server can adopt a new value, "while set" if it can as long as the setting is
-            not empty before and after.
+            not empty before and after, "user and password" if it can as long as the rest of the URL is the same.
     """
     metadata = {"help": help, **rules}
     if callable(default):
@@ -236,11 +236,14 @@ class Settings:
         "",
         "URL of the RabbitMQ that connects servers and worker machines: amqps://USER:PASSWORD@HOST/VHOST.",
         redact=_without_password,
+        reload="user and password",
     )
     broker_ca: str = _setting(
         "", "File of the CAs (PEM) of the broker's certificate; those of the system if empty.", relocate=_in_folder
     )
-    workers: int = _setting(usable_cores, "Number of tasks that run at once; default: one per core.", least=1)
+    workers: int = _setting(
+        usable_cores, "Number of tasks that run at once; default: one per core.", least=1, reload="yes"
+    )
     max_attempts: int = _setting(3, "Maximum number of starts of a job whose worker or server dies.", least=1)
     max_job_seconds: float = _setting(3600.0, "Time limit of one job.", least=0.001)
     max_read_seconds: float = _setting(20.0, "Time limit for reading one program.", least=0.001)

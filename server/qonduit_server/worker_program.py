@@ -18,7 +18,7 @@ from qonduit_server import logs
 from qonduit_server.errors import StartError
 from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.executor_settings import executor_options
-from qonduit_server.setting_values import changes
+from qonduit_server.setting_values import changes, is_adoptable
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("qonduit.machine")
 #: The settings that a running machine adopts.
-_ADOPTABLE: Final = frozenset({"broker", "drain_seconds", "log_level"})
+_ADOPTABLE: Final = frozenset({"broker", "drain_seconds", "log_level", "workers"})
 #: The time to hand back tasks after the drain, before the end of an allocation kills the machine.
 _HAND_BACK_SECONDS: Final = 10.0
 
@@ -76,9 +76,15 @@ class WorkerProgram:
             StartError: a change is invalid; no setting has changed.
         """
         changed = changes(self.settings, wanted)
-        adopted = {name: value for name, value in changed.items() if name in _ADOPTABLE}
+        adopted = {
+            name: value
+            for name, value in changed.items()
+            if name in _ADOPTABLE and is_adoptable(name, getattr(self.settings, name), value)
+        }
         if "broker" in adopted:
             self._program.use_broker(wanted.broker)
+        if "workers" in adopted:
+            self._program.resize(wanted.workers)
         self.settings = replace(self.settings, **adopted)
         logs.configuration_reloaded(self.settings.log_level, adopted, changed)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from tests.e2e.faults.submitting import a_job
 from tests.e2e.faults.trap import RecordingTrap
 from tests.e2e.test_credentials import serving_vendor
 from tests.rabbitmq import RabbitmqBroker
-from tests.server_process import SERVE, WORK, Server, serving, working
+from tests.server_process import SERVE, WORK, Server, log_lines, serving, working
 from tests.unit.execution.pool_fixture import PATIENCE
 from tests.vendor_provider import PREFIX, install
 
@@ -243,6 +244,39 @@ def test_a_machine_adopts_a_new_password_of_the_broker(
         machine.send_signal(signal.SIGHUP)
         _wait(lambda: "configuration not reloaded" in log.read_text())
         assert machine.poll() is None
+
+
+def test_a_server_adopts_a_new_password_of_the_broker(rabbitmq: RabbitmqBroker, tmp_path: Path) -> None:
+    name, file, log = f"user{secrets.token_hex(4)}", tmp_path / "server.toml", tmp_path / "server.jsonl"
+
+    def configure(password: str, host: str = "") -> None:
+        url = rabbitmq.url().replace("guest:guest", f"{name}:{password}") + host
+        file.write_text(f'broker = "{url}"\nexecutor = "celery"\nproviders = ["IBM"]\n')
+        file.chmod(0o600)
+
+    def reloaded(server: Server, number: int) -> Any:
+        server.process.send_signal(signal.SIGHUP)
+        return log_lines(server, lambda line: line["event"] == "configuration reloaded", number)[-1]
+
+    rabbitmq.control("add_user", name, "old")
+    rabbitmq.control("set_permissions", name, ".*", ".*", ".*")
+    configure("old")
+    with ExitStack() as ends:
+        command = (*SERVE, "--config", str(file))
+        server = ends.enter_context(serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", log=log, command=command))
+        client = ends.enter_context(qonduit_client.Client(server.target))
+        ends.enter_context(working(rabbitmq.url()))
+        _wait(lambda: bool(client.named_devices("available = true")))
+        rabbitmq.control("change_password", name, "new")
+        configure("new", host="x")
+        line = reloaded(server, 1)
+        assert (line["changed"], line["needs_restart"]) == ([], ["broker"])
+        configure("new")
+        line = reloaded(server, 2)
+        assert (line["changed"], line["needs_restart"]) == (["broker"], [])
+        rabbitmq.control("close_all_connections", "the test closes them")
+        log_lines(server, lambda line: line["event"] == "broker connected again", 2)
+        assert client.run(BELL, device="IBM/aer_simulator", shots=100).result().shots == 100
 
 
 def test_a_machine_must_have_the_time_to_end() -> None:

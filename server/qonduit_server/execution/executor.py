@@ -158,6 +158,12 @@ class Executor(Protocol):
             listener: receives their events and ends.
         """
 
+    def resize(self, workers: int) -> None:
+        """Run another number of tasks at once; those that run continue. Do nothing if other machines run the tasks."""
+
+    def use_broker(self, url: str) -> None:
+        """Use another user or password at the broker from the next connection on. Do nothing without a broker."""
+
     def stop(self, grace: float) -> None:
         """End all tasks with a loss STOPPED, and all processes; those that run after `grace` seconds are killed."""
 

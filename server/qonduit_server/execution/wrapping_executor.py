@@ -49,6 +49,14 @@ class WrappingExecutor:
         """See `Executor`."""
         return self._base.environments()
 
+    def resize(self, workers: int) -> None:
+        """See `Executor`."""
+        self._base.resize(workers)
+
+    def use_broker(self, url: str) -> None:
+        """See `Executor`."""
+        self._base.use_broker(url)
+
     def interactive(self, listener: Listener) -> InteractiveTasks | None:
         """See `Executor`."""
         return self._base.interactive(listener)

@@ -65,6 +65,12 @@ class InlineExecutor:
     def cancel(self, job_id: int, attempt: int) -> None:
         self._cancelled.add((job_id, attempt))
 
+    def resize(self, workers: int) -> None:
+        pass
+
+    def use_broker(self, url: str) -> None:
+        pass
+
     def interactive(self, listener: Listener) -> None:
         pass
 

@@ -201,7 +201,7 @@ def test_missing_messages_are_requested_once_and_repeated_at_intervals() -> None
     requests = [network.machines.outgoing(tick=True) for _ in range(3)]
     repeats = [MachineRequest.FromString(sent[0].body).repeat for sent in requests]
     assert repeats == [True, False, False]  # further messages of the machine show whether some are still missing
-    session = MachineSession(SERVER, 1)
+    session = MachineSession(SERVER, 1, "a")
     for _ in range(3):
         session.add(MachineMessage())
     session.sent = 3

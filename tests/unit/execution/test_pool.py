@@ -278,6 +278,52 @@ def test_providers_share_the_slots_the_oldest_task_first(tmp_path: Path) -> None
         assert listener.endings[0] == 1
 
 
+def test_more_slots_take_waiting_tasks_at_once(tmp_path: Path) -> None:
+    one, two = Gate(tmp_path, "one"), Gate(tmp_path, "two")
+    with pool(workers=1) as (made, listener):
+        made.submit([task(1, f"wait {one.path}"), task(2, f"wait {two.path}")])
+        listener.wait_begun(1)
+        assert made.capacity() == {}
+        made.resize(2)
+        listener.wait_begun(2)
+        made.resize(3)
+        assert made.capacity() == {"TEST": 1}
+        one.open()
+        two.open()
+        listener.wait_ended(1, 2)
+
+
+def test_fewer_slots_are_left_as_tasks_end(tmp_path: Path) -> None:
+    gates = {number: Gate(tmp_path, f"gate{number}") for number in range(1, 5)}
+    with pool(workers=3) as (made, listener):
+        made.submit([task(number, f"wait {gate.path}") for number, gate in gates.items()])
+        listener.wait_begun(1, 2, 3)
+        made.resize(1)
+        gates[1].open()
+        gates[2].open()
+        listener.wait_ended(1, 2)
+        # One runs, so the last one waits, and its idle processes end.
+        listener.wait(lambda: len(made.processes()["TEST"]) == 2)
+        assert not listener.received[4]
+        assert made.capacity() == {}
+        gates[3].open()
+        gates[4].open()
+        listener.wait_ended(3, 4)
+        assert not listener.losses
+
+
+def test_fewer_slots_are_left_under_a_load_of_short_tasks() -> None:
+    with pool(workers=3) as (made, listener):
+        made.submit([task(number) for number in range(1, 100)])
+        listener.wait_ended(*range(1, 100))
+        made.submit([task(number) for number in range(100, 1000)])
+        made.resize(1)
+        listener.wait_ended(*range(100, 500))
+        listener.wait(lambda: len(made.processes()["TEST"]) == 2)
+        listener.wait_ended(*range(500, 1000))
+        assert not listener.losses
+
+
 def test_a_later_preload_does_not_replace_an_earlier_one() -> None:
     with pool("TEST", "OTHER") as (made, listener):
         made.preload(["TEST"])

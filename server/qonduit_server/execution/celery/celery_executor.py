@@ -226,6 +226,13 @@ class CeleryExecutor:
             self._describer.join(grace + _JOIN_SECONDS)
             self._link.stop()
 
+    def resize(self, workers: int) -> None:
+        """Do nothing: each machine has a number of its own."""
+
+    def use_broker(self, url: str) -> None:
+        """Use another URL of the broker from the next connection on."""
+        self._link.use_broker(url)
+
     # The endpoint of the link.
 
     def outgoing(self) -> Sequence[Outgoing]:

@@ -127,13 +127,12 @@ class MachineProgram:
             if not self._stopping:
                 self._on_fault()
 
-    def use_broker(self, url: str) -> None:
-        """Use another URL of the broker, as with a new password, from the next connection on.
+    def resize(self, workers: int) -> None:
+        """Run another number of tasks at once: more of them now, or fewer as tasks end."""
+        self._pool.resize(workers)
 
-        Raises:
-            StartError: the broker cannot be used.
-        """
-        check_broker(url)
+    def use_broker(self, url: str) -> None:
+        """Use another user or password at the broker from the next connection on."""
         self._link.use_broker(url)
         self._celery.app.conf.update(broker_url=url, broker_use_ssl=tls_options(url, self._authorities))
 

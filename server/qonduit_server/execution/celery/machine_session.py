@@ -6,13 +6,14 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from qonduit.execution.v1.machine_pb2 import MachineMessage
-from qonduit.execution.v1.task_pb2 import TaskEvent
-from qonduit_server.execution.celery.messages import in_parts
-from qonduit_server.execution.executor import Key
+from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
+from qonduit.execution.v1.machine_pb2 import MachineMessage, TaskKey, TaskLost
+from qonduit.execution.v1.task_pb2 import TaskEvent, TaskEventBatch
+from qonduit_server.execution.celery.messages import VERSION, in_parts
+from qonduit_server.execution.executor import Key, Loss, LossKind
 
 #: The patience of a server that states none.
 _PATIENCE_SECONDS: Final = 60.0
@@ -28,13 +29,21 @@ _REPLACEABLE: Final = frozenset({"progress", "phase", "program_partial"})
 #: The number of ended tasks that are remembered, so that a repeated message does not run them again.
 _REMEMBERED: Final = 10_000
 
+_KINDS: Final = {
+    LossKind.DIED: WireLossKind.LOSS_KIND_DIED,
+    LossKind.CANCELLED: WireLossKind.LOSS_KIND_CANCELLED,
+    LossKind.TIME_LIMIT: WireLossKind.LOSS_KIND_TIME_LIMIT,
+    LossKind.STOPPED: WireLossKind.LOSS_KIND_STOPPED,
+}
+
 
 class MachineSession:
     """The tasks and messages of one server."""
 
-    def __init__(self, server: str, number: int) -> None:
+    def __init__(self, server: str, number: int, machine: str) -> None:
         self.server = server
         self.number = number
+        self._machine = machine
         #: For how long the server was silent while the broker was there.
         self.silent_seconds = 0.0
         self.patience = _PATIENCE_SECONDS
@@ -52,6 +61,24 @@ class MachineSession:
         self.bytes = 0
         self.sequence = 0
         self.state_due = True
+
+    def message(self, **fields: object) -> MachineMessage:
+        """Return a message to the server."""
+        return MachineMessage(version=VERSION, machine=self._machine, session=self.number, **fields)  # type: ignore[arg-type]
+
+    def add_events(self, events: Sequence[TaskEvent]) -> None:
+        """Add events of tasks, which may end some of them."""
+        self.add(self.message(events=TaskEventBatch(events=events)))
+        for event in events:
+            if event.HasField("finished"):
+                self.end((event.job_id, event.attempt))
+
+    def add_lost(self, key: Key, loss: Loss) -> None:
+        """Add the end of a task without a `finished` event."""
+        task = TaskKey(job_id=key[0], attempt=key[1])
+        lost = TaskLost(task=task, kind=_KINDS[loss.kind], message=loss.message, pid=loss.pid, seconds=loss.seconds)
+        self.add(self.message(lost=lost))
+        self.end(key)
 
     def add(self, message: MachineMessage) -> None:
         """Add a message, in parts if it is large."""

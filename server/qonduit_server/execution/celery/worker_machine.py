@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -26,14 +27,11 @@ from qonduit.execution.v1.machine_pb2 import (
     MachineState,
     MachineStopping,
     ProviderDescribed,
-    TaskKey,
-    TaskLost,
     TaskMessage,
     TasksAccepted,
     WorkerEndCount,
 )
-from qonduit.execution.v1.machine_pb2 import LossKind as WireLossKind
-from qonduit.execution.v1.task_pb2 import TaskEvent, TaskEventBatch
+from qonduit.execution.v1.task_pb2 import TaskEvent
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.errors import CallError, Unavailable
 from qonduit_server.execution.celery.machine_session import MachineSession, in_batches, is_replaceable
@@ -60,13 +58,6 @@ _INTERACTIVE_PLACES: Final = 16
 _HELLO_SECONDS: Final = 1.0
 #: The longest time between two calls of the link while it is connected, and some room.
 _LINK_SECONDS: Final = 2.0
-
-_KINDS: Final = {
-    LossKind.DIED: WireLossKind.LOSS_KIND_DIED,
-    LossKind.CANCELLED: WireLossKind.LOSS_KIND_CANCELLED,
-    LossKind.TIME_LIMIT: WireLossKind.LOSS_KIND_TIME_LIMIT,
-    LossKind.STOPPED: WireLossKind.LOSS_KIND_STOPPED,
-}
 
 
 class WorkerMachine:
@@ -173,7 +164,7 @@ class WorkerMachine:
         with self._changed:
             self._stopping = True
             for session in self._sessions.values():
-                session.add(self._message(session, stopping=MachineStopping()))
+                session.add(session.message(stopping=MachineStopping()))
         self._wake()
         deadline = time.monotonic() + grace
         with self._changed:
@@ -218,7 +209,7 @@ class WorkerMachine:
                 lane = session.tasks[task.job_id, task.attempt] = lane_of(task)
                 session.received[lane] = session.received.get(lane, 0) + 1
             accepted = TasksAccepted(message_id=message.message_id, tasks=keys_of(arrived))
-            session.add(self._message(session, accepted=accepted))
+            session.add(session.message(accepted=accepted))
         unreadable = self._credentials.open(message) if fresh else {}
         readable = [task for task in fresh if (task.job_id, task.attempt) not in unreadable]
         if jobs := [task for task in readable if not is_interactive_lane(lane_of(task))]:
@@ -269,7 +260,7 @@ class WorkerMachine:
                 session.sent = len(session.unacknowledged)
                 out.extend(Outgoing(session.server, data) for _, data in unsent)
                 if states and (due or session.state_due):
-                    message = self._message(session)
+                    message = session.message()
                     message.state.CopyFrom(self._state(session, capacity, self._workers))
                     out.append(Outgoing(session.server, message.SerializeToString()))
                     session.state_due = False
@@ -292,7 +283,7 @@ class WorkerMachine:
             self._drop(previous, "its server had given up this machine")
         with self._changed:
             if session is None:
-                session = self._sessions[request.server] = MachineSession(request.server, request.session)
+                session = self._sessions[request.server] = MachineSession(request.server, request.session, self._id)
                 self._idle_since = time.monotonic()
             session.silent_seconds = 0.0
             session.patience = request.patience.ToNanoseconds() / 1e9 or session.patience
@@ -355,27 +346,17 @@ class WorkerMachine:
         if not self._is_current(session):
             return
         if session.has_room(size):
-            session.add(self._message(session, events=TaskEventBatch(events=batch)))
-            for event in batch:
-                if event.HasField("finished"):
-                    self._end(session, (event.job_id, event.attempt))
+            session.add_events(batch)
+            self._idle_since = time.monotonic()
             return
         for key in {(event.job_id, event.attempt) for event in batch} & session.tasks.keys():
             self._add_lost(session, key, Loss(LossKind.STOPPED, ""))
 
     def _add_lost(self, session: MachineSession, key: Key, loss: Loss) -> None:
-        wire = TaskLost(
-            task=TaskKey(job_id=key[0], attempt=key[1]),
-            kind=_KINDS[loss.kind],
-            message=f"the worker machine {self._host} stopped" if loss.kind is LossKind.STOPPED else loss.message,
-            pid=loss.pid,
-            seconds=loss.seconds,
-        )
-        session.add(self._message(session, lost=wire))
-        self._end(session, key)
-
-    def _message(self, session: MachineSession, **fields: object) -> MachineMessage:
-        return MachineMessage(version=VERSION, machine=self._id, session=session.number, **fields)  # type: ignore[arg-type]
+        if loss.kind is LossKind.STOPPED:
+            loss = replace(loss, message=f"the worker machine {self._host} stopped")
+        session.add_lost(key, loss)
+        self._idle_since = time.monotonic()
 
     def _state(self, session: MachineSession, capacity: Mapping[str, int], workers: Sequence[Worker]) -> MachineState:
         """Return the state for one server: servers share the free places."""
@@ -404,10 +385,6 @@ class WorkerMachine:
         for worker in workers:
             worker.host = self._host
         return workers
-
-    def _end(self, session: MachineSession, key: Key) -> None:
-        session.end(key)
-        self._idle_since = time.monotonic()
 
     def _is_current(self, session: MachineSession) -> bool:
         return self._sessions.get(session.server) is session
@@ -465,5 +442,5 @@ class WorkerMachine:
 
     def _answer(self, session: MachineSession, answer: ProviderDescribed) -> None:
         with self._changed:
-            session.add(self._message(session, described=answer))
+            session.add(session.message(described=answer))
         self._wake()

@@ -132,6 +132,11 @@ class Claimer:
                 self._end_standing(seconds)
             self._claiming.release()
 
+    def resize(self, slots: int) -> None:
+        """Set the number of tasks that run at once."""
+        self._slots = slots
+        self._wake.set()
+
     def stop(self) -> None:
         """End the thread; close the running jobs first."""
         self._stopping.set()

@@ -140,6 +140,10 @@ class Dispatcher:
         """Return whether all threads run. When one has ended by a fault, the leases expire for other servers."""
         return not self._running.abandoned and all(thread.is_alive() for thread in self._threads)
 
+    def resize(self, slots: int) -> None:
+        """Set the number of tasks that run at once, which callers share."""
+        self._claimer.resize(slots)
+
     def drain(self, seconds: float, hurry: threading.Event | None = None) -> None:
         """Claim no more jobs, wait up to `seconds` or until `hurry` is set for jobs to end, then requeue the rest."""
         self._running.close()

@@ -34,12 +34,16 @@ class Admission:
     """
 
     def __init__(self, budget_bytes: int, slots: int) -> None:
-        self.default_bytes = (
-            max(1, min(_DEFAULT_BYTES, budget_bytes // (_DEFAULT_SHARE * slots))) if budget_bytes else 0
-        )
-        self._shared_bytes = budget_bytes - slots * self.default_bytes
+        self._budget_bytes = budget_bytes
         self._waiting: list[PendingTask] = []
         self._bytes = 0
+        self.resize(slots)
+
+    def resize(self, slots: int) -> None:
+        """Set another maximum number of concurrent tasks."""
+        budget = self._budget_bytes
+        self.default_bytes = max(1, min(_DEFAULT_BYTES, budget // (_DEFAULT_SHARE * slots))) if budget else 0
+        self._shared_bytes = budget - slots * self.default_bytes
 
     def __bool__(self) -> bool:
         """Return whether any task waits."""

@@ -231,6 +231,19 @@ class ProcessPool:
     def interactive(self, listener: Listener) -> None:
         """Return None: a pool runs tasks on this machine alone."""
 
+    def resize(self, workers: int) -> None:
+        """Run another number of tasks at once: more of them now, or fewer as tasks end."""
+        with self._lock:
+            self._supervisor.resize(workers)
+            self._scheduler.resize(workers)
+            if not self._stopping:
+                self._place(time.monotonic())
+            self._notifications.capacity_changed = True
+            self._selector.wake()
+
+    def use_broker(self, url: str) -> None:
+        """Do nothing: a pool has no broker."""
+
     def stop(self, grace: float) -> None:
         """End all processes; the remaining tasks are lost as STOPPED."""
         with self._lock:
@@ -334,6 +347,7 @@ class ProcessPool:
             self._selector.sent(worker.channel)
         for held in self._scheduler.short_of_memory():
             self._notifications.event(held.waits_for_memory())
+        self._supervisor.end_surplus()
 
     def _fail(self, task: Task, why: str) -> None:
         """Fail a task whose provider is unavailable."""

@@ -53,6 +53,15 @@ class Scheduler:
         provider.backlog.append(held)
         self._waiting[held.key] = held
 
+    def resize(self, slots: int) -> None:
+        """Set another maximum of busy workers. If more are busy, they get no other tasks until fewer are."""
+        self._slots = slots
+        self._admission.resize(slots)
+        if self.free() < 0:
+            for provider in self._providers.values():
+                for worker in provider.ready:
+                    self.requeue(provider, worker.reclaim())
+
     def keys(self) -> set[Key]:
         """Return all waiting tasks."""
         return {*self._waiting, *self._admission.keys()}
@@ -113,7 +122,7 @@ class Scheduler:
             return 0
         if provider.state == "broken":
             return MAX_AHEAD  # so that they fail and do not wait
-        if self._admission and self._admission.full(provider.name):
+        if free < 0 or (self._admission and self._admission.full(provider.name)):
             return 0
         held = len(provider.backlog) + sum(len(worker.held) for worker in provider.ready)
         if provider.state != "loaded":
@@ -175,6 +184,8 @@ class Scheduler:
             if worker is None:
                 return None
             room = min(worker.depth(now), -(-len(provider.backlog) // free))
+        elif free < 0:
+            return None
         else:
             # At least half empty, so that several tasks are sent in one message.
             some = [w for w in provider.ready if w.held and not w.alone and 2 * len(w.held) <= w.depth(now)]

@@ -90,6 +90,17 @@ class Supervisor:
         self._selector.sent(provider.channel)
         return worker
 
+    def resize(self, workers: int) -> None:
+        """Set another maximum number of a provider's workers."""
+        self._most_workers = workers
+
+    def end_surplus(self) -> None:
+        """End idle workers of a provider that has more than the maximum number."""
+        for provider in self._providers.values():
+            surplus = len(provider.ready) - self._most_workers
+            for worker in [each for each in provider.ready if not each.held][: max(0, surplus)]:
+                worker.replace()
+
     def start_due(self, now: float) -> None:
         """Start the fork servers that are due, replace outdated ones, and load the next SDK to preload."""
         for provider in self._providers.values():
