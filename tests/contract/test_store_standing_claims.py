@@ -3,24 +3,31 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
-from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER
+from qonduit.execution.v1.task_pb2 import Task
+from qonduit.v1.job_pb2 import JOB_TYPE_RUNNER, RequiredVersions
+from qonduit.v1.project_pb2 import Project
 from qonduit.v1.quota_pb2 import QuotaValues
 from qonduit_server.encryption.key_ring import Key, KeyRing
 from qonduit_server.encryption.sealing import Sealer
 from qonduit_server.errors import Unavailable
 from qonduit_server.lifecycle import QUEUED, RUNNING, SUCCEEDED
-from qonduit_server.store import catalogue
+from qonduit_server.store import catalogue, pauses, projects
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.engines import connect_to_write
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
+from qonduit_server.store.pauses import Paused
 from qonduit_server.store.users import quota_checks, quota_rows
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import (
@@ -36,6 +43,13 @@ from tests.store_fixture import (
     submit,
     succeeded,
 )
+
+
+@pytest.fixture(params=[0, 1000], ids=["searched", "fresh"], autouse=True)
+def max_queued(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """With a limit, the queue is known to be empty: then jobs are claimed without a search."""
+    monkeypatch.setattr(sys.modules[__name__], "submit", partial(submit, max_queued=request.param))
+    return int(request.param)
 
 
 def stand(db: Database, capacity: int = 10, provider: str = "IBM") -> tuple[StandingClaim, threading.Event]:
@@ -93,6 +107,52 @@ def test_claimers_are_notified_of_jobs_that_a_standing_claim_leaves(
     # Another job may wait, because the claim took as many as it wanted.
     assert [each.queued for each in notifications] == [{"AWS"}, {"IBM", "AWS"}]
     assert len(standing.tasks() or []) == 1
+
+
+def test_a_job_is_claimed_alike_with_and_without_a_search(db: Database, notifications: list[Notification]) -> None:
+    made = []
+    for limit in (0, 1000):
+        standing, _ = stand(db)
+        job = submit(db, max_queued=limit, inline=deployment(2), labels={"a": "b"}, priority=3)
+        (task,) = standing.tasks() or []
+        found, events = job_rows.get(db, CALLER, job.id), history(db, job.id)
+        for each in (task, found, *events):
+            each.ClearField("job_id" if each is not found else "id")
+        for time in ("created_at", "started_at"):
+            found.ClearField(time)
+        made.append((task, found, [event.WhichOneof("event") for event in events]))
+        queue.record(db, "me", [finished(Task(job_id=job.id, attempt=1))])
+    assert made[0] == made[1]
+    assert made[0][1].state == RUNNING
+
+
+@pytest.mark.parametrize("how", ["device", "provider", "server", "time", "versions", "elsewhere", "project"])
+def test_a_standing_claim_starts_no_job_that_must_wait(
+    db: Database, notifications: list[Notification], how: str
+) -> None:
+    device = known_device(db)
+    options: dict[str, Any] = {}
+    match how:
+        case "device" | "provider" | "server":
+            parts = {"device": (device.provider_id, device.id), "provider": (device.provider_id,), "server": ()}
+            pauses.pause(db, Paused(*parts[how]), "", "olga")
+            options["device"] = catalogue.device(db, device.id)
+        case "time":
+            options["not_before"] = Timestamp(seconds=4_000_000_000)
+    standing, answered = stand(db, provider="AWS" if how == "elsewhere" else "IBM")
+    if how == "versions":
+        standing.withdraw()
+        standing = StandingClaim(db, "me", {"IBM": 10}, LEASE, 1, answered.set, environments={"IBM": []})
+        options["required_versions"] = RequiredVersions(requirements=["qiskit==0.1"])
+    if how == "project":
+        projects.create(db, CALLER, Project(name="team"))
+        options["project"] = "team"
+    job = submit(db, **options)
+    if how == "project":  # found by a search
+        assert [task.job_id for task in standing.tasks() or []] == [job.id]
+        return
+    assert answered.is_set() is False or standing.tasks() == []
+    assert job_rows.get(db, CALLER, job.id).state == QUEUED
 
 
 def test_a_withdrawn_claim_claims_nothing(db: Database, notifications: list[Notification]) -> None:

@@ -34,6 +34,7 @@ from qonduit_server.store.audit_trail import Act, AuditTrail, current_act
 from qonduit_server.store.database_errors import FAULTS, is_race, is_unavailable
 from qonduit_server.store.database_health import DatabaseHealth, Part, unavailable
 from qonduit_server.store.event_cache import EventCache
+from qonduit_server.store.fresh_jobs import FreshJob
 from qonduit_server.store.notification_bus import ANY_PROVIDER, EVERYTHING, Notification, StoredEvent
 from qonduit_server.store.quota_registry import QuotaRegistry, QuotaSnapshot
 from qonduit_server.store.usage_ledger import UsageLedger
@@ -72,6 +73,8 @@ class Transaction:
         self.timestamp = Timestamp(seconds=self.now // 1_000_000, nanos=self.now % 1_000_000 * 1000)
         #: The names of the providers for which jobs were queued, or `ANY_PROVIDER`.
         self.queued: set[str] = set()
+        #: All queued jobs of the database, if this transaction created all of them.
+        self.fresh_jobs: list[FreshJob] | None = None
         self.times = False
         self.cancels = False
         self.catalogue = False

@@ -32,6 +32,7 @@ from qonduit_server.store.jobs.next_jobs import next_jobs
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
 from qonduit_server.store.ownership import is_project
+from qonduit_server.store.program_queue import queue_name
 from qonduit_server.store.schema import IS_ACTIVE, IS_QUEUED, jobs, pauses, providers
 from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.users.quota_checks import ClaimQuotas
@@ -119,6 +120,7 @@ _SELECT_WAITING: Final = Query(
         ~exists().where(_WHOLE.c.device_id == 0, _WHOLE.c.provider_id.in_((0, providers.c.id))),
     )
 )
+_PAUSED: Final = Query(select(pauses.c.device_id).limit(1))
 # The first condition makes databases use the index by device.
 _WAITS: Final = Query(
     select(jobs.c.id)
@@ -145,6 +147,62 @@ def waiting_pools(connection: Connection) -> dict[Pool, Waiting]:
                 found = waiting.setdefault(pool, Waiting(set(), *kinds))
                 found.paused.update(() if paused is None else (paused,))
     return waiting
+
+
+def claim_fresh(unit: UnitOfWork, share: FairShare, wanted: Claim, found: Claimed) -> Mapping[int, bytes] | None:
+    """Claim all jobs of the queue without a search, if this transaction created them and nothing limits the claim.
+
+    They are those of one owner, for devices of one provider that this server offers. Nothing is paused.
+
+    Returns:
+        Their programs by id; None if `claim_jobs` must claim them.
+    """
+    transaction = unit.transaction
+    fresh = transaction.fresh_jobs
+    if not fresh:
+        return None
+    owner, pool = fresh[0].owner, queue_name(fresh[0].job)
+    here = wanted.claimable.here if wanted.claimable is not None else None
+    if (
+        is_project(owner)
+        or wanted.capacity.get(pool, 0) < len(fresh)
+        or transaction.quotas().of(owner).limits_claims
+        or not all(
+            each.owner == owner
+            and each.queue == queues_of(pool).main
+            and each.programs
+            and not each.has_credential
+            and queue_name(each.job) == pool
+            and each.device.is_local
+            and (here is None or each.device.id in here)
+            for each in fresh
+        )
+        or _PAUSED(transaction.connection, {})
+    ):
+        return None
+    window = next(waiting_lanes.windows(transaction.connection, pool), ())
+    lanes = share.add([row for row in window if row.owner == owner])
+    if len(window) != 1 or len(lanes) != 1:
+        return None  # another server has queued jobs since
+    for entry in unit.add_created(each.job for each in fresh):
+        _lease(unit, share, wanted, found, lanes[0], entry)
+    unit.flush()
+    if len(fresh) == wanted.capacity[pool]:
+        found.turns[pool, ""] = ""
+    return {
+        run.program_id: program
+        for each in fresh
+        for run, program in zip(each.job.program_runs, each.programs, strict=True)
+    }
+
+
+def _lease(
+    unit: UnitOfWork, share: FairShare, wanted: Claim, found: Claimed, lane: LaneShare, entry: JobChange
+) -> None:
+    """Start a job of workers, and charge its lane."""
+    unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
+    found.charges.extend(share.charge((entry.job.id, entry.job.attempt), lane))
+    found.jobs.append(entry)
 
 
 def claim_jobs(
@@ -241,14 +299,14 @@ def _start(
     ready = _with_credentials(unit, wanted.sealer, entries, found.credentials)
     for (lane, row), entry in zip(chosen, entries, strict=True):
         if entry.job.id in ready:
-            unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
             if row.not_before != queues_of(pool).children:
                 quotas.take(lane.lane.owner, row.memory_bytes)
             if isinstance(pool, AtVendor):
+                unit.start(entry, wanted.owner, unit.transaction.now + wanted.lease)
                 lane.virtual_time += lane.stride  # so that lanes take turns in this claim
+                found.jobs.append(entry)
             else:
-                found.charges.extend(share.charge((entry.job.id, entry.job.attempt), lane))
-            found.jobs.append(entry)
+                _lease(unit, share, wanted, found, lane, entry)
     # Written now, so that the next query of this transaction does not return them.
     unit.flush()
     return len(ready)

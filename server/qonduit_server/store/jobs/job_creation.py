@@ -19,6 +19,7 @@ from qonduit_server.lifecycle import QUEUED
 from qonduit_server.store import deployments, labels, program_lookup, program_queue, projects, queued_jobs
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
+from qonduit_server.store.fresh_jobs import FreshJob
 from qonduit_server.store.id_allocation import new_ids
 from qonduit_server.store.job_pools import MAIN_QUEUES
 from qonduit_server.store.jobs import (
@@ -157,6 +158,10 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
             # An equal request in the same transaction finds this one.
             known[key] = (-1 - place, new.fingerprint)
     written = _write(transaction, [new_jobs[place] for place in accepted], stored, reused)
+    was_empty = free == max(new.max_queued for new in new_jobs)
+    transaction.fresh_jobs = (
+        _fresh(transaction, [new_jobs[place] for place in accepted], written) if was_empty else None
+    )
     for place, created in zip(accepted, written, strict=True):
         answers[place] = created
     repeated = {place: known[_key(new_jobs[place])] for place, answer in enumerate(answers) if answer is None}
@@ -353,6 +358,25 @@ def _write(
         if (upload := ended.get(job.id)) is not None
         else Created(job, deduplicated=False)
         for job in created
+    ]
+
+
+def _fresh(
+    transaction: Transaction, accepted: Sequence[Submission], written: Sequence[Created]
+) -> list[FreshJob] | None:
+    """Return jobs as the claim of their transaction needs them; None if one is an upload, which has ended."""
+    if any(new.upload is not None for new in accepted):
+        return None
+    return [
+        FreshJob(
+            created.job,
+            new.owner,
+            _times(transaction, new)[1],
+            new.device,
+            new.deployment.programs if new.deployment is not None else (),
+            bool(new.secret or new.packed.spec.credential_id),
+        )
+        for new, created in zip(accepted, written, strict=True)
     ]
 
 

@@ -27,6 +27,7 @@ from qonduit_server.store.jobs.claim_selection import (
     Claim,
     Claimed,
     Waiting,
+    claim_fresh,
     claim_jobs,
     wait_elsewhere,
     waiting_pools,
@@ -284,6 +285,10 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     share = FairShare(transaction.connection, owed, claims[0].running)
     quotas = ClaimQuotas(transaction)
     claimed = [Claimed([], {}, [], {}, {}) for _ in claims]
+    if len(claims) == 1 and (programs := claim_fresh(unit, share, claims[0], claimed[0])) is not None:
+        (fresh,) = tasks_of(transaction, unit, [claimed[0].jobs], {}, programs)
+        nothing: Mapping[Pool, Ranges] = dict.fromkeys(claims[0].capacity, ())
+        return [ClaimResult(fresh, claimed[0].charges, claimed[0].turns, share.flush(), unexamined=nothing)]
     waiting = waiting_pools(transaction.connection)
     emptied: set[Pool] = set()
     for wanted, found in zip(claims, claimed, strict=True):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import false, select
+from sqlalchemy import Connection, false, select
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import Task, TaskProgram
@@ -33,18 +33,22 @@ def tasks_of(
     unit: UnitOfWork,
     claimed: Sequence[Sequence[JobChange]],
     credentials: Mapping[int, str],
+    known: Mapping[int, bytes] | None = None,
 ) -> list[list[Task]]:
-    """Return the tasks of jobs, with the credentials of the jobs that use one."""
+    """Return the tasks of jobs, with the credentials of the jobs that use one.
+
+    Args:
+        transaction: the transaction.
+        unit: contains the jobs.
+        claimed: the jobs of each claim.
+        credentials: by the id of the job.
+        known: all programs, by id, of jobs whose devices are no vendor's; by default, they are read.
+    """
     if not any(claimed):
         return [[] for _ in claimed]
-    ids = {run.program_id for entry in unit.entries.values() for run in entry.job.program_runs}
-    sources = {
-        program_id: QuantumProgram.FromString(program)
-        for program_id, program in _SELECT_PROGRAMS(transaction.connection, {"ids": list(ids)})
-    }
     jobs = [entry.job for entry in unit.entries.values()]
-    device_ids = {"ids": list({job.executed_on_id for job in jobs})}
-    at_vendors = {row[0]: Device.FromString(row[1]) for row in _SELECT_AT_VENDORS(transaction.connection, device_ids)}
+    programs, at_vendors = (known, {}) if known is not None else _read(transaction.connection, jobs)
+    sources = {program_id: QuantumProgram.FromString(program) for program_id, program in programs.items()}
     whole = whole_specs(transaction.connection, jobs, for_tasks=True)
     specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
     return [
@@ -60,6 +64,15 @@ def tasks_of(
         ]
         for leased in claimed
     ]
+
+
+def _read(connection: Connection, jobs: Sequence[Job]) -> tuple[Mapping[int, bytes], Mapping[int, Device]]:
+    """Return the programs of jobs, and those of their devices that are at vendors, by id."""
+    ids = {run.program_id for job in jobs for run in job.program_runs}
+    programs = dict(_SELECT_PROGRAMS(connection, {"ids": list(ids)}))
+    device_ids = {"ids": list({job.executed_on_id for job in jobs})}
+    devices = {row[0]: Device.FromString(row[1]) for row in _SELECT_AT_VENDORS(connection, device_ids)}
+    return programs, devices
 
 
 def _task(

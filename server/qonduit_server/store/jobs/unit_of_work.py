@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -190,6 +190,16 @@ class UnitOfWork:
             self._keep_times_ordered(found)
         return found
 
+    def add_created(self, jobs: Iterable[Job]) -> list[JobChange]:
+        """Add jobs that this transaction has created; these messages stay unchanged."""
+        found = []
+        for created in jobs:
+            job = Job()
+            job.CopyFrom(created)
+            found.append(JobChange(job, None, None, self.transaction.timestamp))
+        self.entries.update((entry.job.id, entry) for entry in found)
+        return found
+
     def _keep_times_ordered(self, entries: Sequence[JobChange]) -> None:
         """Ensure that event times of a job do not decrease.
 
@@ -249,6 +259,8 @@ class UnitOfWork:
         if ended and job.type == JobType.JOB_TYPE_IBM_RUNNER:
             # Its children are cancelled next (child_jobs.py).
             self.transaction.cancels = True
+        if state == QUEUED:
+            self.transaction.fresh_jobs = None
         if ended or state == QUEUED:
             entry.owner = entry.lease_until = None
             job.server = ""
