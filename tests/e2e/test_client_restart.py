@@ -34,7 +34,7 @@ def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> Non
                     gone.wait(WAIT)
             counts[name] = len(job.results(WAIT))
 
-    with serving(url, preload="IBM", workers="1") as first:
+    with serving(url, providers="IBM", preload="IBM", workers="1") as first:
         way = Proxy(first.target)
         with BOTH_CLIENTS["blocking"](way.target) as client:
             job_id = client.run([layered(14, 8, seed=k) for k in range(30)], shots=100).id
@@ -47,7 +47,7 @@ def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> Non
         way.cut()
         gone.set()
     try:
-        with serving(url, preload="IBM", workers="1") as second:
+        with serving(url, providers="IBM", preload="IBM", workers="1") as second:
             way.forward_to(second.target)
             for thread in threads:
                 thread.join(WAIT)
@@ -71,7 +71,7 @@ def test_both_clients_estimate_across_a_killed_server(tmp_path: Path) -> None:
 
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor())
-        with serving(url, preload="IBM", workers="1") as first:
+        with serving(url, providers="IBM", preload="IBM", workers="1") as first:
             way = Proxy(first.target)
             stack.callback(way.close)
             with BOTH_CLIENTS["blocking"](first.target) as client:
@@ -83,7 +83,7 @@ def test_both_clients_estimate_across_a_killed_server(tmp_path: Path) -> None:
             first.process.send_signal(signal.SIGKILL)
             first.process.wait(WAIT)
             way.cut()
-        with serving(url, preload="IBM", workers="1") as second:
+        with serving(url, providers="IBM", preload="IBM", workers="1") as second:
             way.forward_to(second.target)
             found = {name: call.result(WAIT) for name, call in calls.items()}
             with BOTH_CLIENTS["blocking"](second.target) as client:

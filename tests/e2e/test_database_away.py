@@ -77,7 +77,7 @@ def go_through(server: Server, log: Path, take_away: object, start_database: obj
 @pytest.mark.parametrize("how", ["stopped", "silent"])
 def test_postgresql_is_unavailable(own_postgresql: PostgresqlServer, tmp_path: Path, how: str) -> None:
     url, log = own_postgresql.url(own_postgresql.new_database()), tmp_path / "log"
-    with serving(url, preload="IBM", workers="2", lease_seconds=str(3 * AWAY + 20), log=log) as server:
+    with serving(url, providers="IBM", preload="IBM", workers="2", lease_seconds=str(3 * AWAY + 20), log=log) as server:
         take_away, start_database = (
             (own_postgresql.stop, own_postgresql.start)
             if how == "stopped"
@@ -101,7 +101,7 @@ def test_postgresql_is_unavailable_to_a_server_with_a_worker_machine(
 ) -> None:
     url, log = own_postgresql.url(own_postgresql.new_database()), tmp_path / "log"
     settings = {"executor": "celery", "broker": rabbitmq.url(), "lease_seconds": str(3 * AWAY + 20)}
-    with working(rabbitmq.url(), preload="IBM", workers="2"), serving(url, log=log, **settings) as server:
+    with working(rabbitmq.url(), providers="IBM", preload="IBM", workers="2"), serving(url, log=log, **settings) as server:
         with Client(server.target) as client:
             deadline = time.monotonic() + START_SECONDS
             while "IBM/aer_simulator" not in client.named_devices("available = true"):
@@ -115,7 +115,7 @@ def test_postgresql_is_unavailable_to_a_server_with_a_worker_machine(
 @pytest.mark.long
 def test_postgresql_is_read_only(own_postgresql: PostgresqlServer, tmp_path: Path) -> None:
     name, log = own_postgresql.new_database(), tmp_path / "log"
-    with serving(own_postgresql.url(name), preload="IBM", workers="2", log=log) as server:
+    with serving(own_postgresql.url(name), providers="IBM", preload="IBM", workers="2", log=log) as server:
 
         def only_reads(on: str) -> None:
             own_postgresql.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {on}')
@@ -153,7 +153,7 @@ def test_sqlite_is_locked_by_another_process(tmp_path: Path, how: str, seconds: 
     def unlock() -> None:
         held[0].communicate()
 
-    with serving(f"sqlite:///{path}", preload="IBM", workers="2", log=log) as server:
+    with serving(f"sqlite:///{path}", providers="IBM", preload="IBM", workers="2", log=log) as server:
         if seconds < 2:
             # Within the lock timeout: clients see only a delay.
             with Load(server.target) as load:
@@ -194,7 +194,7 @@ def test_the_disk_under_sqlite_is_full(tmp_path: Path, how: str) -> None:
             print("no file system may be mounted here: a limit of the size of files stands for a full disk")
             how = "limited"
         folder = tmp_path / ("disk" if how == "full" else "")
-        with serving(f"sqlite:///{folder / 'q.sqlite3'}", preload="IBM", workers="2", log=log) as server:
+        with serving(f"sqlite:///{folder / 'q.sqlite3'}", providers="IBM", preload="IBM", workers="2", log=log) as server:
             pid = server.process.pid
             filler = folder / "filler"
 
@@ -234,7 +234,7 @@ def test_a_start_without_a_database_fails_soon_with_a_message(own_postgresql: Po
 @pytest.mark.long
 def test_a_start_with_a_locked_file_fails_soon_with_a_message(tmp_path: Path) -> None:
     path = tmp_path / "q.sqlite3"
-    with serving(f"sqlite:///{path}", preload="IBM"):
+    with serving(f"sqlite:///{path}", providers="IBM", preload="IBM"):
         pass
     with subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(path), "IMMEDIATE"], stdin=subprocess.PIPE, stdout=subprocess.PIPE

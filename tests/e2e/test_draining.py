@@ -67,7 +67,7 @@ def assert_ends(server: Server, processes: list[int], within: float) -> None:
 def test_new_work_is_refused_streams_are_notified_and_running_jobs_are_requeued_uncounted(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
     with (
-        serving(url, preload="IBM", workers="1", drain_seconds="60", log=tmp_path / "log") as server,
+        serving(url, providers="IBM", preload="IBM", workers="1", drain_seconds="60", log=tmp_path / "log") as server,
         grpc.insecure_channel(server.target) as channel,
     ):
         jobs = JobServiceStub(channel)
@@ -95,7 +95,7 @@ def test_new_work_is_refused_streams_are_notified_and_running_jobs_are_requeued_
         assert_ends(server, processes, AT_ONCE)
     # Two hundred streams that end for one reason are logged in fewer lines.
     assert (tmp_path / "log").read_text().count("DRAINING") < 20
-    with serving(url, preload="IBM", workers="2", drain_seconds="0") as server:
+    with serving(url, providers="IBM", preload="IBM", workers="2", drain_seconds="0") as server:
         assert assert_ended_well(server.target, queued, 1).attempt == 1
         begun: list[int] = []
         for event in watch(server.target, job_id):
@@ -113,7 +113,7 @@ def _inline(request: calls.CreateJobRequest) -> dict[str, object]:
 
 def test_a_stalled_reader_does_not_delay_the_shutdown(tmp_path: Path) -> None:
     with (
-        serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM") as server,
+        serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", preload="IBM") as server,
         grpc.insecure_channel(server.target) as channel,
     ):
         job_id = submit(server.target, a_job(300, 0, 0))
@@ -130,7 +130,7 @@ def test_a_stalled_reader_does_not_delay_the_shutdown(tmp_path: Path) -> None:
 
 
 def test_the_time_for_running_jobs_is_bounded_also_for_an_unresponsive_one(tmp_path: Path) -> None:
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM", drain_seconds="1") as server:
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", preload="IBM", drain_seconds="1") as server:
         run(server.target, endless())
         processes = family(server)
         server.process.send_signal(signal.SIGINT)
@@ -159,7 +159,7 @@ def test_a_second_signal_while_the_database_is_away_and_a_simulation_runs(
     own_postgresql: PostgresqlServer, tmp_path: Path, how: str
 ) -> None:
     url = own_postgresql.url(own_postgresql.new_database())
-    with serving(url, preload="IBM", lease_seconds="3", log=tmp_path / "log") as server:
+    with serving(url, providers="IBM", preload="IBM", lease_seconds="3", log=tmp_path / "log") as server:
         run(server.target, endless())
         processes = family(server)
         if how == "gone":

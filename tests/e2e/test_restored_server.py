@@ -99,7 +99,7 @@ def test_clients_of_a_lost_log_learn_of_the_restore_and_their_jobs_run(store: St
 
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor())
-        with serving(store.url, preload="IBM", workers="1") as first:
+        with serving(store.url, providers="IBM", preload="IBM", workers="1") as first:
             way = Proxy(first.target)
             stack.callback(way.close)
             with BOTH_CLIENTS["blocking"](first.target) as client:
@@ -118,7 +118,7 @@ def test_clients_of_a_lost_log_learn_of_the_restore_and_their_jobs_run(store: St
             first.process.wait(WAIT)
             way.cut()
             gone.set()
-        with serving(url, command=store.command, preload="IBM", workers="1") as second:
+        with serving(url, command=store.command, providers="IBM", preload="IBM", workers="1") as second:
             with BOTH_CLIENTS["blocking"](second.target) as client:
                 client.job(job_id).update(schedule={"not_before": now})
             way.forward_to(second.target)

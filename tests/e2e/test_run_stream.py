@@ -79,7 +79,7 @@ def test_an_estimate_makes_one_call(server: Server, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", BOTH_CLIENTS)
 def test_broken_connections_change_no_value_and_create_no_second_job(tmp_path: Path, name: str) -> None:
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM") as own:
+    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", preload="IBM") as own:
         way = Proxy(own.target)
         try:
             with BOTH_CLIENTS[name](way.target, timeout=WAIT) as client, Client(own.target) as observer:
@@ -95,7 +95,7 @@ def test_broken_connections_change_no_value_and_create_no_second_job(tmp_path: P
 @pytest.mark.parametrize("name", BOTH_CLIENTS)
 def test_a_killed_and_restarted_server_changes_no_value_and_creates_no_second_job(tmp_path: Path, name: str) -> None:
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
-    with serving(url, preload="IBM") as first, ThreadPoolExecutor(1) as pool:
+    with serving(url, providers="IBM", preload="IBM") as first, ThreadPoolExecutor(1) as pool:
         way = Proxy(first.target)
         with Client(first.target) as observer:
             client = BOTH_CLIENTS[name](way.target, timeout=WAIT)
@@ -104,7 +104,7 @@ def test_a_killed_and_restarted_server_changes_no_value_and_creates_no_second_jo
         first.process.send_signal(signal.SIGKILL)
         first.process.wait(WAIT)
         way.cut()
-        with serving(url, preload="IBM") as second, client, Client(second.target) as observer:
+        with serving(url, providers="IBM", preload="IBM") as second, client, Client(second.target) as observer:
             way.forward_to(second.target)
             values = found.result(WAIT)
             assert len(list(observer.jobs())) == 1
@@ -115,7 +115,7 @@ def test_a_killed_and_restarted_server_changes_no_value_and_creates_no_second_jo
 @pytest.mark.parametrize("name", BOTH_CLIENTS)
 def test_a_cancel_by_another_client_ends_the_estimate(tmp_path: Path, name: str) -> None:
     with (
-        serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", preload="IBM") as own,
+        serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", providers="IBM", preload="IBM") as own,
         BOTH_CLIENTS[name](own.target) as client,
         Client(own.target) as observer,
         pytest.raises(JobCancelled),

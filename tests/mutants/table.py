@@ -7,6 +7,7 @@ import ast
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 #: The working tree.
@@ -68,8 +69,14 @@ def problems(fault: Fault, root: Path = ROOT) -> Iterator[str]:
         file, *names = test.split("::")
         if not (root / file).is_file():
             yield f"{fault.name}: there is no file {file}"
-        elif not _defines(ast.parse((root / file).read_text()), [name.partition("[")[0] for name in names]):
+        elif not _defines(_parsed(root / file), [name.partition("[")[0] for name in names]):
             yield f"{fault.name}: {file} has no test {'::'.join(names)}"
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    """Return the module in a file of tests, which many faults name."""
+    return ast.parse(path.read_text())
 
 
 def _defines(node: ast.Module | ast.ClassDef, names: list[str]) -> bool:
