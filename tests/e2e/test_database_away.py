@@ -101,7 +101,7 @@ def test_postgresql_is_unavailable_to_a_server_with_a_worker_machine(
 ) -> None:
     url, log = own_postgresql.url(own_postgresql.new_database()), tmp_path / "log"
     settings = {"executor": "celery", "broker": rabbitmq.url(), "lease_seconds": str(3 * AWAY + 20)}
-    with working(rabbitmq.url(), providers="IBM", preload="IBM", workers="2"), serving(url, log=log, **settings) as server:
+    with working(rabbitmq.url(), preload="IBM", workers="2"), serving(url, log=log, **settings) as server:
         with Client(server.target) as client:
             deadline = time.monotonic() + START_SECONDS
             while "IBM/aer_simulator" not in client.named_devices("available = true"):
@@ -194,7 +194,8 @@ def test_the_disk_under_sqlite_is_full(tmp_path: Path, how: str) -> None:
             print("no file system may be mounted here: a limit of the size of files stands for a full disk")
             how = "limited"
         folder = tmp_path / ("disk" if how == "full" else "")
-        with serving(f"sqlite:///{folder / 'q.sqlite3'}", providers="IBM", preload="IBM", workers="2", log=log) as server:
+        url = f"sqlite:///{folder / 'q.sqlite3'}"
+        with serving(url, providers="IBM", preload="IBM", workers="2", log=log) as server:
             pid = server.process.pid
             filler = folder / "filler"
 
