@@ -283,7 +283,7 @@ def _serve(
         languages=languages_of(settings),
         translate=translator.translate,
         compile_job=translator.compile,
-        estimate_cost=remote.estimate if remote is not None else None,
+        estimate_cost=remote.accounts.estimate if remote is not None else None,
         analyze_job=translator.analyze,
         check_program=translator.check,
         workers=executor.list_workers,

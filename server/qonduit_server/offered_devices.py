@@ -113,7 +113,7 @@ def device_listing(settings: Settings, database: Database, remote: RemoteExecuto
     names = remote_providers(settings)
     return DeviceListing(
         database,
-        remote.devices,
+        remote.accounts.devices,
         timedelta(seconds=settings.vendor_refresh_seconds),
         lambda: {name: number for name, number in catalogue.provider_ids(database).items() if name in names},
         lambda device: (

@@ -78,7 +78,8 @@ def end(db: Database, holder: Holder, failure: str = "") -> None:
     ("reported", "spent"),
     [
         (VendorJob(vendor_id="v", state=VENDOR_JOB_STATE_DONE, cost=0.1, cost_unit="EUR"), {"EUR": (0.1, 0.0)}),
-        (VendorJob(vendor_id="v", state=VENDOR_JOB_STATE_DONE, cost=3, cost_unit="s"), {"EUR": (0, 0), "s": (3, 0)}),
+        (VendorJob(vendor_id="v", state=VENDOR_JOB_STATE_DONE, cost=3, cost_unit="s"), {"EUR": (2, 0), "s": (3, 0)}),
+        (VendorJob(vendor_id="v", state=VENDOR_JOB_STATE_DONE, computed_cost=0.5), {"EUR": (0.5, 0)}),
         (VendorJob(vendor_id="v", state=VENDOR_JOB_STATE_DONE), {"EUR": (2, 0)}),
         (VendorJob(vendor_id="v", state=VENDOR_JOB_STATE_DONE, cost=float("nan"), cost_unit="EUR"), {"EUR": (2, 0)}),
         (VendorJob(vendor_id="v", state=VENDOR_JOB_STATE_DONE, cost=-1, cost_unit="EUR"), {"EUR": (0, 0)}),

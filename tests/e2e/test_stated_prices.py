@@ -106,7 +106,7 @@ def test_stated_prices_precede_those_of_the_vendor_in_their_own_unit(operator: O
     job_id = served.create("CLOUD_TOKEN", max_cost=estimate)
     assert served.at_vendor(job_id).provider_status.reserved == estimate
     served.vendor.control(hold=False)
-    # The vendor reports EUR and no time: what it reports stays apart from what is computed.
+    # The vendor reports EUR and no time: its figure stays apart from the computed one.
     status = served.end(job_id).provider_status
     assert (status.cost, status.computed_cost) == (euros(PRICE), estimate)
 

@@ -25,10 +25,10 @@ _log = structlog.get_logger("qonduit.remote")
 
 
 class LeftGroups:
-    """Closes what is left, in a thread.
+    """Closes left batches and sessions, in a thread.
 
     Args:
-        db: contains what is left.
+        db: the database with their rows.
         call: calls the vendor of a provider with a credential, within some seconds.
         terms: returns the terms of a provider's vendor.
         providers: those of this server.

@@ -17,18 +17,18 @@ from typing import Final
 import structlog
 
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent, TaskFinished
-from qonduit.execution.v1.vendor_pb2 import Submission, VendorCall, VendorErrorKind, VendorReply, VendorTerms
+from qonduit.execution.v1.vendor_pb2 import Submission, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit.v1.job_pb2 import JobType
 from qonduit_server.errors import FailedPrecondition, QuotaExceeded, Unavailable
 from qonduit_server.execution.executor import Executor, Key, Listener, Loss, LossKind
+from qonduit_server.execution.remote.account_calls import AccountCalls
 from qonduit_server.execution.remote.left_groups import LeftGroups
 from qonduit_server.execution.remote.part_steps import LeaseLost
 from qonduit_server.execution.remote.remote_jobs import Agenda, RemoteJob, RemoteJobs, Step
 from qonduit_server.execution.remote.terms import with_defaults
-from qonduit_server.execution.remote.vendor_estimates import add_estimates, is_wanted, why_unknown
-from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
+from qonduit_server.execution.remote.vendor_processes import Account, VendorProcesses
 from qonduit_server.execution.remote.vendor_work import VendorWork
 from qonduit_server.execution.wrapping_executor import WrappingExecutor
 from qonduit_server.store import catalogue
@@ -95,7 +95,9 @@ class RemoteExecutor(WrappingExecutor):
             on_done=self._outcomes_known,
             on_failure=self._fail,
         )
-        self._left = LeftGroups(db, self._call, self._terms_of, self._providers, on_fault)
+        #: Makes the calls that concern no job.
+        self.accounts: Final = AccountCalls(processes, self._terms_of, self._providers)
+        self._left = LeftGroups(db, self.accounts.call, self._terms_of, self._providers, on_fault)
         self._threads: list[threading.Thread] = []
         #: The providers whose calls have threads, and the lock of the two.
         self._started: set[str] = set()
@@ -118,60 +120,6 @@ class RemoteExecutor(WrappingExecutor):
         if description.HasField("vendor"):
             self._terms[description.provider.name] = with_defaults(description.vendor)
         return description
-
-    def devices(self, provider: str, credential: str) -> ProviderDescription:
-        """Return the devices that the vendor of a provider lists for a credential.
-
-        Raises:
-            FailedPrecondition: the provider has no vendor, or the vendor refuses the credential or the call.
-            Unavailable: the vendor does not answer.
-        """
-        if provider not in self._providers:
-            raise FailedPrecondition(f"{provider} has no devices at a vendor", subject=provider, kind="PROVIDER")
-        call = VendorCall(devices=VendorCall.Devices())
-        reply = self._call(provider, credential, self._terms_of(provider).submit_seconds, call)
-        if reply.HasField("error"):
-            message = f"the vendor of {provider} has not listed its devices: {reply.error.message}"
-            match reply.error.kind:
-                case VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:
-                    raise _credential_refused(provider, message)
-                case VendorErrorKind.VENDOR_ERROR_KIND_REFUSED:
-                    raise FailedPrecondition(message, subject=f"providers/{provider}", kind="PROVIDER")
-                case _:
-                    raise Unavailable(message, reason="PROVIDER_UNAVAILABLE")
-        found = ProviderDescription.FromString(reply.devices)
-        found.provider.name = provider
-        for device in found.devices:
-            device.is_local, device.with_token = False, True
-            device.listed_at.GetCurrentTime()
-        return found
-
-    def estimate(self, provider: str, credential: str, wanted: Sequence[Submission]) -> str:
-        """Add the estimates of the vendor to submissions of a job that is not submitted.
-
-        Returns:
-            Why a cost is not known although the vendor estimates costs; empty otherwise.
-
-        Raises:
-            FailedPrecondition: the vendor refuses the credential.
-        """
-        terms = self._terms_of(provider)
-        if not is_wanted(terms, wanted):
-            return ""
-        error = add_estimates(partial(self._call, provider, credential, terms.call_seconds), wanted)
-        if error is None:
-            return ""
-        why = why_unknown(provider, error)
-        if error.kind == VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:
-            raise _credential_refused(provider, f"the cost of the job is not known: {why}")
-        return why
-
-    def _call(self, provider: str, credential: str, seconds: float, call: VendorCall) -> VendorReply:
-        """Make a call that concerns no job. Its failure is the error of the reply."""
-        try:
-            return self._processes.call(Account(provider, credential), call, seconds)
-        except (CallLost, CallNotMade) as failed:
-            return VendorReply(error=failed.error)
 
     def _terms_of(self, provider: str) -> VendorTerms:
         return self._terms.get(provider) or with_defaults(VendorTerms())
@@ -415,10 +363,6 @@ class RemoteExecutor(WrappingExecutor):
         self._jobs.end(job)
         self._jobs.forget(job.key)
         self._listener.capacity_changed()
-
-
-def _credential_refused(provider: str, message: str) -> FailedPrecondition:
-    return FailedPrecondition(message, subject=f"providers/{provider}", kind="CREDENTIAL", reason="CREDENTIAL_REQUIRED")
 
 
 class _PreparationListener:

@@ -192,22 +192,17 @@ class RigettiSession:
         """Read the results of a job; see `VendorSession`."""
         place, bits = _place(vendor_id), _bits(submission)
         results = self._results(place)
+        us = results.execution_duration_microseconds
         buffers = {name: list(each.data.inner()) for name, each in results.buffers.items()}
-        raw = json.dumps({"readouts": buffers, "us": results.execution_duration_microseconds}, default=str).encode()
+        raw = json.dumps({"readouts": buffers, "us": us}, default=str).encode()
         columns = [buffers.get(name, []) for name in place.readouts]
         complete = len(columns) == len({bit for _, bit in bits})
         if not complete or not all(_is_readout(each, submission.shots) for each in columns):
             # Without an outcome, the server reads again, and fails at last with this response on record.
             return Fetched([], raw)
         counts = Counter(sum(row[bit] << clbit for clbit, bit in bits) for row in zip(*columns, strict=True))
-        facts = {
-            "sdk": "pyquil",
-            "sdk_version": version("pyquil"),
-            "processor": place.processor,
-            "execution_us": results.execution_duration_microseconds,
-        }
-        us = results.execution_duration_microseconds
-        return Fetched([vendor_outcome(counts, **facts)], raw, seconds=None if us is None else us / 1e6)
+        facts = {"sdk": "pyquil", "sdk_version": version("pyquil"), "processor": place.processor, "execution_us": us}
+        return Fetched([vendor_outcome(counts, **facts)], raw, seconds=us and us / 1e6)
 
     def cancel(self, vendor_id: str) -> VendorJob:
         """Request the cancellation of a job that has not ended; see `VendorSession`."""

@@ -23,5 +23,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Revert the revision. Vendors end what is left by themselves."""
+    """Revert the revision. Vendors end them by themselves."""
     op.drop_table("left_groups")
