@@ -13,7 +13,7 @@ from sqlalchemy import select
 from qonduit.execution.v1.worker_pb2 import CalibratedDevice, ProviderDescription
 from qonduit.v1.calibration_pb2 import DeviceCalibration, QubitCalibration
 from qonduit.v1.job_pb2 import QueueReason, RequiredVersions
-from qonduit_server.store import calibrations, catalogue, server_offers
+from qonduit_server.store import calibrations, catalogue, catalogue_cache, server_offers
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.engines import connect_to_write
 from qonduit_server.store.jobs import held_jobs, queue, queue_positions, queue_times
@@ -117,7 +117,7 @@ def test_a_frozen_server_offers_its_devices_again(servers: tuple[Database, Datab
     catalogue.sync(there, [description(devices=["two"])], GONE)
     catalogue.renew(here)
     assert offered(here) == {"IBM/one"}
-    catalogue._cache_of(there).lease = LEASE
+    catalogue_cache.cache_of(there).lease = LEASE
     catalogue.renew(there)
     until(lambda: offered(here) == {"IBM/one", "IBM/two"})
 
@@ -126,7 +126,7 @@ def test_offers_that_are_renewed_now_are_not_deleted_and_not_waited_for(servers:
     here, there = servers
     catalogue.sync(here, [description(devices=["one"])])
     catalogue.sync(there, [description(devices=["two"])], GONE)
-    name = catalogue._cache_of(there).server
+    name = catalogue_cache.cache_of(there).server
     with connect_to_write(there._engine) as connection, connection.begin():
         assert server_offers.renew(connection, name, LEASE)
         # While it waits for the lock that this one has.
@@ -190,9 +190,9 @@ def test_a_server_claims_only_jobs_of_its_own_devices(servers: tuple[Database, D
     assert [task.job_id for task in claim(here)] == [own.id]
     assert {task.job_id for task in claim(there)} == {job.id for job in foreign}
     # A device that this server does not know yet.
-    catalogue._cache_of(here)._snapshot = catalogue._cached(here)
+    catalogue_cache.cache_of(here)._snapshot = catalogue_cache.cached(here)
     catalogue.refresh(there, description(devices=["two", "three"]))
-    known = catalogue._cache_of(here)
+    known = catalogue_cache.cache_of(here)
     new = submit(there, device=catalogue.device_by_name(there, "IBM/three"))
     assert claim(here) == []
     until(lambda: "IBM/three" in known.get(here).by_name)

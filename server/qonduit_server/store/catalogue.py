@@ -7,12 +7,9 @@ server claims only jobs of devices that it offers itself.
 
 from __future__ import annotations
 
-import threading
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import bindparam, case, exists, func, select
 
@@ -22,13 +19,13 @@ from qonduit.v1.device_pb2 import Device
 from qonduit.v1.pause_pb2 import Pause
 from qonduit.v1.provider_pb2 import Provider
 from qonduit_server.errors import NotFound, Unavailable
-from qonduit_server.store import calibrations, catalogue_snapshot, pauses, server_offers
+from qonduit_server.store import calibrations, catalogue_snapshot, server_offers
+from qonduit_server.store.catalogue_cache import DEFAULT_LEASE, CatalogueCache, cache_of, cached
 from qonduit_server.store.catalogue_rows import change_row, copy_of, sync_device, sync_provider
-from qonduit_server.store.catalogue_snapshot import Claimable, Snapshot
+from qonduit_server.store.catalogue_snapshot import Claimable
 from qonduit_server.store.database import Database
 from qonduit_server.store.device_rules import DISABLED, DeviceRules
 from qonduit_server.store.filter_conditions import Field, boolean_field, filter_conditions, number_field, text_field
-from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.paging import Cursor, Page, sent_bytes
 from qonduit_server.store.program_queue import PROGRAMS
 from qonduit_server.store.schema import IS_ACTIVE, NO_DEVICE_ID, devices, jobs, providers
@@ -37,97 +34,8 @@ from qonduit_server.store.server_offers import NOT_OFFERED
 from qonduit_server.store.writer import Operation, Transaction
 from qonduit_server.version_requirements import Versions
 
-#: How long other servers show the devices of a server that does not renew its offers.
-_LEASE: Final = timedelta(seconds=30)
 
-
-class _Cache:
-    """Caches a database's providers and devices until a sync, on this or another server, changes them."""
-
-    def __init__(self) -> None:
-        #: The name of this server's offers.
-        self.server: Final = uuid.uuid4().hex
-        #: How long these offers are valid without a renewal.
-        self.lease = _LEASE
-        #: Whether the database lacks the latest offers, because it was unavailable.
-        self.must_store = False
-        self._lock = threading.Lock()
-        self._snapshot: Snapshot | None = None
-        self._changes = 0
-        #: What the operator decides.
-        self.rules = DeviceRules()
-        #: What this server offers, by the name of the provider; None before the first sync.
-        self._own: dict[str, ProviderDescription] | None = None
-
-    def note(self, notification: Notification) -> None:
-        if notification.catalogue:
-            self._forget()
-
-    def offer(self, descriptions: Sequence[ProviderDescription], *, others: bool) -> None:
-        """Replace what this server offers; with `others`, keep its other providers."""
-        new = {each.provider.name: each for each in descriptions}
-        with self._lock:
-            self._own = {**(self._own or {}), **new} if others else new
-        self._forget()
-
-    def own(self) -> list[ProviderDescription]:
-        """Return what this server offers, by the rules of its operator."""
-        with self._lock:
-            described = list((self._own or {}).values())
-        return [self.rules.applied_to(each) for each in described]
-
-    def adopt(self, rules: DeviceRules) -> None:
-        """Adopt other rules."""
-        self.rules = rules
-        self._forget()
-
-    def _forget(self) -> None:
-        with self._lock:
-            self._changes += 1
-            self._snapshot = None
-
-    def get(self, db: Database) -> Snapshot:
-        snapshot = self._snapshot
-        if snapshot is None:
-            changes = self._changes
-            with db.read() as connection:
-                snapshot = catalogue_snapshot.read(connection)
-                catalogue_snapshot.add_probes(snapshot, connection)
-                catalogue_snapshot.add_pauses(snapshot, pauses.for_callers(connection))
-                offers = server_offers.descriptions(connection) if db.kind == "postgresql" else self.own()
-                catalogue_snapshot.add_environments(snapshot, server_offers.environments(offers))
-            for name, device in snapshot.by_name.items() if self.rules.prices else ():
-                self.rules.set_price(name.partition("/")[0], device)
-            if self._own is not None:
-                snapshot.claimable = catalogue_snapshot.claimable(snapshot, self.own())
-            with self._lock:
-                # A snapshot read during a change may be outdated: return it, but do not cache it.
-                if changes == self._changes:
-                    self._snapshot = snapshot
-        return snapshot
-
-
-_caches: WeakKeyDictionary[Database, _Cache] = WeakKeyDictionary()
-_caches_lock = threading.Lock()
-
-
-def _cached(db: Database) -> Snapshot:
-    return _cache_of(db).get(db)
-
-
-def _cache_of(db: Database) -> _Cache:
-    cache = _caches.get(db)
-    if cache is None:
-        with _caches_lock:
-            cache = _caches.get(db)
-            if cache is None:
-                cache = _Cache()
-                db.notifications.subscribe(cache.note)
-                _caches[db] = cache
-    return cache
-
-
-def sync(db: Database, descriptions: Sequence[ProviderDescription], lease: timedelta = _LEASE) -> None:
+def sync(db: Database, descriptions: Sequence[ProviderDescription], lease: timedelta = DEFAULT_LEASE) -> None:
     """Store the workers' descriptions, by name. Devices that no server describes become unavailable.
 
     Args:
@@ -135,7 +43,7 @@ def sync(db: Database, descriptions: Sequence[ProviderDescription], lease: timed
         descriptions: of all providers of this server.
         lease: how long other servers show its devices unless `renew` is called.
     """
-    cache = _cache_of(db)
+    cache = cache_of(db)
     cache.lease = lease
     cache.offer(descriptions, others=False)
     _store_offers(db, cache)
@@ -147,7 +55,7 @@ def refresh(db: Database, description: ProviderDescription) -> None:
     Raises:
         Unavailable: the database does not answer; `renew` stores the description later.
     """
-    cache = _cache_of(db)
+    cache = cache_of(db)
     cache.offer([description], others=True)
     _store_offers(db, cache)
 
@@ -158,7 +66,7 @@ def adopt_rules(db: Database, rules: DeviceRules) -> None:
     Raises:
         Unavailable: the database does not answer; `renew` stores the offers later.
     """
-    cache = _cache_of(db)
+    cache = cache_of(db)
     if (before := cache.rules) != rules:
         cache.adopt(rules)
         if before.disabled != rules.disabled and cache.own():
@@ -167,12 +75,12 @@ def adopt_rules(db: Database, rules: DeviceRules) -> None:
 
 def apply_rules(db: Database, listed: ProviderDescription) -> None:
     """Apply what the operator decides to the devices that a vendor has listed, before they are stored."""
-    listed.CopyFrom(_cache_of(db).rules.applied_to(listed))
+    listed.CopyFrom(cache_of(db).rules.applied_to(listed))
 
 
 def set_stated_price(db: Database, provider: str, device: Device) -> None:
     """Set the price that the operator states of a device that was read from the database, if there is one."""
-    _cache_of(db).rules.set_price(provider, device)
+    cache_of(db).rules.set_price(provider, device)
 
 
 def add_listed(db: Database, listed: ProviderDescription) -> None:
@@ -188,7 +96,7 @@ def add_listed(db: Database, listed: ProviderDescription) -> None:
     db.write(_ADD_LISTED, listed)
 
 
-def _store_offers(db: Database, cache: _Cache) -> None:
+def _store_offers(db: Database, cache: CatalogueCache) -> None:
     cache.must_store = False
     try:
         db.write(_SYNC, cache)
@@ -199,7 +107,7 @@ def _store_offers(db: Database, cache: _Cache) -> None:
 
 def renew(db: Database) -> None:
     """Renew what this server offers, and make devices unavailable whose last server is lost."""
-    cache = _cache_of(db)
+    cache = cache_of(db)
     if cache.must_store:
         _store_offers(db, cache)
     elif db.kind == "postgresql" and cache.own():
@@ -208,23 +116,23 @@ def renew(db: Database) -> None:
 
 def withdraw(db: Database) -> None:
     """End what this server offers, because it stops. Other servers show it until it expires."""
-    if db.kind == "postgresql" and (cache := _cache_of(db)).own():
+    if db.kind == "postgresql" and (cache := cache_of(db)).own():
         db.write(_WITHDRAW, cache.server)
 
 
 def claimable(db: Database) -> Claimable | None:
     """Return the devices whose jobs this server may claim, from memory; None if it offers none, and may claim all."""
-    return _cached(db).claimable
+    return cached(db).claimable
 
 
 def environments(db: Database, provider: str) -> Sequence[Versions]:
     """Return the different environments of the workers of a provider at all servers, from memory."""
-    return _cached(db).environments.get(provider, ())
+    return cached(db).environments.get(provider, ())
 
 
 def provider(db: Database, provider_id: int) -> Provider:
     """Return one provider. Raises NotFound."""
-    found = _cached(db).providers.get(provider_id)
+    found = cached(db).providers.get(provider_id)
     if found is None or found.name == PROGRAMS:
         raise NotFound("provider", provider_id)
     return _copy_provider(found)
@@ -232,7 +140,7 @@ def provider(db: Database, provider_id: int) -> Provider:
 
 def provider_ids(db: Database) -> Mapping[str, int]:
     """Return the ids of all providers by name, from memory."""
-    return {found.name: found.id for found in _cached(db).providers.values()}
+    return {found.name: found.id for found in cached(db).providers.values()}
 
 
 def list_providers(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Provider]:
@@ -247,7 +155,7 @@ def list_providers(db: Database, page_size: int = 0, page_token: str = "", filte
     )
     if after := cursor.after(int):
         query = query.where(providers.c.id < after[0])
-    snapshot = _cached(db)
+    snapshot = cached(db)
     with db.read() as connection:
         ids = list(connection.execute(query).scalars())
     kept, token = cursor.cut(ids, lambda found: (found,), lambda found: 200)
@@ -256,7 +164,7 @@ def list_providers(db: Database, page_size: int = 0, page_token: str = "", filte
 
 def device(db: Database, device_id: int) -> Device:
     """Return one device, from memory; without `queue_depth` (see `queue_depth`). Raises NotFound."""
-    found = _cached(db).devices.get(device_id)
+    found = cached(db).devices.get(device_id)
     if found is None:
         raise NotFound("device", device_id)
     return copy_of(found)
@@ -264,7 +172,7 @@ def device(db: Database, device_id: int) -> Device:
 
 def device_by_name(db: Database, name: str) -> Device:
     """Return the device called "PROVIDER/device", from memory. Raises NotFound."""
-    found = _cached(db).by_name.get(name)
+    found = cached(db).by_name.get(name)
     if found is None:
         raise NotFound("device", name[:200])
     return copy_of(found)
@@ -272,25 +180,25 @@ def device_by_name(db: Database, name: str) -> Device:
 
 def name_of(db: Database, device: Device) -> str:
     """Return a device's name as "PROVIDER/device", from memory."""
-    return f"{_cached(db).providers[device.provider_id].name}/{device.name}"
+    return f"{cached(db).providers[device.provider_id].name}/{device.name}"
 
 
 def pause_of(db: Database, device_id: int) -> Pause | None:
     """Return the pause of a device, of its provider or of the server, from memory; None if it is not paused."""
-    found = _cached(db).devices.get(device_id)
+    found = cached(db).devices.get(device_id)
     return found.pause if found is not None and found.HasField("pause") else None
 
 
 def devices_by_name(db: Database) -> Mapping[str, Device]:
     """Return all devices by "PROVIDER/device", from memory; callers must not change them."""
-    return _cached(db).by_name
+    return cached(db).by_name
 
 
 def device_of_job(db: Database, job_id: int) -> Device | None:
     """Return the device of a job; None if the job does not exist."""
     with db.read() as connection:
         device_id = connection.execute(_DEVICE_OF_JOB, {"job": job_id}).scalar_one_or_none()
-    return None if device_id is None else _cached(db).devices.get(device_id)
+    return None if device_id is None else cached(db).devices.get(device_id)
 
 
 def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter: str = "") -> Page[Device]:
@@ -308,7 +216,7 @@ def list_devices(db: Database, page_size: int = 0, page_token: str = "", filter:
     )
     if after := cursor.after(int):
         query = query.where(devices.c.id < after[0])
-    snapshot = _cached(db)
+    snapshot = cached(db)
     with db.read() as connection:
         ids = list(connection.execute(query).scalars())
     found = [snapshot.devices[device_id] for device_id in ids if device_id in snapshot.devices]
@@ -363,13 +271,13 @@ def _copy_provider(found: Provider) -> Provider:
     return copy
 
 
-def _sync(transaction: Transaction, calls: Sequence[_Cache]) -> list[None]:
+def _sync(transaction: Transaction, calls: Sequence[CatalogueCache]) -> list[None]:
     # Of calls in the same transaction, each stores the newest offers.
     _store(transaction, calls[-1])
     return [None] * len(calls)
 
 
-def _renew(transaction: Transaction, calls: Sequence[_Cache]) -> list[None]:
+def _renew(transaction: Transaction, calls: Sequence[CatalogueCache]) -> list[None]:
     cache, connection = calls[-1], transaction.connection
     if not server_offers.renew(connection, cache.server, cache.lease) or server_offers.any_expired(connection):
         _store(transaction, cache)
@@ -382,7 +290,7 @@ def _withdraw(transaction: Transaction, calls: Sequence[str]) -> list[None]:
     return [None] * len(calls)
 
 
-def _store(transaction: Transaction, cache: _Cache) -> None:
+def _store(transaction: Transaction, cache: CatalogueCache) -> None:
     """Store what this server offers, and the catalogue of all; devices that no server offers become unavailable."""
     connection, own = transaction.connection, cache.own()
     offers = own
