@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from qonduit_server.store import catalogue
+from qonduit.v1.project_pb2 import Project, ProjectMember
+from qonduit_server.store import catalogue, projects
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import shares
 from tests.contract.test_store_fair_share import callers, end, submit_many
@@ -44,6 +45,51 @@ def test_a_weight_gives_more_of_the_workers(db: Database) -> None:
         end(db, tasks, 1.0)
     assert 27 <= found["anna"] <= 33, found
     assert {each.owner: each.weight for each in shares.list_page(db).items} == {"anna": 3.0, "ben": 1.0}
+
+
+def test_the_members_of_a_project_follow_it_with_their_shares_of_what_it_gets(db: Database) -> None:
+    projects.create(db, "anna", Project(name="lab"))
+    projects.set_member(db, "anna", "lab", ProjectMember(user="ben", role=projects.MEMBER, weight=2))
+    submit(db, caller="anna", project="lab")
+    end(db, claim(db), 40.0)
+    for caller in ("anna", "ben", "ben", "ben"):
+        submit(db, caller=caller, project="lab")
+    submit(db, caller="zoe")
+    claim(db, capacity=1)  # of zoe
+    claim(db, capacity=1)
+    found = shares.list_page(db).items
+    assert [(each.owner, each.member) for each in found] == [
+        ("projects/lab", ""),
+        ("projects/lab", "anna"),
+        ("projects/lab", "ben"),
+        ("zoe", ""),
+    ]
+    lab, anna, ben, _ = found
+    assert (lab.queued_jobs, anna.queued_jobs, ben.queued_jobs) == (3, 1, 2)
+    assert (lab.running_jobs, anna.running_jobs, ben.running_jobs) == (1, 0, 1)
+    assert (lab.weight, anna.weight, ben.weight) == (1.0, 1.0, 2.0)
+    assert anna.mean_seconds == 40.0
+    assert anna.lead_seconds > 30 > ben.lead_seconds
+
+
+def test_pages_may_begin_among_the_members_of_a_project(db: Database) -> None:
+    projects.create(db, "m0", Project(name="lab"))
+    for number in range(1, 5):
+        projects.set_member(db, "m0", "lab", ProjectMember(user=f"m{number}", role=projects.MEMBER))
+    submit(db, caller="a")
+    for number in range(5):
+        submit(db, caller=f"m{number}", project="lab")
+    submit(db, caller="z")
+    expected = [("a", ""), ("projects/lab", ""), *(("projects/lab", f"m{number}") for number in range(5)), ("z", "")]
+    for size in (1, 2, 3, 50):
+        found, token = [], ""
+        while True:
+            page = shares.list_page(db, 0, size, token)
+            assert len(page.items) <= size
+            found += [(share.owner, share.member) for share in page.items]
+            if not (token := page.next_page_token):
+                break
+        assert found == expected
 
 
 def test_pages_contain_each_owner_once(db: Database) -> None:

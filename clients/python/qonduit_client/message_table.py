@@ -148,6 +148,7 @@ _COLUMNS: Final[dict[str, tuple[_Column, ...]]] = {
     "Share": (
         _Column("provider", lambda each, _: each.provider),
         _Column("owner", lambda each, _: each.owner),
+        _Column("member", lambda each, _: each.member),
         _Column("weight", lambda each, _: f"{each.weight:g}", right=True),
         _Column("lead", lambda each, _: f"{each.lead_seconds:.1f} s", right=True),
         _Column("queued", lambda each, _: str(each.queued_jobs), right=True),

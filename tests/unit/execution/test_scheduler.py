@@ -50,6 +50,25 @@ def test_the_oldest_task_comes_first_over_all_providers(stage: FakePool) -> None
     assert [held.key[0] for held in stage.one.backlog] == [3, 4]
 
 
+def test_with_fewer_slots_busy_workers_keep_what_they_run_and_get_nothing_more(stage: FakePool) -> None:
+    stage.add(1, 2)
+    first, second = stage.schedule.place(0.0)
+    for worker in (first, second):
+        stage.begin(worker)
+        stage.end(worker, 0.001)
+    stage.add(3, 4, 5, 6, 7)
+    stage.schedule.place(0.001)
+    stage.begin(first)
+    stage.begin(second)
+    stage.schedule.resize(1)
+    assert [held[:1] for held in stage.holds()] == stage.holds() == [[3], [6]]
+    assert stage.schedule.place(0.002) == []
+    assert stage.schedule.wanted(0.002) == {}
+    stage.end(second, 0.002)
+    stage.schedule.place(0.002)
+    assert stage.holds() == [[3, 4, 5, 7], []]
+
+
 def test_tasks_stuck_behind_a_slow_one_are_reclaimed_once_a_worker_is_idle(stage: FakePool) -> None:
     stage.add(1, 2)
     first, second = stage.schedule.place(0.0)

@@ -25,7 +25,10 @@ def share() -> None:
 @click.argument("provider", required=False, default="")
 @shared_options()
 def list_shares(provider: str) -> int:
-    """List who waits, who runs jobs, and who has used more than the others: of PROVIDER or of all."""
+    """List who waits, who runs jobs, and who has used more than the others: of PROVIDER or of all.
+
+    The members of a project follow it; their weights and leads are those among its members.
+    """
     here = session()
     with here.client() as client:
         _write(here, client.shares(provider))
@@ -48,7 +51,9 @@ def set_share(provider: str, owner: str, weight: float) -> int:
 def _write(here: Session, found: Iterable[Share]) -> None:
     columns = [
         Column("provider", lambda each: each.provider, "PROVIDER"),
-        Column("owner", lambda each: each.owner, "USER"),
+        Column(
+            "owner", lambda each: each.owner, "USER", lambda each: f"  {each.member}" if each.member else each.owner
+        ),
         Column("weight", lambda each: each.weight, "WEIGHT", lambda each: f"{each.weight:g}", right=True),
         Column("queued_jobs", lambda each: each.queued_jobs, "QUEUED", right=True),
         Column("running_jobs", lambda each: each.running_jobs, "RUNNING", right=True),
@@ -66,5 +71,6 @@ def _write(here: Session, found: Iterable[Share]) -> None:
             lambda each: f"{each.mean_seconds:.3g} s" if each.HasField("mean_seconds") else "",
             right=True,
         ),
+        Column("member", lambda each: each.member),
     ]
     write_rows(here, columns, found, line=lambda each: each, empty="no user has used the workers or waits for them")

@@ -143,7 +143,7 @@ class ListPausesResponse(_message.Message):
     def __init__(self, pauses: _Optional[_Iterable[_Union[_pause_pb2.Pause, _Mapping]]] = ...) -> None: ...
 
 class Share(_message.Message):
-    __slots__ = ("provider_id", "provider", "owner", "weight", "lead_seconds", "mean_seconds", "queued_jobs", "running_jobs")
+    __slots__ = ("provider_id", "provider", "owner", "weight", "lead_seconds", "mean_seconds", "queued_jobs", "running_jobs", "member")
     PROVIDER_ID_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,7 @@ class Share(_message.Message):
     MEAN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     QUEUED_JOBS_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
     provider_id: int
     provider: str
     owner: str
@@ -160,7 +161,8 @@ class Share(_message.Message):
     mean_seconds: float
     queued_jobs: int
     running_jobs: int
-    def __init__(self, provider_id: _Optional[int] = ..., provider: _Optional[str] = ..., owner: _Optional[str] = ..., weight: _Optional[float] = ..., lead_seconds: _Optional[float] = ..., mean_seconds: _Optional[float] = ..., queued_jobs: _Optional[int] = ..., running_jobs: _Optional[int] = ...) -> None: ...
+    member: str
+    def __init__(self, provider_id: _Optional[int] = ..., provider: _Optional[str] = ..., owner: _Optional[str] = ..., weight: _Optional[float] = ..., lead_seconds: _Optional[float] = ..., mean_seconds: _Optional[float] = ..., queued_jobs: _Optional[int] = ..., running_jobs: _Optional[int] = ..., member: _Optional[str] = ...) -> None: ...
 
 class ListSharesRequest(_message.Message):
     __slots__ = ("provider_id", "page_size", "page_token")

@@ -153,8 +153,7 @@ class ProcessPool:
                 provider.description = ProviderDescription()
                 provider.description.CopyFrom(description)
                 provider.outdated = True
-                for worker in provider.ready:
-                    self._scheduler.requeue(provider, worker.reclaim())
+                self._scheduler.reclaim(provider)
                 self._selector.wake()
 
     def preload(self, providers: Iterable[str] | None = None) -> None:

@@ -59,8 +59,11 @@ class Scheduler:
         self._admission.resize(slots)
         if self.free() < 0:
             for provider in self._providers.values():
-                for worker in provider.ready:
-                    self.requeue(provider, worker.reclaim())
+                self.reclaim(provider)
+
+    def reclaim(self, provider: ForkServer) -> None:
+        """Requeue the tasks that the workers of a provider have not started."""
+        self.requeue(provider, [held for worker in provider.ready for held in worker.reclaim()])
 
     def keys(self) -> set[Key]:
         """Return all waiting tasks."""
