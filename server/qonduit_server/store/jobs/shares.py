@@ -76,7 +76,7 @@ def _names(column: str, condition: str, table: str, name: str, key: str) -> Text
     )
 
 
-_OF_PROVIDER: Final = bindparam("provider")
+_OF_PROVIDER: Final[Any] = bindparam("provider")
 _OWNERS: Final = _Kind(
     _names("caller", str(IS_QUEUED), "lanes", "owner", ""),
     select(lanes).where(lanes.c.provider_id == _OF_PROVIDER, lanes.c.owner == bindparam("owner")),
@@ -119,7 +119,7 @@ def list_page(db: Database, provider_id: int = 0, page_size: int = 0, page_token
             if provider_id not in (0, provider.id) or len(found) > cursor.size:
                 continue
             after = (owner, member) if provider.id == first else ("", "")
-            for share in _of_provider(connection, provider, *after, cursor.size + 1, running):
+            for share in _of_provider(connection, provider, after, cursor.size + 1, running):
                 found.append(share)
                 if len(found) > cursor.size:
                     break
@@ -147,9 +147,10 @@ def _running(connection: Connection) -> Counter[Lane]:
 
 
 def _of_provider(
-    connection: Connection, provider: Any, owner: str, member: str, most: int, running: Counter[Lane]
+    connection: Connection, provider: Any, after: tuple[str, str], most: int, running: Counter[Lane]
 ) -> Iterator[Share]:
-    """Yield the shares behind that of an owner or a member, at least `most` if there are that many."""
+    """Yield the shares behind that of an owner and a member, at least `most` if there are that many."""
+    owner, member = after
     values = {"provider": provider.id, "most": most}
     if is_project(owner):
         yield from _of_members(connection, provider, owner, member, most, running)
