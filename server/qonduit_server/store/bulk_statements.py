@@ -19,7 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType, TypeDecorator
 
-from qonduit_server.store import sqlite_driver
+from qonduit_server.store import postgresql_pipeline, sqlite_driver
 
 
 class BulkInsert:
@@ -93,7 +93,7 @@ def _execute(connection: Connection, sqlite: str, postgresql: str, rows: Sequenc
     if connection.dialect.name == "sqlite":
         sqlite_driver.execute(connection, sqlite, *rows)
     else:
-        connection.exec_driver_sql(postgresql, tuple(map(list, zip(*rows, strict=True))))
+        postgresql_pipeline.write(connection, postgresql, tuple(map(list, zip(*rows, strict=True))))
 
 
 class _List(TypeDecorator[Collection[Any]]):

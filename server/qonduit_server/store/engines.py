@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from qonduit_server.errors import StartError
+from qonduit_server.store import postgresql_pipeline
 
 #: Time limit for SQLite's lock, and for PostgreSQL to accept a connection.
 _TIMEOUT_SECONDS: Final = 2
@@ -85,6 +86,7 @@ def make_engine(url: URL, *, pooled: bool = False) -> Engine:
     )
     if not pooled and "options" not in url.query:
         event.listen(engine, "connect", _limit_session)
+    postgresql_pipeline.prepare(engine)
     _try_idle_connections(engine)
     _SOCKETS[engine] = _Sockets(engine)
     return engine

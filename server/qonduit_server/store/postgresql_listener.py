@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import pq
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
-from qonduit_server.store import migrations
+from qonduit_server.store import migrations, postgresql_pipeline
 from qonduit_server.store.database_health import DatabaseHealth, Part
 from qonduit_server.store.engines import connect_apart, sever
 from qonduit_server.store.migrations import compatibility
@@ -44,7 +44,7 @@ _IDLE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 2.5
 
 _BACKEND: Final = b"SELECT pg_backend_pid()"
-_NOTIFY: Final = text(f"SELECT pg_notify('{_CHANNEL}', :payload)")
+_NOTIFY: Final = f"SELECT pg_notify('{_CHANNEL}', %s)"
 
 
 def payloads(server: str, notification: Notification) -> Iterator[str]:
@@ -138,7 +138,7 @@ class PostgresqlListener:
     def notify(self, connection: Connection, notification: Notification) -> None:
         """Notify the other servers when the transaction commits."""
         for payload in payloads(self.sender, notification):
-            connection.execute(_NOTIFY, {"payload": payload})
+            postgresql_pipeline.write(connection, _NOTIFY, (payload,))
 
     def change_sender(self) -> None:
         """Treat the notifications sent so far as those of another server.

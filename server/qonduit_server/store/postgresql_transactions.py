@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, NotSupportedError, ProgrammingError, SQLAlchemyError
 
 from qonduit_server.errors import FailedPrecondition, Unavailable
-from qonduit_server.store import log_epoch, timeline
+from qonduit_server.store import log_epoch, postgresql_pipeline, timeline
 from qonduit_server.store.database_errors import is_unavailable
 from qonduit_server.store.database_health import DatabaseHealth
 from qonduit_server.store.engines import connect_to_write, drop
@@ -139,10 +139,12 @@ class PostgresqlTransactions:
             if not durable:
                 self._is_synchronous = connection.exec_driver_sql(_RELAX).scalar_one() in timeline.WAITING
             transaction = self._transaction(connection, self._log_epoch)
+            postgresql_pipeline.begin(connection)
             work(transaction)
             notification = transaction.notification()
             if notification:
                 self._listener.notify(connection, notification)
+            postgresql_pipeline.send(connection)
             # If the commit fails, the connection is closed, and the next one reads the epoch.
             self._log_epoch = transaction.log_epoch
         except BaseException as error:
@@ -152,6 +154,9 @@ class PostgresqlTransactions:
             else:
                 self._roll_back(connection)
             raise
+        finally:
+            if not connection.closed:
+                postgresql_pipeline.end(connection)
         return notification
 
     def _transaction(self, connection: Connection, epoch: int) -> Transaction:
