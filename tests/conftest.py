@@ -14,10 +14,12 @@ from hypothesis import settings
 from qonduit_server.store import migrations
 from qonduit_server.store.database import Database, open_database
 from tests import rabbitmq as rabbitmq_broker
+from tests import server_process
 from tests import slurm as slurm_cluster
 from tests.missing_components import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
 from tests.oidc_provider import oidc  # noqa: F401 - a fixture
 from tests.postgresql import PostgresqlServer, start_or_skip
+from tests.warm_server import warm_servers
 
 pytest_plugins = ("tests.long_forms", "tests.process_leftovers", "tests.rotating_oidc")
 
@@ -31,6 +33,14 @@ os.environ["QONDUIT_CONFIG"] = os.environ["QONDUIT_SERVER_CONFIG"] = os.devnull
 # Under nohup, children inherit SIG_IGN for SIGHUP, and a server keeps it; a handler is not inherited.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_server(nothing_is_left_behind: None) -> Iterator[None]:
+    """Servers start by a fork."""
+    with warm_servers() as server_process.warm:
+        yield
+    server_process.warm = None
 
 
 @pytest.fixture(scope="session")

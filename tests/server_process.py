@@ -20,6 +20,7 @@ from typing import Any, Final
 import click
 
 from qonduit_server.setting_options import Configuration, settings_options
+from tests.warm_server import ForkedServer, WarmServers
 
 #: The server of this environment.
 SERVE: Final = (sys.executable, "-m", "qonduit_server", "serve")
@@ -28,6 +29,8 @@ WORK: Final = (sys.executable, "-m", "qonduit_server", "worker")
 #: For a server on a busy machine to log a line.
 _LOG_SECONDS: Final = 60.0
 _TICK = os.sysconf("SC_CLK_TCK")
+#: Starts the servers of this environment, in a session of tests; measurements start them as operators do.
+warm: WarmServers | None = None
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Server:
     """A running server: where it serves, its process, and how long it took from start to serving (seconds)."""
 
     target: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | ForkedServer
     serving_after: float
     log: Path | None = None
 
@@ -154,14 +157,15 @@ def serving(
         | {f"QONDUIT_{name.upper()}": value for name, value in settings.items()}
     )
     begun = time.perf_counter()
+    arguments = ["--listen", listen, "--database", database]
+    process: subprocess.Popen[str] | ForkedServer
     with Path(log or os.devnull).open("a") as errors:
-        process = subprocess.Popen(
-            [*command, "--listen", listen, "--database", database],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=variables,
-        )
+        if warm is not None and command == SERVE and warm.can_start(variables):
+            process = warm.start(arguments, variables, errors)
+        else:
+            process = subprocess.Popen(
+                [*command, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=variables
+            )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
