@@ -195,7 +195,7 @@ def start(
         monitor,
         listing,
     )
-    # What is loaded now stays. A full collection would stop all threads while it inspects it.
+    # All loaded objects stay. A full collection would stop all threads while it inspects it.
     gc.freeze()
     _log_start(app, owner, database.kind, descriptions, settings.workers)
     return app

@@ -29,7 +29,7 @@ class Observations:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        #: Guards what is counted.
+        #: Guards the counted observations.
         self.lock = threading.Lock()
 
     def __len__(self) -> int:

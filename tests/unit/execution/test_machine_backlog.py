@@ -29,7 +29,7 @@ EVENT = 5_000
 @pytest.fixture(autouse=True)
 def peak(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Lower the limits, and return the bytes that waited, after each message."""
-    monkeypatch.setattr(worker_machine, "_HELLO_SECONDS", 0.0)  # a turn is a second, whatever the clock says
+    monkeypatch.setattr(worker_machine, "_HELLO_SECONDS", 0.0)  # a turn is a second, whatever the time
     monkeypatch.setattr(machine_session, "MOST_BYTES", MOST)
     monkeypatch.setattr(machine_session, "_MANY_BYTES", MOST // 2)
     monkeypatch.setattr(machine_session, "_BATCH_BYTES", 10_000)
