@@ -13,8 +13,7 @@ import pytest
 from qonduit.v1 import job_service_pb2 as calls
 from qonduit.v1.job_pb2 import JobState, JobType, VendorMode, VendorOptions
 from qonduit.v1.result_pb2 import Result
-from tests.vendor_cloud.fake_vendor import Behavior
-from tests.vendor_cloud.served_vendor import IBM, PATIENCE, ServedVendor, served_vendor
+from tests.vendor_cloud.served_vendor import IBM, PATIENCE, ServedVendor, behaving_well, served_vendor
 
 #: `make vendors` runs them; the contract of vendors has a short form.
 pytestmark = pytest.mark.long
@@ -34,9 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
 
 @pytest.fixture
 def served(server: ServedVendor) -> Iterator[ServedVendor]:
-    server.vendor.control(**vars(Behavior()))
-    yield server
-    server.vendor.control(**vars(Behavior()))
+    with behaving_well(server) as served:
+        yield served
 
 
 def estimation(served: ServedVendor, text: str, *observables: str, **options: Any) -> calls.CreateJobRequest:

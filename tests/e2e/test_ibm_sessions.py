@@ -21,7 +21,15 @@ from qonduit.v1.job_pb2 import Job, JobState, JobType, VendorMode, VendorOptions
 from tests.contract.rpc_fixture import until
 from tests.e2e.faults.trap import RecordingTrap
 from tests.vendor_cloud.fake_vendor import PRICE, Behavior, FakeVendor, fake_vendor
-from tests.vendor_cloud.served_vendor import ASYMMETRIC, IBM, PATIENCE, TOKEN, ServedVendor, served_vendor
+from tests.vendor_cloud.served_vendor import (
+    ASYMMETRIC,
+    IBM,
+    PATIENCE,
+    TOKEN,
+    ServedVendor,
+    behaving_well,
+    served_vendor,
+)
 
 #: `make vendors` runs them; the contract of vendors has a short form.
 pytestmark = pytest.mark.long
@@ -49,9 +57,8 @@ def server(vendor: FakeVendor, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def served(server: ServedVendor) -> Iterator[ServedVendor]:
-    server.vendor.control(**vars(Behavior()))
-    yield server
-    server.vendor.control(**vars(Behavior()))
+    with behaving_well(server) as served:
+        yield served
 
 
 class Groups:

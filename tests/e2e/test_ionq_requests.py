@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import grpc
@@ -19,7 +17,7 @@ from qonduit_server.providers.vendors.ionq_devices import SIMULATORS
 from tests.contract.rpc_fixture import until
 from tests.vendor_cloud.environments import FOLDER, environment_python
 from tests.vendor_cloud.fake_vendor import PRICE, Behavior
-from tests.vendor_cloud.served_vendor import IONQ, PATIENCE, TOKEN, ServedVendor, served_vendor
+from tests.vendor_cloud.served_vendor import IONQ, PATIENCE, ServedVendor, list_with_command, served_vendor
 
 #: Of the service, in dollars, of a gate on one qubit and on two.
 GATE_PRICES = (0.001, 0.004)
@@ -31,12 +29,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
     environment_python("IONQ")
     providers = {"providers": "IONQ,IONQ_CLOUD", "provider_environments": str(FOLDER)}
     with served_vendor(tmp_path_factory.mktemp("ionq"), kind=IONQ, **providers) as served:
-        command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target]
-        create = [*command, "credential", "create", "lab", "--provider", "IONQ"]
-        refresh = [*command, "devices", "--refresh", "IONQ", "--credential", "lab"]
-        for step, secret in ((create, TOKEN), (refresh, "")):
-            done = subprocess.run(step, input=secret, capture_output=True, text=True, timeout=PATIENCE)
-            assert done.returncode == 0, done.stderr
+        list_with_command(served, "IONQ")
         # Requests of the probes would be counted by tests, and meet the failures that tests order.
         until(lambda: verified(served) == set(SIMULATORS))
         yield served

@@ -19,7 +19,7 @@ from qonduit.v1.result_pb2 import Result
 from tests.contract.rpc_fixture import until
 from tests.vendor_cloud.environments import FOLDER, environment_python
 from tests.vendor_cloud.fake_vendor import Behavior
-from tests.vendor_cloud.served_vendor import IQM, PATIENCE, TOKEN, ServedVendor, served_vendor
+from tests.vendor_cloud.served_vendor import IQM, PATIENCE, TOKEN, ServedVendor, list_with_command, served_vendor
 
 HEADER = 'OPENQASM 2.0; include "qelib1.inc";'
 #: A Fourier transform and its inverse around a shift by 5: all qubits interact, and each angle matters.
@@ -44,15 +44,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
     others = {"IQM_TOKEN": "of-the-operator", "IQM_QUANTUM_COMPUTER": "sirius", "NETRC": str(netrc)}
     settings = {"providers": "IQM,IQM_CLOUD", "provider_environments": str(FOLDER), "vendor_probes": "all"}
     with served_vendor(folder, kind=IQM, environment=others, **settings) as served:
-        refresh(served, "credential", "create", "lab", "--provider", "IQM")
-        refresh(served)
+        list_with_command(served, "IQM")
         yield served
 
 
-def refresh(served: ServedVendor, *arguments: str) -> None:
-    """Run a command of the client; by default, the one that lists the devices again."""
+def refresh(served: ServedVendor) -> None:
+    """List the devices again with a command of the client."""
     command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target]
-    command += arguments or ("devices", "--refresh", "IQM", "--credential", "lab")
+    command += ("devices", "--refresh", "IQM", "--credential", "lab")
     done = subprocess.run(command, input=TOKEN, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
 

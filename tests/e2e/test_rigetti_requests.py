@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tests.vendor_cloud.environments import FOLDER, environment_python
 from tests.vendor_cloud.fake_vendor import Behavior, FakeVendor
 from tests.vendor_cloud.rigetti_provider import AWAY, MACHINE
-from tests.vendor_cloud.served_vendor import PATIENCE, RIGETTI, TOKEN, ServedVendor, served_vendor
+from tests.vendor_cloud.served_vendor import PATIENCE, RIGETTI, TOKEN, ServedVendor, list_with_command, served_vendor
 
 pytestmark = pytest.mark.long
 BELL: Final = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0], q[1]; measure q -> c;'
@@ -78,12 +77,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
     environment_python("RIGETTI")
     providers = {"providers": "RIGETTI,RIGETTI_CLOUD", "provider_environments": str(FOLDER)}
     with served_vendor(tmp_path_factory.mktemp("rigetti"), kind=RIGETTI, **providers) as served:
-        command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target]
-        create = [*command, "credential", "create", "lab", "--provider", "RIGETTI"]
-        refresh = [*command, "devices", "--refresh", "RIGETTI", "--credential", "lab"]
-        for step, secret in ((create, TOKEN), (refresh, "")):
-            done = subprocess.run(step, input=secret, capture_output=True, text=True, timeout=PATIENCE)
-            assert done.returncode == 0, done.stderr
+        list_with_command(served, "RIGETTI")
         yield served
 
 

@@ -17,8 +17,8 @@ from qonduit.v1.job_pb2 import JobState, VendorCost
 from qonduit.v1.quota_pb2 import Quota, QuotaValues
 from qonduit.v1.usage_service_pb2_grpc import UsageServiceStub
 from tests.postgresql import PostgresqlServer
-from tests.vendor_cloud.fake_vendor import PRICE, Behavior, fake_vendor
-from tests.vendor_cloud.served_vendor import ASYMMETRIC, PATIENCE, TOKEN, ServedVendor, served_vendor
+from tests.vendor_cloud.fake_vendor import PRICE, fake_vendor
+from tests.vendor_cloud.served_vendor import ASYMMETRIC, PATIENCE, TOKEN, ServedVendor, behaving_well, served_vendor
 
 SUCCEEDED, FAILED, CANCELLED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED
 
@@ -61,10 +61,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedVendor]:
 @pytest.fixture
 def served(shared: ServedVendor) -> Iterator[ServedVendor]:
     """Return the server; without limits, and with a vendor that behaves well, at the start of each test."""
-    shared.vendor.control(**vars(Behavior()))
-    Costs(shared).limit()
-    yield shared
-    shared.vendor.control(**vars(Behavior()))
+    with behaving_well(shared) as served:
+        Costs(shared).limit()
+        yield served
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from qonduit.v1.failure_pb2 import FailureCategory
 from qonduit.v1.job_pb2 import JobState, JobType, VendorCancellation, VendorCost, VendorMode, VendorOptions
 from qonduit.v1.provider_service_pb2 import ListProvidersRequest
 from qonduit.v1.provider_service_pb2_grpc import ProviderServiceStub
-from tests.vendor_cloud.fake_vendor import Behavior
 from tests.vendor_cloud.served_vendor import (
     ASYMMETRIC,
     KINDS,
@@ -33,6 +32,7 @@ from tests.vendor_cloud.served_vendor import (
     TOKEN,
     ServedVendor,
     VendorKind,
+    behaving_well,
     served_vendor,
 )
 
@@ -96,10 +96,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Vend
 @pytest.fixture
 def served(servers: Callable[[VendorKind], ServedVendor], request: pytest.FixtureRequest) -> Iterator[ServedVendor]:
     """Return the server of a provider; the vendor behaves well at the start of each test."""
-    served = servers(KINDS[request.param])
-    served.vendor.control(**vars(Behavior()))
-    yield served
-    served.vendor.control(**vars(Behavior()))
+    with behaving_well(servers(KINDS[request.param])) as served:
+        yield served
 
 
 def accepted_by(served: ServedVendor) -> Any:

@@ -6,11 +6,10 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.providers.remote_provider import SubmissionLimits
 from qonduit_server.providers.vendors.braket_cloud import BraketCloud
-from tests.vendor_cloud.provider import stated_terms
+from tests.vendor_cloud.provider import with_stated_terms
 
 REGION: Final = "us-east-1"
 BUCKET: Final = "amazon-braket-of-the-lab"
@@ -25,9 +24,7 @@ class AWSCloud(BraketCloud):
     name = "AWS_CLOUD"
 
     def describe(self) -> ProviderDescription:
-        description = super().describe()
-        description.vendor.MergeFrom(VendorTerms(**stated_terms(self.name)))
-        return description
+        return with_stated_terms(super().describe())
 
     def limits(self, device: str) -> SubmissionLimits:
         return SubmissionLimits(circuits=1, shots=1000, bytes=100_000)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 PRICE: Final = 0.25
 
@@ -321,6 +322,24 @@ def _encoded(answer: Any) -> bytes:
     if answer is None or isinstance(answer, bytes):
         return answer or b""
     return json.dumps(answer).encode()
+
+
+class RoutedHandler(Handler):
+    """One request, answered by its path."""
+
+    def routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[str, int, Any]:
+        """Return how the answer is delivered, its status, and its content."""
+        raise NotImplementedError
+
+    def handle_request(self, method: str, data: bytes) -> None:
+        parts = urlsplit(self.path)
+        path = parts.path.strip("/").split("/")
+        if path == ["control"]:
+            self.control(json.loads(data))
+            return
+        with self.service.lock:
+            mode, status, answer = self.routed(method, path, parse_qs(parts.query), data)
+        self._deliver(mode.removeprefix("accept-"), status, answer)
 
 
 class Server(ThreadingHTTPServer):

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.providers.remote_provider import SubmissionLimits
 from qonduit_server.providers.vendors.google_engine import GoogleEngine
-from tests.vendor_cloud.provider import stated_terms
+from tests.vendor_cloud.provider import with_stated_terms
 
 #: The project to which each token has access.
 PROJECT: Final = "lab-project"
@@ -24,9 +23,7 @@ class GoogleCloud(GoogleEngine):
     name = "GOOGLE_CLOUD"
 
     def describe(self) -> ProviderDescription:
-        description = super().describe()
-        description.vendor.MergeFrom(VendorTerms(**stated_terms(self.name)))
-        return description
+        return with_stated_terms(super().describe())
 
     def limits(self, device: str) -> SubmissionLimits:
         own = super().limits(device)

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.device_pb2 import Device, DeviceCapabilities
 from qonduit.v1.job_pb2 import JobType, VendorMode
 from qonduit_server.providers.remote_provider import SubmissionLimits
 from qonduit_server.providers.vendors.ibm_machines import IBMMachines
-from tests.vendor_cloud.provider import stated_terms
+from tests.vendor_cloud.provider import with_stated_terms
 
 #: The instance to which every API key has access.
 INSTANCE: Final = "crn:v1:bluemix:public:quantum-computing:us-east:a/0123:4567::"
@@ -26,8 +25,7 @@ class IBMCloud(IBMMachines):
     name = "IBM_CLOUD"
 
     def describe(self) -> ProviderDescription:
-        description = super().describe()
-        description.vendor.MergeFrom(VendorTerms(**stated_terms(self.name)))
+        description = with_stated_terms(super().describe())
         for name in (MACHINE, STATIC):
             capabilities = DeviceCapabilities(
                 mid_circuit_measurement=True,

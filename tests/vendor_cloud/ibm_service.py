@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import jwt
 from ibm_quantum_schemas.estimator.version_0_1 import ParamsModel as EstimatorParams
@@ -27,7 +27,7 @@ from qiskit_ibm_runtime.utils.backend_converter import convert_to_target
 from qiskit_ibm_runtime.utils.backend_decoder import configuration_from_server_data
 from qiskit_ibm_runtime.utils.validations import validate_isa_circuits
 
-from tests.vendor_cloud.fake_vendor import PRICE, Handler, Service, serve
+from tests.vendor_cloud.fake_vendor import PRICE, RoutedHandler, Service, serve
 from tests.vendor_cloud.ibm_provider import INSTANCE, MACHINE, STATIC
 
 #: The processor whose shape both machines have.
@@ -183,7 +183,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
-class IBMHandler(Handler):
+class IBMHandler(RoutedHandler):
     """One request of IBM's SDK."""
 
     service: IBMService
@@ -191,22 +191,14 @@ class IBMHandler(Handler):
     def error(self, message: str, code: str) -> dict[str, Any]:
         return {"trace": "t", "errors": [{"code": code, "message": message, "more_info": ""}]}
 
-    def handle_request(self, method: str, body: bytes) -> None:
-        parts = urlsplit(self.path)
-        path = parts.path.strip("/").split("/")
-        if path == ["control"]:
-            self.control(json.loads(body))
-            return
-        with self.service.lock:
-            status, answer = self._routed(method, path, parse_qs(parts.query), body)
-        if self.mode:
-            self._deliver(self.mode.removeprefix("accept-"), status, answer)
-        else:
-            self._send(status, answer)
+    def routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[str, int, Any]:
+        self.mode = "ok"
+        status, answer = self._answer_to(method, path, query, body)
+        return self.mode, status, answer
 
-    def _routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
+    def _answer_to(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
         """Return the answer; `self.mode` is how it is delivered."""
-        self.mode, service = "", self.service
+        service = self.service
         if path == ["identity", "token"]:
             service.note("token")
             return self._token(parse_qs(body.decode())["apikey"][0])

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.providers.remote_provider import SubmissionLimits
 from qonduit_server.providers.vendors.ionq import IonQ
 from qonduit_server.providers.vendors.ionq_devices import described_device
-from tests.vendor_cloud.provider import stated_terms
+from tests.vendor_cloud.provider import with_stated_terms
 
 #: The characterization of the service's machines.
 CALIBRATION: Final = "0197379a-c3b8-7548-9da4-bbb7067311c1"
@@ -22,8 +21,7 @@ class IonQCloudTwin(IonQ):
     name = "IONQ_CLOUD"
 
     def describe(self) -> ProviderDescription:
-        description = super().describe()
-        description.vendor.MergeFrom(VendorTerms(**stated_terms(self.name)))
+        description = with_stated_terms(super().describe())
         description.devices.append(described_device("forte_1", 36))
         return description
 

@@ -14,11 +14,10 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 from ionq_core import models
 
-from tests.vendor_cloud.fake_vendor import PRICE, Handler, Service, serve
+from tests.vendor_cloud.fake_vendor import PRICE, RoutedHandler, Service, serve
 
 BACKENDS: Final = {"simulator": 29, "qpu.forte-1": 36, "qpu.forte-enterprise-1": 36, "qpu.tempo-1": 100}
 #: In dollars, of a gate on one qubit and on two, for each shot.
@@ -171,30 +170,17 @@ def _time(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class IonQHandler(Handler):
+class IonQHandler(RoutedHandler):
     """One request of IonQ's client."""
 
     service: IonQService
 
-    def do_PUT(self) -> None:  # noqa: N802 - called by the base class
-        self.handle_request("PUT", b"")
-
     def error(self, message: str, code: str) -> dict[str, Any]:
         return {"error": code, "message": message, "statusCode": 400}
 
-    def handle_request(self, method: str, data: bytes) -> None:
-        parts = urlsplit(self.path)
-        path = parts.path.strip("/").split("/")
-        if path == ["control"]:
-            self.control(json.loads(data))
-            return
-        assert path[0] == "v0.4"
-        with self.service.lock:
-            mode, status, answer = self._routed(method, path[1:], parse_qs(parts.query), data)
-        self._deliver(mode.removeprefix("accept-"), status, answer)
-
-    def _routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[str, int, Any]:
-        """Return how the answer is delivered, its status, and its content."""
+    def routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[str, int, Any]:
+        version, *path = path
+        assert version == "v0.4"
         service = self.service
         scheme, _, key = (self.headers["Authorization"] or "").partition(" ")
         service.authorizations.add(key)

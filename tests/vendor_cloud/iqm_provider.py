@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from qonduit.execution.v1.vendor_pb2 import VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.providers.remote_provider import SubmissionLimits
 from qonduit_server.providers.vendors.iqm import IQM
-from tests.vendor_cloud.provider import stated_terms
+from tests.vendor_cloud.provider import with_stated_terms
 
 #: The calibration set of the service's machines.
 CALIBRATION: Final = "cd4dd889-b88b-4370-ba01-eb8262ad9c53"
@@ -21,9 +20,7 @@ class IQMCloud(IQM):
     name = "IQM_CLOUD"
 
     def describe(self) -> ProviderDescription:
-        description = super().describe()
-        description.vendor.MergeFrom(VendorTerms(**stated_terms(self.name)))
-        return description
+        return with_stated_terms(super().describe())
 
     def limits(self, device: str) -> SubmissionLimits:
         return SubmissionLimits(circuits=3, shots=1000, bytes=100_000)

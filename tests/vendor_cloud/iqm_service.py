@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid5
 
 from iqm.iqm_client.models import validate_circuit
@@ -28,7 +27,7 @@ from iqm.station_control.interface.models.circuit import PostJobsRequest
 from iqm.station_control.interface.models.jobs_new import JobData
 from iqm.station_control.interface.models.observation_set import QualityMetricSet
 
-from tests.vendor_cloud.fake_vendor import Handler, Service, serve
+from tests.vendor_cloud.fake_vendor import RoutedHandler, Service, serve
 
 CALIBRATION: Final = "cd4dd889-b88b-4370-ba01-eb8262ad9c53"
 _CALIBRATED: Final = "2026-11-01T06:00:00Z"
@@ -211,7 +210,7 @@ def _entry(status: str, moment: datetime) -> dict[str, Any]:
     return {"source": "iqm-station-control", "status": status, "timestamp": moment.isoformat()}
 
 
-class IQMHandler(Handler):
+class IQMHandler(RoutedHandler):
     """One request of IQM's client."""
 
     service: IQMService
@@ -219,19 +218,9 @@ class IQMHandler(Handler):
     def error(self, message: str, code: str) -> dict[str, Any]:
         return {"message": message, "error_code": code, "source": "iqm-server"}
 
-    def handle_request(self, method: str, data: bytes) -> None:
-        parts = urlsplit(self.path)
-        path = parts.path.strip("/").split("/")
-        if path == ["control"]:
-            self.control(json.loads(data))
-            return
-        assert path[:2] == ["api", "v1"], path
-        with self.service.lock:
-            mode, status, answer = self._routed(method, path[2:], parse_qs(parts.query), data)
-        self._deliver(mode.removeprefix("accept-"), status, answer)
-
-    def _routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[str, int, Any]:
-        """Return how the answer is delivered, its status, and its content."""
+    def routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[str, int, Any]:
+        root, version, *path = path
+        assert (root, version) == ("api", "v1"), path
         service = self.service
         scheme, _, token = (self.headers["Authorization"] or "").partition(" ")
         service.authorizations.add(token)

@@ -254,6 +254,12 @@ def stated_terms(name: str) -> dict[str, Any]:
     return shared | stated.get(name, {})
 
 
+def with_stated_terms(description: ProviderDescription) -> ProviderDescription:
+    """Return the description of a vendor, with the terms that the environment states."""
+    description.vendor.MergeFrom(VendorTerms(**stated_terms(description.provider.name)))
+    return description
+
+
 def install(folder: Path, classes: Iterable[type], **terms: Any) -> dict[str, str]:
     """Install providers as a distribution in a folder; return the variables with which processes find them.
 

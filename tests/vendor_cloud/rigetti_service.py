@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import grpc
 import numpy as np
@@ -31,7 +31,7 @@ from rpcq._base import from_msgpack, to_msgpack
 from rpcq.messages import NativeQuilMetadata, NativeQuilResponse, RPCError, RPCReply
 
 from qonduit_server.providers.vendors.rigetti_messages import message_classes
-from tests.vendor_cloud.fake_vendor import Behavior, Handler, serve
+from tests.vendor_cloud.fake_vendor import Behavior, RoutedHandler, serve
 from tests.vendor_cloud.grpc_service import Call, GrpcService, Relay, handled
 from tests.vendor_cloud.rigetti_provider import AWAY, MACHINE, MICROSECONDS
 
@@ -368,22 +368,15 @@ _METHODS: Final[dict[str, dict[str, tuple[str, Callable[[Qcs, Call, Any], Any]]]
 }
 
 
-class QcsHandler(Handler):
+class QcsHandler(RoutedHandler):
     """One request over HTTP."""
 
     service: Qcs
 
-    def handle_request(self, method: str, data: bytes) -> None:
-        parts = urlsplit(self.path)
-        path = parts.path.strip("/").split("/")
-        if path == ["control"]:
-            self.control(json.loads(data))
-            return
-        with self.service.lock:
-            status, answer = self._routed(method, path, data)
-        self._send(status, answer)
+    def routed(self, method: str, path: list[str], query: dict[str, list[str]], body: bytes) -> tuple[str, int, Any]:
+        return "ok", *self._answer_to(method, path, body)
 
-    def _routed(self, method: str, path: list[str], data: bytes) -> tuple[int, Any]:
+    def _answer_to(self, method: str, path: list[str], data: bytes) -> tuple[int, Any]:
         service = self.service
         if path[-1] == "token" and method == "POST":
             service.note("token")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -34,7 +35,7 @@ from tests.server_process import Server, serving
 from tests.vendor_cloud.aws_provider import SHOT, TASK_FEE, AWSCloud
 from tests.vendor_cloud.aws_provider import credential as aws_credential
 from tests.vendor_cloud.environments import environment_python
-from tests.vendor_cloud.fake_vendor import PRICE, FakeVendor, fake_vendor
+from tests.vendor_cloud.fake_vendor import PRICE, Behavior, FakeVendor, fake_vendor
 from tests.vendor_cloud.google_provider import PROJECT, GoogleCloud
 from tests.vendor_cloud.ibm_provider import INSTANCE, IBMCloud
 from tests.vendor_cloud.ionq_provider import CALIBRATION, IonQCloudTwin
@@ -384,6 +385,25 @@ class ServedVendor:
 
     def list_results(self, job: Job) -> list[Result]:
         return list(self.results.ListResults(ListResultsRequest(job_id=job.id), timeout=PATIENCE).results)
+
+
+@contextmanager
+def behaving_well(served: ServedVendor) -> Iterator[ServedVendor]:
+    """Yield a server whose vendor behaves well, at the beginning and afterwards."""
+    served.vendor.control(**vars(Behavior()))
+    yield served
+    served.vendor.control(**vars(Behavior()))
+
+
+def list_with_command(served: ServedVendor, provider: str) -> None:
+    """Store a credential of a provider as "lab", and let its vendor list its devices, with the commands of users."""
+    command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target]
+    for arguments, secret in (
+        (("credential", "create", "lab", "--provider", provider), TOKEN),
+        (("devices", "--refresh", provider, "--credential", "lab"), ""),
+    ):
+        done = subprocess.run([*command, *arguments], input=secret, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
 
 
 @contextmanager

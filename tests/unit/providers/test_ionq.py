@@ -73,9 +73,13 @@ def test_compilation_is_deterministic() -> None:
     ("text", "words"),
     [
         ("qreg q[1]; creg c[2]; measure q[0] -> c[0]; x q[0]; measure q[0] -> c[1];", "gates after a measurement"),
+        (
+            "qreg q[2]; creg c[2]; h q[0]; measure q[0] -> c[0]; measure q[1] -> c[0]; h q[0]; measure q[0] -> c[1];",
+            "gates after a measurement",
+        ),
         ("qreg q[1]; creg c[1]; x q[0]; reset q[0]; measure q[0] -> c[0];", "resets within a circuit"),
         ("qreg q[1]; creg c[1]; measure q[0] -> c[0]; if (c == 1) x q[0];", "depend on measured bits"),
-        ("qreg q[1]; creg c[1]; x q[0];", "programs without a measurement"),
+        ("qreg q[1]; creg c[1]; x q[0];", "measures nothing"),
     ],
 )
 def test_constructs_that_ionq_does_not_run_are_refused(text: str, words: str) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from qonduit.execution.v1.vendor_pb2 import Idempotency, NativeCircuit, VendorTerms
@@ -13,10 +13,10 @@ from qonduit_server.ir.braket_names import BRAKET_NAMES
 from qonduit_server.ir.circuit import Circuit
 from qonduit_server.providers.provider import CompileOptions, importing_sdk
 from qonduit_server.providers.remote_provider import RemoteCircuit, SubmissionLimits, VendorSession, vendor_description
-from qonduit_server.providers.vendors.measured_last import nothing_measured, omitted
+from qonduit_server.providers.vendors.measured_last import measured_last, omitted, refused
 
 if TYPE_CHECKING:
-    from qonduit_server.ir.visitor import GateStep, Plain
+    from qonduit_server.ir.visitor import GateStep
 
 #: A task has one circuit, unless `Device.vendor_job` permits sets. The shots are those of the device, and an action has
 #: at most 256 KiB.
@@ -66,7 +66,8 @@ class BraketCloud:
             steps = walk(circuit.quantum, where, _KEPT)
         except ProgramError as error:
             raise DeviceError(error.reason, error.message) from error
-        gates, measured = _measured_last(steps, where)
+        gates, by_bit = measured_last(steps, where)
+        measured = _bits_of_qubits(by_bit, where)
         used = sorted({qubit for gate in gates for qubit in gate.qubits} | measured.keys())
         # Some devices require that qubits are numbered without gaps.
         places = {qubit: place for place, qubit in enumerate(used)}
@@ -103,35 +104,11 @@ def _written(gate: GateStep, qubits: Sequence[int]) -> Iterator[str]:
     yield f"{BRAKET_NAMES[gate.name]}{angles} {', '.join(f'q[{qubit}]' for qubit in qubits)};"
 
 
-def _measured_last(steps: Sequence[Plain], where: str) -> tuple[list[GateStep], dict[int, int]]:
-    """Return the gates of a circuit, and the classical bit of each measured qubit."""
-    from qonduit_server.ir.visitor import BarrierStep, DelayStep, GateStep, MeasureStep, ResetStep
-
-    gates: list[GateStep] = []
-    measured: dict[int, int] = {}
-    touched: set[int] = set()
-    for step in steps:
-        if isinstance(step, MeasureStep):
-            if step.qubit in measured:
-                raise _refused(where, f"a second measurement of qubit {step.qubit}")
-            for qubit in [each for each, bit in measured.items() if bit == step.clbit]:
-                del measured[qubit]  # overwritten
-            measured[step.qubit] = step.clbit
-        elif isinstance(step, GateStep):
-            if late := set(step.qubits) & measured.keys():
-                raise _refused(where, f"a gate after the measurement of qubit {min(late)}")
-            touched.update(step.qubits)
-            if step.name != "id":
-                gates.append(step)
-        elif isinstance(step, ResetStep):
-            if step.qubit in touched or step.qubit in measured:
-                raise _refused(where, f"a reset of qubit {step.qubit} within the circuit")
-        elif not isinstance(step, BarrierStep | DelayStep):
-            raise _refused(where, "operations that depend on measured bits")
-    if not measured:
-        raise nothing_measured(where)
-    return gates, measured
-
-
-def _refused(where: str, what: str) -> DeviceError:
-    return DeviceError("UNSUPPORTED_CONSTRUCT", f"{where} does not run {what}: qubits are measured once, at the end")
+def _bits_of_qubits(measured: Mapping[int, int], where: str) -> dict[int, int]:
+    """Return the classical bit of each measured qubit; Braket measures a qubit into one bit alone."""
+    bits: dict[int, int] = {}
+    for bit, qubit in measured.items():
+        if qubit in bits:
+            raise refused(where, f"a second measurement of qubit {qubit}")
+        bits[qubit] = bit
+    return bits

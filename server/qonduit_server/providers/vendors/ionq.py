@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from typing import Final
-from urllib.parse import urlsplit
 
 from qonduit.execution.v1.vendor_pb2 import IDEMPOTENCY_TAG, NativeCircuit, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
@@ -26,7 +25,7 @@ from qonduit_server.providers.remote_provider import (
 from qonduit_server.providers.vendors.ionq_cloud import IonQCloud
 from qonduit_server.providers.vendors.ionq_devices import backend_of
 from qonduit_server.providers.vendors.measured_last import measured_last, omitted
-from qonduit_server.providers.vendors.own_client import check_token, importing_client
+from qonduit_server.providers.vendors.own_client import check_token, importing_client, is_safe
 
 #: The variable with the URL of another endpoint of the API.
 URL_VARIABLE: Final = "IONQ_API_URL"
@@ -89,7 +88,6 @@ def endpoint() -> str | None:
         ValueError: an API key would cross a network in plain text.
     """
     url = os.environ.get(URL_VARIABLE, "")
-    parts = urlsplit(url)
-    if url and parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1")):
-        raise ValueError(f"{URL_VARIABLE} must be an https URL, or an http URL of 127.0.0.1 or [::1], got {url!r:.200}")
+    if url and not is_safe(url):
+        raise ValueError(f"{URL_VARIABLE} must be an https URL, or an http URL of this machine, got {url!r:.200}")
     return url.rstrip("/") or None

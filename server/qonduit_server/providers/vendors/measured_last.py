@@ -23,26 +23,30 @@ def measured_last(steps: Sequence[Plain], where: str) -> tuple[list[GateStep], d
     gates: list[GateStep] = []
     measured: dict[int, int] = {}
     touched: set[int] = set()
+    #: Also those whose bit another measurement overwrites: what follows would depend on their measurement.
+    ended: set[int] = set()
     for step in steps:
         if isinstance(step, MeasureStep):
             measured[step.clbit] = step.qubit
+            ended.add(step.qubit)
         elif isinstance(step, GateStep):
-            if late := set(step.qubits) & set(measured.values()):
-                raise _refused(where, f"gates after a measurement (qubit {min(late)})")
+            if late := ended.intersection(step.qubits):
+                raise refused(where, f"gates after a measurement (qubit {min(late)})")
             touched.update(step.qubits)
             if step.name != "id":
                 gates.append(step)
         elif isinstance(step, ResetStep):
-            if step.qubit in touched or step.qubit in measured.values():
-                raise _refused(where, f"resets within a circuit (qubit {step.qubit})")
+            if step.qubit in touched or step.qubit in ended:
+                raise refused(where, f"resets within a circuit (qubit {step.qubit})")
         elif not isinstance(step, BarrierStep | DelayStep):
-            raise _refused(where, "operations that depend on measured bits")
+            raise refused(where, "operations that depend on measured bits")
     if not measured:
-        raise _refused(where, "programs without a measurement")
+        raise nothing_measured(where)
     return gates, measured
 
 
-def _refused(where: str, what: str) -> DeviceError:
+def refused(where: str, what: str) -> DeviceError:
+    """Return the error of a program that needs more than measurements at the end."""
     return DeviceError("UNSUPPORTED_CONSTRUCT", f"{where} does not run {what}: it measures all qubits once, at the end")
 
 
