@@ -221,8 +221,11 @@ def test_a_job_that_fails_at_the_vendor_reports_its_error_and_its_charge(served:
 
 @on(
     *VENDORS,
-    modes=["busy", "fail", "half", "hang"],
+    modes=["busy", "fail", "half", "hang", "slow"],
     long=[
+        ("IBM_CLOUD", "slow"),
+        ("GOOGLE_CLOUD", "slow"),
+        ("AWS_CLOUD", "slow"),
         ("IBM_CLOUD", "busy"),
         ("IBM_CLOUD", "half"),
         ("IBM_CLOUD", "hang"),
@@ -256,6 +259,40 @@ def test_a_refused_submission_fails_with_the_vendors_reason(served: ServedVendor
     assert job.failure.provider_code == served.kind.code("E-1")
     assert "the machine has no such gate" in job.failure.message
     assert accepted() == 0
+
+
+@on(
+    *VENDORS,
+    without={
+        "AWS_CLOUD": "a quota of Amazon limits rates, and the job waits",
+        "GOOGLE_CLOUD": "gRPC has one status for quotas and for busy services, and the job waits",
+        "RIGETTI_CLOUD": "gRPC has one status for quotas and for busy services, and the job waits",
+    },
+)
+def test_a_job_above_the_quota_of_its_account_fails_with_the_vendors_reason(
+    served: ServedVendor, provider: str
+) -> None:
+    served.vendor.control(submits=["quota"])
+    accepted = accepted_by(served)
+    job = served.run(provider)
+    assert (job.state, job.failure.reason, accepted()) == (FAILED, "VENDOR_REFUSED", 0)
+    assert "the quota of the account is used up" in job.failure.message
+
+
+@on(
+    *VENDORS,
+    modes=["-600", "600"],
+    without={"AWS_CLOUD": "Amazon refuses signatures of another time than its own"},
+    long=[("IBM_CLOUD", "-600"), ("GOOGLE_CLOUD", "-600"), ("GOOGLE_CLOUD", "600")],
+)
+def test_a_vendor_whose_clock_is_fast_or_late_runs_a_job(served: ServedVendor, provider: str, mode: str) -> None:
+    served.vendor.control(skew=float(mode), submits=["busy"], polls=["busy"], retry_after=1.0)
+    job = served.run(provider)
+    assert job.state == SUCCEEDED, job.failure
+    assert served.counts(job) == RIGHT
+    # The date in Retry-After is one of the vendor's clock.
+    submits = [at for kind, at in served.vendor.control()["times"] if kind == "submit"][-2:]
+    assert submits[1] - submits[0] < 300
 
 
 @on(
@@ -365,6 +402,13 @@ def test_a_job_that_was_cancelled_before_its_submission_is_not_submitted(served:
     served.jobs.CancelJob(calls.CancelJobRequest(id=job_id), timeout=PATIENCE)
     assert served.end(job_id).state == CANCELLED
     assert accepted() == 0
+
+
+@on(*VENDORS)
+def test_a_job_without_a_token_is_refused(served: ServedVendor, provider: str) -> None:
+    with pytest.raises(grpc.RpcError, match="requires a credential") as refused:
+        served.create(provider, credential="")
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 
 
 @on(*VENDORS)

@@ -8,7 +8,7 @@ simulator, which also writes the results in Braket's schema.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -190,7 +190,7 @@ class AWSService(Service):
             return job
         name = f"arn:aws:braket:{REGION}:{ACCOUNT}:quantum-task/{len(self.jobs):08d}-0000-4000-8000-000000000000"
         self.jobs[name] = self.jobs.pop(job["id"])
-        job |= {"id": name, "request": wanted, "created": _now()}
+        job |= {"id": name, "request": wanted, "created": _text(self.now())}
         return job
 
     def _programs(self, action: Any, wanted: dict[str, Any]) -> list[Program]:
@@ -228,7 +228,7 @@ class AWSService(Service):
         if found["state"] == "in line":
             position = str(job["position"])
             return answer | {"queueInfo": {"queue": "QUANTUM_TASKS_QUEUE", "position": position}}
-        answer["endedAt"] = _now()
+        answer["endedAt"] = _text(self.now())
         if found["state"] == "failed":
             answer |= {"failureReason": "the cryostat is warm", "numSuccessfulShots": 1}
         key = f"{wanted['outputS3Bucket']}/{folder}/{_RESULTS}"
@@ -312,8 +312,8 @@ def _encoded(result: Any) -> bytes:
     return text.encode()
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 class AWSHandler(Handler):

@@ -20,12 +20,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 PRICE: Final = 0.25
+#: The delay of an answer that is slow.
+SLOW_SECONDS: Final = 0.5
 
 
 @dataclass
@@ -34,8 +38,8 @@ class Behavior:
 
     Attributes:
         submits: what happens to the next submissions: "ok", "busy" (429), "refuse" (400), "fail" (500, not accepted),
-            "accept-fail" (500, accepted), "accept-cut", "accept-hang", "accept-half", "cut".
-        polls: the same for the next polls: "ok", "busy", "fail", "hang", "half".
+            "accept-fail" (500, accepted), "accept-cut", "accept-hang", "accept-half", "cut", "quota" (402).
+        polls: the same for the next polls: "ok", "busy", "fail", "hang", "half", "slow".
         fetches: the same for the next reads of results.
         lists: the same for the next lists of devices.
         devices: the devices of the account beside the machine.
@@ -49,7 +53,7 @@ class Behavior:
         retry_after: of the status 429, in seconds.
         opaque: of IBM: whether access tokens are no JSON Web Tokens.
         machines: of IBM: "ok", "paused", or "fail" if the service does not describe its machines.
-        skew: of IBM: the seconds by which the clock of the identity service is late.
+        skew: the seconds by which the vendor's clock is late.
         unreadable: of IBM: whether results are not those of a sampler.
         instances: of IBM: the number of instances of the account.
         histograms: of IonQ: whether its machines return counts in place of frequencies.
@@ -107,6 +111,10 @@ class Service:
         jobs = {key: {name: job[name] for name in shown if name in job} for key, job in self.jobs.items()}
         requests = dict(self.requests)
         return {"jobs": jobs, "groups": self.groups, "requests": requests, "times": self.times[-1000:]}
+
+    def now(self) -> datetime:
+        """Return the time of the vendor's clock."""
+        return datetime.now(UTC) - timedelta(seconds=self.behavior.skew)
 
     def note(self, kind: str) -> None:
         """Count a request of a kind."""
@@ -226,6 +234,9 @@ class Handler(BaseHTTPRequestHandler):
         """Return the body of an error."""
         return {"error": message, "code": code}
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return format_datetime(self.service.now(), usegmt=True)
+
     def log_message(self, *arguments: Any) -> None:
         pass
 
@@ -279,8 +290,17 @@ class Handler(BaseHTTPRequestHandler):
     def _deliver(self, mode: str, status: int, answer: Any) -> None:
         if mode == "ok":
             self._send(status, answer)
+        elif mode == "slow":
+            threading.Event().wait(SLOW_SECONDS)
+            self._send(status, answer)
         elif mode == "busy":
-            self._send(429, self.error("slow down", "429"), {"Retry-After": str(self.service.behavior.retry_after)})
+            again = str(self.service.behavior.retry_after)
+            if self.service.behavior.skew:
+                later = self.service.now() + timedelta(seconds=self.service.behavior.retry_after)
+                again = format_datetime(later, usegmt=True)
+            self._send(429, self.error("slow down", "429"), {"Retry-After": again})
+        elif mode == "quota":
+            self._send(402, self.error("the quota of the account is used up", "E-Q"))
         elif mode == "refuse":
             self._send(400, self.error("the machine has no such gate", "E-1"))
         elif mode == "fail":

@@ -100,7 +100,7 @@ class Engine(GrpcService):
             circuit = self._circuit(call, request.parent, processor)
             shots = self._shots(call, circuit, job)
             status = quantum.ExecutionStatus(state=_STATE.READY)
-            stored = quantum.QuantumJob(name=job.name, execution_status=status, create_time=datetime.now(UTC))
+            stored = quantum.QuantumJob(name=job.name, execution_status=status, create_time=self.now())
             self.known[job.name] = stored
             self.jobs[job.name] = {
                 "mark": job.name.rpartition("/")[2].removeprefix("qonduit-"),
@@ -228,7 +228,7 @@ class Engine(GrpcService):
 
     def _run(self, job: quantum.QuantumJob) -> None:
         own, status = self.jobs[job.name], job.execution_status
-        status.timing = quantum.ExecutionStatus.Timing(started_time=datetime.now(UTC))
+        status.timing = quantum.ExecutionStatus.Timing(started_time=self.now())
         status.processor_name = f"projects/{PROJECT}/processors/{own['processor']}"
         status.calibration_name = f"{status.processor_name}/calibrations/{CALIBRATION}"
         if own["fails"] or self.behavior.outcome == "failed":

@@ -14,7 +14,7 @@ import grpc
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 
-from tests.vendor_cloud.fake_vendor import Service
+from tests.vendor_cloud.fake_vendor import SLOW_SECONDS, Service
 
 #: The bytes of an answer that arrive before a connection is cut.
 _HALF: Final = 12
@@ -111,7 +111,9 @@ class Call:
 
     def finish(self) -> None:
         """Fail as planned after the work, without the lock."""
-        if self._after not in ("", "ok"):
+        if self._after == "slow":
+            threading.Event().wait(SLOW_SECONDS)
+        elif self._after not in ("", "ok"):
             self._fail(self._after)
 
     def _fail(self, mode: str) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
-import time
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -91,7 +90,7 @@ class IBMService(Service):
         job = self.accept(wanted)
         if "estimated" in wanted:
             job["level"] = wanted["estimated"]["resilience_level"]
-        job |= {"backend": body["backend"], "created": _now(), "most_seconds": body.get("cost")}
+        job |= {"backend": body["backend"], "created": _text(self.now()), "most_seconds": body.get("cost")}
         return job
 
     def opened(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +141,7 @@ class IBMService(Service):
         """Return the metrics of a job."""
         stamps = {"created": job["created"]}
         if job["state"] in ("complete", "failed"):
-            stamps |= {"running": _now(), "finished": _now()}
+            stamps |= dict.fromkeys(("running", "finished"), _text(self.now()))
         return {"timestamps": stamps, "usage": self.described(job)["usage"]}
 
     def result(self, job: dict[str, Any]) -> bytes:
@@ -179,8 +178,8 @@ class IBMService(Service):
         return json.dumps(PrimitiveResult(found, metadata=whole), cls=RuntimeEncoder).encode()
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+def _text(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 class IBMHandler(RoutedHandler):
@@ -242,7 +241,7 @@ class IBMHandler(RoutedHandler):
         behavior = self.service.behavior
         if behavior.tokens and key not in behavior.tokens:
             return 400, {"errorCode": "BXNIM0415E", "errorMessage": f"Provided API key {key} could not be found."}
-        now = int(time.time() - behavior.skew)
+        now = int(self.service.now().timestamp())
         token = jwt.encode({"iat": now, "exp": now + 3600, "key": key}, _KEY, algorithm="HS256")
         if behavior.opaque:
             token = base64.b64encode(key.encode()).decode()

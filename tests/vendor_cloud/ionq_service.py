@@ -12,7 +12,7 @@ import json
 import math
 import random
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ionq_core import models
@@ -97,7 +97,7 @@ class IonQService(Service):
             raise ValueError("the metadata is too large")
         fails = self.behavior.outcome == "partial" and not any(each["fails"] for each in self.jobs.values())
         job = self.accept({"mark": metadata.get("qonduit", ""), "circuits": [circuit], "body": body, "fails": fails})
-        job["submitted"] = datetime.now(UTC)
+        job["submitted"] = self.now()
         return job
 
     def described(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -230,7 +230,7 @@ class IonQHandler(RoutedHandler):
         rate = {"sku": "forte", "unit": "gates", "cost_1q_gate": GATE_PRICES[0], "cost_2q_gate": GATE_PRICES[1]}
         answer = {
             "estimate_context": {**context, "error_mitigation": query["error_mitigation"] == "true"},
-            "estimated_at": _time(datetime.now(UTC)),
+            "estimated_at": _time(self.service.now()),
             "estimated_unit": "usd",
             "rate_card": {"id": "card-1", "rates": [{**rate, "job_cost_minimum": PRICE}]},
             "estimated_total_cost": max(PRICE, gates * asked["shots"]),

@@ -14,7 +14,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -171,7 +171,7 @@ class IQMService(Service):
         # The name of a circuit contains the tag, for people: IQM does not look for it.
         (mark,) = {circuit.name.split()[1] for circuit in wanted.circuits}
         job = self.accept({"mark": mark, "circuits": wanted.circuits, "shots": wanted.shots, "computer": computer})
-        job["submitted"] = datetime.now(UTC)
+        job["submitted"] = self.now()
         return job
 
     def accept(self, wanted: dict[str, Any]) -> dict[str, Any]:

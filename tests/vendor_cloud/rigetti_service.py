@@ -12,7 +12,6 @@ import base64
 import json
 import math
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -240,7 +239,7 @@ class Qcs(GrpcService):
         """Return an access token for a secret: a JSON Web Token, whose signature Rigetti's client does not verify."""
         claims = {
             "aud": "api://qcs",
-            "exp": int(time.time() + self.behavior.life),
+            "exp": int(self.now().timestamp() + self.behavior.life),
             "sub": sha256(secret.encode()).hexdigest(),
         }
         return ".".join(

@@ -148,7 +148,7 @@ def _client_error(error: ClientError) -> VendorError:
     message = f"{error.operation_name}: {error.response.get('Error', {}).get('Message', '')} ({code})"
     for failed in (error.response.get("programSetValidationFailures") or ())[:1]:
         message += f"; program {failed.get('programIndex')}: {' '.join(failed.get('errors') or ())}"[:_QUOTED]
-    wait = retry_after(details.get("HTTPHeaders", {}).get("retry-after", "")) or _BUSY_SECONDS.get(code, 0.0)
+    wait = retry_after(details.get("HTTPHeaders", {})) or _BUSY_SECONDS.get(code, 0.0)
     if status == _TOO_MANY or code in _BUSY:
         return VendorBusy(message, code=code, retry_after=wait)
     if status >= _SERVER_ERRORS or not status:

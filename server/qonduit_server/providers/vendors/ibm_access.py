@@ -224,7 +224,7 @@ def _converted(error: Exception, response: Response | None, *, sent: bool, submi
     if response is not None and response.status_code >= 400:
         status, (message, code) = response.status_code, _reason(response)
         text = f"IBM answers with the status {status}: {message}"
-        wait = retry_after(response.headers.get("Retry-After", ""))
+        wait = retry_after(response.headers)
         if status in (401, 403) or (status == 400 and "/identity/token" in str(response.url)):
             return CredentialRefused(f"{text}. Check the API key, and that it has access to the instance", code=code)
         if status == 429:

@@ -245,7 +245,7 @@ class IQMSession:
         if status in (401, 403):
             return CredentialRefused(f"IQM does not accept the token: {text}", code=code)
         if status == requests.codes.too_many_requests:
-            return VendorBusy(text, code=code, retry_after=retry_after(response.headers.get("Retry-After", "")))
+            return VendorBusy(text, code=code, retry_after=retry_after(response.headers))
         if status in REFUSALS:
             return CallRefused(text, code=code)
         if response.ok:

@@ -354,8 +354,7 @@ def _translated(error: Exception) -> VendorError:
 
 def _retry_after(error: Exception) -> float:
     """Return the seconds for which a response over HTTP asks to wait; 0 if it does not ask."""
-    text = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
-    return retry_after(text)
+    return retry_after(error.response.headers) if isinstance(error, httpx.HTTPStatusError) else 0.0
 
 
 def _redacted(session: OAuthSession, text: str) -> str:
