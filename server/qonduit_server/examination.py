@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from qonduit_server import authentication, diagnostics, monitoring, offered_devices
@@ -12,6 +13,7 @@ from qonduit_server.encryption import key_ring
 from qonduit_server.errors import StartError
 from qonduit_server.execution.executor import make_executor
 from qonduit_server.executor_settings import executor_options
+from qonduit_server.process.release import installed_release
 from qonduit_server.providers import registry
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.finding import Finding
@@ -122,6 +124,19 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
             else:
                 devices = ", ".join(f"{name}/{device.name}" for device in description.devices if device.available)
                 findings.append(Finding("ok", f"provider {name} offers {devices}", ""))
+        findings += _machines({(each.host, each.release) for each in executor.list_workers() if each.host})
     finally:
         executor.stop(1)
     return findings
+
+
+def _machines(found: AbstractSet[tuple[str, str]]) -> Iterator[Finding]:
+    """Compare the releases of worker machines, given with the names of the machines, with the one installed here."""
+    here = installed_release()
+    for host, release in sorted(found):
+        if release != here:
+            what = f"worker machine {host} runs {f'release {release}' if release else 'an older release'}, not {here}"
+            fix = "It takes tasks. Install the same release there, and restart `qonduit worker`: tasks return first."
+            yield Finding("warning", what, fix)
+    if same := [host for host, release in sorted(found) if release == here]:
+        yield Finding("ok", f"worker machines of this release: {', '.join(same)}")

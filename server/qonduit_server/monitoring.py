@@ -74,11 +74,11 @@ class Monitoring:
         """
         if self._metrics is None:
             return
-        from qonduit_server.rpc.system_service import version
+        from qonduit_server.process.release import installed_release
         from qonduit_server.telemetry.server_state import ServerState, StateCollector
 
         state = ServerState(
-            version=version(),
+            version=installed_release(),
             database=database,
             workers=executor.list_workers,
             running=dispatcher.running,
@@ -147,8 +147,8 @@ def _collector(settings: Settings, metrics: Metrics, server: str) -> Collector:
         raise StartError(
             f"otlp_endpoint needs the libraries of OpenTelemetry: {pip_install('server', 'telemetry')} ({error})"
         ) from error
-    from qonduit_server.rpc.system_service import version
+    from qonduit_server.process.release import installed_release
 
     return Collector(
-        settings.otlp_endpoint, settings.otlp_signals, metrics, version(), server, settings.otlp_trace_ratio
+        settings.otlp_endpoint, settings.otlp_signals, metrics, installed_release(), server, settings.otlp_trace_ratio
     )

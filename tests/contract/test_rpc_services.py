@@ -21,11 +21,11 @@ from qonduit.v1.deployment_pb2 import Deployment
 from qonduit.v1.job_pb2 import Job, JobState, JobType
 from qonduit.v1.system_service_pb2 import GetServerInfoRequest
 from qonduit_server.errors import CallError, FailedPrecondition, StartError, Unavailable
+from qonduit_server.process.release import installed_release
 from qonduit_server.rpc import request_receiver
 from qonduit_server.rpc import server as rpc_server
 from qonduit_server.rpc.server import MAX_CONCURRENT_STREAMS
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.rpc.system_service import version
 from tests.contract.rpc_fixture import (
     BELL,
     CALIBRATION,
@@ -243,7 +243,7 @@ def test_validate_only_stores_nothing(rpc: RpcFixture) -> None:
 
 def test_server_info(rpc: RpcFixture) -> None:
     info = rpc.system.GetServerInfo(GetServerInfoRequest())
-    assert info.version == version()
+    assert info.version == installed_release()
     assert info.limits.max_shots == 50_000
     assert list(info.features) == ["watching"]
     assert info.store == "sqlite"

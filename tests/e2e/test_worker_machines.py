@@ -24,6 +24,7 @@ from qonduit.v1.job_pb2 import JobState
 from qonduit_server.encryption import key_ring
 from tests.e2e.faults.submitting import a_job
 from tests.e2e.faults.trap import RecordingTrap
+from tests.e2e.test_cli import qonduit
 from tests.e2e.test_credentials import serving_vendor
 from tests.rabbitmq import RabbitmqBroker
 from tests.server_process import SERVE, WORK, Server, log_lines, serving, working
@@ -277,6 +278,38 @@ def test_a_server_adopts_a_new_password_of_the_broker(rabbitmq: RabbitmqBroker, 
         rabbitmq.control("close_all_connections", "the test closes them")
         log_lines(server, lambda line: line["event"] == "broker connected again", 2)
         assert client.run(BELL, device="IBM/aer_simulator", shots=100).result().shots == 100
+
+
+def test_machines_of_another_release_are_shown(
+    rabbitmq: RabbitmqBroker, tmp_path: Path, serve: Callable[[str], object]
+) -> None:
+    older = (
+        "import qonduit_server.process.release as release; release.installed_release = lambda: '0.0.9'; "
+        "from qonduit_server.cli import main; main(['worker'])"
+    )
+    with ExitStack() as ends:
+        server: Server = ends.enter_context(serve(f"sqlite:///{tmp_path / 'q.sqlite3'}"))  # type: ignore[arg-type]
+        client = ends.enter_context(qonduit_client.Client(server.target))
+        ends.enter_context(working(rabbitmq.url(), "IBM", command=(sys.executable, "-c", older)))
+        ends.enter_context(working(rabbitmq.url(), "STIM"))
+        _wait(lambda: {each.provider for each in client.workers()} == {"IBM", "STIM"})
+        here = client.info().version
+        assert {each.provider: each.release for each in client.workers()} == {"IBM": "0.0.9", "STIM": here}
+        assert client.run(BELL, device="IBM/aer_simulator", shots=100).result().shots == 100
+        code, listed, _ = qonduit(server, "workers")
+        assert code == 0
+        assert "RELEASE" in listed
+        assert "0.0.9" in listed
+        settings = {"EXECUTOR": "celery", "BROKER": rabbitmq.url(), "PROVIDERS": "IBM,STIM"}
+        settings |= {"DATABASE": f"sqlite:///{tmp_path / 'doctor.sqlite3'}", "TRANSLATION_CACHE_BYTES": "0"}
+        found = subprocess.run(
+            [sys.executable, "-m", "qonduit_server", "doctor"],
+            env=os.environ | {f"QONDUIT_{name}": value for name, value in settings.items()},
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        assert re.search(rf"warning  worker machine \S+ runs release 0\.0\.9, not {re.escape(here)}\n", found)
 
 
 def test_a_machine_must_have_the_time_to_end() -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
 from qonduit.v1.system_service_pb2 import (
     GetServerInfoRequest,
@@ -23,7 +22,7 @@ from qonduit.v1.system_service_pb2 import (
     SetShareResponse,
     Worker,
 )
-from qonduit_client.distribution import DISTRIBUTION
+from qonduit_server.process.release import installed_release
 from qonduit_server.rpc.call_context import CallContext
 from qonduit_server.rpc.server_limits import Limits
 from qonduit_server.store import catalogue, pauses
@@ -48,7 +47,7 @@ class SystemService:
         self._workers = workers
         self._limits = limits
         self._features = features
-        self._version = version()
+        self._version = installed_release()
 
     def get_server_info(self, request: GetServerInfoRequest, call: CallContext) -> GetServerInfoResponse:
         """Return version, limits and features."""
@@ -58,7 +57,11 @@ class SystemService:
 
     def list_workers(self, request: ListWorkersRequest, call: CallContext) -> ListWorkersResponse:
         """Return the worker processes."""
-        return ListWorkersResponse(workers=self._workers())
+        workers = self._workers()
+        for each in workers:
+            if not each.host:
+                each.release = self._version
+        return ListWorkersResponse(workers=workers)
 
     def pause_server(self, request: PauseServerRequest, call: CallContext) -> PauseServerResponse:
         """Pause all servers of the database."""
@@ -84,11 +87,3 @@ class SystemService:
         """Set the weight of an owner."""
         provider = catalogue.provider(self._db, request.provider_id)
         return SetShareResponse(share=shares.set_weight(self._db, provider, request.owner, request.weight))
-
-
-def version() -> str:
-    """Return the version of the installed package; "0" in a source tree that was never installed."""
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "0"

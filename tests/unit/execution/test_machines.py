@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from qonduit_server.execution.celery.messages import HELLO_EXCHANGE, PART_BYTES,
 from qonduit_server.execution.celery.worker_ends import MachineEnds, WorkerEnds
 from qonduit_server.execution.executor import Loss, LossKind
 from qonduit_server.observer import Observer
+from qonduit_server.process.release import installed_release
 from tests.unit.execution.machine_network import KEYS, NO_KEYS, SERVER, Network
 from tests.unit.execution.pool_fixture import task
 
@@ -360,6 +362,19 @@ def test_messages_of_the_next_version_are_understood_and_older_ones_than_support
         network.machines.receive(MachineMessage.FromString(hello.SerializeToString() + b"\xf2\x7f\x03new"))
     (request,) = network.machines.outgoing(tick=False)
     assert MachineRequest.FromString(request.body).describe_all
+
+
+def test_the_release_of_a_machine_is_that_of_its_workers_and_unknown_for_older_ones() -> None:
+    network = Network()
+    network.add("a")
+    network.add("b")
+    old = MachineMessage.FromString(network.hosts["b"]._hello.body)
+    old.hello.ClearField("release")
+    network.hosts["b"]._hello = replace(network.hosts["b"]._hello, body=old.SerializeToString())
+    network.turn(5)
+    network.machines.submit([task(1), task(2)])
+    network.turn(3)
+    assert sorted(each.release for each in network.machines.workers()) == ["", installed_release()]
 
 
 def test_a_machine_ignores_tasks_of_an_old_session() -> None:

@@ -413,6 +413,13 @@ def workers() -> int:
         Column("server", lambda each: each.server),
         Column("host", lambda each: each.host, "HOST" if any(each.host for each in listed) else ""),
         Column("versions", versions, "VERSIONS" if any(map(versions, listed)) else ""),
+        # Shown if machines and the server differ; machines of some older releases report none.
+        Column(
+            "release",
+            lambda each: each.release,
+            "RELEASE" if any(each.release != listed[0].release for each in listed) else "",
+            lambda each: each.release or "older",
+        ),
     ]
     empty = "no workers; the server starts them with the first job of a provider"
     write_rows(here, columns, listed, line=lambda each: each, empty=empty)

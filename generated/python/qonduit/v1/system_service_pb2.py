@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from qonduit.v1 import pause_pb2 as qonduit_dot_v1_dot_pause__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/system_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16qonduit/v1/pause.proto\"\x16\n\x14GetServerInfoRequest\"\xf1\x02\n\x0cServerLimits\x12\x19\n\x11max_request_bytes\x18\x01 \x01(\x03\x12\x1a\n\x12max_response_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_program_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cmax_programs\x18\x04 \x01(\x05\x12\x11\n\tmax_shots\x18\x05 \x01(\x03\x12\x1d\n\x15max_task_memory_bytes\x18\x06 \x01(\x03\x12\x33\n\x10max_job_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_queued_jobs\x18\x08 \x01(\x03\x12\x18\n\x10max_memory_bytes\x18\t \x01(\x03\x12\x18\n\x10max_result_bytes\x18\n \x01(\x03\x12\x13\n\x0bmax_streams\x18\x0b \x01(\x05\x12\x30\n\rjob_retention\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"s\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x06limits\x18\x02 \x01(\x0b\x32\x18.qonduit.v1.ServerLimits\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\r\n\x05store\x18\x04 \x01(\t\"\x14\n\x12ListWorkersRequest\"\xb2\x02\n\x06Worker\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.qonduit.v1.WorkerState\x12\x0e\n\x06job_id\x18\x05 \x01(\x03\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05phase\x18\x07 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\x12\x0c\n\x04host\x18\t \x01(\t\x12\x32\n\x08versions\x18\n \x03(\x0b\x32 .qonduit.v1.Worker.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\x13ListWorkersResponse\x12#\n\x07workers\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Worker\"/\n\x12PauseServerRequest\x12\x19\n\x07message\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\xf4\x03\"7\n\x13PauseServerResponse\x12 \n\x05pause\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Pause\"\x15\n\x13ResumeServerRequest\"\x16\n\x14ResumeServerResponse\"\x13\n\x11ListPausesRequest\"7\n\x12ListPausesResponse\x12!\n\x06pauses\x18\x01 \x03(\x0b\x32\x11.qonduit.v1.Pause\"\x8b\x02\n\x05Share\x12\x13\n\x0bprovider_id\x18\x01 \x01(\x03\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x19\n\x0clead_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmean_seconds\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0bqueued_jobs\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0crunning_jobs\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12\x0e\n\x06member\x18\t \x01(\tB\x0f\n\r_lead_secondsB\x0f\n\r_mean_secondsB\x0e\n\x0c_queued_jobsB\x0f\n\r_running_jobs\"k\n\x11ListSharesRequest\x12\x1c\n\x0bprovider_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"P\n\x12ListSharesResponse\x12!\n\x06shares\x18\x01 \x03(\x0b\x32\x11.qonduit.v1.Share\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x0fSetShareRequest\x12 \n\x0bprovider_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1d\n\x05owner\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01(\xff\x01\x12+\n\x06weight\x18\x03 \x01(\x01\x42\x1b\xe2\x41\x01\x02\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@){\x14\xaeG\xe1z\x84?\"4\n\x10SetShareResponse\x12 \n\x05share\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Share*\x8f\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x15\n\x11WORKER_STATE_IDLE\x10\x02\x12\x15\n\x11WORKER_STATE_BUSY\x10\x03\x12\x19\n\x15WORKER_STATE_STOPPING\x10\x04\x32\xb9\x04\n\rSystemService\x12T\n\rGetServerInfo\x12 .qonduit.v1.GetServerInfoRequest\x1a!.qonduit.v1.GetServerInfoResponse\x12N\n\x0bListWorkers\x12\x1e.qonduit.v1.ListWorkersRequest\x1a\x1f.qonduit.v1.ListWorkersResponse\x12N\n\x0bPauseServer\x12\x1e.qonduit.v1.PauseServerRequest\x1a\x1f.qonduit.v1.PauseServerResponse\x12Q\n\x0cResumeServer\x12\x1f.qonduit.v1.ResumeServerRequest\x1a .qonduit.v1.ResumeServerResponse\x12K\n\nListPauses\x12\x1d.qonduit.v1.ListPausesRequest\x1a\x1e.qonduit.v1.ListPausesResponse\x12K\n\nListShares\x12\x1d.qonduit.v1.ListSharesRequest\x1a\x1e.qonduit.v1.ListSharesResponse\x12\x45\n\x08SetShare\x12\x1b.qonduit.v1.SetShareRequest\x1a\x1c.qonduit.v1.SetShareResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fqonduit/v1/system_service.proto\x12\nqonduit.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16qonduit/v1/pause.proto\"\x16\n\x14GetServerInfoRequest\"\xf1\x02\n\x0cServerLimits\x12\x19\n\x11max_request_bytes\x18\x01 \x01(\x03\x12\x1a\n\x12max_response_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_program_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cmax_programs\x18\x04 \x01(\x05\x12\x11\n\tmax_shots\x18\x05 \x01(\x03\x12\x1d\n\x15max_task_memory_bytes\x18\x06 \x01(\x03\x12\x33\n\x10max_job_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0fmax_queued_jobs\x18\x08 \x01(\x03\x12\x18\n\x10max_memory_bytes\x18\t \x01(\x03\x12\x18\n\x10max_result_bytes\x18\n \x01(\x03\x12\x13\n\x0bmax_streams\x18\x0b \x01(\x05\x12\x30\n\rjob_retention\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\"s\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x06limits\x18\x02 \x01(\x0b\x32\x18.qonduit.v1.ServerLimits\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\r\n\x05store\x18\x04 \x01(\t\"\x14\n\x12ListWorkersRequest\"\xc3\x02\n\x06Worker\x12\x0e\n\x06server\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.qonduit.v1.WorkerState\x12\x0e\n\x06job_id\x18\x05 \x01(\x03\x12)\n\x05since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05phase\x18\x07 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x03\x12\x0c\n\x04host\x18\t \x01(\t\x12\x32\n\x08versions\x18\n \x03(\x0b\x32 .qonduit.v1.Worker.VersionsEntry\x12\x0f\n\x07release\x18\x0b \x01(\t\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\x13ListWorkersResponse\x12#\n\x07workers\x18\x01 \x03(\x0b\x32\x12.qonduit.v1.Worker\"/\n\x12PauseServerRequest\x12\x19\n\x07message\x18\x01 \x01(\tB\x08\xbaH\x05r\x03(\xf4\x03\"7\n\x13PauseServerResponse\x12 \n\x05pause\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Pause\"\x15\n\x13ResumeServerRequest\"\x16\n\x14ResumeServerResponse\"\x13\n\x11ListPausesRequest\"7\n\x12ListPausesResponse\x12!\n\x06pauses\x18\x01 \x03(\x0b\x32\x11.qonduit.v1.Pause\"\x8b\x02\n\x05Share\x12\x13\n\x0bprovider_id\x18\x01 \x01(\x03\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x19\n\x0clead_seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmean_seconds\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x18\n\x0bqueued_jobs\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0crunning_jobs\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12\x0e\n\x06member\x18\t \x01(\tB\x0f\n\r_lead_secondsB\x0f\n\r_mean_secondsB\x0e\n\x0c_queued_jobsB\x0f\n\r_running_jobs\"k\n\x11ListSharesRequest\x12\x1c\n\x0bprovider_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03(\x80\x08\"P\n\x12ListSharesResponse\x12!\n\x06shares\x18\x01 \x03(\x0b\x32\x11.qonduit.v1.Share\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x0fSetShareRequest\x12 \n\x0bprovider_id\x18\x01 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02 \x00\x12\x1d\n\x05owner\x18\x02 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01(\xff\x01\x12+\n\x06weight\x18\x03 \x01(\x01\x42\x1b\xe2\x41\x01\x02\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00Y@){\x14\xaeG\xe1z\x84?\"4\n\x10SetShareResponse\x12 \n\x05share\x18\x01 \x01(\x0b\x32\x11.qonduit.v1.Share*\x8f\x01\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15WORKER_STATE_STARTING\x10\x01\x12\x15\n\x11WORKER_STATE_IDLE\x10\x02\x12\x15\n\x11WORKER_STATE_BUSY\x10\x03\x12\x19\n\x15WORKER_STATE_STOPPING\x10\x04\x32\xb9\x04\n\rSystemService\x12T\n\rGetServerInfo\x12 .qonduit.v1.GetServerInfoRequest\x1a!.qonduit.v1.GetServerInfoResponse\x12N\n\x0bListWorkers\x12\x1e.qonduit.v1.ListWorkersRequest\x1a\x1f.qonduit.v1.ListWorkersResponse\x12N\n\x0bPauseServer\x12\x1e.qonduit.v1.PauseServerRequest\x1a\x1f.qonduit.v1.PauseServerResponse\x12Q\n\x0cResumeServer\x12\x1f.qonduit.v1.ResumeServerRequest\x1a .qonduit.v1.ResumeServerResponse\x12K\n\nListPauses\x12\x1d.qonduit.v1.ListPausesRequest\x1a\x1e.qonduit.v1.ListPausesResponse\x12K\n\nListShares\x12\x1d.qonduit.v1.ListSharesRequest\x1a\x1e.qonduit.v1.ListSharesResponse\x12\x45\n\x08SetShare\x12\x1b.qonduit.v1.SetShareRequest\x1a\x1c.qonduit.v1.SetShareResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,8 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETSHAREREQUEST'].fields_by_name['owner']._serialized_options = b'\342A\001\002\272H\007r\005\020\001(\377\001'
   _globals['_SETSHAREREQUEST'].fields_by_name['weight']._loaded_options = None
   _globals['_SETSHAREREQUEST'].fields_by_name['weight']._serialized_options = b'\342A\001\002\272H\024\022\022\031\000\000\000\000\000\000Y@){\024\256G\341z\204?'
-  _globals['_WORKERSTATE']._serialized_start=1978
-  _globals['_WORKERSTATE']._serialized_end=2121
+  _globals['_WORKERSTATE']._serialized_start=1995
+  _globals['_WORKERSTATE']._serialized_end=2138
   _globals['_GETSERVERINFOREQUEST']._serialized_start=198
   _globals['_GETSERVERINFOREQUEST']._serialized_end=220
   _globals['_SERVERLIMITS']._serialized_start=223
@@ -63,33 +63,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTWORKERSREQUEST']._serialized_start=711
   _globals['_LISTWORKERSREQUEST']._serialized_end=731
   _globals['_WORKER']._serialized_start=734
-  _globals['_WORKER']._serialized_end=1040
-  _globals['_WORKER_VERSIONSENTRY']._serialized_start=993
-  _globals['_WORKER_VERSIONSENTRY']._serialized_end=1040
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=1042
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=1100
-  _globals['_PAUSESERVERREQUEST']._serialized_start=1102
-  _globals['_PAUSESERVERREQUEST']._serialized_end=1149
-  _globals['_PAUSESERVERRESPONSE']._serialized_start=1151
-  _globals['_PAUSESERVERRESPONSE']._serialized_end=1206
-  _globals['_RESUMESERVERREQUEST']._serialized_start=1208
-  _globals['_RESUMESERVERREQUEST']._serialized_end=1229
-  _globals['_RESUMESERVERRESPONSE']._serialized_start=1231
-  _globals['_RESUMESERVERRESPONSE']._serialized_end=1253
-  _globals['_LISTPAUSESREQUEST']._serialized_start=1255
-  _globals['_LISTPAUSESREQUEST']._serialized_end=1274
-  _globals['_LISTPAUSESRESPONSE']._serialized_start=1276
-  _globals['_LISTPAUSESRESPONSE']._serialized_end=1331
-  _globals['_SHARE']._serialized_start=1334
-  _globals['_SHARE']._serialized_end=1601
-  _globals['_LISTSHARESREQUEST']._serialized_start=1603
-  _globals['_LISTSHARESREQUEST']._serialized_end=1710
-  _globals['_LISTSHARESRESPONSE']._serialized_start=1712
-  _globals['_LISTSHARESRESPONSE']._serialized_end=1792
-  _globals['_SETSHAREREQUEST']._serialized_start=1794
-  _globals['_SETSHAREREQUEST']._serialized_end=1921
-  _globals['_SETSHARERESPONSE']._serialized_start=1923
-  _globals['_SETSHARERESPONSE']._serialized_end=1975
-  _globals['_SYSTEMSERVICE']._serialized_start=2124
-  _globals['_SYSTEMSERVICE']._serialized_end=2693
+  _globals['_WORKER']._serialized_end=1057
+  _globals['_WORKER_VERSIONSENTRY']._serialized_start=1010
+  _globals['_WORKER_VERSIONSENTRY']._serialized_end=1057
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=1059
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=1117
+  _globals['_PAUSESERVERREQUEST']._serialized_start=1119
+  _globals['_PAUSESERVERREQUEST']._serialized_end=1166
+  _globals['_PAUSESERVERRESPONSE']._serialized_start=1168
+  _globals['_PAUSESERVERRESPONSE']._serialized_end=1223
+  _globals['_RESUMESERVERREQUEST']._serialized_start=1225
+  _globals['_RESUMESERVERREQUEST']._serialized_end=1246
+  _globals['_RESUMESERVERRESPONSE']._serialized_start=1248
+  _globals['_RESUMESERVERRESPONSE']._serialized_end=1270
+  _globals['_LISTPAUSESREQUEST']._serialized_start=1272
+  _globals['_LISTPAUSESREQUEST']._serialized_end=1291
+  _globals['_LISTPAUSESRESPONSE']._serialized_start=1293
+  _globals['_LISTPAUSESRESPONSE']._serialized_end=1348
+  _globals['_SHARE']._serialized_start=1351
+  _globals['_SHARE']._serialized_end=1618
+  _globals['_LISTSHARESREQUEST']._serialized_start=1620
+  _globals['_LISTSHARESREQUEST']._serialized_end=1727
+  _globals['_LISTSHARESRESPONSE']._serialized_start=1729
+  _globals['_LISTSHARESRESPONSE']._serialized_end=1809
+  _globals['_SETSHAREREQUEST']._serialized_start=1811
+  _globals['_SETSHAREREQUEST']._serialized_end=1938
+  _globals['_SETSHARERESPONSE']._serialized_start=1940
+  _globals['_SETSHARERESPONSE']._serialized_end=1992
+  _globals['_SYSTEMSERVICE']._serialized_start=2141
+  _globals['_SYSTEMSERVICE']._serialized_end=2710
 # @@protoc_insertion_point(module_scope)

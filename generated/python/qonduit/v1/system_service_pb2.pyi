@@ -76,7 +76,7 @@ class ListWorkersRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("server", "provider", "pid", "state", "job_id", "since", "phase", "memory_bytes", "host", "versions")
+    __slots__ = ("server", "provider", "pid", "state", "job_id", "since", "phase", "memory_bytes", "host", "versions", "release")
     class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +94,7 @@ class Worker(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     server: str
     provider: str
     pid: int
@@ -104,7 +105,8 @@ class Worker(_message.Message):
     memory_bytes: int
     host: str
     versions: _containers.ScalarMap[str, str]
-    def __init__(self, server: _Optional[str] = ..., provider: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., job_id: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., phase: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., host: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    release: str
+    def __init__(self, server: _Optional[str] = ..., provider: _Optional[str] = ..., pid: _Optional[int] = ..., state: _Optional[_Union[WorkerState, str]] = ..., job_id: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., phase: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., host: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ..., release: _Optional[str] = ...) -> None: ...
 
 class ListWorkersResponse(_message.Message):
     __slots__ = ("workers",)

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import structlog
 from google.protobuf.duration_pb2 import Duration
 
 from qonduit.execution.v1.machine_pb2 import (
@@ -53,6 +54,10 @@ GONE_TICKS: Final = 3
 #: The maximum of bytes of the parts of one message.
 _MAX_PARTS_BYTES: Final = 256 * 1024**2
 
+#: The number of warnings of machines that are too old.
+_MOST_REPORTED: Final = 1000
+
+_log = structlog.get_logger("qonduit.machines")
 _CANCELLED: Final = WireLossKind.LOSS_KIND_CANCELLED
 _KINDS: Final[Mapping[int, LossKind]] = {
     WireLossKind.LOSS_KIND_DIED: LossKind.DIED,
@@ -99,6 +104,8 @@ class Machines:
         #: The open requests of `describe`, and the answers to them.
         self.asked: set[int] = set()
         self.described: dict[int, ProviderDescribed] = {}
+        #: The machines of releases that are too old, of which the log contains a warning.
+        self._not_understood: set[str] = set()
         #: The providers whose descriptions may have changed.
         self.changed_providers: set[str] = set()
 
@@ -200,6 +207,7 @@ class Machines:
             self._tick()
             return
         if not understood(message.version):
+            self._ignored(message)
             return
         machine = self._machines.get(message.machine)
         if machine is None:
@@ -212,6 +220,7 @@ class Machines:
             self._offers_changed(machine)
         if message.HasField("hello"):
             machine.request_queue, machine.task_queue = message.hello.request_queue, message.hello.task_queue
+            machine.release = message.hello.release
             return
         if message.session != machine.session:
             machine.due = True
@@ -259,6 +268,13 @@ class Machines:
         return out
 
     # Messages.
+
+    def _ignored(self, message: MachineMessage) -> None:
+        """Log a machine of a release that is too old, once."""
+        if message.machine not in self._not_understood and len(self._not_understood) < _MOST_REPORTED:
+            self._not_understood.add(message.machine)
+            what = {"machine": message.machine, "host": message.hello.host, "release": message.hello.release}
+            _log.warning("worker machine ignored: its release is too old", **what)
 
     def _add(self, message: MachineMessage) -> RemoteMachine:
         hello = message.hello
@@ -368,6 +384,8 @@ class Machines:
         machine.limits = dict(state.limits)
         machine.task_memory_bytes, machine.memory_bytes = state.task_memory_bytes, state.memory_bytes
         machine.workers = list(state.workers)
+        for worker in machine.workers:
+            worker.release = machine.release
         machine.ends.update(state.worker_ends)
         held = set(map(key_of, state.tasks))
         machine.cancels &= held | machine.tasks.keys()

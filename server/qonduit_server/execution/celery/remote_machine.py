@@ -51,6 +51,8 @@ class RemoteMachine:
     sent: dict[str, int] = field(default_factory=dict)
     descriptions: dict[str, ProviderDescription] = field(default_factory=dict)
     workers: Sequence[Worker] = ()
+    #: The release of Qonduit; empty if it is one that does not report it.
+    release: str = ""
     #: The number of states that arrived.
     states: int = 0
     tasks: dict[Key, SentTask] = field(default_factory=dict)

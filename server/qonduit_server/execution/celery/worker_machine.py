@@ -49,6 +49,7 @@ from qonduit_server.execution.celery.task_credentials import TaskCredentials
 from qonduit_server.execution.executor import Executor, Key, Loss, LossKind
 from qonduit_server.execution.local.interactive_pools import InteractivePools
 from qonduit_server.execution.pending_notifications import provider_failure
+from qonduit_server.process.release import installed_release
 
 _log = structlog.get_logger("qonduit.machine")
 
@@ -104,7 +105,7 @@ class WorkerMachine:
         self._pool = pool
         self._interactive = interactive
         self._lanes = [interactive_lane(name) for name in lanes]
-        hello = MachineHello(request_queue=request_queue, task_queue=task_queue, host=host)
+        hello = MachineHello(request_queue=request_queue, task_queue=task_queue, host=host, release=installed_release())
         self._host = host
         self._hello = Outgoing("", MachineMessage(version=VERSION, machine=id, hello=hello).SerializeToString())
         self._changed = threading.Condition()

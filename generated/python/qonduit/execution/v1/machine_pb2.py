@@ -28,7 +28,7 @@ from qonduit.execution.v1 import worker_pb2 as qonduit_dot_execution_dot_v1_dot_
 from qonduit.v1 import system_service_pb2 as qonduit_dot_v1_dot_system__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"qonduit/execution/v1/machine.proto\x12\x14qonduit.execution.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fqonduit/execution/v1/task.proto\x1a!qonduit/execution/v1/worker.proto\x1a\x1fqonduit/v1/system_service.proto\"*\n\x07TaskKey\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"]\n\x10SealedCredential\x12+\n\x04task\x18\x01 \x01(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xbb\x01\n\x0bTaskMessage\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12)\n\x05tasks\x18\x04 \x03(\x0b\x32\x1a.qonduit.execution.v1.Task\x12\x0f\n\x07session\x18\x05 \x01(\x03\x12;\n\x0b\x63redentials\x18\x06 \x03(\x0b\x32&.qonduit.execution.v1.SealedCredential\"a\n\x10\x44\x65scribeProvider\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x03\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa6\x02\n\x0eMachineRequest\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x03 \x01(\x03\x12\x0e\n\x06repeat\x18\x04 \x01(\x08\x12\x14\n\x0c\x64\x65scribe_all\x18\x05 \x01(\x08\x12.\n\x07\x63\x61ncels\x18\x06 \x03(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\x12\x38\n\x08\x64\x65scribe\x18\x07 \x01(\x0b\x32&.qonduit.execution.v1.DescribeProvider\x12\x0f\n\x07preload\x18\x08 \x03(\t\x12+\n\x08patience\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07session\x18\n \x01(\x03\"G\n\x0cMachineHello\x12\x15\n\rrequest_queue\x18\x01 \x01(\t\x12\x12\n\ntask_queue\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\"\xd3\x02\n\x0cMachineState\x12>\n\x06limits\x18\x01 \x03(\x0b\x32..qonduit.execution.v1.MachineState.LimitsEntry\x12,\n\x05tasks\x18\x02 \x03(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\x12#\n\x07workers\x18\x03 \x03(\x0b\x32\x12.qonduit.v1.Worker\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12\x19\n\x11task_memory_bytes\x18\x05 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x12\x39\n\x0bworker_ends\x18\x07 \x03(\x0b\x32$.qonduit.execution.v1.WorkerEndCount\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"@\n\x0eWorkerEndCount\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"Q\n\rTasksAccepted\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12,\n\x05tasks\x18\x02 \x03(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\"\xa5\x01\n\x08TaskLost\x12+\n\x04task\x18\x01 \x01(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.qonduit.execution.v1.LossKind\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x14\n\x07seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_seconds\"\x86\x01\n\x11ProviderDescribed\x12\x0f\n\x07request\x18\x01 \x01(\x03\x12>\n\x0b\x64\x65scription\x18\x02 \x01(\x0b\x32).qonduit.execution.v1.ProviderDescription\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x11\n\ttemporary\x18\x04 \x01(\x08\")\n\x0bMessagePart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\"\x11\n\x0fMachineStopping\"\xc7\x04\n\x0eMachineMessage\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0f\n\x07machine\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x31\n\x05state\x18\x05 \x01(\x0b\x32\".qonduit.execution.v1.MachineState\x12\x33\n\x05hello\x18\x04 \x01(\x0b\x32\".qonduit.execution.v1.MachineHelloH\x00\x12\x37\n\x08\x61\x63\x63\x65pted\x18\x06 \x01(\x0b\x32#.qonduit.execution.v1.TasksAcceptedH\x00\x12\x36\n\x06\x65vents\x18\x07 \x01(\x0b\x32$.qonduit.execution.v1.TaskEventBatchH\x00\x12.\n\x04lost\x18\x08 \x01(\x0b\x32\x1e.qonduit.execution.v1.TaskLostH\x00\x12<\n\tdescribed\x18\t \x01(\x0b\x32\'.qonduit.execution.v1.ProviderDescribedH\x00\x12\x31\n\x04part\x18\n \x01(\x0b\x32!.qonduit.execution.v1.MessagePartH\x00\x12\x39\n\x08stopping\x18\x0b \x01(\x0b\x32%.qonduit.execution.v1.MachineStoppingH\x00\x12\x30\n\x05\x63heck\x18\x0c \x01(\x0b\x32\x1f.qonduit.execution.v1.PathCheckH\x00\x12\x0f\n\x07session\x18\r \x01(\x03\x42\t\n\x07message\"\x0b\n\tPathCheck*\x83\x01\n\x08LossKind\x12\x19\n\x15LOSS_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOSS_KIND_DIED\x10\x01\x12\x17\n\x13LOSS_KIND_CANCELLED\x10\x02\x12\x18\n\x14LOSS_KIND_TIME_LIMIT\x10\x03\x12\x15\n\x11LOSS_KIND_STOPPED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"qonduit/execution/v1/machine.proto\x12\x14qonduit.execution.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fqonduit/execution/v1/task.proto\x1a!qonduit/execution/v1/worker.proto\x1a\x1fqonduit/v1/system_service.proto\"*\n\x07TaskKey\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"]\n\x10SealedCredential\x12+\n\x04task\x18\x01 \x01(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xbb\x01\n\x0bTaskMessage\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12)\n\x05tasks\x18\x04 \x03(\x0b\x32\x1a.qonduit.execution.v1.Task\x12\x0f\n\x07session\x18\x05 \x01(\x03\x12;\n\x0b\x63redentials\x18\x06 \x03(\x0b\x32&.qonduit.execution.v1.SealedCredential\"a\n\x10\x44\x65scribeProvider\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\x0f\n\x07request\x18\x02 \x01(\x03\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa6\x02\n\x0eMachineRequest\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0e\n\x06server\x18\x02 \x01(\t\x12\x14\n\x0c\x61\x63knowledged\x18\x03 \x01(\x03\x12\x0e\n\x06repeat\x18\x04 \x01(\x08\x12\x14\n\x0c\x64\x65scribe_all\x18\x05 \x01(\x08\x12.\n\x07\x63\x61ncels\x18\x06 \x03(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\x12\x38\n\x08\x64\x65scribe\x18\x07 \x01(\x0b\x32&.qonduit.execution.v1.DescribeProvider\x12\x0f\n\x07preload\x18\x08 \x03(\t\x12+\n\x08patience\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07session\x18\n \x01(\x03\"X\n\x0cMachineHello\x12\x15\n\rrequest_queue\x18\x01 \x01(\t\x12\x12\n\ntask_queue\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\t\"\xd3\x02\n\x0cMachineState\x12>\n\x06limits\x18\x01 \x03(\x0b\x32..qonduit.execution.v1.MachineState.LimitsEntry\x12,\n\x05tasks\x18\x02 \x03(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\x12#\n\x07workers\x18\x03 \x03(\x0b\x32\x12.qonduit.v1.Worker\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12\x19\n\x11task_memory_bytes\x18\x05 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x03\x12\x39\n\x0bworker_ends\x18\x07 \x03(\x0b\x32$.qonduit.execution.v1.WorkerEndCount\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"@\n\x0eWorkerEndCount\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"Q\n\rTasksAccepted\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12,\n\x05tasks\x18\x02 \x03(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\"\xa5\x01\n\x08TaskLost\x12+\n\x04task\x18\x01 \x01(\x0b\x32\x1d.qonduit.execution.v1.TaskKey\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.qonduit.execution.v1.LossKind\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x03\x12\x14\n\x07seconds\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_seconds\"\x86\x01\n\x11ProviderDescribed\x12\x0f\n\x07request\x18\x01 \x01(\x03\x12>\n\x0b\x64\x65scription\x18\x02 \x01(\x0b\x32).qonduit.execution.v1.ProviderDescription\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x11\n\ttemporary\x18\x04 \x01(\x08\")\n\x0bMessagePart\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\"\x11\n\x0fMachineStopping\"\xc7\x04\n\x0eMachineMessage\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0f\n\x07machine\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x31\n\x05state\x18\x05 \x01(\x0b\x32\".qonduit.execution.v1.MachineState\x12\x33\n\x05hello\x18\x04 \x01(\x0b\x32\".qonduit.execution.v1.MachineHelloH\x00\x12\x37\n\x08\x61\x63\x63\x65pted\x18\x06 \x01(\x0b\x32#.qonduit.execution.v1.TasksAcceptedH\x00\x12\x36\n\x06\x65vents\x18\x07 \x01(\x0b\x32$.qonduit.execution.v1.TaskEventBatchH\x00\x12.\n\x04lost\x18\x08 \x01(\x0b\x32\x1e.qonduit.execution.v1.TaskLostH\x00\x12<\n\tdescribed\x18\t \x01(\x0b\x32\'.qonduit.execution.v1.ProviderDescribedH\x00\x12\x31\n\x04part\x18\n \x01(\x0b\x32!.qonduit.execution.v1.MessagePartH\x00\x12\x39\n\x08stopping\x18\x0b \x01(\x0b\x32%.qonduit.execution.v1.MachineStoppingH\x00\x12\x30\n\x05\x63heck\x18\x0c \x01(\x0b\x32\x1f.qonduit.execution.v1.PathCheckH\x00\x12\x0f\n\x07session\x18\r \x01(\x03\x42\t\n\x07message\"\x0b\n\tPathCheck*\x83\x01\n\x08LossKind\x12\x19\n\x15LOSS_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOSS_KIND_DIED\x10\x01\x12\x17\n\x13LOSS_KIND_CANCELLED\x10\x02\x12\x18\n\x14LOSS_KIND_TIME_LIMIT\x10\x03\x12\x15\n\x11LOSS_KIND_STOPPED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MACHINESTATE_LIMITSENTRY']._loaded_options = None
   _globals['_MACHINESTATE_LIMITSENTRY']._serialized_options = b'8\001'
-  _globals['_LOSSKIND']._serialized_start=2449
-  _globals['_LOSSKIND']._serialized_end=2580
+  _globals['_LOSSKIND']._serialized_start=2466
+  _globals['_LOSSKIND']._serialized_end=2597
   _globals['_TASKKEY']._serialized_start=193
   _globals['_TASKKEY']._serialized_end=235
   _globals['_SEALEDCREDENTIAL']._serialized_start=237
@@ -50,25 +50,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MACHINEREQUEST']._serialized_start=622
   _globals['_MACHINEREQUEST']._serialized_end=916
   _globals['_MACHINEHELLO']._serialized_start=918
-  _globals['_MACHINEHELLO']._serialized_end=989
-  _globals['_MACHINESTATE']._serialized_start=992
-  _globals['_MACHINESTATE']._serialized_end=1331
-  _globals['_MACHINESTATE_LIMITSENTRY']._serialized_start=1286
-  _globals['_MACHINESTATE_LIMITSENTRY']._serialized_end=1331
-  _globals['_WORKERENDCOUNT']._serialized_start=1333
-  _globals['_WORKERENDCOUNT']._serialized_end=1397
-  _globals['_TASKSACCEPTED']._serialized_start=1399
-  _globals['_TASKSACCEPTED']._serialized_end=1480
-  _globals['_TASKLOST']._serialized_start=1483
-  _globals['_TASKLOST']._serialized_end=1648
-  _globals['_PROVIDERDESCRIBED']._serialized_start=1651
-  _globals['_PROVIDERDESCRIBED']._serialized_end=1785
-  _globals['_MESSAGEPART']._serialized_start=1787
-  _globals['_MESSAGEPART']._serialized_end=1828
-  _globals['_MACHINESTOPPING']._serialized_start=1830
-  _globals['_MACHINESTOPPING']._serialized_end=1847
-  _globals['_MACHINEMESSAGE']._serialized_start=1850
-  _globals['_MACHINEMESSAGE']._serialized_end=2433
-  _globals['_PATHCHECK']._serialized_start=2435
-  _globals['_PATHCHECK']._serialized_end=2446
+  _globals['_MACHINEHELLO']._serialized_end=1006
+  _globals['_MACHINESTATE']._serialized_start=1009
+  _globals['_MACHINESTATE']._serialized_end=1348
+  _globals['_MACHINESTATE_LIMITSENTRY']._serialized_start=1303
+  _globals['_MACHINESTATE_LIMITSENTRY']._serialized_end=1348
+  _globals['_WORKERENDCOUNT']._serialized_start=1350
+  _globals['_WORKERENDCOUNT']._serialized_end=1414
+  _globals['_TASKSACCEPTED']._serialized_start=1416
+  _globals['_TASKSACCEPTED']._serialized_end=1497
+  _globals['_TASKLOST']._serialized_start=1500
+  _globals['_TASKLOST']._serialized_end=1665
+  _globals['_PROVIDERDESCRIBED']._serialized_start=1668
+  _globals['_PROVIDERDESCRIBED']._serialized_end=1802
+  _globals['_MESSAGEPART']._serialized_start=1804
+  _globals['_MESSAGEPART']._serialized_end=1845
+  _globals['_MACHINESTOPPING']._serialized_start=1847
+  _globals['_MACHINESTOPPING']._serialized_end=1864
+  _globals['_MACHINEMESSAGE']._serialized_start=1867
+  _globals['_MACHINEMESSAGE']._serialized_end=2450
+  _globals['_PATHCHECK']._serialized_start=2452
+  _globals['_PATHCHECK']._serialized_end=2463
 # @@protoc_insertion_point(module_scope)

@@ -95,14 +95,16 @@ class MachineRequest(_message.Message):
     def __init__(self, version: _Optional[int] = ..., server: _Optional[str] = ..., acknowledged: _Optional[int] = ..., repeat: _Optional[bool] = ..., describe_all: _Optional[bool] = ..., cancels: _Optional[_Iterable[_Union[TaskKey, _Mapping]]] = ..., describe: _Optional[_Union[DescribeProvider, _Mapping]] = ..., preload: _Optional[_Iterable[str]] = ..., patience: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., session: _Optional[int] = ...) -> None: ...
 
 class MachineHello(_message.Message):
-    __slots__ = ("request_queue", "task_queue", "host")
+    __slots__ = ("request_queue", "task_queue", "host", "release")
     REQUEST_QUEUE_FIELD_NUMBER: _ClassVar[int]
     TASK_QUEUE_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     request_queue: str
     task_queue: str
     host: str
-    def __init__(self, request_queue: _Optional[str] = ..., task_queue: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
+    release: str
+    def __init__(self, request_queue: _Optional[str] = ..., task_queue: _Optional[str] = ..., host: _Optional[str] = ..., release: _Optional[str] = ...) -> None: ...
 
 class MachineState(_message.Message):
     __slots__ = ("limits", "tasks", "workers", "last_sequence", "task_memory_bytes", "memory_bytes", "worker_ends")
