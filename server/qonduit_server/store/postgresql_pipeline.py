@@ -2,7 +2,7 @@
 """Writes of a transaction on PostgreSQL that wait for no answer: they are sent together, with the next statement.
 
 Each statement of a transaction is a round trip, for which two processes must be scheduled. On a busy machine, these
-waits are most of a transaction's time. A write without a result waits until the transaction reads, or is prepared.
+waits are most of a transaction's time. A write without a result waits until the transaction reads or commits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-#: Where a connection keeps the writes that wait; only between `begin` and `end`.
+#: Where a connection keeps the writes that wait; between `begin` and the commit.
 _KEY: Final = "qonduit_waiting_writes"
 _Write = tuple[str, Sequence[Any]]
 
@@ -23,18 +23,19 @@ def prepare(engine: Engine) -> None:
 
     @event.listens_for(engine, "before_cursor_execute")
     def send_before(connection: Connection, *_: object) -> None:
-        if connection.info.get(_KEY):
-            send(connection)
+        if waiting := connection.info.get(_KEY):
+            connection.info[_KEY] = []
+            _execute(connection, waiting)
 
 
 def begin(connection: Connection) -> None:
-    """Let the writes of a transaction wait from now on. Call `send` before the commit, and then `end`."""
+    """Let the writes of a transaction wait from now on; `commit` or `end` ends that."""
     connection.info[_KEY] = []
 
 
 def end(connection: Connection) -> None:
-    """Drop the writes that wait, after the transaction ended or failed."""
-    if not connection.invalidated:
+    """Drop the writes that wait, after the transaction has failed."""
+    if not connection.closed and not connection.invalidated:
         connection.info.pop(_KEY, None)
 
 
@@ -47,24 +48,28 @@ def write(connection: Connection, statement: str, parameters: Sequence[Any]) -> 
         waiting.append((statement, parameters))
 
 
-def send(connection: Connection) -> None:
-    """Execute the writes that wait, in order, in one round trip. Errors are those of SQLAlchemy."""
-    waiting: list[_Write] = connection.info.get(_KEY) or []
+def commit(connection: Connection) -> None:
+    """Execute the writes that wait, and commit, in one round trip. If a write fails, nothing is committed.
+
+    Errors are those of SQLAlchemy.
+    """
+    _execute(connection, connection.info.pop(_KEY, []), commits=True)
+    connection.commit()  # of SQLAlchemy, which sends nothing if the driver has committed
+
+
+def _execute(connection: Connection, waiting: Sequence[_Write], *, commits: bool = False) -> None:
     if not waiting:
         return
-    connection.info[_KEY] = []
     if not connection.in_transaction():
         connection.begin()
     driver: Any = connection.connection.driver_connection
     errors = connection.dialect.loaded_dbapi.Error
     try:
-        with driver.cursor() as cursor:
-            if len(waiting) == 1:
-                cursor.execute(*waiting[0])
-            else:
-                with driver.pipeline():
-                    for statement, parameters in waiting:
-                        cursor.execute(statement, parameters)
+        with driver.cursor() as cursor, driver.pipeline():
+            for statement, parameters in waiting:
+                cursor.execute(statement, parameters)
+            if commits:
+                driver.commit()
     except errors as error:
         disconnected = connection.dialect.is_disconnect(error, driver, None)
         if disconnected:

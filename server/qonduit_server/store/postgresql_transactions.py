@@ -102,10 +102,13 @@ class PostgresqlTransactions:
             notification = self._prepare(work, durable=durable)
         assert self._connection is not None
         try:
-            self._connection.commit()
-        except BaseException:
-            self._listener.change_sender()
-            self.close()
+            postgresql_pipeline.commit(self._connection)
+        except BaseException as error:
+            if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                self._fail(self._connection, error)  # PostgreSQL refused a write, or the commit
+            else:
+                self._listener.change_sender()
+                self.close()
             raise
         if notification.events:
             job_id, stored = next(iter(notification.events.items()))
@@ -144,20 +147,21 @@ class PostgresqlTransactions:
             notification = transaction.notification()
             if notification:
                 self._listener.notify(connection, notification)
-            postgresql_pipeline.send(connection)
             # If the commit fails, the connection is closed, and the next one reads the epoch.
             self._log_epoch = transaction.log_epoch
         except BaseException as error:
-            if is_unavailable(error):
-                # After a failover, a new connection leads to another database server.
-                self.close()
-            else:
-                self._roll_back(connection)
+            self._fail(connection, error)
             raise
-        finally:
-            if not connection.closed:
-                postgresql_pipeline.end(connection)
         return notification
+
+    def _fail(self, connection: Connection, error: BaseException) -> None:
+        """Roll back after an error that left nothing committed."""
+        postgresql_pipeline.end(connection)
+        if is_unavailable(error):
+            # After a failover, a new connection leads to another database server.
+            self.close()
+        else:
+            self._roll_back(connection)
 
     def _transaction(self, connection: Connection, epoch: int) -> Transaction:
         return Transaction(connection, "postgresql", self._clock, self._quotas, self._event_cache, epoch)
