@@ -96,6 +96,20 @@ def test_an_estimator_returns_its_circuit_without_measurements(ibm: Runner) -> N
     assert "measure" not in text
 
 
+def test_an_estimator_with_gradients_returns_the_circuit_of_its_first_point(ibm: Runner) -> None:
+    options = EstimatorOptions(observables=[Observable(expression="Z0")], exact=True, gradient=True)
+    sets = ParameterSets(names=["a"], values=[0.25, 0.5])
+    ran = run(
+        ibm,
+        ROTATED,
+        type=JobType.JOB_TYPE_ESTIMATOR,
+        estimator=options,
+        parameter_sets=sets,
+        include_compiled_circuit=True,
+    )
+    assert "ry(0.25) q[0];" in text_of(ran)
+
+
 def test_a_long_circuit_goes_to_a_buffer(ibm: Runner) -> None:
     gates = "".join(f"rx({k}.5) q[0];" for k in range(8_000))
     program = HEADER + f"qubit[1] q; bit[1] c; {gates} c = measure q;"

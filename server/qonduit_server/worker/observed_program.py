@@ -270,11 +270,9 @@ class ObservedProgram:
 
     @cached_property
     def _compiled(self) -> list[CompiledCircuit]:
-        """The circuits of the first point; their templates, where the device runs none of them."""
-        return [
-            each.template if each.template is not None and self.shares_states else each.first
-            for each in self.circuits.all
-        ]
+        """The circuits of the first point; their templates, where no device runs them and no result shows them."""
+        unused = self.shares_states and not self.spec.include_compiled_circuit
+        return [each.template if each.template is not None and unused else each.first for each in self.circuits.all]
 
     @property
     def num_circuits(self) -> int:
