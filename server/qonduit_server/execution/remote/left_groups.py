@@ -59,6 +59,11 @@ class LeftGroups:
         """Make no further calls. What a call does not record is taken again later, and closing again has no effect."""
         self._stopping.set()
 
+    def join(self, seconds: float) -> None:
+        """Wait until the thread has ended, for some seconds."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():

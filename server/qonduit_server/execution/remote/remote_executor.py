@@ -199,6 +199,7 @@ class RemoteExecutor(WrappingExecutor):
         self._processes.stop()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
+        self._left.join(_JOIN_SECONDS)
         with_workers = set(self._base.tasks())
         for job in self._jobs.all():
             if job.held or job.key not in with_workers:

@@ -39,6 +39,7 @@ _DUE: Final = (
     .limit(10)
     .with_for_update(skip_locked=True)
 )
+_ANY_DUE: Final = select(left_groups.c.job_id).where(left_groups.c.due <= bindparam("now")).limit(1)
 _POSTPONE: Final = sa.update(left_groups).where(among(left_groups.c.job_id, "ids")).values(due=bindparam("until"))
 #: Delete those of jobs.
 DELETE: Final = sa.delete(left_groups).where(among(left_groups.c.job_id, "ids"))
@@ -74,6 +75,9 @@ def take_due(db: Database, providers: Collection[str]) -> list[LeftGroup]:
 
     What a vendor has ended by itself is settled, and not returned.
     """
+    with db.read() as connection:
+        if connection.execute(_ANY_DUE, {"now": db.now()}).first() is None:
+            return []
     return db.write(_TAKE, _Taking(providers, db.sealer))
 
 
