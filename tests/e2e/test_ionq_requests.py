@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -127,6 +130,15 @@ def test_the_cost_is_asked_of_ionq_before_the_job_is_submitted(served: ServedVen
     assert (job.failure.reason, served.vendor.accepted - accepted) == ("COST_LIMIT", 0)
     free = served.jobs.CreateJob(priced(served, device="simulator"), timeout=PATIENCE).cost
     assert (free.amount, free.unit) == (0, "USD")
+
+
+def test_the_command_line_shows_the_estimate_by_a_stored_credential(served: ServedVendor, tmp_path: Path) -> None:
+    (tmp_path / "bell.qasm").write_text(BELL)
+    command = [sys.executable, "-m", "qonduit_client.cli", "--server", served.server.target, "run", "bell.qasm"]
+    command += ["--device", "IONQ/forte_1", "--credential", "lab", "--shots", "1000", "--validate-only"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "estimated cost: 5 USD" in done.stdout
 
 
 def test_an_estimate_is_reserved_and_settled_by_ionqs_own_figure(served: ServedVendor) -> None:

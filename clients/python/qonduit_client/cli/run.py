@@ -134,10 +134,15 @@ def show_checked(here: Session, checked: CreateJobResponse, options: dict[str, A
     if here.output == "json":
         from qonduit_client.cli.as_json import as_dict, as_line
 
-        click.echo(as_line({"job": as_dict(checked.job), "compiled": [as_dict(each) for each in checked.compiled]}))
+        shown = {"job": as_dict(checked.job), "compiled": [as_dict(each) for each in checked.compiled]}
+        if checked.HasField("cost"):
+            shown["cost"] = as_dict(checked.cost)
+        click.echo(as_line(shown))
         return OK
     if here.output == "table":
         click.echo(f"valid: {checked.job.shots} shots on {options['device']}; nothing was run")
+        if checked.HasField("cost"):
+            click.echo(f"estimated cost: {checked.cost.amount:g} {checked.cost.unit}")
         if not checked.compiled:  # the server is older
             return OK
     columns = [
