@@ -266,7 +266,7 @@ def test_with_tls_the_certificate_of_the_broker_is_verified(tmp_path: Path) -> N
 
 
 def test_the_broker_holds_no_queue_of_the_database(rabbitmq: RabbitmqBroker, start: object, tmp_path: Path) -> None:
-    """Waiting tasks stay at the server; every queue is exclusive, which RabbitMQ 4.3 allows for transient queues."""
+    """Waiting tasks stay at the server. RabbitMQ 4.3 rejects transient queues that are not exclusive, and a global QoS."""
     gate = Gate(tmp_path)
     start("there")  # type: ignore[operator]
     with _executor(rabbitmq) as (executor, listener):
@@ -277,6 +277,11 @@ def test_the_broker_holds_no_queue_of_the_database(rabbitmq: RabbitmqBroker, sta
         assert {name.split(".")[1] for name, *_ in queues} == {"server", "requests", "tasks"}
         assert all(durable == "false" and exclusive == "true" for _, durable, exclusive, _ in queues)
         assert sum(int(messages) for *_, messages in queues if messages) <= 4
+        columns = ("prefetch_count", "global_prefetch_count", "--no-table-headers")
+        limits = [line.split() for line in rabbitmq.control("list_channels", *columns).splitlines() if line.split()]
+        assert {of_all for _, of_all in limits} == {"0"}
+        limits = [line.split() for line in rabbitmq.control("list_consumers", "queue_name", *columns[::2]).splitlines()]
+        assert {int(each) for name, each in limits if name.startswith("qonduit.tasks")} == {32}
         for i in range(3, 501):
             executor.cancel(i, 1)
         threading.Thread(target=lambda: [gate.open() for _ in range(2)], daemon=True).start()

@@ -44,7 +44,10 @@ class _Consumer(Consumer):  # type: ignore[misc]
 
     def ensure_connected(self, conn: kombu.Connection) -> kombu.Connection:
         """Connect; try again until `state.should_stop` is set."""
-        return conn.ensure_connection(interval_start=_RECONNECT_SECONDS, interval_step=0, callback=state.maybe_shutdown)
+        made = conn.ensure_connection(interval_start=_RECONNECT_SECONDS, interval_step=0, callback=state.maybe_shutdown)
+        # Celery then limits the messages of each consumer, and not those of the channel, which RabbitMQ 4.3 rejects.
+        made.transport.qos_semantics_matches_spec = lambda connection: True
+        return made
 
 
 class _CeleryWorker(WorkController):  # type: ignore[misc]
