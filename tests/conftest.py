@@ -19,6 +19,7 @@ from tests import slurm as slurm_cluster
 from tests.missing_components import pytest_terminal_summary  # noqa: F401 - pytest finds the hook here
 from tests.oidc_provider import oidc  # noqa: F401 - a fixture
 from tests.postgresql import PostgresqlServer, start_or_skip
+from tests.sqlite_template import new_sqlite
 from tests.warm_server import warm_servers
 
 pytest_plugins = ("tests.long_forms", "tests.process_leftovers", "tests.rotating_oidc")
@@ -79,7 +80,7 @@ def postgresql_template(postgresql: PostgresqlServer) -> str:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a new database, of each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/qonduit.sqlite3"
+        yield new_sqlite(tmp_path / "qonduit.sqlite3")
         return
     server: PostgresqlServer = request.getfixturevalue("postgresql")
     name = server.new_database(request.getfixturevalue("postgresql_template"))

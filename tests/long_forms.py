@@ -50,4 +50,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _database_of(item: pytest.Item) -> str:
     """Return the kind of database of a test that runs on each kind; empty for other tests."""
-    return item.callspec.params.get("database_url", "") if hasattr(item, "callspec") else ""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return next((each for each in values if isinstance(each, str) and each in ("sqlite", "postgresql")), "")

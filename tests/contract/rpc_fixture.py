@@ -44,6 +44,7 @@ from qonduit_server.rpc.auth.principal import Authenticate, Metadata, Principal,
 from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database, open_database, utc_now
 from qonduit_server.store.jobs import queue
+from tests.sqlite_template import new_sqlite
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
 QASM2 = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
@@ -190,7 +191,11 @@ def rpc_fixture(
     store: Path | str, *, clock: Callable[[], datetime] = utc_now, keys: KeyRing | None = None, **options: Any
 ) -> Iterator[RpcFixture]:
     """Open a store (a folder for SQLite, or a URL) and serve it; `options` are fields of RpcOptions."""
-    url = store if isinstance(store, str) else f"sqlite:///{store / 'qonduit.sqlite3'}"
+    if isinstance(store, str):
+        url = store
+    else:
+        file = store / "qonduit.sqlite3"
+        url = f"sqlite:///{file}" if file.exists() else new_sqlite(file)
     db = open_database(url, clock=clock, keys=keys)
     try:
         catalogue.sync(db, descriptions())

@@ -37,6 +37,7 @@ from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import ANY_PROVIDER, Notification
 from qonduit_server.store.writer import FollowUp
 from qonduit_server.version_requirements import Environment
+from tests.sqlite_template import new_sqlite
 from tests.unit.execution.fake_forkserver import FakeProvider
 from tests.unit.execution.pool_fixture import PATIENCE, PROGRAM, Gate, environment
 
@@ -45,7 +46,7 @@ class StoreFixture:
     """A real store, and the calls that a gRPC server makes on it."""
 
     def __init__(self, folder: Path) -> None:
-        self.db: Database = open_database(f"sqlite:///{folder / 'store.sqlite3'}")
+        self.db: Database = open_database(new_sqlite(folder / "store.sqlite3"))
         catalogue.sync(self.db, [FakeProvider("TEST").describe()])
         self._changed = threading.Condition()
         self.db.notifications.subscribe(self._woken)

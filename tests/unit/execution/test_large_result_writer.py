@@ -19,6 +19,7 @@ from qonduit_server.lifecycle import CANCELLED, SUCCEEDED, is_terminal
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, queue
 from qonduit_server.store.results import result_rows
+from tests.sqlite_template import new_sqlite
 from tests.store_fixture import CALLER, submit
 from tests.unit.execution.pool_fixture import PATIENCE
 from tests.unit.execution.test_dispatcher import FakeExecutor
@@ -66,7 +67,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    made = open_database(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    made = open_database(new_sqlite(tmp_path / "store.sqlite3"))
     yield made
     made.close()
 

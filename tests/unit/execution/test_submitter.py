@@ -32,6 +32,7 @@ from qonduit_server.execution.remote.vendor_processes import Account, CallLost, 
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.submission_entries import Change, State
+from tests.sqlite_template import new_sqlite
 from tests.store_fixture import Clock
 from tests.unit.execution.scripted_vendor import ScriptedProcesses, plan
 
@@ -44,7 +45,7 @@ class Scene:
 
     def __init__(self, folder: Path, idempotency: Idempotency) -> None:
         self.clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
-        self.db = open_database(f"sqlite:///{folder / 'q.sqlite3'}", clock=self.clock)
+        self.db = open_database(new_sqlite(folder / "q.sqlite3"), clock=self.clock)
         holder = plan(self.db, idempotency)
         self.processes = ScriptedProcesses(self.clock)
         self.agenda, jobs = Agenda(self.seconds), RemoteJobs()

@@ -30,6 +30,7 @@ from qonduit_server.execution.remote.vendor_work import VendorWork
 from qonduit_server.store.database import open_database
 from qonduit_server.store.jobs import job_rows, submissions
 from qonduit_server.store.jobs.submission_entries import GROUP_STAGE, Entry, State
+from tests.sqlite_template import new_sqlite
 from tests.store_fixture import Clock
 from tests.unit.execution.scripted_vendor import Answer, ScriptedProcesses, plan
 
@@ -49,7 +50,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
-        self.db = open_database(f"sqlite:///{folder / 'q.sqlite3'}", clock=self.clock)
+        self.db = open_database(new_sqlite(folder / "q.sqlite3"), clock=self.clock)
         self.holder = plan(self.db, IDEMPOTENCY_CLIENT_TOKEN)
         more = [
             Submission(key="session", device="d", mode=VENDOR_MODE_SESSION, group_seconds=600),

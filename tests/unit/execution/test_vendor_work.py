@@ -30,6 +30,7 @@ from qonduit_server.execution.remote.vendor_work import VendorWork, wrong_result
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.jobs import job_rows, submissions
 from qonduit_server.store.jobs.submission_entries import Change, Entry, State
+from tests.sqlite_template import new_sqlite
 from tests.store_fixture import Clock
 from tests.unit.execution.scripted_vendor import ScriptedProcesses, plan
 
@@ -41,7 +42,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
-        self.db = open_database(f"sqlite:///{folder / 'q.sqlite3'}", clock=clock)
+        self.db = open_database(new_sqlite(folder / "q.sqlite3"), clock=clock)
         self.processes = ScriptedProcesses(clock)
         self.jobs, self.agenda = RemoteJobs(), Agenda(time.monotonic)
         self.work = VendorWork(

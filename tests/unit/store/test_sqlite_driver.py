@@ -14,13 +14,14 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import open_database
 from qonduit_server.store.schema import providers
 from qonduit_server.store.sqlite_driver import Query, execute, rollback
+from tests.sqlite_template import new_sqlite
 
 _INSERT = "INSERT INTO providers (name, with_token) VALUES (?, ?)"
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    db = open_database(f"sqlite:///{tmp_path}/x.sqlite3")
+    db = open_database(new_sqlite(tmp_path / "x.sqlite3"))
     with db.read() as connection:
         yield connection
     db.close()

@@ -16,11 +16,12 @@ from qonduit_server.errors import CallError, NotFound, Unavailable
 from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.notification_bus import ANY_PROVIDER, Notification
 from qonduit_server.store.writer import FollowUp, Operation, Transaction
+from tests.sqlite_template import new_sqlite
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[Database]:
-    db = open_database(f"sqlite:///{tmp_path}/x.sqlite3")
+    db = open_database(new_sqlite(tmp_path / "x.sqlite3"))
     yield db
     db.close()
 
