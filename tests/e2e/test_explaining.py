@@ -139,7 +139,7 @@ def test_a_running_job_is_described_by_the_list_of_workers_and_by_the_log(broken
     assert running.started_at.ToNanoseconds() - 10**9 < worker.since.ToNanoseconds() < time.time_ns()
     assert worker.memory_bytes > 10 * 1024**2
     assert {str(job_id), str(worker.pid), "busy"} <= set(table.split())
-    assert csv.startswith("provider,pid,state,job_id,since,memory_bytes,phase,server,host,versions\n")
+    assert csv.startswith("provider,pid,state,job_id,since,memory_bytes,phase,server,host,versions,release\n")
     assert [json.loads(line)["job_id"] for line in shown.stdout.splitlines() if json.loads(line).get("job_id")] == [
         job_id
     ]
