@@ -266,7 +266,7 @@ def test_with_tls_the_certificate_of_the_broker_is_verified(tmp_path: Path) -> N
 
 
 def test_the_broker_holds_no_queue_of_the_database(rabbitmq: RabbitmqBroker, start: object, tmp_path: Path) -> None:
-    """Waiting tasks stay at the server. RabbitMQ 4.3 rejects transient queues that are not exclusive, and a global QoS."""
+    """Waiting tasks stay at the server. RabbitMQ 4.3 rejects transient queues that others may use, and a global QoS."""
     gate = Gate(tmp_path)
     start("there")  # type: ignore[operator]
     with _executor(rabbitmq) as (executor, listener):
