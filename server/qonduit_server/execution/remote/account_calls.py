@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorCall, VendorErrorKind, VendorReply, VendorTerms
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import FailedPrecondition, Unavailable
 from qonduit_server.execution.remote.vendor_estimates import add_estimates, is_wanted, why_unknown
 from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
+
+#: The estimates of a job that is not submitted take the time of this number of calls.
+_CALLS: Final = 2
 
 
 class AccountCalls:
@@ -68,7 +72,15 @@ class AccountCalls:
         terms = self._terms(provider)
         if not is_wanted(terms, wanted):
             return ""
-        error = add_estimates(partial(self.call, provider, credential, terms.call_seconds), wanted)
+        # A caller waits for all calls. The time in which a process starts is no part of them.
+        until = time.monotonic() + _CALLS * terms.call_seconds
+
+        def make(call: VendorCall) -> VendorReply:
+            if time.monotonic() > until:
+                return VendorReply(error=VendorReply.Error(message="the costs of all parts take too long"))
+            return self.call(provider, credential, terms.call_seconds, call)
+
+        error = add_estimates(make, wanted)
         if error is None:
             return ""
         why = why_unknown(provider, error)

@@ -44,6 +44,7 @@ class VendorEstimates:
         error = add_estimates(lambda call: self._steps.call(line, call), wanted)
         if error is None:
             line.pause.succeeded()
+            job.estimates = 0
             return 0.0, ""
         job.estimates += 1
         if error.kind in _LASTING or job.estimates >= _CALLS:

@@ -93,6 +93,12 @@ def report(db: Database, job_id: int, found: VendorJob | None, again: timedelta 
     db.write(_REPORT, _Report(job_id, found, again))
 
 
+def hand_over(connection: sa.Connection, job_id: int) -> None:
+    """Let the job that continues the submissions of another one close its batch or session."""
+    if connection.execute(DELETE, {"ids": [job_id]}).rowcount:
+        job_credentials.erase(connection, [job_id])
+
+
 def _take(transaction: Transaction, calls: Sequence[_Taking]) -> list[list[LeftGroup]]:
     answers = []
     for call in calls:

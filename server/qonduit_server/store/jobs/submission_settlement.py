@@ -15,7 +15,7 @@ from qonduit.execution.v1.vendor_pb2 import Idempotency, VendorJob
 from qonduit.v1.job_pb2 import Job
 from qonduit_server.errors import CallError, FailedPrecondition, NotFound
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import vendor_costs
+from qonduit_server.store.jobs import left_groups, vendor_costs
 from qonduit_server.store.jobs.submission_entries import ADOPTED_WORD, LOST_KEY, Entry, State
 from qonduit_server.store.jobs.submission_rows import SET_VENDOR_ID, entries_of, insert, update
 from qonduit_server.store.jobs.unit_of_work import UnitOfWork
@@ -136,6 +136,7 @@ def adopt(transaction: Transaction, adoption: Adoption, job: Job) -> None:
     unit = UnitOfWork(transaction)
     unit.load([adoption.job_id])
     failed = unit.entries[adoption.job_id]
+    left_groups.hand_over(connection, adoption.job_id)
     entries = entries_of(connection, [adoption.job_id])[adoption.job_id]
     unknown = _unknown(entries)
     for entry in entries:
