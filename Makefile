@@ -220,7 +220,7 @@ away: setup  ## make the database of a loaded server unavailable for AWAY=30 sec
 
 FAILOVERS ?= 5
 failover: setup  ## kill the PostgreSQL primary of two loaded servers and promote its standby, FAILOVERS=5 times
-	FAILOVERS=$(FAILOVERS) $(BIN)/python -m pytest -s tests/e2e/test_failover.py
+	FAILOVERS=$(FAILOVERS) $(BIN)/python -m pytest -s -m "long or not long" tests/e2e/test_failover.py
 
 adapters: setup  ## compare every adapter with its SDK's own simulator over the whole corpus
 	$(BIN)/python -m pytest -m "long or not long" tests/adapters

@@ -82,6 +82,7 @@ class Monitoring:
             database=database,
             workers=executor.list_workers,
             running=dispatcher.running,
+            lag=executor.lag,
             streams={"jobs": lambda: rpc_server.streams, "buffers": lambda: rpc_server.readings},
             limits={
                 "max_queued_jobs": lambda: rpc_server.limits.max_queued_jobs,

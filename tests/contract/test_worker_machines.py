@@ -7,7 +7,7 @@ import signal
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +167,13 @@ def _block(way: Proxy) -> None:
     way.cut()
 
 
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_server_that_is_cut_off_the_broker_loses_no_task(
     rabbitmq: RabbitmqBroker, start: object, way: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,8 +188,10 @@ def test_a_server_that_is_cut_off_the_broker_loses_no_task(
         one.open()  # ends while the server is cut off
         executor.submit([task(3), task(4)])
         executor.cancel(2, 1)
+        _wait(lambda: executor.lag() > 3)
         way.forward_to(rabbitmq.address)
         listener.wait_ended(1, 2, 3, 4)
+        _wait(lambda: executor.lag() < 1)
         assert set(listener.finished) == {1, 3, 4}
         assert listener.losses[2].kind is LossKind.CANCELLED
         assert sorted(listener.endings) == [1, 2, 3, 4]

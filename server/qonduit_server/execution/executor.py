@@ -158,6 +158,9 @@ class Executor(Protocol):
             listener: receives their events and ends.
         """
 
+    def lag(self) -> float | None:
+        """Return by how many seconds messages of other machines are late; None if all tasks run on this machine."""
+
     def resize(self, workers: int) -> None:
         """Run another number of tasks at once; those that run continue. Do nothing if other machines run the tasks."""
 

@@ -49,6 +49,10 @@ class WrappingExecutor:
         """See `Executor`."""
         return self._base.environments()
 
+    def lag(self) -> float | None:
+        """See `Executor`."""
+        return self._base.lag()
+
     def resize(self, workers: int) -> None:
         """See `Executor`."""
         self._base.resize(workers)

@@ -30,6 +30,7 @@ _GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "qonduit_limit": ("Limits of this server.", ("setting",)),
     "qonduit_workers": ("Worker processes.", ("provider", "state")),
     "qonduit_worker_memory_bytes": ("Resident memory of worker processes.", ("provider",)),
+    "qonduit_engine_lag_seconds": ("How late messages of worker machines are.", ()),
     "qonduit_jobs": ("Jobs of the database that have not ended.", ("state",)),
     "qonduit_device_jobs": ("Jobs of the database that have not ended, by device.", ("device",)),
     "qonduit_oldest_queued_seconds": ("How long the oldest job waits that could start.", ()),
@@ -48,6 +49,7 @@ class ServerState:
         workers: lists the worker processes.
         running: returns the number of jobs that this server runs.
         streams: return the number of open streams, by kind.
+        lag: returns by how many seconds messages of worker machines are late; None without such machines.
         limits: return the limits that other metrics approach, by the name of the setting.
     """
 
@@ -56,6 +58,7 @@ class ServerState:
     workers: Callable[[], Iterable[Worker]]
     running: Callable[[], int]
     streams: Mapping[str, Callable[[], int]]
+    lag: Callable[[], float | None]
     limits: Mapping[str, Callable[[], float]]
 
 
@@ -94,7 +97,9 @@ class StateCollector(Collector):
 
     def _of_server(self) -> _Values:
         state = self._state
+        lag = state.lag()
         return {
+            "qonduit_engine_lag_seconds": {} if lag is None else {(): lag},
             "qonduit_database_available": {(): float(state.database.health.available)},
             "qonduit_running_jobs": {(): state.running()},
             "qonduit_streams": {(kind,): count() for kind, count in state.streams.items()},

@@ -65,6 +65,9 @@ class InlineExecutor:
     def cancel(self, job_id: int, attempt: int) -> None:
         self._cancelled.add((job_id, attempt))
 
+    def lag(self) -> None:
+        pass
+
     def resize(self, workers: int) -> None:
         pass
 

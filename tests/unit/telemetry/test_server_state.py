@@ -18,7 +18,9 @@ from tests.store_fixture import claim, submit
 BUSY, IDLE = WorkerState.WORKER_STATE_BUSY, WorkerState.WORKER_STATE_IDLE
 
 
-def collector(db: Database, clock: Callable[[], float] = lambda: 0.0, devices: int = 10) -> CollectorRegistry:
+def collector(
+    db: Database, clock: Callable[[], float] = lambda: 0.0, devices: int = 10, lag: float | None = None
+) -> CollectorRegistry:
     workers = [
         Worker(provider="IBM", state=BUSY, memory_bytes=10),
         Worker(provider="IBM", state=BUSY, memory_bytes=20),
@@ -31,6 +33,7 @@ def collector(db: Database, clock: Callable[[], float] = lambda: 0.0, devices: i
         running=lambda: 2,
         streams={"jobs": lambda: 7},
         limits={"workers": lambda: 4},
+        lag=lambda: lag,
     )
     registry = CollectorRegistry()
     registry.register(StateCollector(state, BoundedLabels(devices), clock))
@@ -50,6 +53,11 @@ def test_workers_streams_and_limits_are_those_of_the_server(db: Database) -> Non
     assert value(registry, "streams", kind="jobs") == 7
     assert value(registry, "running_jobs") == 2
     assert value(registry, "limit", setting="workers") == 4
+
+
+def test_the_lag_of_the_engine_has_a_value_if_other_machines_run_tasks(db: Database) -> None:
+    assert value(collector(db), "engine_lag_seconds") is None
+    assert value(collector(db, lag=2.5), "engine_lag_seconds") == 2.5
 
 
 def test_jobs_of_the_database_are_counted_by_state_and_device(db: Database) -> None:

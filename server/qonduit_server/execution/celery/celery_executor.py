@@ -96,6 +96,7 @@ class CeleryExecutor:
         )
         self._requests = itertools.count(1)
         self._ticked_at = 0.0
+        self._created_at = time.monotonic()
         self._listener: Listener | None = None
         #: The listener of interactive tasks.
         self._callers: Listener | None = None
@@ -226,6 +227,10 @@ class CeleryExecutor:
             self._describer.join(grace + _JOIN_SECONDS)
             self._link.stop()
 
+    def lag(self) -> float:
+        """Return how much older than usual the newest message is that has come back through the broker."""
+        return max(0.0, time.monotonic() - (self._machines.path_sent_at or self._created_at) - _TICK_SECONDS)
+
     def resize(self, workers: int) -> None:
         """Do nothing: each machine has a number of its own."""
 
@@ -242,7 +247,7 @@ class CeleryExecutor:
             tick = now - self._ticked_at >= _TICK_SECONDS and self._link.receiving
             if tick:
                 self._ticked_at = now
-            return self._machines.outgoing(tick=tick)
+            return self._machines.outgoing(tick=tick, sent_at=now)
 
     def receive(self, body: bytes) -> None:
         """Handle a message; wait until its events are delivered, so that unread events stay at their machines."""

@@ -100,6 +100,8 @@ class Machines:
         self._preload: list[str] = []
         #: The number of ticks so far.
         self.now = 0
+        #: When the last tick that has arrived was sent.
+        self.path_sent_at = 0.0
         self._notifications = notifications
         #: The open requests of `describe`, and the answers to them.
         self.asked: set[int] = set()
@@ -204,7 +206,7 @@ class Machines:
     def receive(self, message: MachineMessage) -> None:
         """Handle a message of a machine, or a tick."""
         if message.WhichOneof("message") == "check":
-            self._tick()
+            self._tick(message.check)
             return
         if not understood(message.version):
             self._ignored(message)
@@ -254,8 +256,8 @@ class Machines:
             machine.gone = True
             self._offers_changed(machine)
 
-    def outgoing(self, *, tick: bool) -> Sequence[Outgoing]:
-        """Return the messages to send; with `tick`, also the periodic ones."""
+    def outgoing(self, *, tick: bool, sent_at: float = 0.0) -> Sequence[Outgoing]:
+        """Return the messages to send; with `tick`, also the periodic ones, sent at a time."""
         out = list(self._sent.outgoing)
         self._sent.outgoing.clear()
         for machine in self._machines.values():
@@ -263,7 +265,7 @@ class Machines:
                 out.append(machine.request(self._server, self._patience))
                 machine.due = False
         if tick:
-            check = MachineMessage(version=VERSION, check=PathCheck())
+            check = MachineMessage(version=VERSION, check=PathCheck(sent_at=sent_at))
             out.append(Outgoing(self._server, check.SerializeToString()))
         return out
 
@@ -402,8 +404,9 @@ class Machines:
         self._notifications.capacity_changed = True
         self._sent.place()
 
-    def _tick(self) -> None:
+    def _tick(self, check: PathCheck) -> None:
         self.now += 1
+        self.path_sent_at = check.sent_at
         for machine in list(self._machines.values()):
             gone = machine.gone and machine.heard
             if self.now - machine.heard_at > (GONE_TICKS if gone else SILENT_TICKS):

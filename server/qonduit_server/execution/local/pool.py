@@ -240,6 +240,9 @@ class ProcessPool:
             self._notifications.capacity_changed = True
             self._selector.wake()
 
+    def lag(self) -> None:
+        """Return None: nothing is between this server and the workers."""
+
     def use_broker(self, url: str) -> None:
         """Do nothing: a pool has no broker."""
 

@@ -218,5 +218,7 @@ class MachineMessage(_message.Message):
     def __init__(self, version: _Optional[int] = ..., machine: _Optional[str] = ..., sequence: _Optional[int] = ..., state: _Optional[_Union[MachineState, _Mapping]] = ..., hello: _Optional[_Union[MachineHello, _Mapping]] = ..., accepted: _Optional[_Union[TasksAccepted, _Mapping]] = ..., events: _Optional[_Union[_task_pb2.TaskEventBatch, _Mapping]] = ..., lost: _Optional[_Union[TaskLost, _Mapping]] = ..., described: _Optional[_Union[ProviderDescribed, _Mapping]] = ..., part: _Optional[_Union[MessagePart, _Mapping]] = ..., stopping: _Optional[_Union[MachineStopping, _Mapping]] = ..., check: _Optional[_Union[PathCheck, _Mapping]] = ..., session: _Optional[int] = ...) -> None: ...
 
 class PathCheck(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("sent_at",)
+    SENT_AT_FIELD_NUMBER: _ClassVar[int]
+    sent_at: float
+    def __init__(self, sent_at: _Optional[float] = ...) -> None: ...
