@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.pauses import Paused
 from qonduit_server.store.users import quota_checks, quota_rows
+from qonduit_server.store.writer import Operation, Transaction
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import (
     CALLER,
@@ -153,6 +155,51 @@ def test_a_standing_claim_starts_no_job_that_must_wait(
         return
     assert answered.is_set() is False or standing.tasks() == []
     assert job_rows.get(db, CALLER, job.id).state == QUEUED
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ([{}, {"not_before": Timestamp(seconds=4_000_000_000)}, {}], [0, 2]),
+        ([{}, {"caller": "another"}], [0, 1]),
+        ([{}, {}], [0, 1]),
+    ],
+    ids=["a time", "two owners", "alike"],
+)
+def test_of_several_jobs_of_a_transaction_those_start_that_may(
+    db: Database,
+    notifications: list[Notification],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[dict[str, Any]],
+    start: list[int],
+) -> None:
+    busy, go = threading.Event(), threading.Event()
+
+    def hold(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
+        busy.set()
+        assert go.wait(60)
+        return [None] * len(arguments)
+
+    db.write_later(Operation(hold, durable=False), None)
+    assert busy.wait(60)
+    queued = threading.Semaphore(0)
+    submit_call = db._writer.submit
+
+    def submitting(*call: Any) -> Future[Any]:
+        future = submit_call(*call)
+        queued.release()
+        return future
+
+    monkeypatch.setattr(db._writer, "submit", submitting)
+    standing, _ = stand(db)
+    with ThreadPoolExecutor(len(options)) as pool:
+        waiting = []
+        for each in options:  # waiting submits become one transaction
+            waiting.append(pool.submit(submit, db, **each))
+            assert queued.acquire(timeout=60)
+        go.set()
+        jobs = [each.result(60).id for each in waiting]
+    assert sorted(task.job_id for task in standing.tasks() or []) == [jobs[place] for place in start]
 
 
 def test_a_withdrawn_claim_claims_nothing(db: Database, notifications: list[Notification]) -> None:
