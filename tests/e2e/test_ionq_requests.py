@@ -164,6 +164,14 @@ def test_a_job_waits_for_an_estimate(served: ServedVendor, modes: list[str]) -> 
     assert served.vendor.requests("estimate") - before == len(modes) + 1
 
 
+def test_a_job_whose_cost_is_limited_names_its_wrong_token(served: ServedVendor) -> None:
+    accepted = served.vendor.accepted
+    served.vendor.control(tokens=["the-token"])
+    job = served.run("IONQ_CLOUD", max_cost=VendorCost(amount=1.0, unit="USD"), credential="another-token")
+    assert (job.failure.reason, served.vendor.accepted - accepted) == ("CREDENTIAL_REJECTED", 0)
+    assert "store a valid credential, and rerun the job with it" in job.failure.message
+
+
 def test_a_job_whose_cost_is_limited_is_not_submitted_without_an_estimate(served: ServedVendor) -> None:
     accepted = served.vendor.accepted
     served.vendor.control(estimates=["refuse"] * 2)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -31,6 +31,9 @@ from qonduit_server.store.jobs.submission_entries import Change, Entry, State
 from qonduit_server.store.jobs.submissions import Superseded
 
 _log = structlog.get_logger("qonduit.remote")
+
+#: The end of the message of a rejected credential.
+RENEW: Final = ": store a valid credential, and rerun the job with it"
 
 
 class LeaseLost(Exception):

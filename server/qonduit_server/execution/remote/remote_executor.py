@@ -28,6 +28,7 @@ from qonduit_server.execution.remote.left_groups import LeftGroups
 from qonduit_server.execution.remote.part_steps import LeaseLost
 from qonduit_server.execution.remote.remote_jobs import Agenda, RemoteJob, RemoteJobs, Step
 from qonduit_server.execution.remote.terms import with_defaults
+from qonduit_server.execution.remote.vendor_estimates import EstimateRefused
 from qonduit_server.execution.remote.vendor_processes import Account, VendorProcesses
 from qonduit_server.execution.remote.vendor_work import VendorWork
 from qonduit_server.execution.wrapping_executor import WrappingExecutor
@@ -296,7 +297,11 @@ class RemoteExecutor(WrappingExecutor):
         if job.cancelled:
             self.lose(job, Loss(LossKind.CANCELLED, "cancelled before it was submitted"))
             return
-        wait, why = self._work.add_estimates(job, wanted)
+        try:
+            wait, why = self._work.add_estimates(job, wanted)
+        except EstimateRefused as refused:
+            self._fail(job, refused.failure)
+            return
         if wait > 0:
             self._work.schedule("plan", job, partial(self._plan, job, wanted), wait)
             return

@@ -21,7 +21,7 @@ from qonduit.execution.v1.vendor_pb2 import (
 )
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.errors import Unavailable
-from qonduit_server.execution.remote.part_steps import PartSteps
+from qonduit_server.execution.remote.part_steps import RENEW, PartSteps
 from qonduit_server.execution.remote.poll_intervals import jittered
 from qonduit_server.execution.remote.remote_jobs import Part, RemoteJob
 from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade
@@ -172,7 +172,7 @@ class Submitter:
     def _refused(self, part: Part, wanted: Submission, error: VendorReply.Error) -> None:
         reason, hint = "VENDOR_REFUSED", ""
         if error.kind == _CREDENTIAL:
-            reason, hint = "CREDENTIAL_REJECTED", ": store a valid credential, and rerun the job with it"
+            reason, hint = "CREDENTIAL_REJECTED", RENEW
         message = f"{part.job.account.provider} refused the submission, which is not charged: {error.message}{hint}"
         if part.is_group:
             self._steps.change(part, expects=(State.PLANNED, State.SUBMITTING), state=State.DONE)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from qonduit.execution.v1.vendor_pb2 import Submission, VendorCall, VendorErrorKind, VendorReply, VendorTerms
-from qonduit_server.execution.remote.part_steps import PartSteps
+from qonduit.v1.failure_pb2 import Failure, FailureCategory
+from qonduit_server.execution.remote.part_steps import RENEW, PartSteps
 from qonduit_server.execution.remote.remote_jobs import RemoteJob
 
 #: The limits of one call. The vendor's session makes up to one request for each submission.
@@ -16,7 +17,18 @@ _SUBMISSIONS: Final = 32
 _BYTES: Final = 8 * 1024**2
 #: A job waits for estimates for this number of calls that fail; then their costs are not known.
 _CALLS: Final = 5
-_LASTING: Final = (VendorErrorKind.VENDOR_ERROR_KIND_REFUSED, VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL)
+
+
+class EstimateRefused(Exception):
+    """The vendor rejects the credential of a job.
+
+    Attributes:
+        failure: of the job.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class VendorEstimates:
@@ -35,6 +47,9 @@ class VendorEstimates:
         Returns:
             The seconds after which this is repeated, because the vendor does not answer now; 0 if it is not. And why
             submissions have no price, if the vendor has not estimated it.
+
+        Raises:
+            EstimateRefused: the vendor rejects the credential; so it would reject the submission.
         """
         line = self._steps.line(job)
         if not is_wanted(line.terms, wanted):
@@ -47,7 +62,9 @@ class VendorEstimates:
             job.estimates = 0
             return 0.0, ""
         job.estimates += 1
-        if error.kind in _LASTING or job.estimates >= _CALLS:
+        if error.kind == VendorErrorKind.VENDOR_ERROR_KIND_CREDENTIAL:
+            raise EstimateRefused(_rejected(job.account.provider, error))
+        if error.kind == VendorErrorKind.VENDOR_ERROR_KIND_REFUSED or job.estimates >= _CALLS:
             return 0.0, why_unknown(job.account.provider, error)
         line.pause.failed(self._steps.clock(), error.retry_after_seconds, self._steps.chance)
         return max(self._steps.pause(job), line.terms.poll_seconds), ""
@@ -78,6 +95,15 @@ def add_estimates(
 def why_unknown(provider: str, error: VendorReply.Error) -> str:
     """Return why the cost of a job is not known."""
     return f"{provider} has not estimated it: {error.message}"
+
+
+def _rejected(provider: str, error: VendorReply.Error) -> Failure:
+    return Failure(
+        category=FailureCategory.FAILURE_CATEGORY_PROVIDER,
+        reason="CREDENTIAL_REJECTED",
+        message=f"{provider} refused to estimate the cost: {error.message}{RENEW}",
+        provider_code=error.code,
+    )
 
 
 def _is_unpriced(submission: Submission) -> bool:
