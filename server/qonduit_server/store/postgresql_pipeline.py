@@ -8,10 +8,14 @@ waits are most of a transaction's time. A write without a result waits until the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from psycopg import pq
+    from psycopg.abc import PQGen
 
 #: Where a connection keeps the writes that wait; between `begin` and the commit.
 _KEY: Final = "qonduit_waiting_writes"
@@ -68,6 +72,7 @@ def _execute(connection: Connection, waiting: Sequence[_Write], *, commits: bool
         with driver.cursor() as cursor, driver.pipeline():
             for statement, parameters in waiting:
                 cursor.execute(statement, parameters)
+                driver.wait(_flushed(driver.pgconn))
             if commits:
                 driver.commit()
     except errors as error:
@@ -80,3 +85,12 @@ def _execute(connection: Connection, waiting: Sequence[_Write], *, commits: bool
             connection_invalidated=disconnected,
             dialect=connection.dialect,
         ) from error
+
+
+def _flushed(session: pq.abc.PGconn) -> PQGen[None]:
+    """Wait until the whole of a statement is sent. Psycopg 3.3 waits for its answer when a part of it is sent."""
+    from psycopg.waiting import Ready, Wait
+
+    while session.flush():
+        if (yield Wait.RW) & Ready.R:
+            session.consume_input()  # PostgreSQL may answer the statements before, and wait until that is read

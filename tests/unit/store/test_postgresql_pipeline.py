@@ -78,6 +78,17 @@ def test_a_write_outside_such_a_transaction_does_not_wait(connection: Connection
 
 
 @pytest.mark.parametrize("reads", [True, False])
+def test_writes_that_are_larger_than_any_buffer_of_the_network(connection: Connection, url: str, reads: bool) -> None:
+    postgresql_pipeline.begin(connection)
+    for start in (0, 400_000):
+        insert(connection, *range(start, start + 400_000))
+    if reads:
+        assert len(read(connection)) == 800_000
+    postgresql_pipeline.commit(connection)
+    assert len(committed(url)) == 800_000
+
+
+@pytest.mark.parametrize("reads", [True, False])
 def test_if_one_write_fails_nothing_is_committed(connection: Connection, url: str, reads: bool) -> None:
     postgresql_pipeline.begin(connection)
     for number in (1, 2, 2, 3):
