@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+import pytest
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.execution.v1.task_pb2 import (
@@ -30,11 +34,13 @@ from qonduit.v1.result_pb2 import CountsAndProbabilities, Register, Result, Resu
 from qonduit_server.store import catalogue, event_log
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_rows, queue
+from qonduit_server.store.writer import Operation, Transaction
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0], q[1];\nmeasure q -> c;\n'
 CALLER = "anonymous"
 LEASE = timedelta(seconds=30)
 _NUMBERS = itertools.count(1)
+T = TypeVar("T")
 
 
 class Clock:
@@ -186,3 +192,33 @@ def history(db: Database, job_id: int) -> list[JobEvent]:
 def kinds(db: Database, job_id: int) -> list[str]:
     """Return the kinds of a job's events, in order."""
     return [event.WhichOneof("event") or "" for event in history(db, job_id)]
+
+
+def in_one_transaction(db: Database, calls: Sequence[Callable[[], T]]) -> list[Future[T]]:
+    """Make calls that write, in order, in one transaction; return their ended futures."""
+    busy, go, queued = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def hold(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
+        busy.set()
+        assert go.wait(60)
+        return [None] * len(arguments)
+
+    db.write_later(Operation(hold, durable=False), None)
+    assert busy.wait(60)
+    writer = db._writer  # noqa: SLF001 - its queue shows that a call waits
+    submit_call = writer.submit
+
+    def submitting(*call: Any) -> Future[Any]:
+        future = submit_call(*call)
+        queued.release()
+        return future
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(calls)) as pool:
+        patch.setattr(writer, "submit", submitting)
+        made = []
+        for call in calls:
+            made.append(pool.submit(call))
+            assert queued.acquire(timeout=60)
+        go.set()
+        wait(made, 60)
+    return made

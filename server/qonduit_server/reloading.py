@@ -16,7 +16,7 @@ from qonduit_server.monitoring import Monitoring
 from qonduit_server.rpc.auth.certificates import Certificates
 from qonduit_server.rpc.server import RpcServer
 from qonduit_server.rpc.server_limits import Limits
-from qonduit_server.setting_values import changes, is_adoptable
+from qonduit_server.setting_values import adoptable, changes
 from qonduit_server.settings import Settings
 from qonduit_server.store.admin.retention import Retention
 from qonduit_server.store.database import Database
@@ -59,9 +59,7 @@ class Reloader:
             StartError: a change is invalid, or a file cannot be used; no setting has changed.
         """
         changed = changes(self.settings, wanted)
-        adopted = {
-            name: value for name, value in changed.items() if is_adoptable(name, getattr(self.settings, name), value)
-        }
+        adopted = adoptable(self.settings, changed)
         new = replace(self.settings, **adopted)
         authentication.check(new)
         quotas = read_setting(new.default_quotas)

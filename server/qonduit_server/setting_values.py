@@ -34,8 +34,12 @@ def changes(old: Settings, new: Settings) -> dict[str, Any]:
     return {name: getattr(new, name) for name in settings_by_name() if getattr(new, name) != getattr(old, name)}
 
 
-def is_adoptable(name: str, old: Any, new: Any) -> bool:
-    """Return whether a running program can adopt a change of a setting."""
+def adoptable(old: Settings, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes that a running program can adopt."""
+    return {name: value for name, value in changed.items() if _is_adoptable(name, getattr(old, name), value)}
+
+
+def _is_adoptable(name: str, old: Any, new: Any) -> bool:
     match settings_by_name()[name].metadata.get("reload"):
         case "yes":
             return True

@@ -18,7 +18,7 @@ from qonduit_server import logs
 from qonduit_server.errors import StartError
 from qonduit_server.execution.stderr_log import StderrLog
 from qonduit_server.executor_settings import executor_options
-from qonduit_server.setting_values import changes, is_adoptable
+from qonduit_server.setting_values import adoptable, changes
 from qonduit_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,11 +76,7 @@ class WorkerProgram:
             StartError: a change is invalid; no setting has changed.
         """
         changed = changes(self.settings, wanted)
-        adopted = {
-            name: value
-            for name, value in changed.items()
-            if name in _ADOPTABLE and is_adoptable(name, getattr(self.settings, name), value)
-        }
+        adopted = adoptable(self.settings, {name: changed[name] for name in _ADOPTABLE & changed.keys()})
         if "broker" in adopted:
             self._program.use_broker(wanted.broker)
         if "workers" in adopted:

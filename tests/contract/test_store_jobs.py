@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import pytest
 
@@ -30,8 +29,18 @@ from qonduit_server.store.jobs import job_list, job_rows, queue
 from qonduit_server.store.jobs.job_spec import spec_of
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.results import result_rows
-from qonduit_server.store.writer import Operation, Transaction
-from tests.store_fixture import CALLER, claim, deployment, description, history, kinds, known_device, submit, succeed
+from tests.store_fixture import (
+    CALLER,
+    claim,
+    deployment,
+    description,
+    history,
+    in_one_transaction,
+    kinds,
+    known_device,
+    submit,
+    succeed,
+)
 
 
 def new_job(db: Database, **changes: object) -> job_rows.NewJob:
@@ -211,34 +220,11 @@ def test_a_full_queue_refuses_jobs_and_accepts_them_again_after_a_claim(db: Data
     submit(db, max_queued=3)
 
 
-def test_submits_of_one_transaction_share_the_room_that_is_left(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submits_of_one_transaction_share_the_room_that_is_left(db: Database) -> None:
     submit(db, max_queued=3)
-    busy, go = threading.Event(), threading.Event()
-
-    def hold(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
-        busy.set()
-        assert go.wait(60)
-        return [None] * len(arguments)
-
-    db.write_later(Operation(hold, durable=False), None)
-    assert busy.wait(60)
     new = new_job(db)
-    submitted = threading.Semaphore(0)
-    submit_call = db._writer.submit
-
-    def submitting(*call: Any) -> Future[Any]:
-        future = submit_call(*call)
-        submitted.release()
-        return future
-
-    monkeypatch.setattr(db._writer, "submit", submitting)
-    with ThreadPoolExecutor(5) as pool:
-        waiting = []
-        for number in range(5):  # waiting submits become one transaction
-            waiting.append(pool.submit(job_rows.create, db, replace(new, request_id=str(number), max_queued=3)))
-            assert submitted.acquire(timeout=60)
-        go.set()
-        errors = [each.exception(60) for each in waiting]
+    calls = [partial(job_rows.create, db, replace(new, request_id=str(number), max_queued=3)) for number in range(5)]
+    errors = [each.exception() for each in in_one_transaction(db, calls)]
     assert [type(each) for each in errors] == [type(None)] * 2 + [ResourceExhausted] * 3
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -30,7 +29,6 @@ from qonduit_server.store.jobs.standing_claim import StandingClaim
 from qonduit_server.store.notification_bus import Notification
 from qonduit_server.store.pauses import Paused
 from qonduit_server.store.users import quota_checks, quota_rows
-from qonduit_server.store.writer import Operation, Transaction
 from tests.postgresql import PostgresqlServer
 from tests.store_fixture import (
     CALLER,
@@ -40,6 +38,7 @@ from tests.store_fixture import (
     description,
     finished,
     history,
+    in_one_transaction,
     kinds,
     known_device,
     submit,
@@ -169,36 +168,11 @@ def test_a_standing_claim_starts_no_job_that_must_wait(
 def test_of_several_jobs_of_a_transaction_those_start_that_may(
     db: Database,
     notifications: list[Notification],
-    monkeypatch: pytest.MonkeyPatch,
     options: list[dict[str, Any]],
     start: list[int],
 ) -> None:
-    busy, go = threading.Event(), threading.Event()
-
-    def hold(transaction: Transaction, arguments: Sequence[None]) -> list[None]:
-        busy.set()
-        assert go.wait(60)
-        return [None] * len(arguments)
-
-    db.write_later(Operation(hold, durable=False), None)
-    assert busy.wait(60)
-    queued = threading.Semaphore(0)
-    submit_call = db._writer.submit
-
-    def submitting(*call: Any) -> Future[Any]:
-        future = submit_call(*call)
-        queued.release()
-        return future
-
-    monkeypatch.setattr(db._writer, "submit", submitting)
     standing, _ = stand(db)
-    with ThreadPoolExecutor(len(options)) as pool:
-        waiting = []
-        for each in options:  # waiting submits become one transaction
-            waiting.append(pool.submit(submit, db, **each))
-            assert queued.acquire(timeout=60)
-        go.set()
-        jobs = [each.result(60).id for each in waiting]
+    jobs = [each.result().id for each in in_one_transaction(db, [partial(submit, db, **each) for each in options])]
     assert sorted(task.job_id for task in standing.tasks() or []) == [jobs[place] for place in start]
 
 

@@ -44,6 +44,5 @@ def memory_shares(options: ExecutorOptions) -> MemoryShares:
         return MemoryShares(2, most, 0)
     reserved = total // _PART
     workers = 2 if reserved >= 2 * _KINDS * _ENOUGH_BYTES else 1
-    least = min(_LEAST_BYTES, total // _PART)
-    process_bytes = min(most, max(least, reserved // (_KINDS * workers)))
+    process_bytes = min(most, max(min(_LEAST_BYTES, reserved), reserved // (_KINDS * workers)))
     return MemoryShares(workers, process_bytes, total - _KINDS * workers * process_bytes)

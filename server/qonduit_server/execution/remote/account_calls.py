@@ -11,7 +11,7 @@ from qonduit.execution.v1.vendor_pb2 import Submission, VendorCall, VendorErrorK
 from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit_server.errors import FailedPrecondition, Unavailable
 from qonduit_server.execution.remote.vendor_estimates import add_estimates, is_wanted, why_unknown
-from qonduit_server.execution.remote.vendor_processes import Account, CallLost, CallNotMade, VendorProcesses
+from qonduit_server.execution.remote.vendor_processes import Account, VendorProcesses
 
 #: The estimates of a job that is not submitted take the time of this number of calls.
 _CALLS: Final = 2
@@ -90,10 +90,7 @@ class AccountCalls:
 
     def call(self, provider: str, credential: str, seconds: float, call: VendorCall) -> VendorReply:
         """Make a call within some seconds. Its failure is the error of the reply."""
-        try:
-            return self._processes.call(Account(provider, credential), call, seconds)
-        except (CallLost, CallNotMade) as failed:
-            return VendorReply(error=failed.error)
+        return self._processes.call(Account(provider, credential), call, seconds)
 
 
 def _credential_refused(provider: str, message: str) -> FailedPrecondition:

@@ -24,7 +24,7 @@ from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.device_prices import add_computed_cost
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.remote.remote_jobs import Agenda, Line, Part, RemoteJob, RemoteJobs, Step, StepKind
-from qonduit_server.execution.remote.vendor_processes import CallLost, CallNotMade, VendorProcesses
+from qonduit_server.execution.remote.vendor_processes import VendorProcesses
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import submissions
 from qonduit_server.store.jobs.submission_entries import Change, Entry, State
@@ -117,10 +117,7 @@ class PartSteps:
 
     def call(self, line: Line, call: VendorCall) -> VendorReply:
         """Make a call with the account of a line. Its failure is the error of the reply."""
-        try:
-            return self.processes.call(line.account, call, line.terms.call_seconds)
-        except (CallLost, CallNotMade) as failed:
-            return VendorReply(error=failed.error)
+        return self.processes.call(line.account, call, line.terms.call_seconds)
 
     def read(self, job: RemoteJob, call: VendorCall, *, refusable: bool = False) -> VendorReply:
         """Make a call that may be repeated. If the reply contains an error, the account pauses.

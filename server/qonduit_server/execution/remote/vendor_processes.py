@@ -150,14 +150,12 @@ class VendorProcesses:
         self._stopped = threading.Event()
 
     def call(self, account: Account, call: VendorCall, seconds: float) -> VendorReply:
-        """Make a call in a process of the account.
-
-        Raises:
-            CallLost: there is no reply, and the process is dead.
-            CallNotMade: nothing was sent.
-        """
-        with self.process(account) as process:
-            return process.call(call, time.monotonic() + seconds)
+        """Make a call in a process of the account. Its failure is the error of the reply."""
+        try:
+            with self.process(account) as process:
+                return process.call(call, time.monotonic() + seconds)
+        except (CallLost, CallNotMade) as failed:
+            return VendorReply(error=failed.error)
 
     @contextmanager
     def process(self, account: Account) -> Iterator[VendorProcess]:

@@ -49,7 +49,6 @@ class BraketSession:
         self._credential = read_credential(credential)
         self._clients = Clients(self._credential)
         self._braket = self._clients.braket
-        #: The capabilities of devices by their ARNs, once they are known.
 
     def devices(self) -> ProviderDescription:
         """Return the devices of the account's region, and the simulators."""

@@ -13,10 +13,10 @@ from qonduit_server.lifecycle import TERMINAL
 from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.column_limits import MAX_ID
 from qonduit_server.store.database import Database
-from qonduit_server.store.jobs import large_options, submissions
+from qonduit_server.store.jobs import job_credentials, large_options, submissions
 from qonduit_server.store.labels import DELETE_JOB_LABELS
 from qonduit_server.store.results.buffers import CHUNK_BYTES, of_jobs
-from qonduit_server.store.schema import buffers, events, job_credentials, jobs, results
+from qonduit_server.store.schema import buffers, events, jobs, results
 from qonduit_server.store.users import stored_bytes
 from qonduit_server.store.writer import Operation, Transaction
 
@@ -50,7 +50,7 @@ _DELETES: Final = (
     sa.delete(results).where(among(results.c.job_id, "ids")),
     DELETE_JOB_LABELS,
     *submissions.DELETES,
-    sa.delete(job_credentials).where(among(job_credentials.c.job_id, "ids")),
+    job_credentials.DELETE,
     sa.delete(jobs).where(among(jobs.c.id, "ids")),
 )
 

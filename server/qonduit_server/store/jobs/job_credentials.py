@@ -24,7 +24,8 @@ from qonduit_server.store.writer import Transaction
 _RETRY: Final = timedelta(seconds=30) // timedelta(microseconds=1)
 _INSERT: Final = sa.insert(job_credentials)
 _SELECT: Final = select(job_credentials).where(among(job_credentials.c.job_id, "ids"))
-_DELETE: Final = sa.delete(job_credentials).where(among(job_credentials.c.job_id, "ids"))
+#: Delete those of jobs.
+DELETE: Final = sa.delete(job_credentials).where(among(job_credentials.c.job_id, "ids"))
 _POSTPONE: Final = sa.update(jobs).where(among(jobs.c.id, "ids")).values(not_before=sa.bindparam("time"))
 
 
@@ -42,7 +43,7 @@ def insert(connection: Connection, sealer: Sealer, job: Job, secret: str) -> Non
 def erase(connection: Connection, job_ids: Collection[int]) -> None:
     """Erase the credentials that requests of ended jobs contained."""
     if job_ids:
-        connection.execute(_DELETE, {"ids": list(job_ids)})
+        connection.execute(DELETE, {"ids": list(job_ids)})
 
 
 def read(connection: Connection, sealer: Sealer, found: Collection[Job]) -> dict[int, str | Failure | Unreadable]:

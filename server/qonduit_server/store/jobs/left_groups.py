@@ -21,7 +21,7 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import job_credentials
 from qonduit_server.store.jobs.submission_entries import State, status_of
-from qonduit_server.store.jobs.submission_rows import entries_of, group_request, update
+from qonduit_server.store.jobs.submission_rows import DELETE_LEFT_GROUPS, entries_of, group_request, update
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.jobs.vendor_costs import settle
 from qonduit_server.store.submission_tables import left_groups
@@ -41,8 +41,6 @@ _DUE: Final = (
 )
 _ANY_DUE: Final = select(left_groups.c.job_id).where(left_groups.c.due <= bindparam("now")).limit(1)
 _POSTPONE: Final = sa.update(left_groups).where(among(left_groups.c.job_id, "ids")).values(due=bindparam("until"))
-#: Delete those of jobs.
-DELETE: Final = sa.delete(left_groups).where(among(left_groups.c.job_id, "ids"))
 
 
 class LeftGroup(NamedTuple):
@@ -95,7 +93,7 @@ def report(db: Database, job_id: int, found: VendorJob | None, again: timedelta 
 
 def hand_over(connection: sa.Connection, job_id: int) -> None:
     """Let the job that continues the submissions of another one close its batch or session."""
-    if connection.execute(DELETE, {"ids": [job_id]}).rowcount:
+    if connection.execute(DELETE_LEFT_GROUPS, {"ids": [job_id]}).rowcount:
         job_credentials.erase(connection, [job_id])
 
 
@@ -147,7 +145,7 @@ def _report(transaction: Transaction, calls: Sequence[_Report]) -> list[None]:
 
 def _end(transaction: Transaction, entry: JobChange | None, job_id: int, found: VendorJob | None) -> None:
     """Settle a batch or a session that has ended, and erase the credential of its job."""
-    transaction.connection.execute(DELETE, {"ids": [job_id]})
+    transaction.connection.execute(DELETE_LEFT_GROUPS, {"ids": [job_id]})
     job_credentials.erase(transaction.connection, [job_id])
     if entry is None:
         return

@@ -42,6 +42,8 @@ _SELECT_GROUP: Final = select(submission_payloads.c.data).where(
     submission_payloads.c.kind == REQUEST,
 )
 _LEAVE: Final = sa.insert(left_groups)
+#: Delete the left batches and sessions of jobs.
+DELETE_LEFT_GROUPS: Final = sa.delete(left_groups).where(among(left_groups.c.job_id, "ids"))
 SET_VENDOR_ID: Final = (
     sa.update(jobs)
     .where(jobs.c.id == bindparam("job"), jobs.c.provider_specific_id.is_(None))

@@ -43,13 +43,20 @@ from qonduit_server.store.jobs.submission_entries import (
     State,
     status_of,
 )
-from qonduit_server.store.jobs.submission_rows import REQUEST, SET_VENDOR_ID, entries_of, insert, update
+from qonduit_server.store.jobs.submission_rows import (
+    DELETE_LEFT_GROUPS,
+    REQUEST,
+    SET_VENDOR_ID,
+    entries_of,
+    insert,
+    update,
+)
 from qonduit_server.store.jobs.task_messages import tasks_of
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, server_of
 from qonduit_server.store.jobs.vendor_costs import CostLimits, priced, settle
 from qonduit_server.store.ownership import owner_of
 from qonduit_server.store.program_queue import queue_name
-from qonduit_server.store.submission_tables import left_groups, submission_payloads, submissions
+from qonduit_server.store.submission_tables import submission_payloads, submissions
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The largest response of a vendor that is kept, after compression.
@@ -115,7 +122,7 @@ _CLOCK: Final = sa.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000
 DELETES: Final = (
     sa.delete(submissions).where(among(submissions.c.job_id, "ids")),
     sa.delete(submission_payloads).where(_OF_JOBS),
-    sa.delete(left_groups).where(among(left_groups.c.job_id, "ids")),
+    DELETE_LEFT_GROUPS,
 )
 
 
