@@ -14,8 +14,8 @@ from qonduit_server.store.job_pools import Pool, provider_name, queues_of
 from qonduit_server.store.jobs import queue
 from qonduit_server.store.jobs.claim_selection import Claim, Claimed, claim_jobs
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import IS_QUEUED, jobs, providers
-from qonduit_server.store.sqlite_driver import Query
 
 _OLDEST: Final = Query(
     SELECT_ENTRIES.where(

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from qonduit.v1.device_pb2 import Device
 from qonduit.v1.job_pb2 import QueueReason
@@ -64,7 +64,7 @@ def test_a_paused_device_keeps_its_jobs_and_another_one_runs_its_own(db: Databas
     settle(db)
     assert claimed(db) == [behind]
     late = submit(db, device=one).id
-    assert not held_jobs.must_move(db._engine.connect())  # a new job of a paused device is not moved
+    assert not db._engine.connect().scalar(select(held_jobs.MUST_MOVE))  # a new job of a paused device is not moved
     assert claimed(db) == []
     for place in queue_positions.of_jobs(db, [*waiting, late]).values():
         assert (place.reason, place.HasField("position")) == (PAUSED, False)
@@ -98,7 +98,7 @@ def test_a_paused_provider_or_server_claims_nothing(db: Database, two: tuple[Dev
     assert [place.message for place in places] == 2 * [
         "IBM is paused" if whole == "provider" else "the server is paused"
     ]
-    assert not held_jobs.must_move(db._engine.connect())
+    assert not db._engine.connect().scalar(select(held_jobs.MUST_MOVE))
     pauses.resume(db, subject)
     assert claimed(db) == jobs
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from sqlalchemy import Table, TextClause, text
+from sqlalchemy import BigInteger, Integer, Table, column, text
 
 from qonduit_server.store import sqlite_driver
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import metadata
 from qonduit_server.store.writer import Transaction
 
@@ -18,18 +19,53 @@ def new_ids(transaction: Transaction, *wanted: tuple[Table, int]) -> list[Sequen
 
     Ids are never reused; some may stay unused. Call it once per table and transaction, before the rows are inserted.
     """
+    return expect_ids(transaction, *wanted)(*(count for _, count in wanted))
+
+
+def expect_ids(transaction: Transaction, *expected: tuple[Table, int]) -> Callable[..., list[Sequence[int]]]:
+    """Ask for the ids that new rows of some tables will probably need, without waiting for them (queries.py).
+
+    Returns:
+        A function of the numbers of ids that are needed, one for each table, which returns them as `new_ids` does.
+    """
+    tables = [table for table, _ in expected]
+    if transaction.kind != "postgresql":
+        return lambda *counts: _after_last_ids(transaction, tables, counts)
+    reserved = _ask(transaction, expected)
+
+    def take(*counts: int) -> list[Sequence[int]]:
+        first = reserved()
+        missing = [max(0, count - len(ids)) for count, ids in zip(counts, first, strict=True)]
+        further = _ask(transaction, list(zip(tables, missing, strict=True)))()
+        return [[*own[:count], *more] for own, count, more in zip(first, counts, further, strict=True)]
+
+    return take
+
+
+def _ask(transaction: Transaction, wanted: Sequence[tuple[Table, int]]) -> Callable[[], list[list[int]]]:
+    """Take numbers from the sequences of tables in PostgreSQL."""
     if not any(count for _, count in wanted):
-        return [() for _ in wanted]
-    names = tuple(table.name for table, _ in wanted)
-    if transaction.kind == "postgresql":
-        counts = {f"count{place}": count for place, (_, count) in enumerate(wanted)}
+        return lambda: [[] for _ in wanted]
+    query = _from_sequences(tuple(table.name for table, _ in wanted))
+    counts = {f"count{place}": count for place, (_, count) in enumerate(wanted)}
+    answer = query.ask(transaction.connection, counts)
+
+    def by_table() -> list[list[int]]:
         ids: list[list[int]] = [[] for _ in wanted]
-        for place, number in transaction.connection.execute(_from_sequences(names), counts):
+        for place, number in answer():
             ids[place].append(number)
-        return list(ids)
-    # No other connection writes during this transaction; SQLite records the highest inserted id.
+        return ids
+
+    return by_table
+
+
+def _after_last_ids(transaction: Transaction, tables: Sequence[Table], counts: Sequence[int]) -> list[Sequence[int]]:
+    """Return the ids after those of the rows in SQLite, in which no other connection writes meanwhile."""
+    if not any(counts):
+        return [() for _ in tables]
     last = _last_ids(transaction)
-    return [range(last.get(table.name, 0) + 1, last.get(table.name, 0) + 1 + count) for table, count in wanted]
+    starts = [last.get(table.name, 0) + 1 for table in tables]
+    return [range(start, start + count) for start, count in zip(starts, counts, strict=True)]
 
 
 def reserve_ids(transaction: Transaction, table: Table, count: int) -> Sequence[int]:
@@ -67,10 +103,9 @@ def _record_last_id(transaction: Transaction, table: str, last_id: int) -> None:
 
 
 @lru_cache
-def _from_sequences(names: tuple[str, ...]) -> TextClause:
-    return text(
-        " UNION ALL ".join(
-            f"SELECT {place}, nextval('{name}_id_seq') FROM generate_series(1, :count{place})"
-            for place, name in enumerate(names)
-        )
+def _from_sequences(names: tuple[str, ...]) -> Query:
+    parts = (
+        f"SELECT {place}, nextval('{name}_id_seq') FROM generate_series(1, CAST(:count{place} AS integer))"
+        for place, name in enumerate(names)
     )
+    return Query(text(" UNION ALL ".join(parts)).columns(column("place", Integer), column("id", BigInteger)))

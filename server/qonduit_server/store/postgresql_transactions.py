@@ -139,11 +139,13 @@ class PostgresqlTransactions:
         try:
             if self._log_epoch is None:
                 self._log_epoch = self._join(connection)
-            if not durable:
-                self._is_synchronous = connection.exec_driver_sql(_RELAX).scalar_one() in timeline.WAITING
             transaction = self._transaction(connection, self._log_epoch)
             postgresql_pipeline.begin(connection)
+            relaxed = None if durable else postgresql_pipeline.ask(connection, _RELAX, ())
             work(transaction)
+            if relaxed is not None:
+                ((setting,),) = relaxed()
+                self._is_synchronous = setting in timeline.WAITING
             notification = transaction.notification()
             if notification:
                 self._listener.notify(connection, notification)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import deployments, programs
 
 
@@ -19,15 +20,20 @@ class StoredPrograms(NamedTuple):
     ids: list[int]
 
 
-def program_ids(connection: Connection, ids: Iterable[int]) -> dict[int, StoredPrograms]:
-    """Return the current program ids of deployments; missing ones are left out."""
-    found: dict[int, StoredPrograms] = {}
-    for program_id, deployment_id, owner in connection.execute(_SELECT_PROGRAM_IDS, {"ids": list(ids)}):
-        found.setdefault(deployment_id, StoredPrograms(owner, [])).ids.append(program_id)
-    return found
+def ask_program_ids(connection: Connection, ids: Iterable[int]) -> Callable[[], dict[int, StoredPrograms]]:
+    """Ask for the current program ids of deployments (queries.py); missing ones are left out."""
+    answer = _SELECT_PROGRAM_IDS.ask(connection, {"ids": list(ids)})
+
+    def by_deployment() -> dict[int, StoredPrograms]:
+        found: dict[int, StoredPrograms] = {}
+        for program_id, deployment_id, owner in answer():
+            found.setdefault(deployment_id, StoredPrograms(owner, [])).ids.append(program_id)
+        return found
+
+    return by_deployment
 
 
-_SELECT_PROGRAM_IDS: Final = (
+_SELECT_PROGRAM_IDS: Final = Query(
     select(programs.c.id, programs.c.deployment_id, deployments.c.caller)
     .join(deployments, deployments.c.id == programs.c.deployment_id)
     .where(among(programs.c.deployment_id, "ids"), programs.c.is_current.is_(True))

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
 from qonduit_server.store.lane_accounts import Lane
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import IS_QUEUED, jobs
-from qonduit_server.store.sqlite_driver import Query
 
 _COUNT: Final = f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {IS_QUEUED} AND caller = {{}} {{}} LIMIT :most) AS q"
 # On the index of a caller's jobs by state.
@@ -36,10 +36,10 @@ _OF_ALL: Final = Query(
 )
 
 
-def of_all(connection: Connection, most: int) -> int:
-    """Return the number of all queued jobs, at most `most`."""
-    ((count,),) = _OF_ALL(connection, {"most": most})
-    return int(count)
+def ask_of_all(connection: Connection, most: int) -> Callable[[], int]:
+    """Ask for the number of all queued jobs (queries.py), at most `most`."""
+    answer = _OF_ALL.ask(connection, {"most": most})
+    return lambda: int(answer()[0][0])
 
 
 def of_owner(connection: Connection, owner: str, most: int) -> int:

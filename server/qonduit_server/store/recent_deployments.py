@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select
 
 from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import deployments, programs
-from qonduit_server.store.sqlite_driver import Query
 
 _MAX_DEPLOYMENTS: Final = 1024
 #: Maximum number of programs of a deployment.
@@ -63,9 +63,13 @@ def content_hash(owner: str, sources: Sequence[bytes], labels: Mapping[str, str]
     return found.digest()
 
 
-def inline_programs(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, int, bytes]]:
-    """Return owner, deployment and content of programs of inline deployments; lock both until the transaction ends."""
-    return {program_id: (*found,) for program_id, *found in _SELECT_INLINE(connection, {"ids": list(ids)})}
+def ask_inline_programs(connection: Connection, ids: Iterable[int]) -> Callable[[], dict[int, tuple[str, int, bytes]]]:
+    """Ask for owner, deployment and content of programs of inline deployments (queries.py).
+
+    Both are locked until the transaction ends.
+    """
+    answer = _SELECT_INLINE.ask(connection, {"ids": list(ids)})
+    return lambda: {program_id: (*found,) for program_id, *found in answer()}
 
 
 _SELECT_INLINE: Final = Query(

@@ -7,11 +7,10 @@ For a small statement, SQLAlchemy takes several times as long as the database. E
 from __future__ import annotations
 
 import sqlite3
-from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Dialect, Select, TextualSelect
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 
@@ -34,45 +33,3 @@ def rollback(connection: Connection) -> None:
     if driver.in_transaction:
         execute(connection, "ROLLBACK")
     connection.rollback()
-
-
-class _Compiled(NamedTuple):
-    text: str
-    #: The parameters in order, each with the function that converts its value.
-    parameters: Sequence[tuple[str, Callable[[Any], Any]]]
-    #: The values of parameters that are part of the statement.
-    defaults: Mapping[str, Any]
-    #: Makes a row.
-    make: Callable[[Sequence[Any]], Any]
-
-
-class Query:
-    """A query that is compiled once. On SQLite, the values of rows are those of the driver."""
-
-    def __init__(self, statement: Select[Any] | TextualSelect) -> None:
-        self._statement = statement
-        self._compiled: _Compiled | None = None
-
-    def __call__(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        """Return all rows."""
-        if connection.dialect.name != "sqlite":
-            return connection.execute(self._statement, parameters).all()
-        if self._compiled is None:
-            self._compiled = self._compile(connection.dialect)
-        text, names, defaults, make = self._compiled
-        values = {**defaults, **parameters}
-        return [make(row) for row in execute(connection, text, [process(values[name]) for name, process in names])]
-
-    def _compile(self, dialect: Dialect) -> _Compiled:
-        compiled = self._statement.compile(dialect=dialect)
-        processors = {
-            name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
-        }
-        names = [(name, processors[name] or _unchanged) for name in compiled.positiontup or ()]
-        columns = [column.name for column in self._statement.selected_columns]
-        row = namedtuple("row", columns, rename=True)  # type: ignore[misc]
-        return _Compiled(str(compiled), names, compiled.params or {}, row._make)
-
-
-def _unchanged(value: Any) -> Any:
-    return value

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, bindparam, column, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import open_database
-from qonduit_server.store.schema import providers
-from qonduit_server.store.sqlite_driver import Query, execute, rollback
+from qonduit_server.store.sqlite_driver import execute, rollback
 from tests.sqlite_template import new_sqlite
 
 _INSERT = "INSERT INTO providers (name, with_token) VALUES (?, ?)"
@@ -35,28 +33,6 @@ def test_rows_are_inserted_and_found(connection: Connection) -> None:
         ("b",),
         ("c",),
     ]
-
-
-def test_a_query_has_its_own_parameters_and_those_of_the_call(connection: Connection) -> None:
-    execute(connection, _INSERT, ("a", False), ("b", False), ("c", True))
-    statement = (
-        select(providers.c.name)
-        .where(among(providers.c.name, "names"), providers.c.with_token == bindparam("token"), providers.c.id > 0)
-        .order_by(providers.c.name)
-        .limit(bindparam("most"))
-    )
-    query = Query(statement)
-    for most in (2, 1):
-        values = {"names": ["b", "a", "c"], "token": False, "most": most}
-        assert query(connection, values) == [tuple(row) for row in connection.execute(statement, values)]
-
-
-def test_a_query_of_text_returns_rows_with_its_columns(connection: Connection) -> None:
-    execute(connection, _INSERT, ("a", False), ("b", False))
-    query = Query(
-        text("SELECT name, id > 1 FROM providers WHERE name > :after").columns(column("name"), column("late"))
-    )
-    assert [(row.name, row.late) for row in query(connection, {"after": "a"})] == [("b", 1)]
 
 
 def test_a_rollback_ends_a_transaction_that_was_begun_in_either_way(connection: Connection) -> None:

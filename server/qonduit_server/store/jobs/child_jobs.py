@@ -20,8 +20,8 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs.cancellation import cancel_loaded
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import devices, jobs
-from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.writer import Operation, Transaction
 
 #: The maximum number of children that one transaction cancels.

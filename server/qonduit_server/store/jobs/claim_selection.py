@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
@@ -33,8 +33,8 @@ from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
 from qonduit_server.store.ownership import is_project
 from qonduit_server.store.program_queue import queue_name
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import IS_ACTIVE, IS_QUEUED, jobs, pauses, providers
-from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.users.quota_checks import ClaimQuotas
 from qonduit_server.version_requirements import Environment
 
@@ -129,11 +129,12 @@ _WAITS: Final = Query(
 )
 
 
-def wait_elsewhere(connection: Connection, claimable: Claimable | None) -> bool:
-    """Return whether jobs wait that other servers may claim, and this one may not."""
+def ask_elsewhere(connection: Connection, claimable: Claimable | None) -> Callable[[], bool]:
+    """Ask whether jobs wait that other servers may claim, and this one may not (queries.py)."""
     if claimable is None or not claimable.offered_elsewhere:
-        return False
-    return bool(_WAITS(connection, {"devices": claimable.offered_elsewhere}))
+        return lambda: False
+    found = _WAITS.ask(connection, {"devices": claimable.offered_elsewhere})
+    return lambda: bool(found())
 
 
 def waiting_pools(connection: Connection) -> dict[Pool, Waiting]:
@@ -177,13 +178,13 @@ def claim_fresh(unit: UnitOfWork, share: FairShare, wanted: Claim, found: Claime
             and (here is None or each.device.id in here)
             for each in fresh
         )
-        or _PAUSED(transaction.connection, {})
     ):
         return None
+    paused = _PAUSED.ask(transaction.connection, {})
     window = next(waiting_lanes.windows(transaction.connection, pool), ())
     lanes = share.add([row for row in window if row.owner == owner])
-    if len(window) != 1 or len(lanes) != 1:
-        return None  # another server has queued jobs since
+    if paused() or len(window) != 1 or len(lanes) != 1:
+        return None  # or another server has queued jobs since
     for entry in unit.add_created(each.job for each in fresh):
         _lease(unit, share, wanted, found, lanes[0], entry)
     unit.flush()

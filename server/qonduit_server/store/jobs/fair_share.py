@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -221,13 +221,13 @@ class FairShare:
         share.virtual_time += share.stride
         return [*charges, Charge(job, share.lane, share.mean, share.weight)]
 
-    def flush(self) -> dict[Lane, Owed]:
-        """Write all costs; return those of lanes that another server has locked."""
+    def flush(self) -> Callable[[], dict[Lane, Owed]]:
+        """Write all costs. The function returns those of lanes that another server has locked (lane_rows.py)."""
         changed = {
             lane for lane, change in self._changes.items() if change.charge or change.ceiling < math.inf
         } | self._owed.keys()
         written = lane_rows.write(self._connection, [(lane, self._cost(lane)) for lane in changed], self._known)
-        return {lane: self._unwritten(lane) for lane in changed - written}
+        return lambda: {lane: self._unwritten(lane) for lane in changed - written()}
 
     def _cost(self, lane: Lane) -> LaneCost:
         change, owed = self._changes.get(lane, _Change()), self._owed.get(lane, Owed())

@@ -8,13 +8,15 @@ A provider or a server that is paused needs no such moves: a claim skips its who
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, exists, or_, select, update
+from sqlalchemy import and_, bindparam, exists, or_, select
 
-from qonduit_server.store.bulk_statements import among
+from qonduit_server.store.bulk_statements import BulkUpdate
 from qonduit_server.store.job_pools import MAIN_QUEUES, queues_of_device
 from qonduit_server.store.notification_bus import ANY_PROVIDER
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import IS_ACTIVE, IS_QUEUED, devices, jobs, pauses
 from qonduit_server.store.server_offers import NOT_OFFERED
 from qonduit_server.store.writer import Transaction
@@ -29,20 +31,24 @@ _MUST_WAIT: Final = or_(exists().where(pauses.c.device_id == devices.c.id), devi
 _IS_CLAIMABLE: Final = (IS_ACTIVE, IS_QUEUED, jobs.c.not_before.in_(MAIN_QUEUES))
 _IS_HELD: Final = (IS_QUEUED, jobs.c.provider_id == devices.c.provider_id, jobs.c.not_before == devices.c.id + HELD)
 # Not the server programs of a device, which run while it is paused.
-_DEVICES_TO_HOLD: Final = select(devices.c.id).where(
+_TO_HOLD: Final = and_(
     _MUST_WAIT,
     exists().where(*_IS_CLAIMABLE, jobs.c.device_id == devices.c.id, jobs.c.provider_id == devices.c.provider_id),
 )
-_DEVICES_TO_RELEASE: Final = select(devices.c.id, devices.c.is_local).where(~_MUST_WAIT, exists().where(*_IS_HELD))
+_TO_RELEASE: Final = and_(~_MUST_WAIT, exists().where(*_IS_HELD))
+#: Whether jobs must be moved because their device was paused or resumed, or is gone or back.
+MUST_MOVE: Final = or_(exists().where(_TO_HOLD), exists().where(_TO_RELEASE))
+_DEVICES_TO_HOLD: Final = Query(select(devices.c.id).where(_TO_HOLD))
+_DEVICES_TO_RELEASE: Final = Query(select(devices.c.id, devices.c.is_local).where(_TO_RELEASE))
 _PROVIDER_OF_DEVICE: Final = select(devices.c.provider_id).where(devices.c.id == bindparam("device")).scalar_subquery()
-_SELECT_CLAIMABLE: Final = (
+_SELECT_CLAIMABLE: Final = Query(
     select(jobs.c.id)
     .where(*_IS_CLAIMABLE, jobs.c.device_id == bindparam("device"))
     .where(jobs.c.provider_id == _PROVIDER_OF_DEVICE)
     .limit(_MOST)
     .with_for_update(skip_locked=True)
 )
-_SELECT_HELD: Final = (
+_SELECT_HELD: Final = Query(
     select(jobs.c.id)
     .where(
         IS_QUEUED,
@@ -52,27 +58,33 @@ _SELECT_HELD: Final = (
     .limit(_MOST)
     .with_for_update(skip_locked=True)
 )
-_MOVE: Final = update(jobs).where(among(jobs.c.id, "ids")).values(not_before=bindparam("value"))
+#: Sets the queues of jobs; each row has the queue and the id of the job.
+SET_QUEUE: Final = BulkUpdate(jobs, ("not_before",))
 
 
-def must_move(connection: Connection) -> bool:
-    """Return whether jobs must be moved because their device was paused or resumed, or is gone or back."""
-    return any(connection.execute(query.limit(1)).first() for query in (_DEVICES_TO_HOLD, _DEVICES_TO_RELEASE))
+def ask_moves(transaction: Transaction) -> Callable[[], None]:
+    """Ask for the devices whose jobs must be moved (queries.py).
 
-
-def move(transaction: Transaction) -> None:
-    """Move the jobs of such devices and of others, as many as one transaction may."""
+    Returns:
+        A function that moves them, as many as one transaction may.
+    """
     connection = transaction.connection
-    for device_id in connection.execute(_DEVICES_TO_HOLD).scalars().all():
-        ids = connection.execute(_SELECT_CLAIMABLE, {"device": device_id}).scalars().all()
-        _move(transaction, list(ids), HELD + device_id)
-    for device_id, is_local in connection.execute(_DEVICES_TO_RELEASE).all():
-        ids = connection.execute(_SELECT_HELD, {"device": device_id, "held": HELD + device_id}).scalars().all()
-        _move(transaction, list(ids), queues_of_device(is_local=is_local).main)
+    to_hold = _DEVICES_TO_HOLD.ask(connection, {})
+    to_release = _DEVICES_TO_RELEASE.ask(connection, {})
+
+    def move() -> None:
+        for (device_id,) in to_hold():
+            ids = _SELECT_CLAIMABLE(connection, {"device": device_id})
+            _move(transaction, ids, HELD + device_id)
+        for device_id, is_local in to_release():
+            ids = _SELECT_HELD(connection, {"device": device_id, "held": HELD + device_id})
+            _move(transaction, ids, queues_of_device(is_local=bool(is_local)).main)
+
+    return move
 
 
-def _move(transaction: Transaction, ids: list[int], value: int) -> None:
+def _move(transaction: Transaction, ids: Sequence[tuple[int]], queue: int) -> None:
     if ids:
-        transaction.connection.execute(_MOVE, {"ids": ids, "value": value})
+        SET_QUEUE(transaction.connection, [(queue, job_id) for (job_id,) in ids])
         # The jobs behind those that were held can be claimed, too.
         transaction.queued.add(ANY_PROVIDER)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,7 +20,7 @@ from qonduit_server.store import deployments, labels, program_lookup, program_qu
 from qonduit_server.store.bulk_statements import BulkInsert, among
 from qonduit_server.store.deployments import NewDeployment
 from qonduit_server.store.fresh_jobs import FreshJob
-from qonduit_server.store.id_allocation import new_ids
+from qonduit_server.store.id_allocation import expect_ids
 from qonduit_server.store.job_pools import MAIN_QUEUES
 from qonduit_server.store.jobs import (
     child_jobs,
@@ -38,10 +38,10 @@ from qonduit_server.store.ownership import Scope, contains, owner_of, project_of
 from qonduit_server.store.pauses import is_paused_itself
 from qonduit_server.store.program_lookup import StoredPrograms
 from qonduit_server.store.program_queue import queue_name
-from qonduit_server.store.recent_deployments import StoredDeployment, inline_programs
+from qonduit_server.store.queries import Query
+from qonduit_server.store.recent_deployments import StoredDeployment, ask_inline_programs
 from qonduit_server.store.schema import deployments as stored_deployments
 from qonduit_server.store.schema import jobs, programs
-from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.timestamps import microseconds
 from qonduit_server.store.users.quota_checks import SubmissionQuotas
 from qonduit_server.store.writer import Operation, Transaction
@@ -97,6 +97,8 @@ class Submission:
 _Key = tuple[str, str, str | None]
 #: The equal stored deployments that jobs use, in place of storing their own.
 _Reused = Mapping[Submission, StoredDeployment]
+#: Returns the ids of new jobs, deployments and programs; see `expect_ids`.
+_NewIds = Callable[..., list[Sequence[int]]]
 
 _SELECT_REQUESTS: Final = Query(
     select(jobs.c.id, jobs.c.caller, jobs.c.principal, jobs.c.method, jobs.c.request_id, jobs.c.fingerprint).where(
@@ -127,13 +129,16 @@ _INSERT: Final = BulkInsert(
 
 def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Created | CallError]:
     answers: list[Created | CallError | None] = [None] * len(new_jobs)
-    known = _known_requests(transaction, new_jobs)
-    free = _free_slots(transaction, new_jobs)
-    stored = _stored_programs(transaction, new_jobs)
+    # Asked together: their answers depend on each other only here.
+    requests = _ask_known_requests(transaction, new_jobs)
+    slots = _ask_free_slots(transaction, new_jobs)
+    of_deployments = _ask_stored_programs(transaction, new_jobs)
+    equal = _ask_reused_deployments(transaction, new_jobs)
+    new_ids = _expect_ids(transaction, new_jobs)
+    known, free, stored, reused = requests(), slots(), of_deployments(), equal()
     rerun = {program_id for new in new_jobs for program_id in new.program_ids}
     deleted = rerun - program_lookup.programs_exist(transaction.connection, rerun) if rerun else rerun
     unknown = projects.missing(transaction.connection, (new.owner for new in new_jobs))
-    reused = _reused_deployments(transaction, new_jobs)
     adoptions = _adoptions(transaction, new_jobs)
     children = child_jobs.Admission(transaction, [new.packed.spec for new in new_jobs])
     accepted: list[int] = []
@@ -157,7 +162,7 @@ def _create(transaction: Transaction, new_jobs: Sequence[Submission]) -> list[Cr
         if new.request_id is not None:
             # An equal request in the same transaction finds this one.
             known[key] = (-1 - place, new.fingerprint)
-    written = _write(transaction, [new_jobs[place] for place in accepted], stored, reused)
+    written = _write(transaction, [new_jobs[place] for place in accepted], stored, reused, new_ids)
     was_empty = free == max(new.max_queued for new in new_jobs)
     transaction.fresh_jobs = (
         _fresh(transaction, [new_jobs[place] for place in accepted], written) if was_empty else None
@@ -194,29 +199,44 @@ def _key(new: Submission) -> _Key:
     return (new.caller, new.method, new.request_id)
 
 
-def _known_requests(transaction: Transaction, submissions: Sequence[Submission]) -> dict[_Key, tuple[int, bytes]]:
+def _ask_known_requests(
+    transaction: Transaction, submissions: Sequence[Submission]
+) -> Callable[[], dict[_Key, tuple[int, bytes]]]:
     requests = {new.request_id for new in submissions if new.request_id is not None}
     if not requests:
-        return {}
-    rows = _SELECT_REQUESTS(transaction.connection, {"requests": sorted(requests)})
-    return {
+        return dict
+    rows = _SELECT_REQUESTS.ask(transaction.connection, {"requests": sorted(requests)})
+    return lambda: {
         (principal or owner, method, request): (job_id, fingerprint)
-        for job_id, owner, principal, method, request, fingerprint in rows
+        for job_id, owner, principal, method, request, fingerprint in rows()
     }
 
 
-def _free_slots(transaction: Transaction, submissions: Sequence[Submission]) -> int:
-    """Return how many more jobs may be queued; count up to the limit, on the index of queued jobs."""
+def _ask_free_slots(transaction: Transaction, submissions: Sequence[Submission]) -> Callable[[], int]:
+    """Ask how many more jobs may be queued; count up to the limit, on the index of queued jobs."""
     most = max(new.max_queued for new in submissions)
     if not most:
-        return len(submissions)
-    return most - queued_jobs.of_all(transaction.connection, most)
+        return lambda: len(submissions)
+    queued = queued_jobs.ask_of_all(transaction.connection, most)
+    return lambda: most - queued()
 
 
-def _stored_programs(transaction: Transaction, submissions: Sequence[Submission]) -> dict[int, StoredPrograms]:
-    """Return the programs of the stored deployments that submits refer to."""
+def _ask_stored_programs(
+    transaction: Transaction, submissions: Sequence[Submission]
+) -> Callable[[], dict[int, StoredPrograms]]:
+    """Ask for the programs of the stored deployments that submits refer to."""
     wanted = {new.deployment_id for new in submissions if new.deployment is None and not new.program_ids}
-    return program_lookup.program_ids(transaction.connection, wanted) if wanted else {}
+    return program_lookup.ask_program_ids(transaction.connection, wanted) if wanted else dict
+
+
+def _expect_ids(transaction: Transaction, submissions: Sequence[Submission]) -> _NewIds:
+    inline = [new.deployment for new in submissions if new.deployment is not None and new.equal is None]
+    return expect_ids(
+        transaction,
+        (jobs, len(submissions)),
+        (stored_deployments, len(inline)),
+        (programs, deployments.count_programs(inline)),
+    )
 
 
 def _rejection(
@@ -267,16 +287,12 @@ def _write(
     accepted: Sequence[Submission],
     stored: dict[int, StoredPrograms],
     reused: _Reused,
+    new_ids: _NewIds,
 ) -> list[Created]:
     if not accepted:
         return []
     inline = [new.deployment for new in accepted if new.deployment is not None and new not in reused]
-    job_ids, deployment_ids, program_ids = new_ids(
-        transaction,
-        (jobs, len(accepted)),
-        (stored_deployments, len(inline)),
-        (programs, deployments.count_programs(inline)),
-    )
+    job_ids, deployment_ids, program_ids = new_ids(len(accepted), len(inline), deployments.count_programs(inline))
     written = iter(
         zip(deployment_ids, deployments.insert_many(transaction, inline, deployment_ids, program_ids), strict=True)
     )
@@ -387,21 +403,26 @@ def _queue_id(transaction: Transaction, new: Submission) -> int:
     return new.device.provider_id
 
 
-def _reused_deployments(transaction: Transaction, submissions: Sequence[Submission]) -> _Reused:
-    """Return the equal deployments that jobs can use: unchanged, inline, of the same owner, and locked."""
+def _ask_reused_deployments(transaction: Transaction, submissions: Sequence[Submission]) -> Callable[[], _Reused]:
+    """Ask for the equal deployments that jobs can use: unchanged, inline, of the same owner, and locked."""
     equal = {new: new.equal for new in submissions if new.equal is not None}
     if not equal:
-        return {}
+        return dict
     ids = {program_id for stored in equal.values() for program_id in stored.program_ids}
-    found = inline_programs(transaction.connection, ids)
-    # With the contents, because a database that was restored may have used the ids again.
-    return {
-        new: stored
-        for new, stored in equal.items()
-        if new.deployment is not None
-        and [found.get(program_id) for program_id in stored.program_ids]
-        == [(new.owner, stored.deployment_id, program) for program in new.deployment.programs]
-    }
+    answer = ask_inline_programs(transaction.connection, ids)
+
+    def reused() -> _Reused:
+        found = answer()
+        # With the contents, because a database that was restored may have used the ids again.
+        return {
+            new: stored
+            for new, stored in equal.items()
+            if new.deployment is not None
+            and [found.get(program_id) for program_id in stored.program_ids]
+            == [(new.owner, stored.deployment_id, program) for program in new.deployment.programs]
+        }
+
+    return reused
 
 
 def _times(transaction: Transaction, new: Submission) -> tuple[int, int, int | None]:

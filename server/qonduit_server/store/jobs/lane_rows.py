@@ -6,12 +6,12 @@ A claim never waits for a row that another server has locked: it leaves the row,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from qonduit_server.store import sqlite_driver
+from qonduit_server.store import postgresql_pipeline, sqlite_driver
 from qonduit_server.store.lane_accounts import Lane
 
 
@@ -57,13 +57,13 @@ class _LaneTable:
 
     def __init__(self, name: str, key: Sequence[str]) -> None:
         self._size = len(key)
-        columns = (*key, *LaneCost._fields)
+        columns = (*key, *LaneCost._fields, "is_known")
         keys = ", ".join(key)
-        types = ("bigint", *["text"] * (len(key) - 1), *["float8"] * len(LaneCost._fields))
+        types = ("bigint", *["text"] * (len(key) - 1), *["float8"] * len(LaneCost._fields), "bool")
         new = f"unnest({', '.join(f'%b::{each}[]' for each in types)}) AS new ({', '.join(columns)})"
         of_new = {"table": name, "greatest": "GREATEST", "least": "LEAST"} | {each: f"new.{each}" for each in columns}
         of_parameters = {"table": name, "greatest": "max", "least": "min"} | {
-            each: f"?{place}" for place, each in enumerate(columns, 1)
+            each: f"?{place}" for place, each in enumerate(columns[:-1], 1)
         }
         inserted = f"{name} ({keys}, virtual_time, virtual_start, mean_seconds)"
         values = f"{', '.join(of_parameters[each] for each in key)}, {_VALUES.format(**of_parameters)}"
@@ -73,55 +73,57 @@ class _LaneTable:
         )
         own = ", ".join(f"{name}.{each}" for each in key)
         order = ", ".join(str(place) for place in range(1, len(key) + 1))
-        self._update = (
+        same = " AND ".join(f"{name}.{each} = new.{each}" for each in key)
+        self._postgresql = (
             f"WITH new AS MATERIALIZED (SELECT * FROM {new}), free AS MATERIALIZED (SELECT {own} "
-            f"FROM new JOIN {name} USING ({keys}) ORDER BY {order} FOR NO KEY UPDATE OF {name} SKIP LOCKED) "
-            f"UPDATE {name} SET {_SETS.format(**of_new)} FROM new JOIN free USING ({keys}) "
-            f"WHERE {' AND '.join(f'{name}.{each} = new.{each}' for each in key)} RETURNING {own}"
-        )
-        self._insert = (
-            f"INSERT INTO {inserted} SELECT {', '.join(f'new.{each}' for each in key)}, {_VALUES.format(**of_new)} "
-            f"FROM {new} ON CONFLICT DO NOTHING RETURNING {keys}"
+            f"FROM new JOIN {name} USING ({keys}) ORDER BY {order} FOR NO KEY UPDATE OF {name} SKIP LOCKED), "
+            f"changed AS (UPDATE {name} SET {_SETS.format(**of_new)} FROM new JOIN free USING ({keys}) WHERE {same} "
+            f"RETURNING {own}), "
+            f"added AS (INSERT INTO {inserted} SELECT {', '.join(f'new.{each}' for each in key)}, "
+            f"{_VALUES.format(**of_new)} FROM new LEFT JOIN free USING ({keys}) "
+            f"WHERE NOT new.is_known AND free.provider_id IS NULL ON CONFLICT DO NOTHING RETURNING {keys}) "
+            f"SELECT {keys} FROM changed UNION ALL SELECT {keys} FROM added"
         )
 
     def write(
         self, connection: Connection, costs: Sequence[tuple[Lane, LaneCost]], known: Collection[Lane]
-    ) -> set[Lane]:
-        """Write costs; return the lanes that were written. Lanes of `known` have rows."""
-        rows: dict[Lane, tuple[Any, ...]] = {lane: (*lane[: self._size], *cost) for lane, cost in costs}
+    ) -> Callable[[], set[Lane]]:
+        """Write costs; the answer is the lanes that were written. Lanes of `known` have rows."""
+        rows: list[tuple[Any, ...]] = [(*lane[: self._size], *cost) for lane, cost in costs]
         if connection.dialect.name == "sqlite":
-            sqlite_driver.execute(connection, self._sqlite, *rows.values())
-            return set(rows)
-        written = self._execute(connection, self._update, list(rows.values()))
-        if new := [row for lane, row in rows.items() if lane not in written and lane not in known]:
-            written |= self._execute(connection, self._insert, new)
-        return written
-
-    @staticmethod
-    def _execute(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> set[Lane]:
-        columns = tuple(map(list, zip(*rows, strict=True)))
-        return {Lane(*row) for row in connection.exec_driver_sql(statement, columns)}
+            sqlite_driver.execute(connection, self._sqlite, *rows)
+            return lambda: {lane for lane, _ in costs}
+        columns = [*map(list, zip(*rows, strict=True)), [lane in known for lane, _ in costs]]
+        answer = postgresql_pipeline.ask(connection, self._postgresql, columns)
+        return lambda: {Lane(*row) for row in answer()}
 
 
 _LANES: Final = _LaneTable("lanes", ("provider_id", "owner"))
 _MEMBER_LANES: Final = _LaneTable("member_lanes", ("provider_id", "owner", "member"))
 
 
-def write(connection: Connection, costs: Iterable[tuple[Lane, LaneCost]], known: Collection[Lane]) -> set[Lane]:
-    """Write the costs of lanes; return the lanes that were written: the others are locked by another server.
+def write(
+    connection: Connection, costs: Iterable[tuple[Lane, LaneCost]], known: Collection[Lane]
+) -> Callable[[], set[Lane]]:
+    """Write the costs of lanes.
 
     Args:
         connection: the connection of a transaction.
         costs: each lane once.
         known: the lanes of which it is known that they have rows.
+
+    Returns:
+        A function that returns the lanes that were written: the others are locked by another server. It waits for the
+        answer of the database; after the commit, the answer is there.
     """
     # In the same order on each server.
     ordered = sorted(costs, key=lambda each: each[0])
-    written: set[Lane] = set()
-    for table, own in (
-        (_LANES, [each for each in ordered if not each[0].member]),
-        (_MEMBER_LANES, [each for each in ordered if each[0].member]),
-    ):
-        if own:
-            written |= table.write(connection, own, known)
-    return written
+    answers = [
+        table.write(connection, own, known)
+        for table, own in (
+            (_LANES, [each for each in ordered if not each[0].member]),
+            (_MEMBER_LANES, [each for each in ordered if each[0].member]),
+        )
+        if own
+    ]
+    return lambda: {lane for answer in answers for lane in answer()}

@@ -31,8 +31,8 @@ from qonduit_server.store.job_pools import Pool, provider_name, queues_of
 from qonduit_server.store.jobs.fair_share import LaneShare
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES
 from qonduit_server.store.lane_accounts import Lane
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import IN_PROJECT_QUEUE, IS_QUEUED, jobs, providers
-from qonduit_server.store.sqlite_driver import Query
 
 _IS_OF_PROVIDER: Final = (
     jobs.c.provider_id == select(providers.c.id).where(providers.c.name == bindparam("provider")).scalar_subquery()
@@ -68,7 +68,7 @@ class _Unpinned:
             .subquery("first")
         )
         queue = select(*first.c).limit(wanted.c.count).lateral("queue")
-        self._of_lanes = select(*queue.c).select_from(wanted.join(queue, always()))
+        self._of_lanes = Query(select(*queue.c).select_from(wanted.join(queue, always())))
         self._key = tuple(key)
 
     def __call__(
@@ -83,7 +83,7 @@ class _Unpinned:
         lists: dict[str, Any] = {f"{name}s": [getattr(lane, name) for lane in counts] for name in self._key}
         lists |= {"counts": list(counts.values()), "most": max(counts.values())}
         found: dict[tuple[str, str], list[Any]] = {(lane.owner, lane.member): [] for lane in counts}
-        for row in connection.execute(self._of_lanes, {**values, **lists}):
+        for row in self._of_lanes(connection, {**values, **lists}):
             found[row.caller, row.principal if "member" in self._key else ""].append(row)
         return {lane: found[lane.owner, lane.member] for lane in counts}
 

@@ -23,7 +23,7 @@ from qonduit.v1.result_pb2 import Result
 from qonduit_server.cost_estimates import run_time_of
 from qonduit_server.lifecycle import CANCELLED, CANCELLING, FAILED, LEASED, QUEUED, RUNNING, SUCCEEDED, is_terminal
 from qonduit_server.store.bulk_statements import BulkInsert
-from qonduit_server.store.id_allocation import new_ids
+from qonduit_server.store.id_allocation import expect_ids
 from qonduit_server.store.jobs.attempt_times import most_seconds
 from qonduit_server.store.jobs.job_sizes import SHORT_TEXT_BYTES, TEXT_BYTES, set_failure, truncate, truncate_failure
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork, usage_key
@@ -63,9 +63,10 @@ class OutcomeRecorder:
 
     def __init__(self, transaction: Transaction, events: Collection[TaskEvent]) -> None:
         self._unit = UnitOfWork(transaction)
-        self._unit.load({event.job_id for event in events})
         count = sum(len(large_results.event_results(event)) for event in events if not large_results.is_large(event))
-        self._result_ids: Iterator[int] = iter(new_ids(transaction, (results, count))[0])
+        ids = expect_ids(transaction, (results, count))
+        self._unit.load({event.job_id for event in events})
+        self._result_ids: Iterator[int] = iter(ids(count)[0])
         self._results: list[tuple[int, int, int, int, int, bytes]] = []
         self._transaction = transaction
         #: The ids of the recorded large results.

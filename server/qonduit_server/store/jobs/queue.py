@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
@@ -27,9 +27,9 @@ from qonduit_server.store.jobs.claim_selection import (
     Claim,
     Claimed,
     Waiting,
+    ask_elsewhere,
     claim_fresh,
     claim_jobs,
-    wait_elsewhere,
     waiting_pools,
 )
 from qonduit_server.store.jobs.fair_share import FairShare
@@ -53,8 +53,8 @@ class ClaimResult(NamedTuple):
     tasks: list[Task]
     charges: list[Charge]
     turns: Mapping[tuple[Pool, str], str]
-    #: What lanes owe that could not be written.
-    unwritten: Mapping[Lane, Owed]
+    #: Returns what lanes owe that could not be written; after the commit.
+    unwritten: Callable[[], Mapping[Lane, Owed]]
     #: The providers of which more jobs may wait to be claimed, or `ANY_PROVIDER`.
     more: AbstractSet[str] = frozenset()
     #: The pools with jobs that require versions.
@@ -153,7 +153,7 @@ def claim_of(
 
 def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
     """Charge the lanes of a committed claim; return its tasks."""
-    accounts.add(result.unwritten)
+    accounts.add(result.unwritten())
     accounts.started(result.charges)
     accounts.turns.update(result.turns)
     accounts.pinned = result.pinned
@@ -304,11 +304,12 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
                 elif not left:
                     emptied.add(pool)
     credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
-    tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
     unwritten = share.flush()
+    elsewhere = ask_elsewhere(transaction.connection, claims[0].claimable)
+    tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
     pinned = frozenset(pool for pool, own in waiting.items() if own.pinned)
     more = {provider_name(pool) for pool in waiting.keys() - emptied}
-    if wait_elsewhere(transaction.connection, claims[0].claimable):
+    if elsewhere():
         more.add(ANY_PROVIDER)
     if transaction.kind == "postgresql":
         more.update(map(provider_name, pinned))  # another server may have their versions
@@ -317,7 +318,7 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
             leased,
             found.charges,
             found.turns,
-            unwritten if place == 0 else {},
+            unwritten if place == 0 else dict,
             more=more,
             pinned=pinned,
             unexamined={pool: found.unexamined.get(pool, ()) for pool in wanted.capacity},

@@ -7,19 +7,19 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import BigInteger, bindparam, literal_column, select
 
 from qonduit.execution.v1.job_spec_pb2 import JobSpec
 from qonduit.v1.failure_pb2 import Failure, FailureCategory
 from qonduit_server.lifecycle import FAILED, QUEUED
-from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.job_pools import IS_LOCAL
 from qonduit_server.store.jobs import held_jobs
-from qonduit_server.store.jobs.held_jobs import HELD
+from qonduit_server.store.jobs.held_jobs import HELD, MUST_MOVE, SET_QUEUE
 from qonduit_server.store.jobs.pinned_jobs import queue_of
 from qonduit_server.store.jobs.unit_of_work import SELECT_ENTRIES, UnitOfWork
 from qonduit_server.store.notification_bus import ANY_PROVIDER
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import EXPIRES, IS_QUEUED, jobs, providers
 from qonduit_server.store.usage_ledger import DAY
 from qonduit_server.store.users.quota_checks import seconds_to_midnight
@@ -29,14 +29,19 @@ from qonduit_server.store.writer import Operation, Transaction
 _MOST: Final = 1000
 #: After a transaction, the next one follows in this time: more jobs may be due, or another server has locked them.
 _AGAIN_SECONDS: Final = 0.05
-_NEXT: Final = text(
+_NEXT: Final = (
     f"SELECT min(due) FROM (SELECT (SELECT not_before FROM jobs WHERE state = {int(QUEUED)} "
     f"AND provider_id = providers.id AND not_before > 0 AND not_before < {HELD} ORDER BY not_before LIMIT 1) AS due "
     "FROM providers "
     f"UNION ALL SELECT (SELECT min(expires_at) FROM jobs WHERE state = {int(QUEUED)} AND expires_at IS NOT NULL)) AS d"
 )
-_SELECT_DUE: Final = (
-    select(jobs.c.id, jobs.c.spec, IS_LOCAL)
+#: The next time, and whether jobs must be moved.
+_DUE: Final = Query(select(literal_column(f"({_NEXT})", BigInteger).label("due"), MUST_MOVE.label("must_move")))
+_SELECT_DUE: Final = Query(
+    select(
+        *(jobs.c.id, jobs.c.spec, IS_LOCAL),
+        select(providers.c.name).where(providers.c.id == jobs.c.provider_id).scalar_subquery().label("provider"),
+    )
     .where(
         *(IS_QUEUED, jobs.c.provider_id.in_(select(providers.c.id))),
         *(jobs.c.not_before > 0, jobs.c.not_before <= bindparam("now")),
@@ -44,8 +49,7 @@ _SELECT_DUE: Final = (
     .limit(_MOST)
     .with_for_update(skip_locked=True, of=jobs)
 )
-_PROMOTE: Final = update(jobs).where(among(jobs.c.id, "ids")).values(not_before=bindparam("queue"))
-_SELECT_EXPIRED: Final = (
+_SELECT_EXPIRED: Final = Query(
     SELECT_ENTRIES.where(EXPIRES, jobs.c.expires_at <= bindparam("now"))
     .order_by(jobs.c.expires_at)
     .limit(_MOST)
@@ -60,8 +64,7 @@ def apply_due(db: Database) -> float:
         Unavailable: the database does not answer.
     """
     with db.read() as connection:
-        due = connection.execute(_NEXT).scalar()
-        must_move = held_jobs.must_move(connection)
+        ((due, must_move),) = _DUE(connection, {})
         limits_days = db.quotas.snapshot(connection).limits_days
     now = db.now()
     if db.quotas.is_new_day(now // DAY) and limits_days:
@@ -80,19 +83,23 @@ def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[None]:
         transaction.queued.add(ANY_PROVIDER)
     now = {"now": transaction.now}
     unit = UnitOfWork(transaction)
-    for entry in unit.add_rows(transaction.connection.execute(_SELECT_EXPIRED, now).all()):
+    expired = _SELECT_EXPIRED.ask(transaction.connection, now)
+    due = _SELECT_DUE.ask(transaction.connection, now)
+    move_held = held_jobs.ask_moves(transaction)
+    for entry in unit.add_rows(expired()):
         entry.job.failure.CopyFrom(_EXPIRED)
         unit.set_open_programs(entry, FAILED, _EXPIRED)
         unit.move(entry, FAILED)
     unit.flush()
-    due: dict[int, list[int]] = {}
-    for row in transaction.connection.execute(_SELECT_DUE, now):
-        queue = queue_of(JobSpec.FromString(row.spec or b""), is_local=row.is_local)
-        due.setdefault(queue, []).append(row.id)
-    for queue, ids in due.items():
-        transaction.connection.execute(_PROMOTE, {"ids": ids, "queue": queue})
-        transaction.queued.add(ANY_PROVIDER)
-    held_jobs.move(transaction)
+    promoted: list[tuple[int, int]] = []
+    for row in due():
+        if row.id in unit.entries:
+            continue  # it has expired
+        promoted.append((queue_of(JobSpec.FromString(row.spec or b""), is_local=bool(row.is_local)), row.id))
+        transaction.queued.add(row.provider)
+    if promoted:
+        SET_QUEUE(transaction.connection, promoted)
+    move_held()
     return [None] * len(calls)
 
 

@@ -18,8 +18,8 @@ from qonduit_server.store.jobs.job_spec import whole_specs
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.ownership import cache_scope, owner_of
 from qonduit_server.store.program_queue import PROGRAMS, queue_name
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import devices, programs
-from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.writer import Transaction
 
 _SELECT_PROGRAMS: Final = Query(select(programs.c.id, programs.c.program).where(among(programs.c.id, "ids")))
@@ -69,10 +69,9 @@ def tasks_of(
 def _read(connection: Connection, jobs: Sequence[Job]) -> tuple[Mapping[int, bytes], Mapping[int, Device]]:
     """Return the programs of jobs, and those of their devices that are at vendors, by id."""
     ids = {run.program_id for job in jobs for run in job.program_runs}
-    programs = dict(_SELECT_PROGRAMS(connection, {"ids": list(ids)}))
-    device_ids = {"ids": list({job.executed_on_id for job in jobs})}
-    devices = {row[0]: Device.FromString(row[1]) for row in _SELECT_AT_VENDORS(connection, device_ids)}
-    return programs, devices
+    programs = _SELECT_PROGRAMS.ask(connection, {"ids": list(ids)})
+    at_vendors = _SELECT_AT_VENDORS(connection, {"ids": list({job.executed_on_id for job in jobs})})
+    return dict(programs()), {row[0]: Device.FromString(row[1]) for row in at_vendors}
 
 
 def _task(

@@ -22,8 +22,8 @@ from qonduit_server.store.jobs.submission_entries import show_reserved
 from qonduit_server.store.notification_bus import ANY_PROVIDER, StoredEvent
 from qonduit_server.store.ownership import owner_of, project_of
 from qonduit_server.store.program_queue import queue_name
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import devices, events, jobs, providers
-from qonduit_server.store.sqlite_driver import Query
 from qonduit_server.store.timestamps import microseconds, set_time
 from qonduit_server.store.usage_ledger import UsageKey
 from qonduit_server.store.writer import Transaction
@@ -65,7 +65,7 @@ SELECT_JOBS: Final[Select[Any]] = select(*_JOB_COLUMNS)
 SELECT_ENTRIES: Final[Select[Any]] = select(*_JOB_COLUMNS, jobs.c.lease_until, jobs.c.memory_bytes)
 
 _SELECT_BY_IDS: Final = Query(SELECT_ENTRIES.where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update())
-_SELECT_LAST_EVENTS: Final = (
+_SELECT_LAST_EVENTS: Final = Query(
     select(events.c.payload)
     .join_from(jobs, events, and_(events.c.job_id == jobs.c.id, events.c.sequence == jobs.c.last_sequence))
     .where(among(jobs.c.id, "ids"))
@@ -214,7 +214,7 @@ class UnitOfWork:
             else:
                 self._keep_after(last.payload)
         if unknown:
-            for payload in self.transaction.connection.execute(_SELECT_LAST_EVENTS, {"ids": unknown}).scalars():
+            for (payload,) in _SELECT_LAST_EVENTS(self.transaction.connection, {"ids": unknown}):
                 self._keep_after(payload)
 
     def _keep_after(self, payload: bytes) -> None:

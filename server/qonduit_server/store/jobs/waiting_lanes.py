@@ -15,8 +15,8 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, TextualSelect, col
 
 from qonduit_server.store.job_pools import Pool, provider_name, queues_of
 from qonduit_server.store.ownership import project_of
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import IN_PROJECT_QUEUE, IS_QUEUED
-from qonduit_server.store.sqlite_driver import Query
 
 #: The maximum number of lanes of a window, which one step of a claim compares; the others follow in turn.
 MAX_LANES: Final = 128
