@@ -15,25 +15,22 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
-    from psycopg import pq
-    from psycopg.abc import PQGen
+    from qonduit_server.store.postgresql_round_trip import Rows, Statement
 
-#: Where a connection keeps the statements that wait; between `begin` and the commit.
+#: Where a connection keeps the statements that wait; between `begin` and the end of the transaction.
 _KEY: Final = "qonduit_waiting_statements"
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _Parameters = Sequence[Any] | Mapping[str, Any]
-_Rows = Sequence[Sequence[Any]]
 
 
-class _Statement:
-    """A statement, and its rows once it was executed: None before, and for a write."""
+class _Waiting:
+    """A statement, and its rows once it was executed."""
 
-    __slots__ = ("parameters", "reads", "rows", "text")
+    __slots__ = ("rows", "statement")
 
-    def __init__(self, text: str, parameters: _Parameters, *, reads: bool) -> None:
-        self.text = text
-        self.parameters = parameters
-        self.reads = reads
-        self.rows: _Rows | None = None
+    def __init__(self, statement: Statement) -> None:
+        self.statement = statement
+        self.rows: Rows | None = None
 
 
 def prepare(engine: Engine) -> None:
@@ -46,31 +43,27 @@ def prepare(engine: Engine) -> None:
 
 
 def begin(connection: Connection) -> None:
-    """Let the statements of a transaction wait from now on; `commit` or `end` ends that."""
-    connection.info[_KEY] = []
-
-
-def end(connection: Connection) -> None:
-    """Drop the statements that wait, after the transaction has failed."""
-    if not connection.closed and not connection.invalidated:
-        connection.info.pop(_KEY, None)
+    """Begin a transaction, whose statements wait; `commit` or `rollback` ends it."""
+    # The driver would wait for the answers of its own BEGIN and COMMIT.
+    _driver(connection).autocommit = True
+    connection.info[_KEY] = [_waiting(_BEGIN)]
 
 
 def write(connection: Connection, statement: str, parameters: _Parameters) -> None:
     """Execute a statement without a result, or let it wait."""
-    _add(connection, _Statement(statement, parameters, reads=False))
+    _add(connection, _waiting(statement, parameters))
 
 
-def ask(connection: Connection, statement: str, parameters: _Parameters) -> Callable[[], _Rows]:
+def ask(connection: Connection, statement: str, parameters: _Parameters) -> Callable[[], Rows]:
     """Execute a statement with a result, or let it wait.
 
     Returns:
         A function that returns the rows. The first call executes what waits; after `commit`, the rows are there.
     """
-    asked = _Statement(statement, parameters, reads=True)
+    asked = _waiting(statement, parameters, reads=True)
     _add(connection, asked)
 
-    def rows() -> _Rows:
+    def rows() -> Rows:
         if asked.rows is None:
             _send_waiting(connection)
         assert asked.rows is not None, "asked in another transaction"
@@ -82,66 +75,65 @@ def ask(connection: Connection, statement: str, parameters: _Parameters) -> Call
 def commit(connection: Connection) -> None:
     """Execute the statements that wait, and commit, in one round trip. If one fails, nothing is committed.
 
-    Errors are those of SQLAlchemy.
+    Errors are those of SQLAlchemy. Call `rollback` after an error, unless the connection is closed.
     """
-    _execute(connection, connection.info.pop(_KEY, []), commits=True)
-    connection.commit()  # of SQLAlchemy, which sends nothing if the driver has committed
+    waiting: list[_Waiting] = connection.info[_KEY]
+    if [each.statement.text for each in waiting] != [_BEGIN]:  # otherwise there was no statement
+        _send(connection, [*waiting, _waiting("COMMIT")])
+    del connection.info[_KEY]
+    _driver(connection).autocommit = False
+    connection.commit()  # of SQLAlchemy, which sends nothing
 
 
-def _add(connection: Connection, statement: _Statement) -> None:
-    waiting: list[_Statement] | None = connection.info.get(_KEY)
-    if waiting is None:
-        _execute(connection, [statement])
+def rollback(connection: Connection) -> None:
+    """Roll back a transaction, whether it was begun here or by SQLAlchemy."""
+    connection.info.pop(_KEY, None)
+    connection.rollback()
+    driver = _driver(connection)
+    driver.rollback()  # if SQLAlchemy knows of no transaction
+    driver.autocommit = False
+
+
+def _waiting(text: str, parameters: _Parameters = (), *, reads: bool = False) -> _Waiting:
+    from qonduit_server.store.postgresql_round_trip import Statement  # with the driver, which SQLite does not need
+
+    return _Waiting(Statement(text, parameters, reads))
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _add(connection: Connection, waiting: _Waiting) -> None:
+    others: list[_Waiting] | None = connection.info.get(_KEY)
+    if others is None:
+        _send(connection, [waiting])
     else:
-        waiting.append(statement)
+        others.append(waiting)
 
 
 def _send_waiting(connection: Connection) -> None:
     waiting, connection.info[_KEY] = connection.info[_KEY], []
-    _execute(connection, waiting)
+    _send(connection, waiting)
 
 
-def _execute(connection: Connection, statements: Sequence[_Statement], *, commits: bool = False) -> None:
-    if not statements:
-        return
+def _send(connection: Connection, waiting: Sequence[_Waiting]) -> None:
+    from qonduit_server.store.postgresql_round_trip import execute
+
     if not connection.in_transaction():
-        connection.begin()
-    driver: Any = connection.connection.driver_connection
+        connection.begin()  # for the rollback of SQLAlchemy
+    driver = _driver(connection)
     errors = connection.dialect.loaded_dbapi.Error
     try:
-        if len(statements) > 1 or commits or not driver.autocommit:
-            with driver.pipeline():
-                cursors = [_send(driver, each) for each in statements]
-                if commits:
-                    driver.commit()
-        else:
-            cursors = [driver.execute(statements[0].text, statements[0].parameters, binary=True)]
-        for statement, cursor in zip(statements, cursors, strict=True):
-            if statement.reads:
-                statement.rows = cursor.fetchall()
+        rows = execute(driver, [each.statement for each in waiting])
     except errors as error:
         disconnected = connection.dialect.is_disconnect(error, driver, None)
         if disconnected:
             connection.invalidate(error)
         raise DBAPIError.instance(
-            *("; ".join(each.text for each in statements), None, error, errors),
+            *("; ".join(each.statement.text for each in waiting), None, error, errors),
             connection_invalidated=disconnected,
             dialect=connection.dialect,
         ) from error
-
-
-def _send(driver: Any, statement: _Statement) -> Any:
-    """Send a statement; return the cursor with its answer."""
-    cursor = driver.cursor(binary=statement.reads)
-    cursor.execute(statement.text, statement.parameters)
-    driver.wait(_flushed(driver.pgconn))
-    return cursor
-
-
-def _flushed(session: pq.abc.PGconn) -> PQGen[None]:
-    """Wait until the whole of a statement is sent. Psycopg 3.3 waits for its answer when a part of it is sent."""
-    from psycopg.waiting import Ready, Wait
-
-    while session.flush():
-        if (yield Wait.RW) & Ready.R:
-            session.consume_input()  # PostgreSQL may answer the statements before, and wait until that is read
+    for each, found in zip(waiting, rows, strict=True):
+        each.rows = found

@@ -158,7 +158,6 @@ class PostgresqlTransactions:
 
     def _fail(self, connection: Connection, error: BaseException) -> None:
         """Roll back after an error that left nothing committed."""
-        postgresql_pipeline.end(connection)
         if is_unavailable(error):
             # After a failover, a new connection leads to another database server.
             self.close()
@@ -237,8 +236,8 @@ class PostgresqlTransactions:
 
     def _roll_back(self, connection: Connection) -> None:
         try:
-            connection.rollback()
-        except SQLAlchemyError:
+            postgresql_pipeline.rollback(connection)
+        except (SQLAlchemyError, connection.dialect.loaded_dbapi.Error):
             self.close()
 
     def attempt(self) -> None:

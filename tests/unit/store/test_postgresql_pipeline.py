@@ -96,8 +96,7 @@ def test_if_one_write_fails_nothing_is_committed(connection: Connection, url: st
     with pytest.raises(IntegrityError) as raised:
         read(connection) if reads else postgresql_pipeline.commit(connection)
     assert not raised.value.connection_invalidated
-    postgresql_pipeline.end(connection)
-    connection.rollback()
+    postgresql_pipeline.rollback(connection)
     assert committed(url) == []
     # The connection goes on, without the writes that waited.
     postgresql_pipeline.begin(connection)
@@ -117,5 +116,4 @@ def test_a_lost_session_invalidates_the_connection(connection: Connection, url: 
     with pytest.raises(DBAPIError) as raised:
         postgresql_pipeline.commit(connection)
     assert raised.value.connection_invalidated
-    postgresql_pipeline.end(connection)
     assert committed(url) == []
