@@ -31,6 +31,7 @@ from qonduit_server.store.jobs.fair_share import FairShare, LaneShare, order, or
 from qonduit_server.store.jobs.next_jobs import next_jobs
 from qonduit_server.store.jobs.unit_of_work import JobChange, UnitOfWork
 from qonduit_server.store.lane_accounts import Charge, Lane, Owed, Running
+from qonduit_server.store.notification_bus import ANY_PROVIDER
 from qonduit_server.store.ownership import is_project
 from qonduit_server.store.program_queue import queue_name
 from qonduit_server.store.queries import Query
@@ -40,6 +41,8 @@ from qonduit_server.version_requirements import Environment
 
 #: The number of jobs with unusable credentials that a transaction passes over.
 _MOST_UNREADY: Final = 100
+#: The number of pools of which one claim asks for lanes before it knows which have jobs.
+_MOST_WINDOWS: Final = 2
 #: The number of members of a project that are compared at once, however many projects have turns.
 _LEAST_MEMBERS: Final = 16
 
@@ -137,17 +140,40 @@ def ask_elsewhere(connection: Connection, claimable: Claimable | None) -> Callab
     return lambda: bool(found())
 
 
-def waiting_pools(connection: Connection) -> dict[Pool, Waiting]:
-    """Return the pools that have jobs to claim. Jobs that require versions may be for other servers."""
-    waiting: dict[Pool, Waiting] = {}
-    for name, paused, *waits in _SELECT_WAITING(connection, {}):
-        pools: tuple[Pool, ...] = (name, AtVendor(name))
-        for place, pool in enumerate(pools):
-            kinds = [bool(each) for each in waits[place :: len(pools)]]
-            if any(kinds):
-                found = waiting.setdefault(pool, Waiting(set(), *kinds))
-                found.paused.update(() if paused is None else (paused,))
-    return waiting
+def ask_waiting(connection: Connection) -> Callable[[], dict[Pool, Waiting]]:
+    """Ask for the pools that have jobs to claim (queries.py). Jobs that require versions may be for other servers."""
+    answer = _SELECT_WAITING.ask(connection, {})
+
+    def by_pool() -> dict[Pool, Waiting]:
+        waiting: dict[Pool, Waiting] = {}
+        for name, paused, *waits in answer():
+            pools: tuple[Pool, ...] = (name, AtVendor(name))
+            for place, pool in enumerate(pools):
+                kinds = [bool(each) for each in waits[place :: len(pools)]]
+                if any(kinds):
+                    found = waiting.setdefault(pool, Waiting(set(), *kinds))
+                    found.paused.update(() if paused is None else (paused,))
+        return waiting
+
+    return by_pool
+
+
+def ask_windows(
+    connection: Connection, claims: Sequence[Claim], queued: AbstractSet[str] | None
+) -> dict[Pool, Callable[[], Sequence[Any]]]:
+    """Ask for the first lanes of pools that probably have jobs, for a single claim, if they are few.
+
+    `queued` has the names of the providers for which jobs were queued, or None.
+    """
+    pools = [
+        pool
+        for pool, capacity in claims[0].capacity.items()
+        if capacity > 0 and (queued is None or not queued.isdisjoint((ANY_PROVIDER, provider_name(pool))))
+    ]
+    if len(claims) > 1 or len(pools) > _MOST_WINDOWS or connection.dialect.name == "sqlite":
+        return {}
+    turns = claims[0].turns
+    return {pool: waiting_lanes.ask_window(connection, pool, turns.get((pool, ""), "")) for pool in pools}
 
 
 def claim_fresh(unit: UnitOfWork, share: FairShare, wanted: Claim, found: Claimed) -> Mapping[int, bytes] | None:
@@ -215,12 +241,14 @@ def claim_jobs(
     found: Claimed,
     paused: AbstractSet[int],
     queues: Mapping[int, float],
+    window: Callable[[], Sequence[Any]] | None = None,
 ) -> None:
     """Claim jobs of a pool, as many as there are and as quotas allow.
 
     Jobs of devices that are paused, or that this server does not offer, are left.
 
-    `queues` are those that have jobs for this server, with the number of jobs that it takes.
+    `queues` are those that have jobs for this server, with the number of jobs that it takes, and `window` returns the
+    first lanes of the main one, if they were asked for.
 
     A lane whose next job is for a paused device is left until its jobs are moved (held_jobs.py). Jobs that cannot start
     because of their credentials do not count, up to a number: then another claim follows.
@@ -232,10 +260,10 @@ def claim_jobs(
     rooms, children = dict(queues), queues_of(pool).children
     slots = 0 if isinstance(pool, AtVendor) else wanted.slots  # jobs at vendors occupy no workers
     after = wanted.turns.get((pool, ""), "")
-    for window in waiting_lanes.windows_of_queues(transaction.connection, pool, after, queues):
-        quotas.read([row.owner for row in window.lanes])
+    for lanes_of in waiting_lanes.windows_of_queues(transaction.connection, pool, after, queues, asked=window):
+        quotas.read([row.owner for row in lanes_of.lanes])
         # Children start without regard to the quota.
-        lanes = share.add([row for row in window.lanes if children in rooms or quotas.room(row.owner) > 0])
+        lanes = share.add([row for row in lanes_of.lanes if children in rooms or quotas.room(row.owner) > 0])
         while lanes and left:
             for lane in lanes:
                 lane.room = math.inf if children in rooms else quotas.room(lane.lane.owner)
@@ -261,7 +289,7 @@ def claim_jobs(
                 if lane.remains_without(emptied) and (children in rooms or quotas.room(lane.lane.owner) > 0)
             ]
         if not left:
-            found.turns[pool, ""] = window.last
+            found.turns[pool, ""] = lanes_of.last
             return
 
 

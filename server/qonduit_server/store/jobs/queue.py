@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -28,9 +29,10 @@ from qonduit_server.store.jobs.claim_selection import (
     Claimed,
     Waiting,
     ask_elsewhere,
+    ask_waiting,
+    ask_windows,
     claim_fresh,
     claim_jobs,
-    waiting_pools,
 )
 from qonduit_server.store.jobs.fair_share import FairShare
 from qonduit_server.store.jobs.lease_ends import EXPIRE, RELEASE, Expiry, Release
@@ -50,7 +52,8 @@ from qonduit_server.version_requirements import Environment
 class ClaimResult(NamedTuple):
     """The tasks of a claim and their costs."""
 
-    tasks: list[Task]
+    #: Returns the tasks; after the commit.
+    tasks: Callable[[], list[Task]]
     charges: list[Charge]
     turns: Mapping[tuple[Pool, str], str]
     #: Returns what lanes owe that could not be written; after the commit.
@@ -158,7 +161,7 @@ def account_for(accounts: LaneAccounts, result: ClaimResult) -> list[Task]:
     accounts.turns.update(result.turns)
     accounts.pinned = result.pinned
     accounts.unexamined = {pool: left for pool, left in {**accounts.unexamined, **result.unexamined}.items() if left}
-    return result.tasks
+    return result.tasks()
 
 
 def record(db: Database, owner: str, batch: Sequence[TaskEvent]) -> set[tuple[int, int]]:
@@ -276,8 +279,16 @@ def _microseconds(duration: timedelta) -> int:
     return duration // timedelta(microseconds=1)
 
 
-def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimResult]:
-    """Make claims in a transaction."""
+def run_claims(
+    transaction: Transaction, claims: Sequence[Claim], queued: AbstractSet[str] | None = None
+) -> list[ClaimResult]:
+    """Make claims in a transaction.
+
+    Args:
+        transaction: the transaction.
+        claims: the claims.
+        queued: the names of the providers for which jobs were queued; None if any may have jobs.
+    """
     unit = UnitOfWork(transaction)
     owed: dict[Lane, Owed] = {}
     for wanted in claims:
@@ -286,17 +297,21 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
     quotas = ClaimQuotas(transaction)
     claimed = [Claimed([], {}, [], {}, {}) for _ in claims]
     if len(claims) == 1 and (programs := claim_fresh(unit, share, claims[0], claimed[0])) is not None:
-        (fresh,) = tasks_of(transaction, unit, [claimed[0].jobs], {}, programs)
+        fresh = tasks_of(transaction, unit, [claimed[0].jobs], {}, programs)
         nothing: Mapping[Pool, Ranges] = dict.fromkeys(claims[0].capacity, ())
-        return [ClaimResult(fresh, claimed[0].charges, claimed[0].turns, share.flush(), unexamined=nothing)]
-    waiting = waiting_pools(transaction.connection)
+        first = claimed[0]
+        return [ClaimResult(lambda: fresh()[0], first.charges, first.turns, share.flush(), unexamined=nothing)]
+    found_waiting = ask_waiting(transaction.connection)
+    elsewhere = ask_elsewhere(transaction.connection, claims[0].claimable)
+    windows = ask_windows(transaction.connection, claims, queued)
+    waiting = found_waiting()
     emptied: set[Pool] = set()
     for wanted, found in zip(claims, claimed, strict=True):
         for pool, capacity in wanted.capacity.items():
             if capacity > 0 and (own := waiting.get(pool)) is not None:
                 before = len(found.jobs)
                 queues = _queues(transaction.connection, wanted, pool, own, found)
-                claim_jobs(unit, share, quotas, wanted, pool, found, own.paused, queues)
+                claim_jobs(unit, share, quotas, wanted, pool, found, own.paused, queues, windows.get(pool))
                 left = found.unexamined.get(pool, ())
                 if len(found.jobs) - before >= capacity:
                     # The queues that were examined may have more jobs.
@@ -305,7 +320,6 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
                     emptied.add(pool)
     credentials = {job_id: secret for found in claimed for job_id, secret in found.credentials.items()}
     unwritten = share.flush()
-    elsewhere = ask_elsewhere(transaction.connection, claims[0].claimable)
     tasks = tasks_of(transaction, unit, [found.jobs for found in claimed], credentials)
     pinned = frozenset(pool for pool, own in waiting.items() if own.pinned)
     more = {provider_name(pool) for pool in waiting.keys() - emptied}
@@ -315,7 +329,7 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
         more.update(map(provider_name, pinned))  # another server may have their versions
     return [
         ClaimResult(
-            leased,
+            partial(_tasks_of_claim, tasks, place),
             found.charges,
             found.turns,
             unwritten if place == 0 else dict,
@@ -323,8 +337,12 @@ def run_claims(transaction: Transaction, claims: Sequence[Claim]) -> list[ClaimR
             pinned=pinned,
             unexamined={pool: found.unexamined.get(pool, ()) for pool in wanted.capacity},
         )
-        for place, (wanted, leased, found) in enumerate(zip(claims, tasks, claimed, strict=True))
+        for place, (wanted, found) in enumerate(zip(claims, claimed, strict=True))
     ]
+
+
+def _tasks_of_claim(tasks: Callable[[], list[list[Task]]], place: int) -> list[Task]:
+    return tasks()[place]
 
 
 def _queues(connection: Connection, wanted: Claim, pool: Pool, waiting: Waiting, claimed: Claimed) -> dict[int, float]:
@@ -352,7 +370,7 @@ def _claimed_by(transaction: Transaction, lookup: _Lookup) -> dict[str, list[Tas
     read = job_credentials.read(transaction.connection, lookup.sealer, jobs_found)
     credentials = {job_id: each for job_id, each in read.items() if isinstance(each, str)}
     tasks: dict[str, list[Task]] = {}
-    for entry, task in zip(entries, tasks_of(transaction, unit, [entries], credentials)[0], strict=True):
+    for entry, task in zip(entries, tasks_of(transaction, unit, [entries], credentials)()[0], strict=True):
         tasks.setdefault(entry.owner or "", []).append(task)
     return tasks
 

@@ -16,7 +16,7 @@ from qonduit_server.store.bulk_statements import among
 from qonduit_server.store.database import Database
 from qonduit_server.store.job_pools import AtVendor
 from qonduit_server.store.jobs import queue_positions
-from qonduit_server.store.jobs.claim_selection import waiting_pools
+from qonduit_server.store.jobs.claim_selection import ask_waiting
 from qonduit_server.store.jobs.queue_positions import Place
 from qonduit_server.store.jobs.waiting_lanes import windows
 from qonduit_server.store.lane_accounts import Lane
@@ -63,7 +63,7 @@ class QueueSampler:
                 self._record(connection)
             chosen = [
                 job_id
-                for pool, waiting in waiting_pools(connection).items()
+                for pool, waiting in ask_waiting(connection)().items()
                 if waiting.unpinned and not isinstance(pool, AtVendor)  # their waits are the vendor's
                 for job_id in self._choose(connection, pool)
                 if job_id not in self._observed

@@ -84,7 +84,8 @@ class StandingClaim:
         add_owed(self._owed, self._db.lane_accounts.take())
         claim = claim_of(self._db, self.owner, self.capacity, self._lease, self._slots, self._owed, self.environments)
         # The claim itself may find that another one must follow.
+        queued = set(transaction.queued)
         transaction.queued.clear()
-        (result,) = run_claims(transaction, [claim])
+        (result,) = run_claims(transaction, [claim], queued)
         transaction.queued |= result.more
         return result

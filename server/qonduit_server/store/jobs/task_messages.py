@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, false, select
@@ -34,8 +34,8 @@ def tasks_of(
     claimed: Sequence[Sequence[JobChange]],
     credentials: Mapping[int, str],
     known: Mapping[int, bytes] | None = None,
-) -> list[list[Task]]:
-    """Return the tasks of jobs, with the credentials of the jobs that use one.
+) -> Callable[[], list[list[Task]]]:
+    """Read what the tasks of jobs consist of, with the credentials of the jobs that use one.
 
     Args:
         transaction: the transaction.
@@ -43,35 +43,44 @@ def tasks_of(
         claimed: the jobs of each claim.
         credentials: by the id of the job.
         known: all programs, by id, of jobs whose devices are no vendor's; by default, they are read.
+
+    Returns:
+        A function that returns the tasks of each claim. Call it after the commit, in which the answers arrive
+        (queries.py).
     """
     if not any(claimed):
-        return [[] for _ in claimed]
+        return lambda: [[] for _ in claimed]
     jobs = [entry.job for entry in unit.entries.values()]
-    programs, at_vendors = (known, {}) if known is not None else _read(transaction.connection, jobs)
-    sources = {program_id: QuantumProgram.FromString(program) for program_id, program in programs.items()}
+    read = (lambda: (known, {})) if known is not None else _ask(transaction.connection, jobs)
     whole = whole_specs(transaction.connection, jobs, for_tasks=True)
     specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
-    return [
-        [
-            _task(
-                entry.job,
-                specs[entry.job.id],
-                sources,
-                credentials.get(entry.job.id, ""),
-                at_vendors.get(entry.job.executed_on_id),
-            )
-            for entry in leased
+
+    def tasks() -> list[list[Task]]:
+        programs, at_vendors = read()
+        sources = {program_id: QuantumProgram.FromString(program) for program_id, program in programs.items()}
+        return [
+            [
+                _task(
+                    entry.job,
+                    specs[entry.job.id],
+                    sources,
+                    credentials.get(entry.job.id, ""),
+                    at_vendors.get(entry.job.executed_on_id),
+                )
+                for entry in leased
+            ]
+            for leased in claimed
         ]
-        for leased in claimed
-    ]
+
+    return tasks
 
 
-def _read(connection: Connection, jobs: Sequence[Job]) -> tuple[Mapping[int, bytes], Mapping[int, Device]]:
-    """Return the programs of jobs, and those of their devices that are at vendors, by id."""
+def _ask(connection: Connection, jobs: Sequence[Job]) -> Callable[[], tuple[Mapping[int, bytes], Mapping[int, Device]]]:
+    """Ask for the programs of jobs, and for those of their devices that are at vendors, by id."""
     ids = {run.program_id for job in jobs for run in job.program_runs}
     programs = _SELECT_PROGRAMS.ask(connection, {"ids": list(ids)})
-    at_vendors = _SELECT_AT_VENDORS(connection, {"ids": list({job.executed_on_id for job in jobs})})
-    return dict(programs()), {row[0]: Device.FromString(row[1]) for row in at_vendors}
+    at_vendors = _SELECT_AT_VENDORS.ask(connection, {"ids": list({job.executed_on_id for job in jobs})})
+    return lambda: (dict(programs()), {row[0]: Device.FromString(row[1]) for row in at_vendors()})
 
 
 def _task(

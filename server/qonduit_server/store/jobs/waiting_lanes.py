@@ -8,7 +8,7 @@ virtual times only, so no job is lost with a row of these tables, and creating a
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, TextualSelect, column, text
@@ -106,8 +106,25 @@ _OF_SEVERAL: Final = {
 }
 
 
+def ask_window(connection: Connection, pool: Pool, after: str) -> Callable[[], Sequence[Any]]:
+    """Ask for the first lanes of the main queue of a pool (queries.py), for `windows_of_queues`."""
+    queue = queues_of(pool).main
+    first, following = _QUERIES[False, bool(queue)]
+    values: dict[str, Any] = {"provider": provider_name(pool), "most": MAX_LANES, "after": after}
+    if queue:
+        values["queue"] = queue
+    return (following if after else first).ask(connection, values)
+
+
 def windows(
-    connection: Connection, provider: str, after: str = "", *, project: str = "", queue: int = 0, most: int = 0
+    connection: Connection,
+    provider: str,
+    after: str = "",
+    *,
+    project: str = "",
+    queue: int = 0,
+    most: int = 0,
+    asked: Callable[[], Sequence[Any]] | None = None,
 ) -> Iterator[Sequence[Any]]:
     """Yield lanes that have jobs to claim at a provider, several at once, each once.
 
@@ -118,6 +135,7 @@ def windows(
         project: a project as the owner of its jobs, whose members are the lanes; empty for the lanes of owners.
         queue: the queue of the jobs; default: the one for workers without required versions.
         most: the maximum number of lanes at once; 0 means `MAX_LANES`.
+        asked: returns the first lanes, if they were asked for by `ask_window` with the same arguments.
     """
     first, following = _QUERIES[bool(project), bool(queue)]
     values: dict[str, Any] = {"provider": provider, "most": most or MAX_LANES}
@@ -127,7 +145,7 @@ def windows(
         values |= {"owner": project, "project": project_of(project)}
     seen: set[str] = set()
     for query, start in ((following, after), (first, "")) if after else ((first, ""),):
-        rows = query(connection, {**values, "after": start})
+        rows, asked = query(connection, {**values, "after": start}) if asked is None else asked(), None
         while fresh := [row for row in rows if _name_of(row) not in seen]:
             yield fresh
             seen.update(map(_name_of, fresh))
@@ -137,7 +155,14 @@ def windows(
 
 
 def windows_of_queues(
-    connection: Connection, pool: Pool, after: str, queues: Collection[int], *, project: str = "", most: int = 0
+    connection: Connection,
+    pool: Pool,
+    after: str,
+    queues: Collection[int],
+    *,
+    project: str = "",
+    most: int = 0,
+    asked: Callable[[], Sequence[Any]] | None = None,
 ) -> Iterator[Window]:
     """Yield the lanes that have jobs to claim in any of several queues, several at once, each once.
 
@@ -146,7 +171,7 @@ def windows_of_queues(
     provider, main = provider_name(pool), queues_of(pool).main
     most = most or MAX_LANES
     if set(queues) == {main}:
-        for rows in windows(connection, provider, after, project=project, queue=main, most=most):
+        for rows in windows(connection, provider, after, project=project, queue=main, most=most, asked=asked):
             yield Window(rows, _last_name(rows) if len(rows) == most else "")
         return
     if not queues:
