@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import BigInteger, bindparam, select, text
 
 from qonduit.v1.event_pb2 import JobEvent
 from qonduit_server.errors import NotFound
@@ -19,18 +19,21 @@ from qonduit_server.store.notification_bus import StoredEvent
 from qonduit_server.store.owned_queries import Owned
 from qonduit_server.store.ownership import Scope
 from qonduit_server.store.paging import Cursor, Page
+from qonduit_server.store.queries import Query
 from qonduit_server.store.schema import events, jobs
 
 _VISIBLE: Final = Owned(select(jobs.c.caller).where(jobs.c.id == bindparam("id")), jobs.c.caller)
 _EXIST: Final = select(jobs.c.id).where(among(jobs.c.id, "ids"))
 _LAST: Final = select(jobs.c.id, jobs.c.last_sequence).where(among(jobs.c.id, "ids"))
-_READ_AFTER: Final = (
-    select(events.c.sequence, events.c.payload, events.c.is_terminal)
-    .where(events.c.job_id == bindparam("job"), events.c.sequence > bindparam("after"))
-    .order_by(events.c.sequence)
-    .limit(bindparam("limit"))
-)
 # Sequences have no gaps, so "at most n events per job" is a range.
+_READ_AFTER: Final = Query(
+    select(events.c.sequence, events.c.payload, events.c.is_terminal)
+    .where(
+        events.c.job_id == bindparam("job"),
+        events.c.sequence.between(bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)),
+    )
+    .order_by(events.c.sequence)
+)
 _READ_AFTER_MANY: Final = {
     "sqlite": text(
         "SELECT e.job_id, e.sequence, e.payload, e.is_terminal "
@@ -85,7 +88,7 @@ def read_after(db: Database, job_id: int, after: int, limit: int) -> list[Stored
     if not is_id(job_id):
         raise NotFound("job", job_id)
     with db.read() as connection:
-        rows = connection.execute(_READ_AFTER, {"job": job_id, "after": min(after, MAX_ID), "limit": limit}).all()
+        rows = _READ_AFTER(connection, _range(job_id, after, limit))
         if not rows and connection.execute(_EXIST, {"ids": [job_id]}).first() is None:
             raise NotFound("job", job_id)
     return [StoredEvent(sequence, payload, bool(terminal)) for sequence, payload, terminal in rows]
@@ -121,7 +124,11 @@ def read_after_many(
     if db.kind == "sqlite":
         lists = {"cursors": json.dumps(list(zip(ids, afters, strict=True)))}
     with db.read() as connection:
-        rows = connection.execute(_READ_AFTER_MANY[db.kind], {**lists, "limit": min(limit, MAX_ID // 2)})
+        rows: Iterable[Sequence[Any]]
+        if len(cursors) == 1:
+            rows = ((ids[0], *row) for row in _READ_AFTER(connection, _range(*cursors[0], limit)))
+        else:
+            rows = connection.execute(_READ_AFTER_MANY[db.kind], {**lists, "limit": min(limit, MAX_ID // 2)})
         for job_id, sequence, payload, terminal in rows:
             event = StoredEvent(sequence, payload, bool(terminal))
             if (known := found.get(job_id)) is None:
@@ -133,6 +140,12 @@ def read_after_many(
             found.update((job_id, None) for job_id in quiet)
             found.update((job_id, []) for job_id in connection.execute(_EXIST, {"ids": quiet}).scalars())
     return found
+
+
+def _range(job_id: int, after: int, limit: int) -> dict[str, int]:
+    # Limited so that adding the limit does not overflow.
+    after = min(after, MAX_ID // 2)
+    return {"job": job_id, "first": after + 1, "last": after + min(limit, MAX_ID // 2)}
 
 
 def stale_jobs(db: Database, cursors: Mapping[int, int]) -> list[int]:

@@ -1,25 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries that are compiled once and executed by the driver: most of the time of a small one is that of SQLAlchemy."""
+"""Queries that are compiled once and executed by the driver: most of the time of a small one is that of SQLAlchemy.
+
+On PostgreSQL, planning takes longer than the execution of most of them. A plan is kept if the statement has no
+parameters, or if plans for their values would be no better. So constants are part of the statement, and a list with one
+value is compared by "=": a plan for any list expects ten values, for which another plan may seem better each time.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Select, TextualSelect
 
 from qonduit_server.store import postgresql_pipeline, sqlite_driver
 
+_Process = Callable[[Any], Any]
+_PARAMETER: Final = re.compile(r"%\((?P<name>\w+)\)s")
+_LIST: Final = re.compile(r"= ANY \(%\((?P<name>\w+)\)s::(?P<type>\w+)\[\]\)")
+
 
 class _Compiled(NamedTuple):
     text: str
     #: The parameters in order, each with the function that converts its value.
-    parameters: Sequence[tuple[str, Callable[[Any], Any]]]
+    parameters: Sequence[tuple[str, _Process]]
     #: The values of parameters that are part of the statement.
     defaults: Mapping[str, Any]
     #: Makes a row.
     make: Callable[[Sequence[Any]], Any]
+    #: The parameters that are lists of which any value matches, and the statement for lists with one value.
+    lists: Sequence[str] = ()
+    text_for_one: str = ""
 
 
 class Query:
@@ -44,28 +57,61 @@ class Query:
         """
         name = connection.dialect.name
         if (compiled := self._compiled.get(name)) is None:
-            compiled = self._compiled[name] = self._compile(connection.dialect)
-        text, names, defaults, make = compiled
-        values = {**defaults, **parameters}
+            compile_for = _compile_for_sqlite if name == "sqlite" else _compile_for_postgresql
+            compiled = self._compiled[name] = compile_for(self._statement, connection.dialect)
         if name == "sqlite":
-            positional = [process(values[name]) for name, process in names]
-            found = [make(row) for row in sqlite_driver.execute(connection, text, positional)]
+            values = {**compiled.defaults, **parameters}
+            positional = [process(values[name]) for name, process in compiled.parameters]
+            found = [compiled.make(row) for row in sqlite_driver.execute(connection, compiled.text, positional)]
             return lambda: found
-        named = {name: process(values[name]) for name, process in names}
+        named = {name: process(parameters[name]) for name, process in compiled.parameters}
+        text = compiled.text
+        if compiled.lists and all(len(named[each]) == 1 for each in compiled.lists):
+            text = compiled.text_for_one
+            named.update((each, named[each][0]) for each in compiled.lists)
         answer = postgresql_pipeline.ask(connection, text, named)
-        return lambda: [make(row) for row in answer()]
+        return lambda: [compiled.make(row) for row in answer()]
 
-    def _compile(self, dialect: Dialect) -> _Compiled:
-        compiled = self._statement.compile(dialect=dialect)
-        # With the values of lists that are part of the statement.
-        whole = compiled.construct_expanded_state(compiled.params)
-        processors = {
-            name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
-        }
-        names = [(name, processors.get(name) or _unchanged) for name in whole.positiontup or whole.parameters]
-        columns = [column.name for column in self._statement.selected_columns]
-        row = namedtuple("row", columns, rename=True)  # type: ignore[misc]
-        return _Compiled(whole.statement, names, whole.parameters, row._make)
+
+def _compile_for_sqlite(statement: Select[*tuple[Any, ...]] | TextualSelect, dialect: Dialect) -> _Compiled:
+    compiled = statement.compile(dialect=dialect)
+    whole = compiled.construct_expanded_state(compiled.params)
+    processors = _processors(compiled, dialect)
+    names = [(name, processors.get(name, _unchanged)) for name in whole.positiontup or ()]
+    return _Compiled(whole.statement, names, whole.parameters, _maker(statement))
+
+
+def _compile_for_postgresql(statement: Select[*tuple[Any, ...]] | TextualSelect, dialect: Dialect) -> _Compiled:
+    compiled = statement.compile(dialect=dialect)
+    whole = compiled.construct_expanded_state(compiled.params)
+    required = {name for name, bind in compiled.binds.items() if bind.required}
+    text = _PARAMETER.sub(
+        lambda found: found[0] if found["name"] in required else _literal(whole.parameters[found["name"]]),
+        whole.statement,
+    )
+    processors = _processors(compiled, dialect)
+    names = [(name, processors.get(name, _unchanged)) for name in whole.parameters if name in required]
+    lists = [found["name"] for found in _LIST.finditer(text)]
+    for_one = _LIST.sub(r"= %(\g<name>)s::\g<type>", text)
+    return _Compiled(text, names, {}, _maker(statement), lists, for_one)
+
+
+def _processors(compiled: Any, dialect: Dialect) -> dict[str, _Process]:
+    """Return the functions that convert the values of parameters, by name."""
+    found = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()}
+    return {name: processor for name, processor in found.items() if processor is not None}
+
+
+def _maker(statement: Select[*tuple[Any, ...]] | TextualSelect) -> Callable[[Sequence[Any]], Any]:
+    row = namedtuple("row", [column.name for column in statement.selected_columns], rename=True)  # type: ignore[misc]
+    return row._make
+
+
+def _literal(value: int | str | None) -> str:
+    """Return a constant as a part of a statement for PostgreSQL."""
+    if value is None or isinstance(value, int):
+        return "NULL" if value is None else str(value).lower() if isinstance(value, bool) else f"({int(value)})"
+    return "'" + value.replace("'", "''").replace("%", "%%") + "'"
 
 
 def _unchanged(value: Any) -> Any:

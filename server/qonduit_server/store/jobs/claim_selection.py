@@ -168,7 +168,9 @@ def ask_windows(
     pools = [
         pool
         for pool, capacity in claims[0].capacity.items()
-        if capacity > 0 and (queued is None or not queued.isdisjoint((ANY_PROVIDER, provider_name(pool))))
+        if capacity > 0
+        and not isinstance(pool, AtVendor)
+        and (queued is None or not queued.isdisjoint((ANY_PROVIDER, provider_name(pool))))
     ]
     if len(claims) > 1 or len(pools) > _MOST_WINDOWS or connection.dialect.name == "sqlite":
         return {}

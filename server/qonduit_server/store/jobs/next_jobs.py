@@ -51,15 +51,17 @@ class _Unpinned:
     """
 
     def __init__(self, next_jobs: Select[Any], key: Mapping[str, Column[str]]) -> None:
-        of_one = next_jobs.where(*(each == bindparam(name) for name, each in key.items()))
-        self._of_lane = Query(of_one.limit(bindparam("count")))
+        self._of_one = next_jobs.where(*(each == bindparam(name) for name, each in key.items()))
+        self._of_lane = Query(self._of_one.limit(bindparam("count")))
+        #: Of one lane on PostgreSQL, by the constant limit.
+        self._locked: dict[int, Query] = {}
         lists = [bindparam(f"{name}s", type_=ARRAY(Text)) for name in key]
         wanted = (
             func.unnest(*lists, bindparam("counts", type_=ARRAY(BigInteger)))
             .table_valued(*key, "count")
             .render_derived(name="wanted")
         )
-        # Two limits: PostgreSQL plans for the constant one, and stops at that of the lane.
+        # Two limits: PostgreSQL plans for the first one, and stops at that of the lane.
         first = (
             next_jobs.where(*(each == wanted.c[name] for name, each in key.items()))
             .limit(bindparam("most"))
@@ -80,12 +82,24 @@ class _Unpinned:
                 lane: list(self._of_lane(connection, {**values, **lane._asdict(), "count": count}))
                 for lane, count in counts.items()
             }
+        if len(counts) == 1:
+            ((lane, count),) = counts.items()
+            return {lane: list(self._locked_query(count)(connection, {**values, **lane._asdict(), "count": count}))}
         lists: dict[str, Any] = {f"{name}s": [getattr(lane, name) for lane in counts] for name in self._key}
         lists |= {"counts": list(counts.values()), "most": max(counts.values())}
         found: dict[tuple[str, str], list[Any]] = {(lane.owner, lane.member): [] for lane in counts}
         for row in self._of_lanes(connection, {**values, **lists}):
             found[row.caller, row.principal if "member" in self._key else ""].append(row)
         return {lane: found[lane.owner, lane.member] for lane in counts}
+
+    def _locked_query(self, count: int) -> Query:
+        """Return the query of one lane for at most this number of jobs."""
+        # With a constant limit, PostgreSQL keeps the plan. There are few of them, because each is a power of two.
+        limit = 1 << (count - 1).bit_length()
+        if (query := self._locked.get(limit)) is None:
+            first = self._of_one.limit(limit).with_for_update(skip_locked=True, of=jobs).subquery("first")
+            query = self._locked[limit] = Query(select(*first.c).limit(bindparam("count")))
+        return query
 
 
 class _Queues:
