@@ -3,14 +3,15 @@
 
 SQLAlchemy's executemany builds a dictionary for each row and converts every value by its type, which takes several
 times as long as the database itself: too slow for thousands of rows a second. These statements pass rows as plain
-tuples to SQLite's executemany, and as one array per column to PostgreSQL, in one statement.
+tuples to SQLite's executemany, and as one array per column to PostgreSQL, in one statement. A single row is passed
+without arrays: its values are converted faster, and PostgreSQL keeps the plan.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Dialect, Table, Text, bindparam
 from sqlalchemy.dialects import postgresql
@@ -36,7 +37,10 @@ class BulkInsert:
         marks = ", ".join("?" * len(columns))
         rest = " ON CONFLICT DO NOTHING" if unless_there else ""
         self._sqlite = f"INSERT INTO {table.name} ({names}) VALUES ({marks}){rest}"
-        self._postgresql = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_arrays(table, columns)}{rest}"
+        self._postgresql = _Statements(
+            f"INSERT INTO {table.name} ({names}) VALUES ({', '.join(_values(table, columns))}){rest}",
+            f"INSERT INTO {table.name} ({names}) SELECT * FROM {_arrays(table, columns)}{rest}",
+        )
 
     def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows."""
@@ -58,7 +62,10 @@ class BulkUpsert:
         key = ", ".join(column.name for column in table.primary_key)
         rest = f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
         self._sqlite = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {rest}"
-        self._postgresql = f"INSERT INTO {table.name} ({names}) SELECT * FROM {_arrays(table, columns)} {rest}"
+        self._postgresql = _Statements(
+            f"INSERT INTO {table.name} ({names}) VALUES ({', '.join(_values(table, columns))}) {rest}",
+            f"INSERT INTO {table.name} ({names}) SELECT * FROM {_arrays(table, columns)} {rest}",
+        )
 
     def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert or change rows; each key once, and in the same order on every server, to avoid deadlocks."""
@@ -73,9 +80,12 @@ class BulkUpdate:
         sets = ", ".join(f"{name} = ?" for name in columns)
         self._sqlite = f"UPDATE {table.name} SET {sets} WHERE id = ?"
         sets = ", ".join(f"{name} = new.{name}" for name in columns)
-        self._postgresql = (
+        values = zip(columns, _values(table, columns), strict=True)
+        self._postgresql = _Statements(
+            f"UPDATE {table.name} SET {', '.join(f'{name} = {value}' for name, value in values)} "
+            f"WHERE id = {_values(table, ['id'])[0]}",
             f"UPDATE {table.name} SET {sets} FROM {_arrays(table, [*columns, 'id'])} AS new ({names}, id) "
-            f"WHERE {table.name}.id = new.id"
+            f"WHERE {table.name}.id = new.id",
         )
 
     def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -83,17 +93,30 @@ class BulkUpdate:
         _execute(connection, self._sqlite, self._postgresql, rows)
 
 
-def _arrays(table: Table, columns: Sequence[str]) -> str:
+class _Statements(NamedTuple):
+    """A statement for PostgreSQL, for one row and for an array of each column."""
+
+    of_row: str
+    of_arrays: str
+
+
+def _values(table: Table, columns: Sequence[str]) -> list[str]:
     # %b selects the binary format; otherwise bytes are sent as hexadecimal text.
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    return f"unnest({', '.join(f'%b::{table.c[name].type.compile(dialect)}[]' for name in columns)})"
+    return [f"%b::{table.c[name].type.compile(dialect)}" for name in columns]
 
 
-def _execute(connection: Connection, sqlite: str, postgresql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def _arrays(table: Table, columns: Sequence[str]) -> str:
+    return f"unnest({', '.join(f'{value}[]' for value in _values(table, columns))})"
+
+
+def _execute(connection: Connection, sqlite: str, postgresql: _Statements, rows: Sequence[tuple[Any, ...]]) -> None:
     if connection.dialect.name == "sqlite":
         sqlite_driver.execute(connection, sqlite, *rows)
+    elif len(rows) == 1:
+        postgresql_pipeline.write(connection, postgresql.of_row, rows[0])
     else:
-        postgresql_pipeline.write(connection, postgresql, tuple(map(list, zip(*rows, strict=True))))
+        postgresql_pipeline.write(connection, postgresql.of_arrays, tuple(map(list, zip(*rows, strict=True))))
 
 
 class _List(TypeDecorator[Collection[Any]]):

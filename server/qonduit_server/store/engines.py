@@ -102,6 +102,7 @@ def connect_to_write(engine: Engine) -> Connection:
     connection = engine.connect()
     if engine.dialect.name == "sqlite":
         return connection
+    connection.connection.driver_connection.execute(_WRITER_SETTINGS)  # type: ignore[union-attr]
     return connection.execution_options(isolation_level="READ COMMITTED")
 
 
@@ -117,8 +118,14 @@ _SESSION_LIMITS: Final = (
     "SET lock_timeout = '4s'; SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '5s'; "
     "SET timezone = 'UTC'; "
     # An index that has only the first columns of an order would be read whole, and its rows sorted.
-    "SET enable_incremental_sort = off"
+    "SET enable_incremental_sort = off; "
+    # A plan that is kept since its table was small would read the whole table when it is large.
+    "SET enable_seqscan = off; "
+    # Small tables without an index would cost so much then that PostgreSQL compiles the statement.
+    "SET jit = off"
 )
+# Nor may such a plan read a whole table once to find the rows of a transaction in it.
+_WRITER_SETTINGS: Final = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off"
 #: The write-ahead log of a SQLite file is cut to this size when it begins again; a large transaction makes it longer.
 LOG_BYTES: Final = 64 * 1024**2
 _LIMITS: Final[dict[str, Any]] = {

@@ -8,6 +8,9 @@ Two threads update it: the writer with the events of its commits, the listener w
 notification may overtake an event: another server can see a commit, change the same job and notify before the writer
 delivers the events of that commit. The cache therefore drops the events of a transaction for each job that a
 notification has named since the transaction began: they may not be the latest.
+
+A notification of another server may contain the events. They are kept if they follow the cached ones, or are the first
+of their job: notifications arrive in the order of commits, so that none is missing between them.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ class EventCache:
                 self._drop(job_id)
 
     def update(self, notification: Notification) -> None:
-        """Cache the events of a commit of this server; drop jobs that another server changed, or that are deleted."""
+        """Cache the events of a commit; drop the other changed jobs, and those that are deleted."""
         if not (notification.jobs or notification.all_jobs):
             return
         with self._lock:
@@ -59,11 +62,15 @@ class EventCache:
             for job_id in notification.jobs:
                 fresh = notification.events.get(job_id)
                 if not fresh:
-                    self._drop(job_id)
-                    continue
-                overtaken = self._any_changed or job_id in self._changed
-                if overtaken or len(fresh) > _MAX_EVENTS or any(len(event.payload) > _MAX_BYTES for event in fresh):
+                    fresh = notification.received.get(job_id)
+                    if not fresh or not self._follows(job_id, fresh[0].sequence):
+                        self._drop(job_id)
+                        continue
+                elif self._any_changed or job_id in self._changed:
                     self._jobs.pop(job_id, None)
+                    continue
+                if len(fresh) > _MAX_EVENTS or any(len(event.payload) > _MAX_BYTES for event in fresh):
+                    self._drop(job_id)
                     continue
                 known = self._jobs.get(job_id)
                 if known is None or known[-1].sequence + 1 != fresh[0].sequence or len(known) >= _MAX_EVENTS:
@@ -74,6 +81,11 @@ class EventCache:
                 self._jobs.move_to_end(job_id)
             while len(self._jobs) > _MAX_JOBS:
                 self._jobs.popitem(last=False)
+
+    def _follows(self, job_id: int, sequence: int) -> bool:
+        """Return whether an event of another server is the next one after the cached ones."""
+        known = self._jobs.get(job_id)
+        return sequence == (1 if known is None else known[-1].sequence + 1)
 
     def _drop(self, job_id: int) -> None:
         """Drop a job, also from the events of the current transaction. Call it under the lock."""

@@ -60,7 +60,8 @@ class Notification:
         all_jobs: any job may have new events (notifications may have been missed).
         catalogue: providers or devices changed.
         quotas: quotas changed.
-        events: the new events of `jobs` that this process wrote; not sent to other servers.
+        events: the new events of `jobs` that this process wrote.
+        received: the new events of `jobs` that another server sent with its notification: all of the job, or none.
         run_times: the times of the runs whose results this process stored; not sent to other servers.
         partial: JobEvents with partial results, serialized, by job; never stored. `shared_partials` sends them to other
             servers.
@@ -75,6 +76,7 @@ class Notification:
     catalogue: bool = False
     quotas: bool = False
     events: Mapping[int, list[StoredEvent]] = field(default_factory=dict)
+    received: Mapping[int, list[StoredEvent]] = field(default_factory=dict)
     run_times: Sequence[RunTime] = ()
     partial: Mapping[int, bytes] = field(default_factory=dict)
     use: CallerUse | None = None

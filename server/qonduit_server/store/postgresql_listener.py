@@ -13,7 +13,8 @@ import select
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, Final
 
@@ -25,13 +26,16 @@ from qonduit_server.store import migrations, postgresql_pipeline
 from qonduit_server.store.database_health import DatabaseHealth, Part
 from qonduit_server.store.engines import connect_apart, sever
 from qonduit_server.store.migrations import compatibility
-from qonduit_server.store.notification_bus import ANY_PROVIDER, EVERYTHING, Notification
+from qonduit_server.store.notification_bus import ANY_PROVIDER, EVERYTHING, Notification, StoredEvent
 from qonduit_server.store.server_messages import Receiver
 from qonduit_server.store.timed_queries import Unresponsive, values_of
 
 _CHANNEL: Final = "qonduit"
 #: PostgreSQL limits a payload to 8000 bytes.
 _IDS_A_PAYLOAD: Final = 350
+_EVENTS_A_PAYLOAD_BYTES: Final = 7000
+#: The size of the events of a transaction that are sent; others must be read.
+_MAX_EVENTS_BYTES: Final = 65_536
 #: Longer names of providers are sent as "any provider".
 _NAMES_CHARACTERS: Final = 200
 #: More changed jobs than this in one transaction are sent as "any job".
@@ -48,7 +52,7 @@ _NOTIFY: Final = f"SELECT pg_notify('{_CHANNEL}', %s)"
 
 
 def payloads(server: str, notification: Notification) -> Iterator[str]:
-    """Encode a notification as payloads for NOTIFY."""
+    """Encode a notification as payloads for NOTIFY, with the small events, so that no server must read them."""
     ids = sorted(notification.jobs)
     message: dict[str, Any] = {"s": server}
     if notification.queued:
@@ -64,10 +68,41 @@ def payloads(server: str, notification: Notification) -> Iterator[str]:
             message[name] = 1
     if "a" in message:
         ids = []
-    message["j"] = ids[:_IDS_A_PAYLOAD]
-    yield json.dumps(message, separators=(",", ":"))
-    for start in range(_IDS_A_PAYLOAD, len(ids), _IDS_A_PAYLOAD):
-        yield json.dumps({"s": server, "j": ids[start : start + _IDS_A_PAYLOAD]}, separators=(",", ":"))
+    packed = _packed(ids, notification.events)
+    sent = {job_id for group in packed for job_id in group}
+    others = [job_id for job_id in ids if job_id not in sent]
+    if len(others) > _IDS_A_PAYLOAD or not packed:
+        message["j"] = others[:_IDS_A_PAYLOAD]
+        yield json.dumps(message, separators=(",", ":"))
+        others, message = others[_IDS_A_PAYLOAD:], {"s": server}
+    for start in range(0, len(others), _IDS_A_PAYLOAD):
+        yield json.dumps(message | {"j": others[start : start + _IDS_A_PAYLOAD]}, separators=(",", ":"))
+        message = {"s": server}
+    for group in packed:
+        # The ids also for servers of releases before, which know no events.
+        yield json.dumps(message | {"j": list(group), "e": list(group.values())}, separators=(",", ":"))
+        message = {"s": server}
+
+
+def _packed(
+    ids: Sequence[int], events: Mapping[int, Sequence[StoredEvent]]
+) -> list[dict[int, list[tuple[int, bool, str]]]]:
+    """Return the events of jobs that fit into payloads, by job, for each payload."""
+    packed: list[dict[int, list[tuple[int, bool, str]]]] = []
+    room = total = 0
+    for job_id in ids:
+        size = sum(len(each.payload) * 4 // 3 + 40 for each in events.get(job_id, ()))
+        if not 0 < size <= _EVENTS_A_PAYLOAD_BYTES or total + size > _MAX_EVENTS_BYTES:
+            continue
+        if size > room:
+            packed.append({})
+            room = _EVENTS_A_PAYLOAD_BYTES
+        packed[-1][job_id] = [
+            (each.sequence, each.terminal, b2a_base64(each.payload, newline=False).decode()) for each in events[job_id]
+        ]
+        room -= size
+        total += size
+    return packed
 
 
 def read_payload(payload: str) -> tuple[str, Notification]:
@@ -82,7 +117,15 @@ def read_payload(payload: str) -> tuple[str, Notification]:
         quotas="u" in message,
         all_jobs="a" in message,
         jobs=frozenset(message.get("j", ())),
+        received=_received(message),
     )
+
+
+def _received(message: dict[str, Any]) -> dict[int, list[StoredEvent]]:
+    return {
+        job_id: [StoredEvent(sequence, a2b_base64(payload), bool(terminal)) for sequence, terminal, payload in events]
+        for job_id, events in zip(message["j"], message.get("e", ()), strict=False)
+    }
 
 
 def _queued(message: dict[str, Any]) -> frozenset[str]:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Final
 
 from qonduit_server.errors import Unavailable
 from qonduit_server.execution.dispatcher.retry_pauses import retry_pause
@@ -16,8 +18,15 @@ from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import child_jobs, queue, queue_times
 
 
+#: How late a server applies the times of jobs that only other servers have set.
+_OTHERS_SECONDS: Final = 0.25
+
+
 class LeaseKeeper:
     """Keeps the leases of running jobs, in one thread that calls `run`. It holds no lock.
+
+    Of several servers, each would act at the time of each job. So a server acts a moment later, in case another one is
+    lost, until it has set a time itself.
 
     Args:
         db: the store.
@@ -50,6 +59,8 @@ class LeaseKeeper:
         self._wake = threading.Event()
         self._cancels_changed = True
         self._times_changed = True
+        #: Whether this server may have set a time of a queued job.
+        self._has_set_times = False
         self._stopping = threading.Event()
 
     def cancels_changed(self) -> None:
@@ -58,8 +69,8 @@ class LeaseKeeper:
         self._wake.set()
 
     def times_changed(self) -> None:
-        """Read the times of queued jobs: one may be earlier than before."""
-        self._times_changed = True
+        """Read the times of queued jobs: this server may have set one that is earlier than before."""
+        self._has_set_times = self._times_changed = True
         self._wake.set()
 
     def stop(self) -> None:
@@ -88,12 +99,19 @@ class LeaseKeeper:
                     # Another server, which may be lost, may have created jobs with times, or ended a server program.
                     self._times_changed = self._cancels_changed = True
                 if self._times_changed or self._clock() >= due_at:
-                    self._times_changed = False
-                    due_at = self._clock() + queue_times.apply_due(self._db)
+                    due_at = self._apply_due()
                 failures = 0
             except Unavailable:
                 self._cancels_changed = self._times_changed = True
                 failures += 1
+
+    def _apply_due(self) -> float:
+        """Apply the times that are reached; return when to do so again."""
+        self._times_changed = False
+        seconds = queue_times.apply_due(self._db)
+        if math.isinf(seconds):
+            self._has_set_times = self._times_changed
+        return self._clock() + seconds + (0.0 if self._has_set_times or not seconds else _OTHERS_SECONDS)
 
     def _renew(self) -> None:
         for owner in self._running.owners():

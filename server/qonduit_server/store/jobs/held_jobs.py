@@ -62,29 +62,32 @@ _SELECT_HELD: Final = Query(
 SET_QUEUE: Final = BulkUpdate(jobs, ("not_before",))
 
 
-def ask_moves(transaction: Transaction) -> Callable[[], None]:
+def ask_moves(transaction: Transaction) -> Callable[[], bool]:
     """Ask for the devices whose jobs must be moved (queries.py).
 
     Returns:
-        A function that moves them, as many as one transaction may.
+        A function that moves them, as many as one transaction may, and returns whether there were any.
     """
     connection = transaction.connection
     to_hold = _DEVICES_TO_HOLD.ask(connection, {})
     to_release = _DEVICES_TO_RELEASE.ask(connection, {})
 
-    def move() -> None:
+    def move() -> bool:
+        moved = False
         for (device_id,) in to_hold():
             ids = _SELECT_CLAIMABLE(connection, {"device": device_id})
-            _move(transaction, ids, HELD + device_id)
+            moved |= _move(transaction, ids, HELD + device_id)
         for device_id, is_local in to_release():
             ids = _SELECT_HELD(connection, {"device": device_id, "held": HELD + device_id})
-            _move(transaction, ids, queues_of_device(is_local=bool(is_local)).main)
+            moved |= _move(transaction, ids, queues_of_device(is_local=bool(is_local)).main)
+        return moved
 
     return move
 
 
-def _move(transaction: Transaction, ids: Sequence[tuple[int]], queue: int) -> None:
+def _move(transaction: Transaction, ids: Sequence[tuple[int]], queue: int) -> bool:
     if ids:
         SET_QUEUE(transaction.connection, [(queue, job_id) for (job_id,) in ids])
         # The jobs behind those that were held can be claimed, too.
         transaction.queued.add(ANY_PROVIDER)
+    return bool(ids)

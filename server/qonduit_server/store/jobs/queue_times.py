@@ -27,7 +27,7 @@ from qonduit_server.store.writer import Operation, Transaction
 
 #: The maximum number of jobs that one transaction changes.
 _MOST: Final = 1000
-#: After a transaction, the next one follows in this time: more jobs may be due, or another server has locked them.
+#: After a transaction that changed nothing, the next one follows in this time: another server has locked the jobs.
 _AGAIN_SECONDS: Final = 0.05
 _NEXT: Final = (
     f"SELECT min(due) FROM (SELECT (SELECT not_before FROM jobs WHERE state = {int(QUEUED)} "
@@ -60,6 +60,8 @@ _SELECT_EXPIRED: Final = Query(
 def apply_due(db: Database) -> float:
     """Apply the times that are reached, and pauses; return the seconds to the next time, or infinity without one.
 
+    After a change it returns 0: more jobs may be due.
+
     Raises:
         Unavailable: the database does not answer.
     """
@@ -74,11 +76,11 @@ def apply_due(db: Database) -> float:
         seconds = min(seconds, seconds_to_midnight(now))
     if seconds > 0 and not must_move:
         return seconds
-    db.write(_APPLY, False)
-    return _AGAIN_SECONDS
+    return 0.0 if db.write(_APPLY, False) else _AGAIN_SECONDS
 
 
-def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[None]:
+def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[bool]:
+    """Return whether jobs were changed, for each call."""
     if any(calls):
         transaction.queued.add(ANY_PROVIDER)
     now = {"now": transaction.now}
@@ -99,8 +101,8 @@ def _apply(transaction: Transaction, calls: Sequence[bool]) -> list[None]:
         transaction.queued.add(row.provider)
     if promoted:
         SET_QUEUE(transaction.connection, promoted)
-    move_held()
-    return [None] * len(calls)
+    moved = move_held()
+    return [bool(unit.entries or promoted or moved)] * len(calls)
 
 
 _EXPIRED: Final = Failure(
