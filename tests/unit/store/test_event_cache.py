@@ -8,15 +8,22 @@ import threading
 import pytest
 
 from qonduit_server.store import event_log
-from qonduit_server.store.database import Database
+from qonduit_server.store.database import Database, open_database
 from qonduit_server.store.event_cache import EventCache
 from qonduit_server.store.notification_bus import EVERYTHING, Notification, StoredEvent
 from tests import store_fixture
+from tests.postgresql import PostgresqlServer
 
 
 def _wake(job_id: int, *sequences: int, size: int = 1) -> Notification:
     written = [StoredEvent(sequence, b"x" * size, False) for sequence in sequences]
     return Notification(jobs=frozenset({job_id}), events={job_id: written})
+
+
+def _received(job_id: int, *sequences: int, size: int = 1) -> Notification:
+    """Return a notification of another server."""
+    sent = [StoredEvent(sequence, b"x" * size, False) for sequence in sequences]
+    return Notification(jobs=frozenset({job_id}), received={job_id: sent})
 
 
 def _sequences(recent: EventCache, job_id: int, after: int, limit: int = 100) -> list[int] | None:
@@ -71,6 +78,40 @@ def test_an_own_event_that_a_notification_overtook_is_not_kept(others: Notificat
     recent.begin()
     recent.update(_wake(7, 4))
     assert _sequences(recent, 7, 3) == [4]
+
+
+def test_received_events_are_kept_if_none_can_be_missing() -> None:
+    recent = EventCache()
+    recent.update(_received(7, 1))
+    recent.update(_received(7, 2, 3))
+    recent.begin()
+    recent.update(_wake(7, 4))  # of this server, which has read the others
+    assert _sequences(recent, 7, 0) == [1, 2, 3, 4]
+    recent.update(_received(7, 6))
+    assert _sequences(recent, 7, 5) is None
+    recent.update(_received(8, 3))
+    assert _sequences(recent, 8, 2) is None
+    recent.update(_received(9, 1, size=1_000_000))
+    assert _sequences(recent, 9, 0) is None
+
+
+def test_received_events_that_own_ones_overtook_are_not_the_latest() -> None:
+    recent = EventCache()
+    recent.begin()
+    recent.update(_wake(7, 2))  # the notification of 1 arrives later
+    recent.update(_received(7, 1))
+    assert _sequences(recent, 7, 0) is None
+    recent.update(_received(7, 3))
+    assert _sequences(recent, 7, 2) is None
+
+
+def test_an_own_event_that_a_received_one_overtook_is_not_kept() -> None:
+    recent = EventCache()
+    recent.update(_received(7, 1))
+    recent.begin()
+    recent.update(_received(7, 3))
+    recent.update(_wake(7, 2))
+    assert _sequences(recent, 7, 1) is None
 
 
 def test_a_notification_about_another_job_overtakes_nothing() -> None:
@@ -143,3 +184,23 @@ def test_it_agrees_with_the_database(db: Database) -> None:
     assert event_log.read_after_many(db, [(job.id, 0)], 10) == {job.id: remembered}
     db.event_cache.update(EVERYTHING)
     assert event_log.read_after_many(db, [(job.id, 0)], 10) == {job.id: remembered}
+
+
+def test_a_server_reads_no_event_of_another_server_from_the_database(
+    postgresql: PostgresqlServer, postgresql_template: str
+) -> None:
+    url = postgresql.url(postgresql.new_database(postgresql_template))
+    writer, reader = open_database(url), open_database(url)
+    changed = threading.Semaphore(0)
+    reader.notifications.subscribe(lambda notification: changed.release() if notification.jobs else None)
+    job = store_fixture.submit(writer)
+    (task,) = store_fixture.claim(writer)
+    store_fixture.succeed(writer, [task])
+    for _ in range(3):
+        assert changed.acquire(timeout=60)
+    found = reader.event_cache.after(job.id, 0, 100)
+    assert found == event_log.read_after(reader, job.id, 0, 100)
+    assert found is not None
+    assert found[-1].terminal
+    writer.close()
+    reader.close()
