@@ -173,12 +173,13 @@ class FollowUp(Generic[R]):
 
     Attributes:
         providers: the names of the providers.
-        run: makes the change. It is called again if the transaction is retried.
+        run: makes the change. It is called with the names of the providers for which the transaction queued jobs, and
+            again if the transaction is retried.
         future: holds the result of `run` once it is committed. It holds None if `run` was called but the transaction
             was rolled back, and raises Unavailable if it is unknown whether it was committed.
     """
 
-    def __init__(self, providers: Iterable[str], run: Callable[[Transaction], R]) -> None:
+    def __init__(self, providers: Iterable[str], run: Callable[[Transaction, AbstractSet[str]], R]) -> None:
         self.providers = frozenset(providers)
         self.run = run
         self.future: Future[R | None] = Future()
@@ -374,9 +375,10 @@ class Writer:
             if transaction.queued and followed is not None:
                 followed.extend(self._take_follow_ups(transaction.queued))
             if followed:
+                queued = frozenset(transaction.queued)
                 transaction.queued.clear()  # a follow-up adds those that have further jobs
                 for follow_up in followed:
-                    follow_up.result = follow_up.run(transaction)
+                    follow_up.result = follow_up.run(transaction, queued)
             if transaction.usage:
                 transaction.usage.write(transaction.connection, transaction.now)
             self._audit.append(transaction.connection, transaction.now, _changes(calls))

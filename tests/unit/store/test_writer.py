@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,8 @@ def _queue_jobs(transaction: Transaction, arguments: Sequence[str]) -> list[str]
     return list(arguments)
 
 
-def _name_claim(transaction: Transaction) -> int:
+def _name_claim(transaction: Transaction, queued: AbstractSet[str]) -> int:
+    assert queued
     transaction.connection.execute(text("INSERT INTO providers (name, with_token) VALUES ('followed', false)"))
     return int(transaction.connection.execute(text("SELECT count(*) FROM providers WHERE id > 0")).scalar_one())
 
@@ -221,14 +223,16 @@ def test_claimers_are_notified_if_any_follow_up_leaves_jobs(file: Database) -> N
     queued: list[bool] = []
     file.notifications.subscribe(lambda notification: queued.append(notification.queue))
 
-    def leave(transaction: Transaction) -> None:
+    def leave(transaction: Transaction, queued: AbstractSet[str]) -> None:
+        assert queued == {"IBM"}
         transaction.queued.add("IBM")
 
-    def take_all(transaction: Transaction) -> None:
+    def take_all(transaction: Transaction, queued: AbstractSet[str]) -> None:
+        assert queued == {"IBM"}
         taken.append(transaction)
 
     taken: list[Transaction] = []
-    follow_ups: Sequence[Callable[[Transaction], None]]
+    follow_ups: Sequence[Callable[[Transaction, AbstractSet[str]], None]]
     for place, follow_ups in enumerate(([], [leave, take_all], [take_all])):
         for each in follow_ups:
             file.follow(FollowUp(["IBM"], each))
@@ -239,7 +243,7 @@ def test_claimers_are_notified_if_any_follow_up_leaves_jobs(file: Database) -> N
 
 
 def test_a_withdrawn_follow_up_is_not_made(file: Database) -> None:
-    follow_up, other = FollowUp(["IBM"], _name_claim), FollowUp(["IBM"], lambda transaction: "other")
+    follow_up, other = FollowUp(["IBM"], _name_claim), FollowUp(["IBM"], lambda transaction, queued: "other")
     file.follow(follow_up)
     file.follow(other)
     assert file.withdraw(follow_up)
@@ -249,8 +253,8 @@ def test_a_withdrawn_follow_up_is_not_made(file: Database) -> None:
 
 
 def test_calls_are_committed_without_a_follow_up_that_fails(file: Database) -> None:
-    def fail(transaction: Transaction) -> None:
-        _name_claim(transaction)
+    def fail(transaction: Transaction, queued: AbstractSet[str]) -> None:
+        _name_claim(transaction, queued)
         raise KeyError("a fault")
 
     follow_up = FollowUp(["IBM"], fail)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 from qonduit.execution.v1.task_pb2 import Task
@@ -80,12 +81,9 @@ class StandingClaim:
             return None
         return account_for(accounts, result)
 
-    def _run(self, transaction: Transaction) -> ClaimResult:
+    def _run(self, transaction: Transaction, queued: AbstractSet[str]) -> ClaimResult:
         add_owed(self._owed, self._db.lane_accounts.take())
         claim = claim_of(self._db, self.owner, self.capacity, self._lease, self._slots, self._owed, self.environments)
-        # The claim itself may find that another one must follow.
-        queued = set(transaction.queued)
-        transaction.queued.clear()
         (result,) = run_claims(transaction, [claim], queued)
         transaction.queued |= result.more
         return result
