@@ -95,6 +95,15 @@ def test_planning_again_keeps_the_token_and_numbers_new_calls(db: Database) -> N
     assert len(set(tokens.values())) == 4
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_first_known_id_at_the_vendor_is_that_of_the_job(db: Database, order: tuple[int, ...]) -> None:
+    holder = planned(db, "a", "b")
+    for stage in order:
+        sent = VendorJob(vendor_id=f"v-{stage}")
+        assert submissions.change(db, Change(holder=holder, stage=stage, part=0, job=sent, shown=True))
+        assert job_rows.get(db, SCOPE, holder.job_id).provider_specific_id == f"v-{order[0]}"
+
+
 @pytest.mark.parametrize("other", [{"attempt": 2}, {"server": "you"}, {"job_id": 10**6}])
 def test_only_the_holder_of_the_lease_changes_the_ledger(db: Database, other: dict[str, int]) -> None:
     holder = planned(db)

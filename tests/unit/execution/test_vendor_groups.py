@@ -12,6 +12,7 @@ import pytest
 
 from qonduit.execution.v1.vendor_pb2 import (
     IDEMPOTENCY_CLIENT_TOKEN,
+    VENDOR_ERROR_KIND_BUSY,
     VENDOR_ERROR_KIND_REFUSED,
     VENDOR_JOB_STATE_ACTIVE,
     VENDOR_JOB_STATE_DONE,
@@ -125,6 +126,18 @@ def test_parts_are_sent_once_the_session_is_open_and_belong_to_it(scene: Scene) 
     job = job_rows.get(scene.db, None, scene.holder.job_id)
     assert (job.provider_specific_id, job.provider_status.group.id) == ("v-1", "s-1")
     assert [part.vendor_id for part in job.provider_status.parts] == ["v-1", "v-2"]
+
+
+def test_the_id_of_a_job_is_that_of_the_part_which_was_answered_first(scene: Scene) -> None:
+    busy = VendorReply(error=VendorReply.Error(kind=VENDOR_ERROR_KIND_BUSY, message="one at a time"))
+    assert scene.resume(OPEN, busy, sent(2)) == ["submit"] * 3
+    assert [scene.entries()[each].vendor_id for each in (FIRST, SECOND)] == ["", "v-2"]
+    assert job_rows.get(scene.db, None, scene.holder.job_id).provider_specific_id == "v-2"
+    scene.processes.answers = [sent(1)]
+    assert scene.steps() == ["submit"]
+    job = job_rows.get(scene.db, None, scene.holder.job_id)
+    assert [part.vendor_id for part in job.provider_status.parts] == ["v-1", "v-2"]
+    assert job.provider_specific_id == "v-2"
 
 
 def test_no_part_is_sent_while_it_is_not_known_whether_the_session_is_open(scene: Scene) -> None:

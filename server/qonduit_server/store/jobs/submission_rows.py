@@ -45,9 +45,7 @@ _LEAVE: Final = sa.insert(left_groups)
 #: Delete the left batches and sessions of jobs.
 DELETE_LEFT_GROUPS: Final = sa.delete(left_groups).where(among(left_groups.c.job_id, "ids"))
 SET_VENDOR_ID: Final = (
-    sa.update(jobs)
-    .where(jobs.c.id == bindparam("job"), jobs.c.provider_specific_id.is_(None))
-    .values(provider_specific_id=bindparam("vendor_id"))
+    sa.update(jobs).where(jobs.c.id == bindparam("job")).values(provider_specific_id=bindparam("vendor_id"))
 )
 
 

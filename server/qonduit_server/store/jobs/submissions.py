@@ -357,7 +357,9 @@ def _apply(transaction: Transaction, job: Job, before: Entry, wanted: Change) ->
     if after.state == State.DONE and before.state != State.DONE:
         after = settle(transaction, job, before, after)
     update(transaction.connection, job_id, after)
-    if after.vendor_id and not before.vendor_id and not before.is_group:
+    if after.vendor_id and not after.is_group and not job.HasField("provider_specific_id"):
+        # The first that is known, of any part: clients may have read it, so it never changes.
+        job.provider_specific_id = after.vendor_id
         transaction.connection.execute(SET_VENDOR_ID, {"job": job_id, "vendor_id": after.vendor_id})
     place = (job_id, before.stage, before.part)
     if before.state == State.DONE:
@@ -375,9 +377,6 @@ def _show(unit: UnitOfWork, job: JobChange, changed: Change, entries: Sequence[E
     before = job.job.provider_status
     status.cancellation = before.cancellation if changed.cancellation is None else changed.cancellation
     status.message = before.message if changed.message is None else truncate(changed.message, SHOWN_TEXT_BYTES)
-    for entry in entries:
-        if entry.vendor_id and not entry.is_group and not job.job.HasField("provider_specific_id"):
-            job.job.provider_specific_id = entry.vendor_id
     if status == before:
         return
     job.job.provider_status.CopyFrom(status)
