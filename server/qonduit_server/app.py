@@ -148,10 +148,13 @@ def start(
             settings, server=owner, stderr=stderr, on_description=on_description, observer=observer
         )
         executor = make_executor(settings.executor, options)
+        if settings.executor != "local":  # it may log as soon as it starts
+            _configure_logs(settings, streams, stderr, monitor)
         executor.launch()
         undo.callback(executor.stop, 1)
         _import_the_rest()
-        _configure_logs(settings, streams, stderr, monitor)
+        if settings.executor == "local":  # its processes start while this one imports the rest
+            _configure_logs(settings, streams, stderr, monitor)
         database, lock = _open_store(settings, undo, keys, observer, restored=restored)
         opened.append(database)
         job_log = _log_jobs(database, undo, monitor)

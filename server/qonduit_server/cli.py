@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -45,6 +45,28 @@ class _Reloadable(Protocol):
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 _HEALTH_SECONDS = 5.0
+#: The settings of a worker machine.
+_MACHINE_SETTINGS = (
+    "broker",
+    "broker_ca",
+    "worker_key_file",
+    "providers",
+    "provider_python",
+    "fake_backends",
+    "preload",
+    "enable_python_source",
+    "language_python",
+    "python_environments",
+    "translation_cache",
+    "translation_cache_bytes",
+    "workers",
+    "max_read_seconds",
+    "max_task_memory_bytes",
+    "max_memory_bytes",
+    "drain_seconds",
+    "log_format",
+    "log_level",
+)
 
 
 @click.group(help="Run and maintain a Qonduit server. Each setting is an option or the variable QONDUIT_<NAME>.")
@@ -84,13 +106,20 @@ def serve(check_config: bool, restored: bool, configuration: Configuration) -> N
     os._exit(os.EX_OK)
 
 
-def _check(configuration: Configuration) -> NoReturn:
-    """Print the settings and their errors, and exit."""
+def _check(configuration: Configuration, of_machine: Collection[str] = ()) -> NoReturn:
+    """Print the settings and their errors, and exit.
+
+    Args:
+        configuration: the settings.
+        of_machine: the names of those of a worker machine; empty: check the settings of a server.
+    """
     from qonduit_client.text_table import table_of
     from qonduit_server import examination
 
-    click.echo(table_of(("SETTING", "VALUE", "FROM"), configuration.rows()))
-    findings = [each for each in examination.check_settings(configuration.settings) if each.level != "ok"]
+    rows = [row for row in configuration.rows() if not of_machine or row[0] in of_machine]
+    click.echo(table_of(("SETTING", "VALUE", "FROM"), rows))
+    check = examination.check_machine if of_machine else examination.check_settings
+    findings = [each for each in check(configuration.settings) if each.level != "ok"]
     for finding in findings:
         click.echo(f"{finding.level}: {finding.what}. {finding.how_to_mend}".rstrip(), err=True)
     if not (code := _exit_code(findings)):
@@ -159,27 +188,8 @@ def _fault_handler(shutdown: Shutdown) -> Callable[[], None]:
 
 
 @main.command()
-@settings_options(
-    "broker",
-    "broker_ca",
-    "worker_key_file",
-    "providers",
-    "provider_python",
-    "fake_backends",
-    "preload",
-    "enable_python_source",
-    "language_python",
-    "python_environments",
-    "translation_cache",
-    "translation_cache_bytes",
-    "workers",
-    "max_read_seconds",
-    "max_task_memory_bytes",
-    "max_memory_bytes",
-    "drain_seconds",
-    "log_format",
-    "log_level",
-)
+@click.option("--check-config", is_flag=True, help="Check these settings, print them with their origins, and exit.")
+@settings_options(*_MACHINE_SETTINGS)
 @click.option(
     "--idle-exit",
     type=click.IntRange(min=1),
@@ -196,7 +206,7 @@ def _fault_handler(shutdown: Shutdown) -> Callable[[], None]:
     metavar="UNIX_TIME",
     help="End before this time, as an allocation does: drain --drain-seconds and 10 s earlier; default: never.",
 )
-def worker(configuration: Configuration, idle_exit: int | None, end_time: int | None) -> None:
+def worker(check_config: bool, configuration: Configuration, idle_exit: int | None, end_time: int | None) -> None:
     """Run the tasks of servers whose executor is celery, until SIGTERM or SIGINT.
 
     Prints "worker ID runs" to standard output when its processes start. The first signal drains: running
@@ -205,6 +215,8 @@ def worker(configuration: Configuration, idle_exit: int | None, end_time: int | 
     SIGHUP reloads workers, drain_seconds, log_level and the password in broker from the configuration file. When the
     worker's terminal closes, the worker drains instead.
     """
+    if check_config:
+        _check(configuration, _MACHINE_SETTINGS)
     from qonduit_server import worker_program
     from qonduit_server.errors import StartError
     from qonduit_server.process.service_manager import ServiceManager
@@ -282,8 +294,9 @@ def doctor(deep: bool, as_json: bool, configuration: Configuration) -> None:
 
     The command changes nothing, so a server can run meanwhile. Pass the same settings as to the server.
     """
-    from qonduit_server import examination
+    from qonduit_server import examination, logs
 
+    logs.configure("console", "error")  # the findings name what a server would log, and are alone on standard output
     findings = examination.examine(configuration.settings, deep=deep)
     for finding in findings:
         if as_json:

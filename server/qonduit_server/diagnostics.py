@@ -154,8 +154,7 @@ def _cache(settings: Settings) -> Iterator[Finding]:
     if not settings.translation_cache_bytes:
         return
     folder = Path(settings.translation_cache)
-    # The server creates the folder on first use, so check the nearest existing parent.
-    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    existing = existing_parent(folder)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         fix = "Correct QONDUIT_TRANSLATION_CACHE, or set QONDUIT_TRANSLATION_CACHE_BYTES=0."
         yield Finding("warning", f"translation_cache: {existing} is not writable", fix)
@@ -163,6 +162,11 @@ def _cache(settings: Settings) -> Iterator[Finding]:
         most = format_bytes(settings.translation_cache_bytes)
         what = f"translation_cache may grow to {most}, but only {format_bytes(free)} are free"
         yield Finding("warning", what, "Lower QONDUIT_TRANSLATION_CACHE_BYTES, or move QONDUIT_TRANSLATION_CACHE.")
+
+
+def existing_parent(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists: the server creates the others."""
+    return next(each for each in (folder, *folder.absolute().parents) if each.exists())
 
 
 def _pythons(settings: Settings) -> Iterator[Finding]:

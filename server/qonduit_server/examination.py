@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 
 from qonduit_server import authentication, diagnostics, monitoring, offered_devices
@@ -21,6 +22,9 @@ from qonduit_server.store.device_rules import DeviceRules
 from qonduit_server.store.engines import parse_url
 from qonduit_server.store.quota_registry import read_setting
 
+#: What raises StartError, and how to repair that.
+_Check = tuple[Callable[[], object], str]
+
 
 def check_settings(settings: Settings) -> list[Finding]:
     """Check all settings, and the files and folders that they name, without a process, a connection or a change.
@@ -31,33 +35,55 @@ def check_settings(settings: Settings) -> list[Finding]:
     return [*_settings_and_files(settings), *_database_file(settings)]
 
 
+def check_machine(settings: Settings) -> list[Finding]:
+    """Check the settings of a worker machine, and the files and folders that they name, as `check_settings` does.
+
+    Args:
+        settings: the settings of the machine.
+    """
+    findings = [*_errors((_executor_check(replace(settings, executor="celery")),))]
+    return [*findings, *diagnostics.check_settings(settings, registry.names())]
+
+
 def _settings_and_files(settings: Settings) -> Iterator[Finding]:
     yield from _errors_of_start(settings)
     if settings.listen.startswith("unix:"):
         yield from _unwritable("listen", Path(settings.listen.removeprefix("unix:")).absolute().parent)
+    if settings.retention_archive:
+        yield from _unwritable("retention_archive", diagnostics.existing_parent(Path(settings.retention_archive)))
     yield from diagnostics.check_settings(settings, registry.names())
 
 
 def _errors_of_start(settings: Settings) -> Iterator[Finding]:
     """Run the checks that a server runs when it starts."""
-    checks: tuple[tuple[Callable[[], object], str], ...] = (
-        (lambda: parse_url(settings.database), "Correct QONDUIT_DATABASE."),
+    yield from _errors(
         (
-            lambda: parse_url(settings.database_pooler) if settings.database_pooler else None,
-            "Correct QONDUIT_DATABASE_POOLER, which is a URL as QONDUIT_DATABASE is.",
-        ),
-        (lambda: authentication.check(settings), "Correct the settings of TLS and authentication."),
-        (lambda: authentication.certificates(settings), "Correct the settings of TLS."),
-        (lambda: authentication.check_files(settings), "Correct the settings of authentication."),
-        (lambda: key_ring.load(settings.credential_key_file, dict(os.environ)), "Correct QONDUIT_CREDENTIAL_KEY_FILE."),
-        (lambda: monitoring.check(settings), "Correct the settings of metrics."),
-        (lambda: read_setting(settings.default_quotas), "Correct QONDUIT_DEFAULT_QUOTAS."),
-        (lambda: offered_devices.rules_of(settings), "Correct QONDUIT_VENDOR_PRICES."),
-        (
-            lambda: make_executor(settings.executor, executor_options(settings)),
-            "Correct QONDUIT_PROVIDERS, QONDUIT_EXECUTOR or QONDUIT_ENABLE_PYTHON_SOURCE.",
-        ),
+            (lambda: parse_url(settings.database), "Correct QONDUIT_DATABASE."),
+            (
+                lambda: parse_url(settings.database_pooler) if settings.database_pooler else None,
+                "Correct QONDUIT_DATABASE_POOLER, which is a URL as QONDUIT_DATABASE is.",
+            ),
+            (lambda: authentication.check(settings), "Correct the settings of TLS and authentication."),
+            (lambda: authentication.certificates(settings), "Correct the settings of TLS."),
+            (lambda: authentication.check_files(settings), "Correct the settings of authentication."),
+            (
+                lambda: key_ring.load(settings.credential_key_file, dict(os.environ)),
+                "Correct QONDUIT_CREDENTIAL_KEY_FILE.",
+            ),
+            (lambda: monitoring.check(settings), "Correct the settings of metrics."),
+            (lambda: read_setting(settings.default_quotas), "Correct QONDUIT_DEFAULT_QUOTAS."),
+            (lambda: offered_devices.rules_of(settings), "Correct QONDUIT_VENDOR_PRICES."),
+            _executor_check(settings),
+        )
     )
+
+
+def _executor_check(settings: Settings) -> _Check:
+    fix = "Correct the settings of the executor, of the providers or of the languages."
+    return (lambda: make_executor(settings.executor, executor_options(settings))), fix
+
+
+def _errors(checks: Iterable[_Check]) -> Iterator[Finding]:
     for check, fix in checks:
         try:
             check()
@@ -80,7 +106,9 @@ def _database_file(settings: Settings) -> Iterator[Finding]:
 
 
 def _unwritable(name: str, folder: Path) -> Iterator[Finding]:
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
+        yield Finding("error", f"{name}: {folder} is not a folder", "Correct it.")
+    elif not folder.exists():
         yield Finding("error", f"{name}: the folder {folder} does not exist", "Create it.")
     elif not os.access(folder, os.W_OK | os.X_OK):
         yield Finding("error", f"{name}: the folder {folder} is not writable", "Correct its owner or its mode.")
@@ -104,6 +132,10 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
         executor = make_executor(settings.executor, executor_options(settings))
     except StartError:
         return findings
+    if settings.executor == "celery":
+        findings.append(broker := _broker(settings))
+        if broker.level == "error":
+            return findings
     executor.launch()
     try:
         described = executor.descriptions(offered_devices.DESCRIBE_SECONDS)
@@ -128,6 +160,16 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
     finally:
         executor.stop(1)
     return findings
+
+
+def _broker(settings: Settings) -> Finding:
+    """Connect to the broker, and use the permissions that a server needs."""
+    from qonduit_server.execution.celery.broker_check import broker_problem
+
+    if problem := broker_problem(settings.broker, settings.broker_ca):
+        fix = "Start RabbitMQ, correct QONDUIT_BROKER, or permit the user the names that begin with qonduit."
+        return Finding("error", f"cannot use the broker {problem}", fix)
+    return Finding("ok", "the broker can be used")
 
 
 def _machines(found: AbstractSet[tuple[str, str]]) -> Iterator[Finding]:

@@ -97,7 +97,7 @@ def test_a_refresh_of_one_provider_keeps_the_others(db: Database) -> None:
         "AWS/sv1": True,
         "AWS/dm1": True,
     }
-    assert devices["IBM/two"].status_message == "no running server offers it"
+    assert devices["IBM/two"].status_message == "no running server or worker machine offers it"
     with ThreadPoolExecutor(4) as pool:  # in one transaction, or in several
         wanted = [description(devices=["two"]), description("AWS", ["sv1"])] * 4
         list(pool.map(lambda each: catalogue.refresh(db, each), wanted))

@@ -105,7 +105,7 @@ def test_the_catalogue_is_the_union_of_running_servers(servers: tuple[Database, 
     catalogue.sync(there, [description(devices=["three"])], GONE)
     catalogue.renew(here)
     until(lambda: offered(there) == {"IBM/one", "AWS/sv"})
-    assert catalogue.device_by_name(here, "STIM/stim").status_message == "no running server offers it"
+    assert catalogue.device_by_name(here, "STIM/stim").status_message == "no running server or worker machine offers it"
     # A server that was taken for lost offers its devices again.
     catalogue.renew(there)
     catalogue.withdraw(here)
@@ -225,7 +225,7 @@ def test_jobs_of_a_vanished_device_wait_and_delay_no_others(db: Database) -> Non
     assert place is not None
     assert (place.reason, place.message) == (
         QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE,
-        "no running server offers it",
+        "no running server or worker machine offers it",
     )
     # It stands apart from the queue, so that claims need not pass over many such jobs.
     queue_times.apply_due(db)

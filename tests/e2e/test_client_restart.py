@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.benchmarks.programs import layered
 from tests.both_clients import BOTH_CLIENTS
 from tests.e2e.test_client import Proxy
+from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
 
 WAIT = 100.0
@@ -58,6 +59,25 @@ def test_both_clients_follow_a_job_across_a_killed_server(tmp_path: Path) -> Non
     for name in BOTH_CLIENTS:
         assert seen[name] == list(range(1, last + 1)), name
         assert counts[name] == 30
+
+
+def test_both_clients_continue_at_another_server_of_the_database(postgresql: PostgresqlServer, tmp_path: Path) -> None:
+    url = postgresql.url(postgresql.new_database())
+    settings = {"providers": "IBM", "preload": "IBM", "workers": "1", "lease_seconds": "2"}
+    with serving(url, **settings) as first, serving(url, **settings) as second:
+        target = f"ipv4:{first.target},{second.target}"
+        with ExitStack() as stack:
+            clients = {name: stack.enter_context(BOTH_CLIENTS[name](target, timeout=WAIT)) for name in BOTH_CLIENTS}
+            job_id = clients["blocking"].run([layered(14, 8, seed=k) for k in range(30)], shots=100).id
+            streams = {name: clients[name].job(job_id).events(timeout=WAIT) for name in BOTH_CLIENTS}
+            seen = {name: [next(streams[name]).sequence] for name in BOTH_CLIENTS}
+            first.process.send_signal(signal.SIGKILL)
+            first.process.wait(WAIT)
+            for name, stream in streams.items():
+                seen[name] += [event.sequence for event in stream]
+            job = clients["blocking"].job(job_id)
+            assert len(job.results(WAIT)) == 30
+            assert seen == {name: list(range(1, job.job().last_sequence + 1)) for name in BOTH_CLIENTS}
 
 
 def test_both_clients_estimate_across_a_killed_server(tmp_path: Path) -> None:

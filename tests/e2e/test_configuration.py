@@ -281,6 +281,9 @@ def test_the_check_prints_settings_with_origins_and_without_secrets(tmp_path: Pa
         ('listen = "0.0.0.0:50051"', "refusing to listen"),
         ('providers = ["NONE"]', "unknown provider NONE"),
         ('executor = "none"', "there is no executor 'none'"),
+        ('executor = "celery"\nbroker = "amqp://host:rabbit/"', "the URL of the broker is invalid"),
+        ('executor = "celery"\nbroker = "amqps://host"\nbroker_ca = "none.pem"', "none.pem: No such file or directory"),
+        ('retention_archive = "server.toml/archive"', "server.toml is not a folder"),
         ("default_quotas = {jobs = 3}", "default_quotas must be"),
         ('provider_python = {AWS = "none"}', "for AWS, cannot be executed"),
     ],
@@ -293,6 +296,22 @@ def test_the_check_reports_what_a_server_would_fail_with(tmp_path: Path, text: s
     assert done.exit_code == 1, done.exception
     assert any(line.startswith("error: ") and message in line for line in done.stderr.splitlines()), done.stderr
     assert not list(tmp_path.glob("*.sqlite3*"))
+
+
+def test_the_check_of_a_machine_has_its_settings_alone(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text('broker = "amqp://anna:s3cret@host"\nmax_shots = 7\nlisten = "0.0.0.0:1"\n')
+    file.chmod(0o600)
+    checked = ["worker", "--check-config", "--config", str(file)]
+    done = CliRunner().invoke(main, checked)
+    assert (done.exit_code, done.stderr) == (0, "the configuration is valid\n"), done.stderr
+    names = {line.split()[0] for line in done.stdout.splitlines()}
+    assert {"broker", "workers", "drain_seconds"} < names
+    assert not {"max_shots", "listen", "database"} & names
+    assert "s3cret" not in done.stdout
+    done = CliRunner().invoke(main, [*checked, "--broker", ""])
+    assert done.exit_code == 1
+    assert "error: the executor celery needs the URL of a RabbitMQ" in done.stderr
 
 
 def test_the_commands_for_files_and_databases_read_the_same_file(tmp_path: Path) -> None:

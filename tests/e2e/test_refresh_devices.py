@@ -86,7 +86,7 @@ def test_files_that_change_and_devices_that_vanish(server: Server, backends: Pat
         waiting = client.run(ZERO, device="IBM/fake_lima", shots=10)
         shutil.rmtree(backends / "lima")
         lima = refresh()["fake_lima"]
-        assert (lima.available, lima.status_message) == (False, "no running server offers it")
+        assert (lima.available, lima.status_message) == (False, "no running server or worker machine offers it")
         with pytest.raises(QonduitError, match="IBM/fake_lima") as refused:
             client.run(ZERO, device="IBM/fake_lima", shots=10)
         assert refused.value.status == "FAILED_PRECONDITION"

@@ -22,6 +22,7 @@ SMALL = {**LEASE, "providers": "IBM"}
 LARGE = {**LEASE, "providers": "IBM,STIM", "fake_backends": "default,fake_kyiv"}
 OF_BOTH = "IBM/aer_simulator"
 OF_LARGE = ("STIM/stim", "IBM/fake_kyiv")
+NOT_OFFERED = "no running server or worker machine offers it"
 
 
 def devices(server: Server) -> dict[str, str]:
@@ -35,7 +36,7 @@ def waits_for_its_device(job: JobHandle) -> bool:
     queue = job.job().queue
     return (queue.reason, queue.message) == (
         QueueReason.QUEUE_REASON_DEVICE_UNAVAILABLE,
-        "no running server offers it",
+        NOT_OFFERED,
     )
 
 
@@ -58,7 +59,7 @@ def test_each_server_shows_all_devices_and_runs_the_jobs_of_its_own(postgresql: 
             large.process.wait(WAIT)
             # The device is offered until the lease of its server ends.
             waiting = [here.run(BELL, device=device, shots=10) for device in OF_LARGE]
-            until(lambda: all(devices(small)[name] == "no running server offers it" for name in OF_LARGE))
+            until(lambda: all(devices(small)[name] == NOT_OFFERED for name in OF_LARGE))
             assert devices(small)[OF_BOTH] == ""
             until(lambda: all(waits_for_its_device(job) for job in waiting))
             with pytest.raises(PreconditionFailed, match="STIM/stim"):

@@ -239,7 +239,7 @@ def test_a_machine_adopts_a_new_password_of_the_broker(
         assert line["changed"] == ["broker", "log_level"]
         assert line["needs_restart"] == ["translation_cache_bytes"]
         rabbitmq.control("close_all_connections", "the test closes them")
-        _wait(lambda: log.read_text().count("broker connected again") == 2)
+        _wait(lambda: log.read_text().count("broker connected") == 2)
         assert client.run(BELL, device="IBM/aer_simulator", shots=100).result().shots == 100
         configure("new", "broker_ca = 7\n")
         machine.send_signal(signal.SIGHUP)
@@ -276,8 +276,51 @@ def test_a_server_adopts_a_new_password_of_the_broker(rabbitmq: RabbitmqBroker, 
         line = reloaded(server, 2)
         assert (line["changed"], line["needs_restart"]) == (["broker"], [])
         rabbitmq.control("close_all_connections", "the test closes them")
-        log_lines(server, lambda line: line["event"] == "broker connected again", 2)
+        log_lines(server, lambda line: line["event"] == "broker connected", 2)
         assert client.run(BELL, device="IBM/aer_simulator", shots=100).result().shots == 100
+
+
+def test_a_server_starts_without_its_broker_and_its_log_contains_the_cause_once(tmp_path: Path) -> None:
+    log, broker = tmp_path / "log.jsonl", "amqp://127.0.0.1:1/"
+    # `serving` reads the first line of standard output, which is that the server serves.
+    with serving(
+        f"sqlite:///{tmp_path / 'q.sqlite3'}", log=log, executor="celery", broker=broker, providers="IBM"
+    ) as it:
+        (line,) = log_lines(it, lambda line: line["event"] == "broker away")
+        assert line["broker"] == "amqp://guest:**@127.0.0.1:1//"
+        assert "Connection refused" in line["why"]
+        with qonduit_client.Client(it.target) as client:
+            assert client.info().version
+        assert len(log_lines(it, lambda line: line["event"] == "broker away")) == 1
+
+
+def test_the_doctor_uses_the_broker_as_a_server_does(rabbitmq: RabbitmqBroker, tmp_path: Path) -> None:
+    name = f"user{secrets.token_hex(4)}"
+    rabbitmq.control("add_user", name, "secret")
+    url = rabbitmq.url().replace("guest:guest", f"{name}:secret")
+
+    def found(broker: str) -> list[dict[str, str]]:
+        settings = {"EXECUTOR": "celery", "BROKER": broker, "PROVIDERS": "IBM", "TRANSLATION_CACHE_BYTES": "0"}
+        done = subprocess.run(
+            [sys.executable, "-m", "qonduit_server", "doctor", "--json"],
+            env=os.environ | {f"QONDUIT_{key}": value for key, value in settings.items()},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        return [line for line in lines if "broker" in line["what"]]
+
+    (missing,) = found(url)
+    assert missing["level"] == "error"
+    assert "access to vhost" in missing["what"]
+    assert "secret" not in missing["what"]
+    rabbitmq.control("set_permissions", name, "^other$", ".*", ".*")
+    assert "access to exchange 'qonduit.machines'" in found(url)[0]["what"]
+    # The permissions that docs/worker-machines.md names.
+    rabbitmq.control("set_permissions", name, r"^qonduit\.", r"^(qonduit\.|amq\.default$)", r"^qonduit\.")
+    assert [line["level"] for line in found(url)] == ["ok"]
 
 
 def test_machines_of_another_release_are_shown(

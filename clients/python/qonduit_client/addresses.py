@@ -7,10 +7,12 @@ import ipaddress
 from typing import Final
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
+#: The targets of gRPC that are lists of addresses, "ipv4:HOST:PORT,HOST:PORT".
+_LISTS: Final = ("ipv4:", "ipv6:")
 
 
 def with_port(target: str) -> str:
-    """Add the default port to a target without one.
+    """Add the default port to a target without one. A list of addresses stays as it is.
 
     Raises:
         ValueError: the target is a URL.
@@ -19,6 +21,8 @@ def with_port(target: str) -> str:
         scheme, _, rest = target.partition("://")
         suggestion = f"{rest.strip('/')!r} and tls=True" if scheme.endswith("s") else repr(rest.strip("/"))
         raise ValueError(f"target must be HOST:PORT: instead of {target!r}, pass {suggestion}")
+    if target.startswith(_LISTS):
+        return target
     host, colon, port = target.rpartition(":")
     if "/" in target or (colon and port.isdigit() and host and not (":" in host and not host.endswith("]"))):
         return target
@@ -31,8 +35,8 @@ def is_local(target: str) -> bool:
     """Return whether the target is this machine: loopback or a Unix socket."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
-    host = target.rpartition("/")[2].removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:")
-    return is_loopback(host.rpartition(":")[0].strip("[]").lower())
+    hosts = target.rpartition("/")[2].removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:")
+    return all(is_loopback(host.rpartition(":")[0].strip("[]").lower()) for host in hosts.split(","))
 
 
 def is_loopback(host: str) -> bool:

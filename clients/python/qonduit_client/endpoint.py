@@ -50,8 +50,9 @@ class Endpoint:
     """Base class of the blocking and the asynchronous transport: one server and its connection settings.
 
     Args:
-        target: "HOST:PORT" (the default port is 50051), or a server of the configuration file, or its name; by default
-            QONDUIT_SERVER, then the default server of the configuration file, else 127.0.0.1:50051.
+        target: "HOST:PORT" (the default port is 50051), or "ipv4:HOST:PORT,HOST:PORT" for several servers of one
+            database, or a server of the configuration file, or its name; by default QONDUIT_SERVER, then the default
+            server of the configuration file, else 127.0.0.1:50051.
         token: sent with each call as `authorization: Bearer TOKEN`; by default the token file or the login of the named
             server, else QONDUIT_TOKEN.
         tls: how the connection is secured; by default that of the named server, then QONDUIT_TLS (0, 1, or a CA

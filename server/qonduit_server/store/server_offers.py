@@ -20,7 +20,7 @@ from qonduit_server.store.server_tables import server_offers, servers
 from qonduit_server.version_requirements import environments_of
 
 #: The status of a device that no server offers.
-NOT_OFFERED: Final = "no running server offers it"
+NOT_OFFERED: Final = "no running server or worker machine offers it"
 #: The different environments of a provider that are shown, and that jobs can require.
 MAX_ENVIRONMENTS: Final = 16
 _NOW: Final = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)

@@ -179,6 +179,7 @@ def test_invalid_roots_and_tokens(certificates: dict[str, Path], connect: Connec
         ("unix:/run/qonduit.sock", True),
         ("dns:///localhost:50051", True),
         ("ipv4:127.0.0.1:50051", True),
+        ("ipv4:127.0.0.1:50051,127.0.0.2:50052", True),
         ("ipv4:127.0.0.1:50051,10.0.0.1:50051", False),
         ("10.0.0.1:50051", False),
         ("localhost.example:50051", False),

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from qonduit.execution.v1.machine_pb2 import MachineMessage, MachineRequest, TaskMessage
 from qonduit.execution.v1.task_pb2 import Task, TaskEvent
@@ -20,7 +22,8 @@ from qonduit_server.encryption.key_ring import KeyRing
 from qonduit_server.errors import StartError
 from qonduit_server.execution.celery import machines as machines_module
 from qonduit_server.execution.celery import worker_machine as machine_module
-from qonduit_server.execution.celery.celery_executor import CeleryExecutor, check_broker
+from qonduit_server.execution.celery.broker_check import check_broker
+from qonduit_server.execution.celery.celery_executor import CeleryExecutor
 from qonduit_server.execution.celery.messages import HELLO_EXCHANGE, PART_BYTES, VERSION
 from qonduit_server.execution.celery.worker_ends import MachineEnds, WorkerEnds
 from qonduit_server.execution.executor import Loss, LossKind
@@ -257,6 +260,32 @@ def test_a_stopping_machine_hands_its_tasks_back() -> None:
     assert set(pool.running) == {(2, 1)}
 
 
+def test_the_log_of_a_server_contains_the_machines_that_come_and_go() -> None:
+    network = Network()
+    with capture_logs() as lines:
+        for name in ("stopped", "killed", "frozen"):
+            network.add(name)
+        network.turn(5)
+        network.machines.submit([task(number) for number in (1, 2, 3)])
+        network.turn(2)
+        network.hosts["stopped"].stop(0.0, threading.Event())
+        network.turn(5)
+        del network.hosts["stopped"], network.hosts["killed"]
+        network.frozen.add("frozen")
+        network.turn(machines_module.SILENT_TICKS + 3)
+    found = [(line["event"], line["host"], line.get("tasks"), line.get("why")) for line in lines if "host" in line]
+    assert sorted(found[:3]) == [
+        ("worker machine connected", f"host-{name}", None, None) for name in ("frozen", "killed", "stopped")
+    ]
+    assert found[3:] == [
+        ("worker machine drains", "host-stopped", 1, None),
+        ("worker machine stopped", "host-stopped", None, None),
+        ("worker machine lost", "host-killed", 1, "its connection is closed"),
+        ("worker machine lost", "host-frozen", 1, "it is silent"),
+    ]
+    assert [line["log_level"] for line in lines if line["event"] == "worker machine lost"] == ["warning"] * 2
+
+
 def test_a_task_that_a_stopping_machine_has_not_accepted_goes_to_another_one_at_once() -> None:
     network = Network()
     network.add("a")
@@ -462,11 +491,20 @@ def test_without_a_key_a_task_with_a_credential_fails_at_the_server() -> None:
         ("redis://127.0.0.1", "Redis cannot be the broker: after a worker was killed"),
         ("", "needs the URL of a RabbitMQ"),
         ("http://127.0.0.1", "needs the URL of a RabbitMQ"),
+        ("amqp://127.0.0.1:rabbit/", "the URL of the broker is invalid: .*'rabbit'.*HOST:PORT"),
     ],
 )
 def test_other_brokers_are_refused(url: str, why: str) -> None:
     with pytest.raises(StartError, match=why):
         check_broker(url)
+
+
+def test_the_file_of_the_authorities_must_contain_certificates(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"none.pem: No such file or directory \(broker_ca\)"):
+        check_broker("amqps://127.0.0.1", str(tmp_path / "none.pem"))
+    (tmp_path / "empty.pem").touch()
+    with pytest.raises(StartError, match=r"it contains no certificate \(broker_ca\)"):
+        check_broker("amqps://127.0.0.1", str(tmp_path / "empty.pem"))
 
 
 def test_the_exchange_has_a_fixed_name() -> None:

@@ -28,6 +28,7 @@ _AMQP_HEARTBEAT_SECONDS: Final = 10
 #: The time limit of one connection attempt, and the pause after a failed one.
 _CONNECT_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.5
+_DIRECTIONS: Final = ("receiver", "sender")
 #: The number of messages that the broker sends ahead.
 _PREFETCH: Final = 64
 _JOIN_SECONDS: Final = 5.0
@@ -103,9 +104,13 @@ class BrokerLink:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._receiving = threading.Event()
+        self._lock = threading.Lock()
+        #: The directions without a connection, and whether the log contains that the broker is away.
+        self._missing = set(_DIRECTIONS)
+        self._reported_away = False
         self._threads = [
-            threading.Thread(target=self._keep, args=(work,), name=f"broker-{name}", daemon=True)
-            for name, work in (("receiver", self._receive), ("sender", self._send))
+            threading.Thread(target=self._keep, args=(name, work), name=f"broker-{name}", daemon=True)
+            for name, work in zip(_DIRECTIONS, (self._receive, self._send), strict=True)
         ]
 
     def start(self) -> None:
@@ -134,9 +139,8 @@ class BrokerLink:
             if thread.ident is not None and thread is not threading.current_thread():
                 thread.join(_JOIN_SECONDS)
 
-    def _keep(self, work: Callable[[kombu.Connection], None]) -> None:
+    def _keep(self, name: str, work: Callable[[kombu.Connection], None]) -> None:
         """Run one direction until `stop`, with a new connection after each failure."""
-        failing = False
         while not self._stopping.is_set():
             connection = kombu.Connection(
                 self._url,
@@ -147,20 +151,33 @@ class BrokerLink:
             )
             try:
                 connection.connect()
-                if failing:
-                    _log.info("broker connected again", broker=connection.as_uri())
-                failing = False
                 work(connection)
             except (*connection.connection_errors, *connection.channel_errors, ResourceLocked) as error:
-                if not failing and not self._stopping.is_set():
-                    _log.warning("broker away", broker=connection.as_uri(), why=str(error)[:200])
-                failing = True
+                self._log_away(name, connection, error)
                 with suppress(Exception):  # without the handshake, for which a broken connection waits in vain
                     connection.collect()
                 self._stopping.wait(_PAUSE_SECONDS)
             finally:
                 with suppress(Exception):
                     connection.close()
+
+    def _log_connected(self, name: str, connection: kombu.Connection) -> None:
+        """Log, once for both directions, that the broker permits what they need."""
+        with self._lock:
+            self._missing.discard(name)
+            if self._missing:
+                return
+            self._reported_away = False
+        _log.info("broker connected", broker=connection.as_uri())
+
+    def _log_away(self, name: str, connection: kombu.Connection, error: Exception) -> None:
+        """Log, once for both directions and until both work again, that one has failed."""
+        with self._lock:
+            self._missing.add(name)
+            if self._reported_away or self._stopping.is_set():
+                return
+            self._reported_away = True
+        _log.warning("broker away", broker=connection.as_uri(), why=str(error)[:200])
 
     def _receive(self, connection: kombu.Connection) -> None:
         """Receive until `stop`."""
@@ -177,6 +194,7 @@ class BrokerLink:
         consumer = kombu.Consumer(channel, [self._queue], no_ack=False, on_message=handle, prefetch_count=_PREFETCH)
         try:
             with consumer:
+                self._log_connected("receiver", connection)
                 self._endpoint.connected()
                 self._receiving.set()
                 self._wake.set()
@@ -196,6 +214,7 @@ class BrokerLink:
         plain = connection.channel()
         checked = connection.channel()
         checked.confirm_select()
+        self._log_connected("sender", connection)
         returned: list[str] = []
         checked.events["basic_return"].add(lambda error, exchange, key, message: returned.append(key))
         last = False

@@ -17,7 +17,8 @@ from qonduit.execution.v1.worker_pb2 import ProviderDescription
 from qonduit.v1.provider_pb2 import Provider
 from qonduit.v1.system_service_pb2 import Worker
 from qonduit_server.encryption.key_ring import KeyRing
-from qonduit_server.errors import FailedPrecondition, StartError, Unavailable
+from qonduit_server.errors import FailedPrecondition, Unavailable
+from qonduit_server.execution.celery.broker_check import check_broker
 from qonduit_server.execution.celery.broker_link import BrokerLink, own_queue
 from qonduit_server.execution.celery.celery_messages import encode, make_application
 from qonduit_server.execution.celery.machines import Machines
@@ -333,9 +334,9 @@ def make_celery_executor(options: ExecutorOptions) -> CeleryExecutor:
     """Return a new executor, which is not started.
 
     Raises:
-        StartError: there is no URL of a broker, or it names a broker that cannot be used.
+        StartError: the settings of the broker are wrong.
     """
-    check_broker(options.broker)
+    check_broker(options.broker, options.broker_ca)
     return CeleryExecutor(
         options.broker,
         options.providers,
@@ -345,22 +346,6 @@ def make_celery_executor(options: ExecutorOptions) -> CeleryExecutor:
         on_description=options.on_description,
         observer=options.observer,
     )
-
-
-def check_broker(url: str) -> None:
-    """Refuse brokers other than RabbitMQ.
-
-    Raises:
-        StartError: the broker cannot be used.
-    """
-    scheme = url.partition("://")[0]
-    if scheme in ("redis", "rediss", "sentinel"):
-        raise StartError(
-            "Redis cannot be the broker: after a worker was killed, its task was not delivered again. Use RabbitMQ: "
-            "amqp://USER@HOST/VHOST (broker)"
-        )
-    if scheme not in ("amqp", "amqps"):
-        raise StartError("the executor celery needs the URL of a RabbitMQ: amqp://USER@HOST/VHOST, or amqps (broker)")
 
 
 def _copy(description: ProviderDescription) -> ProviderDescription:

@@ -18,8 +18,8 @@ import kombu
 from celery.worker import WorkController, state
 from celery.worker.consumer import Consumer
 
+from qonduit_server.execution.celery.broker_check import check_broker
 from qonduit_server.execution.celery.broker_link import BrokerLink, own_queue, tls_options
-from qonduit_server.execution.celery.celery_executor import check_broker
 from qonduit_server.execution.celery.celery_messages import make_application, register
 from qonduit_server.execution.celery.task_credentials import TaskCredentials
 from qonduit_server.execution.celery.worker_ends import WorkerEnds
@@ -72,7 +72,7 @@ class MachineProgram:
     """
 
     def __init__(self, options: ExecutorOptions, host: str = "", on_fault: Callable[[], None] = lambda: None) -> None:
-        check_broker(options.broker)
+        check_broker(options.broker, options.broker_ca)
         self._on_fault = on_fault
         self._authorities = options.broker_ca
         self._stopping = False

@@ -285,6 +285,7 @@ class Machines:
         machine = RemoteMachine(message.machine, *queues, hello.host, self.now, next(self._sessions), ends)
         machine.preload = list(self._preload)
         self._machines[message.machine] = machine
+        _log.info("worker machine connected", machine=machine.id, host=machine.host, release=hello.release)
         return machine
 
     def _handle(self, machine: RemoteMachine, message: MachineMessage) -> None:
@@ -321,6 +322,8 @@ class Machines:
 
     def _stopping(self, machine: RemoteMachine) -> None:
         """Place the tasks elsewhere that a stopping machine has not accepted: it ignores them."""
+        if not machine.stopping:
+            _log.info("worker machine drains", machine=machine.id, host=machine.host, tasks=len(machine.tasks))
         machine.stopping = True
         self._offers_changed(machine)
         for sent in [each for each in machine.tasks.values() if not each.accepted]:
@@ -416,6 +419,12 @@ class Machines:
     def _remove(self, machine: RemoteMachine) -> None:
         """Lose a machine with its tasks."""
         del self._machines[machine.id]
+        which = {"machine": machine.id, "host": machine.host}
+        if machine.stopping and not machine.tasks:
+            _log.info("worker machine stopped", **which)
+        else:
+            why = "its connection is closed" if machine.gone else "it is silent"
+            _log.warning("worker machine lost", **which, tasks=len(machine.tasks), why=why)
         for key in list(machine.tasks):
             accepted = machine.tasks[key].accepted
             message = f"the worker machine {machine.host} was lost" if accepted else "its worker machine was lost"

@@ -57,6 +57,8 @@ _log = structlog.get_logger("qonduit.machine")
 _INTERACTIVE_PLACES: Final = 16
 #: The interval of hellos.
 _HELLO_SECONDS: Final = 1.0
+#: The number of ids in a line of the log.
+_MOST_LISTED: Final = 32
 #: The longest time between two calls of the link while it is connected, and some room.
 _LINK_SECONDS: Final = 2.0
 
@@ -410,7 +412,8 @@ class WorkerMachine:
                 self._idle_since = time.monotonic()
             self._changed.notify_all()
         if tasks:
-            _log.warning("tasks cancelled", why=why, tasks=len(tasks))
+            jobs = sorted({job_id for job_id, _ in tasks if job_id > 0})
+            _log.warning("tasks cancelled", why=why, tasks=len(tasks), job_ids=jobs[:_MOST_LISTED])
         for key, lane in tasks.items():
             self._stop_task(key, lane)
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class TaskLog:
-    """Logs the steps of tasks for one pool; every line contains job, attempt, worker and owner.
+    """Logs the steps of tasks for one pool; every line contains job, attempt and worker.
 
     Args:
-        owner: the server, as the owner of its leases.
+        owner: the server, as the owner of its leases, which lines then contain; empty on a machine of several servers.
         slow_seconds: the running time after which a task is logged as slow.
     """
 
@@ -29,7 +29,9 @@ class TaskLog:
         if self._bound is None:  # bound late: at the creation of a pool, logging is neither imported nor configured
             import structlog
 
-            self._bound = structlog.get_logger("qonduit.worker").bind(owner=self._owner)
+            self._bound = structlog.get_logger("qonduit.worker")
+            if self._owner:
+                self._bound = self._bound.bind(owner=self._owner)
         return self._bound
 
     def handed_over(self, worker: Worker, tasks: Sequence[PendingTask]) -> None:
