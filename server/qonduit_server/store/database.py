@@ -184,7 +184,9 @@ class Database:
 
             self._partials, self._use = SharedPartials(), SharedUse()
             receivers = (self._partials, self._use)
-            self._listener = PostgresqlListener(engine, pooled, self.notifications.deliver, self.health, receivers)
+            self._listener = PostgresqlListener(
+                engine, pooled, self.notifications.deliver, self.health, receivers, clock
+            )
             transactions = PostgresqlTransactions(
                 *(engine, clock, self.quotas, self._listener, self.health, self.event_cache),
                 follow_failover=follow_failover,
@@ -271,7 +273,7 @@ _NO_OTHER_CHANGE: Final[Operation[None, None]] = Operation(lambda _, calls: [Non
 def open_database(
     url: str,
     *,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] | None = None,
     keys: KeyRing | None = None,
     observer: Observer = UNOBSERVED,
     follow_failover: FollowFailover | None = None,
@@ -281,7 +283,7 @@ def open_database(
 
     Args:
         url: sqlite:///FILE or postgresql://...
-        clock: returns the current time in UTC.
+        clock: returns the current time in UTC; by default that of PostgreSQL, or of this machine with SQLite.
         keys: encrypt the credentials of providers; without keys, the database stores none.
         observer: receives the size and the time of each transaction.
         follow_failover: changes the database after a failover of PostgreSQL; without it, writes fail then.
@@ -296,12 +298,15 @@ def open_database(
             if pooler:
                 raise StartError("database_pooler needs a database on PostgreSQL, got a SQLite file as database")
             migrations.bring_up_to_date(engine)
+            clock = clock or utc_now
         else:
             # Imports psycopg, which a server on SQLite does not need.
             from qonduit_server.store import connection_pooler
+            from qonduit_server.store.database_clock import DatabaseClock
 
             connection_pooler.refuse_shared_sessions(engine)
             migrations.bring_up_to_date(engine)
+            clock = clock or DatabaseClock(engine)
             if pooler:
                 pooled = connection_pooler.engine_of_reads(engine, pooler)
     except StartError:

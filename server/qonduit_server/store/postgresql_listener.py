@@ -16,6 +16,7 @@ import uuid
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
@@ -23,6 +24,7 @@ from psycopg import pq
 from sqlalchemy import Connection, Engine
 
 from qonduit_server.store import migrations, postgresql_pipeline
+from qonduit_server.store.database_clock import QUERY, DatabaseClock
 from qonduit_server.store.database_health import DatabaseHealth, Part
 from qonduit_server.store.engines import connect_apart, sever
 from qonduit_server.store.migrations import compatibility
@@ -46,6 +48,9 @@ _FIRST_RECONNECT_SECONDS: Final = 0.02
 #: Time without a notification after which the listener sends a query, and the time limit for its answer.
 _IDLE_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 2.5
+
+#: Time between two comparisons of the clocks while notifications arrive without a pause.
+_COMPARE_SECONDS: Final = 10.0
 
 _BACKEND: Final = b"SELECT pg_backend_pid()"
 _NOTIFY: Final = f"SELECT pg_notify('{_CHANNEL}', %s)"
@@ -151,6 +156,7 @@ class PostgresqlListener:
         deliver: called with each notification; after a lost connection, with `EVERYTHING`.
         health: records whether the database is available.
         receivers: receive what arrives on their channels.
+        clock: compared with that of the database, if it is the database's.
     """
 
     def __init__(
@@ -160,12 +166,14 @@ class PostgresqlListener:
         deliver: Callable[[Notification], None],
         health: DatabaseHealth,
         receivers: Sequence[Receiver],
+        clock: Callable[[], datetime],
     ) -> None:
         self.sender = uuid.uuid4().hex
         self._engine = engine
         self._pooled = pooled
         self._deliver = deliver
         self._health = health
+        self._clock = clock if isinstance(clock, DatabaseClock) else None
         self._receivers = {channel: each for each in receivers for channel in each.channels}
         listening = (f"LISTEN {channel}" for channel in (_CHANNEL, *self._receivers))
         queries = (_BACKEND.decode(), compatibility.announcement(migrations.HEAD), *listening)
@@ -215,6 +223,7 @@ class PostgresqlListener:
                     backend, _, *schema = values_of(connection.pgconn, self._begin, _ANSWER_SECONDS)
                     if refusal := compatibility.Schema(*schema).refusal(migrations.HEAD):
                         raise NewerSchema(refusal)
+                    self._compare_clocks(connection.pgconn)
                     connected = True
                     self._health.mark_available(Part.DATABASE)
                     if missed:
@@ -243,9 +252,12 @@ class PostgresqlListener:
             backend: its backend.
             pooled: a connection through the pooler that reads use.
         """
-        next_ping = 0.0
+        next_ping, compared = 0.0, time.monotonic()
         while not self._closing.is_set():
             ready, _, _ = select.select([server.socket, self._close_read], [], [], _IDLE_SECONDS)
+            if not ready or time.monotonic() - compared > _COMPARE_SECONDS:
+                self._compare_clocks(server)
+                compared = time.monotonic()
             if not ready:
                 if values_of(server, _BACKEND, _ANSWER_SECONDS) != [backend]:
                     raise SharedSession("a connection pooler does not keep the session: set database_pooler")
@@ -255,6 +267,12 @@ class PostgresqlListener:
             if pooled is not None and time.monotonic() >= next_ping:
                 values_of(pooled, b"SELECT 1", _ANSWER_SECONDS)
                 next_ping = time.monotonic() + _IDLE_SECONDS
+
+    def _compare_clocks(self, server: pq.abc.PGconn) -> None:
+        if self._clock is not None:
+            before = self._clock.monotonic()
+            (seconds,) = values_of(server, QUERY, _ANSWER_SECONDS)
+            self._clock.compare(before, float(seconds))
 
     def _deliver_received(self, server: pq.abc.PGconn) -> None:
         while (received := server.notifies()) is not None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from qonduit_client import Client
+from tests.contract.rpc_fixture import until
 from tests.e2e.faults.checking import assert_ended_well, family, sound
 from tests.e2e.faults.points import REFUSED, named
 from tests.e2e.faults.submitting import SUCCEEDED, a_job, long_job, submit, wait_for, watch, working
@@ -19,6 +23,18 @@ from tests.postgresql import PostgresqlServer
 from tests.server_process import serving
 
 SETTINGS = {"providers": "IBM", "preload": "IBM", "lease_seconds": "1"}
+#: Starts a server on a machine whose clock is ahead, as far as its store reads it.
+AHEAD = """
+import datetime, sys
+import qonduit_server.store.database
+class Ahead(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) + datetime.timedelta(seconds=120)
+qonduit_server.store.database.datetime = Ahead
+from qonduit_server.cli import main
+main(["serve", *sys.argv[1:]])
+"""
 UNCOMMITTED = named("events-not-committed")
 
 
@@ -49,6 +65,32 @@ def test_a_killed_servers_jobs_are_finished_by_the_other(shared: str, trap: Reco
             assert assert_ended_well(second.target, under_way, 40).attempt == 1
             # A watcher at the killed server resumes at the other one.
             assert seen + list(watch(second.target, held, after=len(seen))) == list(watch(second.target, held))
+
+
+@pytest.mark.timeout(240)
+def test_a_server_whose_clock_is_two_minutes_ahead_takes_no_lease(shared: str, trap: RecordingTrap) -> None:
+    database = sa.create_engine(shared.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    settings = SETTINGS | {"workers": "1", "lease_seconds": "5"}
+    leases: set[int] = set()
+
+    def renewed() -> bool:
+        with database.connect() as connection:
+            leases.add(
+                connection.execute(sa.text("SELECT lease_until FROM jobs WHERE id = :id"), {"id": held}).scalar_one()
+            )
+        return len(leases) > 4
+
+    with serving(shared, environment=trap.environment, **settings) as first:
+        held, worker = trap.submit_and_stop(first.target, a_job(6, 3, 2))
+        with serving(shared, command=(sys.executable, "-c", AHEAD), **settings) as ahead:
+            # Each server looks for expired leases whenever it renews its own.
+            other = submit(ahead.target, a_job(2, 3, 2))
+            ended = assert_ended_well(ahead.target, other, 2)
+            assert abs(ended.created_at.ToSeconds() - time.time()) < 60
+            until(renewed)
+            os.kill(worker, signal.SIGCONT)
+            assert assert_ended_well(ahead.target, held, 6).attempt == 1
+    database.dispose()
 
 
 @pytest.mark.timeout(240)

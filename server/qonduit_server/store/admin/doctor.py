@@ -20,6 +20,7 @@ from qonduit_server.store import migrations
 from qonduit_server.store.admin import consistency, database_file, postgresql_server
 from qonduit_server.store.admin.finding import Finding
 from qonduit_server.store.database import utc_now
+from qonduit_server.store.database_clock import DatabaseClock
 from qonduit_server.store.engines import make_engine, parse_url
 from qonduit_server.store.migrations import compatibility
 from qonduit_server.store.migrations.compatibility import Fit
@@ -119,7 +120,8 @@ def _inspect(connection: Connection, url: URL, *, deep: bool, calls: int, check_
         yield from limited("unused pages", lambda: database_file.unused_pages(connection))
     else:
         yield from limited("privileges", lambda: postgresql_server.privileges(connection))
-    now = int(utc_now().timestamp() * 1_000_000)
+    moment = utc_now() if is_file else DatabaseClock(connection.engine)()
+    now = int(moment.timestamp() * 1_000_000)
     for name, check in consistency.CHECKS.items():
         yield from limited(name, lambda check=check: check(connection, deep, now))  # type: ignore[misc]
     if not deep:

@@ -14,7 +14,7 @@ from qonduit_server.store.schema import metadata
 
 #: Older versions are out of support; the tests run on 15.
 _OLDEST: Final = 130_000
-#: Servers compare leases with their own clocks.
+#: Times of jobs are those of the database, times of tokens and of the log those of a server.
 _MAX_CLOCK_SKEW_SECONDS: Final = 1.0
 #: Connections of a server beside those of its calls: for the writer, the listener and the lease keeper.
 _OWN_CONNECTIONS: Final = 4
@@ -89,7 +89,7 @@ def clock(connection: Connection, now: Callable[[], float] = time.time) -> Itera
     after = now()
     skew = max(before - theirs, theirs - after, 0.0)
     if skew > _MAX_CLOCK_SKEW_SECONDS:
-        fix = "Synchronize both with NTP: servers detect a lost server by its expired leases."
+        fix = "Synchronize both with NTP: jobs have the time of the database, tokens and the log that of this machine."
         yield Finding("warning", f"the clocks of the server and of this machine differ by {skew:.1f} s", fix)
 
 
