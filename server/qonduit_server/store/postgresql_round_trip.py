@@ -29,7 +29,7 @@ class Statement(NamedTuple):
 
 
 class _QueuedCursor(psycopg.Cursor[Any]):
-    """A cursor of a pipeline that only queues statements; that of psycopg 3.3 also waits for the socket with each."""
+    """Queues the statements of a pipeline; the cursor of psycopg 3.3 also waits for the socket with each."""
 
     def _execute_gen(
         self, query: Query, params: Params | None = None, *, prepare: bool | None = None, binary: bool | None = None
@@ -44,7 +44,7 @@ class _QueuedCursor(psycopg.Cursor[Any]):
 def execute(connection: psycopg.Connection[Any], statements: Sequence[Statement]) -> list[Rows]:
     """Execute statements in order; return the rows of each that reads. After one that fails, none is executed."""
     cursors = []
-    with connection.pipeline():  # its end sends what is queued, and waits for all answers
+    with connection.pipeline():  # its end sends all statements, and waits for the answers
         for statement in statements:
             cursor = _QueuedCursor(connection)
             cursor.execute(statement.text, statement.parameters, binary=statement.reads)

@@ -17,7 +17,6 @@ from qonduit_server.store import catalogue
 from qonduit_server.store.database import Database
 from qonduit_server.store.jobs import child_jobs, queue, queue_times
 
-
 #: How late a server applies the times of jobs that only other servers have set.
 _OTHERS_SECONDS: Final = 0.25
 

@@ -109,19 +109,8 @@ _SELECT_MANY: Final = SELECT_JOBS.where(among(jobs.c.id, "ids"))
 _INSERT: Final = BulkInsert(
     jobs,
     (
-        *("id", "caller", "method", "request_id", "fingerprint", "provider_id", "device_id", "deployment_id"),
-        *(
-            "name",
-            "type",
-            "shots",
-            "created_at",
-            "state",
-            "progress",
-            "attempt",
-            "last_sequence",
-            "program_runs",
-            "spec",
-        ),
+        *("id", "caller", "method", "request_id", "fingerprint", "provider_id", "device_id", "deployment_id", "name"),
+        *("type", "shots", "created_at", "state", "progress", "attempt", "last_sequence", "program_runs", "spec"),
         *("rank", "not_before", "expires_at", "principal", "parent_job_id"),
     ),
 )
