@@ -20,6 +20,7 @@ from typing import Any, Final
 import click
 
 from qonduit_server.setting_options import Configuration, settings_options
+from tests import warm_workers
 from tests.warm_server import ForkedServer, WarmServers
 
 #: The server of this environment.
@@ -48,7 +49,7 @@ class Server:
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers: the children of its fork servers."""
-        parents = _parents()
+        parents = warm_workers.parents()
         return [pid for pid, parent in parents.items() if parents.get(parent) == self.process.pid]
 
     def cpu(self) -> float:
@@ -101,21 +102,9 @@ def configuration_of(*arguments: str) -> Configuration:
 
 def family(root: int) -> list[int]:
     """Return the ids of a process and its descendants."""
-    parents, found = _parents(), [root]
+    parents, found = warm_workers.parents(), [root]
     for pid in found:
         found += [child for child, parent in parents.items() if parent == pid]
-    return found
-
-
-def _parents() -> dict[int, int]:
-    """Return the parent of each process of this machine."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
     return found
 
 

@@ -8,77 +8,29 @@ servers. A forked server runs the same command with the same arguments, variable
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import random
-import select
-import selectors
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
-#: A request: the arguments, the variables and the folder of a process.
-_MOST_BYTES: Final = 1 << 20
+from tests import warm_workers
+from tests.warm_process import ForkedProcess, Forks, become, request_fork
 
 
-class ForkedServer:
-    """A server: the members of `subprocess.Popen` that tests use.
+class ForkedServer(ForkedProcess):
+    """A server.
 
     Attributes:
-        pid: its process id.
         stdout: its standard output.
-        returncode: its exit code, negative for a signal; None while it runs.
     """
 
-    def __init__(self, pid: int, stdout: IO[str], status: int) -> None:
-        self.pid = pid
+    def __init__(self, process: ForkedProcess, stdout: IO[str]) -> None:
+        super().__init__(process.pid, process.status)
         self.stdout = stdout
-        self.returncode: int | None = None
-        self._status = status
-        self._lock = threading.Lock()
-
-    def poll(self) -> int | None:
-        """Return the exit code, or None while the server runs."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.wait(0)
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end of the server and return its exit code.
-
-        Raises:
-            subprocess.TimeoutExpired: it still runs.
-        """
-        # The process that forked it writes its exit code there.
-        if self.returncode is None:
-            end = select.poll()
-            end.register(self._status, select.POLLIN)
-            if not end.poll(None if timeout is None else timeout * 1000):
-                raise subprocess.TimeoutExpired("qonduit serve", timeout or 0)
-        with self._lock:
-            if self.returncode is None:
-                self.returncode = int(os.read(self._status, 32))
-                os.close(self._status)
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal, unless the server has ended."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self.send_signal(signal.SIGKILL)
 
 
 class WarmServers:
@@ -105,16 +57,15 @@ class WarmServers:
         """
         request = {"arguments": list(arguments), "variables": dict(variables), "folder": str(Path.cwd())}
         output, output_end = os.pipe()
-        status, status_end = os.pipe()
-        with self._lock:
-            if self._control is None:
-                self._launch()
-            assert self._control is not None
-            socket.send_fds(self._control, [json.dumps(request).encode()], [output_end, errors.fileno(), status_end])
-            pid = int(self._control.recv(32))
-        os.close(output_end)
-        os.close(status_end)
-        return ForkedServer(pid, os.fdopen(output), status)
+        try:
+            with self._lock:
+                if self._control is None:
+                    self._launch()
+                assert self._control is not None
+                process = request_fork(self._control, request, [output_end, errors.fileno()])
+        finally:
+            os.close(output_end)
+        return ForkedServer(process, os.fdopen(output))
 
     def _launch(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -143,13 +94,8 @@ def warm_servers() -> Iterator[WarmServers]:
         servers.close()
 
 
-def _fork_servers(control: socket.socket) -> dict[str, Any] | None:
-    """Fork a server for each request, and write the exit code of each server to its pipe.
-
-    Returns:
-        the request, in the process of a server; None at the end.
-    """
-    # What `qonduit serve` imports, so that a forked server imports nothing more.
+def _import_server() -> None:
+    """Import what `qonduit serve` imports, so that a forked server imports nothing more."""
     import qonduit_server.app
     import qonduit_server.cli
     import qonduit_server.execution.dispatcher.dispatcher
@@ -162,62 +108,32 @@ def _fork_servers(control: socket.socket) -> dict[str, Any] | None:
     import qonduit_server.shutdown
     import qonduit_server.store.admin.retention  # noqa: F401
 
-    assert threading.active_count() == 1
-    statuses: dict[int, tuple[int, int]] = {}
-    with selectors.DefaultSelector() as selector:
-        selector.register(control, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                if key.fileobj is not control:
-                    _report_end(*statuses.pop(key.fd))
-                    selector.unregister(key.fd)
-                    os.close(key.fd)
-                    continue
-                body, files, _, _ = socket.recv_fds(control, _MOST_BYTES, 3)
-                if not body:
-                    return None
-                output, errors, status = files
-                pid = os.fork()
-                if pid == 0:
-                    os.dup2(output, 1)
-                    os.dup2(errors, 2)
-                    for each in (*files, control.detach(), *statuses, *(pipe for _, pipe in statuses.values())):
-                        os.close(each)
-                    request: dict[str, Any] = json.loads(body)
-                    return request
-                os.close(output)
-                os.close(errors)
-                handle = os.pidfd_open(pid)
-                statuses[handle] = (pid, status)
-                selector.register(handle, selectors.EVENT_READ)
-                control.send(str(pid).encode())
-
 
 def _folders(variables: Mapping[str, str]) -> list[str]:
     """Return the further folders of modules."""
     return [each for each in variables.get("PYTHONPATH", "").split(os.pathsep) if each]
 
 
-def _report_end(pid: int, status: int) -> None:
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with contextlib.suppress(BrokenPipeError):
-        os.write(status, str(code).encode())
-    os.close(status)
-
-
-def _serve(arguments: Sequence[str], variables: Mapping[str, str], folder: str) -> None:
+def _serve(request: Mapping[str, Any], output: int, errors: int) -> None:
     """Become the server."""
     from qonduit_server.cli import main
+    from qonduit_server.execution import socket_program
 
-    random.seed()
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(variables)
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
+    os.close(output)
+    os.close(errors)
+    session, router = dict(os.environ), warm_workers.address(os.getppid())
+    variables = request["variables"]
+    become(variables, request["folder"], ["qonduit", "serve", *request["arguments"]])
     sys.path[1:1] = [each for each in _folders(variables) if each not in sys.path]
-    sys.argv = ["qonduit", "serve", *arguments]
+    socket_program.launch = warm_workers.launcher(router, socket_program.launch, session)
     main()
 
 
 if __name__ == "__main__":
-    if (wanted := _fork_servers(socket.socket(fileno=int(sys.argv[1])))) is not None:
-        _serve(**wanted)
+    _import_server()
+    forks = Forks(socket.socket(fileno=int(sys.argv[1])))
+    warm_workers.Router().read_by(forks)
+    if (wanted := forks.serve()) is not None:
+        _serve(wanted[0], *wanted[1])

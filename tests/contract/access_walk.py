@@ -218,13 +218,15 @@ def names_object(method: str) -> bool:
 
 def walk(served: Served, method: str) -> dict[str, str]:
     """Return the outcome of a method for each person; those who are refused call first and change nothing."""
-    objects = create_objects(served)
+    objects: Objects | None = None
     answered = ANSWERED[ACCESS[method]]
+    reads = method.rpartition("/")[2].startswith(("Get", "List", "Read", "Watch"))
     codes = {}
     for name in sorted(CALLERS, key=lambda name: name in answered):
+        objects = objects or create_objects(served)
         codes[name] = outcome(served, name, method, objects)
-        if codes[name] == "OK":
-            objects = create_objects(served)
+        if codes[name] == "OK" and not reads:
+            objects = None
     return codes
 
 

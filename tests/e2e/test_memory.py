@@ -20,6 +20,7 @@ from qonduit.v1.system_service_pb2_grpc import SystemServiceStub
 from qonduit_client import Client, PreconditionFailed
 from tests.benchmarks.programs import BELL, layered
 from tests.server_process import serving
+from tests.warm_workers import REAL_WORKERS
 
 MIB = 1024**2
 #: Twenty qubits use 16 MiB: one such job fits, two do not. Twenty-one use 32 MiB, and never fit.
@@ -67,7 +68,7 @@ class LoadClient:
 def load_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadClient]:
     url = f"sqlite:///{tmp_path_factory.mktemp('memory') / 'q.sqlite3'}"
     settings = {"providers": "IBM", "workers": "2", "max_memory_bytes": str(BUDGET)}
-    with serving(url, **settings) as server, grpc.insecure_channel(server.target) as channel:
+    with serving(url, environment=REAL_WORKERS, **settings) as server, grpc.insecure_channel(server.target) as channel:
         yield LoadClient(channel)
 
 
@@ -141,7 +142,8 @@ def test_large_jobs_never_run_at_the_same_time(load_client: LoadClient) -> None:
 @pytest.mark.timeout(200)
 def test_devices_publish_the_qubits_that_they_accept(tmp_path: Path) -> None:
     settings = {"max_task_memory_bytes": str(64 * MIB)}
-    with serving(f"sqlite:///{tmp_path / 'q.sqlite3'}", **settings) as server, Client(server.target) as client:
+    url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
+    with serving(url, environment=REAL_WORKERS, **settings) as server, Client(server.target) as client:
         published = {name: device.num_qubits for name, device in client.named_devices().items()}
         qubits = {"IBM/aer_simulator": 22, "AWS/local_simulator": 19, "GOOGLE/cirq_simulator": 20}
         assert published.items() >= qubits.items()

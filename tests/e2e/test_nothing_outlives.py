@@ -23,6 +23,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from tests.benchmarks.programs import BELL
 from tests.e2e.faults.checking import children, wait_until_gone
 from tests.server_process import Server, serving
+from tests.warm_workers import REAL_WORKERS
 
 PATIENCE = 60.0
 ENDLESS = "from qiskit import QuantumCircuit\nwhile True:\n    pass\n"
@@ -74,7 +75,7 @@ def test_translators_and_a_busy_sandbox(tmp_path: Path) -> None:
     translation.program.assembler_language = AssemblerLanguage.ASSEMBLER_LANGUAGE_QASM2
     url = f"sqlite:///{tmp_path / 'q.sqlite3'}"
     with (
-        serving(url, providers="IBM", enable_python_source="QISKIT") as server,
+        serving(url, environment=REAL_WORKERS, providers="IBM", enable_python_source="QISKIT") as server,
         grpc.insecure_channel(server.target) as channel,
     ):
         ProgramServiceStub(channel).TranslateProgram(translation, timeout=PATIENCE)

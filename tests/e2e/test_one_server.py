@@ -14,6 +14,7 @@ from qonduit.v1.job_service_pb2 import RunJobRequest
 from qonduit.v1.job_service_pb2_grpc import JobServiceStub
 from tests.contract.rpc_fixture import bell
 from tests.server_process import Server, serving
+from tests.warm_workers import REAL_WORKERS
 
 QONDUIT = [sys.executable, "-m", "qonduit_server"]
 
@@ -41,7 +42,7 @@ def test_a_second_server_is_refused_under_any_file_name_and_the_files_are_privat
     folder.mkdir()
     elsewhere.mkdir()
     file = folder / "q.sqlite3"
-    with serving(f"sqlite:///{file}", providers="IBM", workers="1") as server:
+    with serving(f"sqlite:///{file}", environment=REAL_WORKERS, providers="IBM", workers="1") as server:
         history = run(server, bell())
         assert history == [JobState.JOB_STATE_RUNNING, JobState.JOB_STATE_SUCCEEDED]
         for made in folder.iterdir():

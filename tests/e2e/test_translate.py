@@ -17,6 +17,7 @@ from qonduit.v1.provider_pb2 import AssemblerLanguage
 from qonduit_client import Client, InvalidRequest, LimitExceeded, PreconditionFailed, ServerUnavailable, TimedOut
 from tests.e2e.test_cli import objects, process, qonduit
 from tests.server_process import Server, serving
+from tests.warm_workers import REAL_WORKERS
 
 BELL = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[2] q;\nbit[2] c;\nh q[0];\ncx q[0], q[1];\nc = measure q;\n'
 TURN = 'OPENQASM 3.0;\ninclude "stdgates.inc";\ninput float theta;\nqubit q;\nbit c;\nrx(theta) q;\nc = measure q;\n'
@@ -32,7 +33,8 @@ def client(server: Server) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for this file alone, whose processes tests may kill."""
-    with serving(f"sqlite:///{tmp_path_factory.mktemp('own_server')}/q.sqlite3", providers="IBM") as running:
+    url = f"sqlite:///{tmp_path_factory.mktemp('own_server')}/q.sqlite3"
+    with serving(url, environment=REAL_WORKERS, providers="IBM") as running:
         yield running
 
 
@@ -190,7 +192,7 @@ def test_the_command_line_lists_languages(server: Server) -> None:
 
 def test_stopping_ends_all_of_its_processes(tmp_path: Path) -> None:
     with (
-        serving(f"sqlite:///{tmp_path}/q.sqlite3", providers="IBM") as stopping,
+        serving(f"sqlite:///{tmp_path}/q.sqlite3", environment=REAL_WORKERS, providers="IBM") as stopping,
         Client(stopping.target) as client,
         Client(stopping.target, timeout=2) as hasty,
         ThreadPoolExecutor(1) as callers,

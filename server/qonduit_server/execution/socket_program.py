@@ -46,14 +46,8 @@ def start_program(
     stderr, errors = output.open(kind, provider)
     try:
         with theirs:
-            process = subprocess.Popen(
-                with_death_signal([*command, "--provider", provider, "--socket", str(theirs.fileno())]),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                env=environment,
-                pass_fds=(theirs.fileno(),),
-            )
+            whole = [*command, "--provider", provider, "--socket", str(theirs.fileno())]
+            process = launch(whole, theirs.fileno(), errors, environment)
     except OSError:
         ours.close()
         raise
@@ -62,3 +56,27 @@ def start_program(
     if stderr is not None:
         stderr.pid = process.pid
     return SocketProgram(process, ours, stderr)
+
+
+def launch(
+    command: Sequence[str], link: int, errors: int, environment: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    """Start a program with a socket.
+
+    Args:
+        command: the program and its arguments.
+        link: the file descriptor of the socket.
+        errors: the file descriptor of its standard error.
+        environment: its environment; default: the one of this process.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+    return subprocess.Popen(
+        with_death_signal(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        env=environment,
+        pass_fds=(link,),
+    )

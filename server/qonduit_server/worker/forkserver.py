@@ -85,8 +85,7 @@ def main(
     limit_task_memory(options.task_memory)
     offer_fake_backends(options.fake_backends.split(","))
     faulthandler.enable()  # if an SDK crashes, its stack goes to stderr, which the server logs
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_library_defaults()
     server = socket.socket(fileno=options.socket)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         try:
@@ -104,6 +103,12 @@ def main(
             runner_options,
         ).serve()
     return os.EX_OK
+
+
+def set_library_defaults() -> None:
+    """Set the variables that the libraries of SDKs read when they are imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 class _ForkServer:
