@@ -8,6 +8,8 @@ servers. A forked server runs the same command with the same arguments, variable
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import os
 import socket
 import subprocess
@@ -15,10 +17,38 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from tests import warm_workers
 from tests.warm_process import ForkedProcess, Forks, become, request_fork
+
+#: What `qonduit serve` imports late.
+_MODULES: Final = (
+    "email.parser",
+    "grpc._utilities",
+    "qonduit_server.app",
+    "qonduit_server.cli",
+    "qonduit_server.execution.dispatcher.dispatcher",
+    "qonduit_server.execution.local.interactive_pools",
+    "qonduit_server.execution.local.local_executor",
+    "qonduit_server.execution.local.translator",
+    "qonduit_server.execution.remote.device_listing",
+    "qonduit_server.execution.remote.remote_executor",
+    "qonduit_server.execution.wrapping_executor",
+    "qonduit_server.job_log",
+    "qonduit_server.languages.registry",
+    "qonduit_server.logs",
+    "qonduit_server.process.service_manager",
+    "qonduit_server.process.standard_streams",
+    "qonduit_server.reloading",
+    "qonduit_server.rpc.auth.static_tokens",
+    "qonduit_server.rpc.server",
+    "qonduit_server.shutdown",
+    "qonduit_server.store.admin.command_database",
+    "qonduit_server.store.admin.retention",
+    "qonduit_server.store.server_database",
+    "sqlalchemy.dialects.postgresql.psycopg",
+)
 
 
 class ForkedServer(ForkedProcess):
@@ -96,17 +126,10 @@ def warm_servers() -> Iterator[WarmServers]:
 
 def _import_server() -> None:
     """Import what `qonduit serve` imports, so that a forked server imports nothing more."""
-    import qonduit_server.app
-    import qonduit_server.cli
-    import qonduit_server.execution.dispatcher.dispatcher
-    import qonduit_server.job_log
-    import qonduit_server.languages.registry
-    import qonduit_server.logs
-    import qonduit_server.process.standard_streams
-    import qonduit_server.reloading
-    import qonduit_server.rpc.server
-    import qonduit_server.shutdown
-    import qonduit_server.store.admin.retention  # noqa: F401
+    for module in _MODULES:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
 
 
 def _folders(variables: Mapping[str, str]) -> list[str]:
