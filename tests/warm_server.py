@@ -75,7 +75,7 @@ class WarmServers:
         """Return whether these variables change no module that a server imports; gRPC reads its own when imported."""
         if any(variables[name] != os.environ.get(name) for name in variables if name.startswith("GRPC_")):
             return False
-        return not any((Path(folder) / "sitecustomize.py").exists() for folder in _folders(variables))
+        return not warm_workers.changes_python(variables)
 
     def start(self, arguments: Sequence[str], variables: Mapping[str, str], errors: IO[str]) -> ForkedServer:
         """Start a server.
@@ -132,11 +132,6 @@ def _import_server() -> None:
     gc.freeze()
 
 
-def _folders(variables: Mapping[str, str]) -> list[str]:
-    """Return the further folders of modules."""
-    return [each for each in variables.get("PYTHONPATH", "").split(os.pathsep) if each]
-
-
 def _serve(request: Mapping[str, Any], output: int, errors: int) -> None:
     """Become the server."""
     from qonduit_server.cli import main
@@ -149,7 +144,7 @@ def _serve(request: Mapping[str, Any], output: int, errors: int) -> None:
     session, router = dict(os.environ), warm_workers.address(os.getppid())
     variables = request["variables"]
     become(variables, request["folder"], ["qonduit", "serve", *request["arguments"]])
-    sys.path[1:1] = [each for each in _folders(variables) if each not in sys.path]
+    warm_workers.add_folders(variables)
     socket_program.launch = warm_workers.launcher(router, socket_program.launch, session)
     main()
 

@@ -22,11 +22,14 @@ from typing import Any, Final
 
 from tests.warm_process import Forks, become, receive_request, request_fork
 
+_ROOT: Final = Path(__file__).resolve().parents[1]
 _FORK_SERVER: Final = "qonduit_server.worker.forkserver"
 #: The variables of servers whose fork servers start as those of operators do: they differ from those of the session.
 REAL_WORKERS: Final = {"TEST_REAL_WORKERS": "1"}
-#: Variables that the session itself changes.
-_UNREAD: Final = {"COLUMNS", "GRPC_VERBOSITY", "LINES", "PYTEST_CURRENT_TEST"}
+#: Variables that the session itself changes, and the folders of packages with providers.
+_UNREAD: Final = {"COLUMNS", "GRPC_VERBOSITY", "LINES", "PYTEST_CURRENT_TEST", "PYTHONPATH"}
+#: The settings of servers, and those of the vendors of the tests.
+_PREFIXES: Final = ("QONDUIT_", "VENDOR_CLOUD_")
 #: The beginning of the name that a forked process has in the kernel, before the process id of its server.
 _NAME: Final = "of:"
 
@@ -73,7 +76,25 @@ def launcher(router: str, real: Launch, session: Mapping[str, str]) -> Launch:
 def _alike(variables: Mapping[str, str], session: Mapping[str, str]) -> bool:
     """Return whether variables differ only in what no SDK reads; libraries read others when they are imported."""
     differing = dict(variables.items() ^ session.items())
-    return all(name.startswith("QONDUIT_") or name in _UNREAD for name in differing)
+    if not all(name.startswith(_PREFIXES) or name in _UNREAD for name in differing):
+        return False
+    # Packages that only declare providers of the tests replace no module of an SDK.
+    folders = [Path(each) for each in _folders(variables) if Path(each) != _ROOT]
+    return all(each.suffix == ".dist-info" for folder in folders if folder.is_dir() for each in folder.iterdir())
+
+
+def changes_python(variables: Mapping[str, str]) -> bool:
+    """Return whether a folder of further modules has one that Python imports when it starts."""
+    return any((Path(folder) / "sitecustomize.py").exists() for folder in _folders(variables))
+
+
+def add_folders(variables: Mapping[str, str]) -> None:
+    """Add the folders of further modules of a forked process."""
+    sys.path[1:1] = [each for each in _folders(variables) if each not in sys.path]
+
+
+def _folders(variables: Mapping[str, str]) -> list[str]:
+    return [each for each in variables.get("PYTHONPATH", "").split(os.pathsep) if each]
 
 
 class Router:
@@ -114,7 +135,7 @@ class Router:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                cwd=Path(__file__).parents[1],
+                cwd=_ROOT,
             )
         return ours
 
@@ -142,8 +163,9 @@ def _load(provider: str) -> None:
     from qonduit_server.worker.assembly import make_runner
 
     forkserver.set_library_defaults()
-    # A fork server reports these failures by itself.
+    # A fork server reports these failures by itself; a provider of a further package is not known here.
     with contextlib.suppress(ProviderError, ImportError, OSError):
+        make_runner(None)
         make_runner(registry.get(provider) if provider else None)
     gc.collect()
     gc.freeze()
@@ -162,6 +184,7 @@ def _serve(request: Mapping[str, Any], link: int, errors: int) -> int:
         os.dup2(link, request["link"])
         os.close(link)
     become(request["variables"], request["folder"], [forkserver.__file__, *request["arguments"]])
+    add_folders(request["variables"])
     return forkserver.main()
 
 
