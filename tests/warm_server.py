@@ -126,10 +126,11 @@ def warm_servers() -> Iterator[WarmServers]:
 
 def _import_server() -> None:
     """Import what `qonduit serve` imports, so that a forked server imports nothing more."""
+    gc.disable()
     for module in _MODULES:
         importlib.import_module(module)
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _serve(request: Mapping[str, Any], output: int, errors: int) -> None:

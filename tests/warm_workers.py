@@ -163,12 +163,13 @@ def _load(provider: str) -> None:
     from qonduit_server.worker.assembly import make_runner
 
     forkserver.set_library_defaults()
+    gc.disable()
     # A fork server reports these failures by itself; a provider of a further package is not known here.
     with contextlib.suppress(ProviderError, ImportError, OSError):
         make_runner(None)
         make_runner(registry.get(provider) if provider else None)
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _serve(request: Mapping[str, Any], link: int, errors: int) -> int:
