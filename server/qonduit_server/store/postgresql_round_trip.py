@@ -44,9 +44,20 @@ class _QueuedCursor(psycopg.Cursor[Any]):
 def execute(connection: psycopg.Connection[Any], statements: Sequence[Statement]) -> list[Rows]:
     """Execute statements in order; return the rows of each that reads. After one that fails, none is executed."""
     cursors = []
-    with connection.pipeline():  # its end sends all statements, and waits for the answers
-        for statement in statements:
-            cursor = _QueuedCursor(connection)
-            cursor.execute(statement.text, statement.parameters, binary=statement.reads)
-            cursors.append(cursor)
+    try:
+        with connection.pipeline():  # its end sends all statements, and waits for the answers
+            for statement in statements:
+                cursor = _QueuedCursor(connection)
+                cursor.execute(statement.text, statement.parameters, binary=statement.reads)
+                cursors.append(cursor)
+    except psycopg.errors.PipelineAborted as aborted:
+        # Psycopg 3.3 raises it for the statements after the one that failed, if the answers arrive in parts.
+        raise _first(aborted) from None
     return [cursor.fetchall() if each.reads else () for each, cursor in zip(statements, cursors, strict=True)]
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error of the statement that failed first."""
+    while isinstance(error, psycopg.errors.PipelineAborted) and error.__context__ is not None:
+        error = error.__context__
+    return error

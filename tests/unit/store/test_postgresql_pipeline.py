@@ -105,6 +105,19 @@ def test_if_one_write_fails_nothing_is_committed(connection: Connection, url: st
     assert committed(url) == [7]
 
 
+def test_the_error_is_that_of_the_first_statement_that_fails(connection: Connection, url: str) -> None:
+    """PostgreSQL sends the error while the next statements are still sent."""
+    insert(connection, 1)
+    connection.commit()
+    postgresql_pipeline.begin(connection)
+    for number in range(1, 500):
+        insert(connection, number)
+    with pytest.raises(IntegrityError):
+        postgresql_pipeline.commit(connection)
+    postgresql_pipeline.rollback(connection)
+    assert committed(url) == [1]
+
+
 def test_a_lost_session_invalidates_the_connection(connection: Connection, url: str) -> None:
     backend = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     connection.rollback()
