@@ -91,6 +91,7 @@ class _Watchers:
 
     async def peak(self) -> float:
         """Return the jobs a second with a constant number of jobs at a time."""
+        self.delays = [_Delays() for _ in self.delays]  # not those of `at_rate`
         end = time.perf_counter() + _SECONDS
         ends: list[float] = []
 
