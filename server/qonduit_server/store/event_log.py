@@ -118,16 +118,16 @@ def read_after_many(
     if not cursors:
         return found
     ids = [job_id for job_id, _ in cursors]
-    # Limited so that adding the limit does not overflow.
-    afters = [min(after, MAX_ID // 2) for _, after in cursors]
-    lists: dict[str, object] = {"jobs": ids, "afters": afters}
-    if db.kind == "sqlite":
-        lists = {"cursors": json.dumps(list(zip(ids, afters, strict=True)))}
     with db.read() as connection:
         rows: Iterable[Sequence[Any]]
         if len(cursors) == 1:
             rows = ((ids[0], *row) for row in _READ_AFTER(connection, _range(*cursors[0], limit)))
         else:
+            # Limited so that adding the limit does not overflow.
+            afters = [min(after, MAX_ID // 2) for _, after in cursors]
+            lists: dict[str, object] = {"jobs": ids, "afters": afters}
+            if db.kind == "sqlite":
+                lists = {"cursors": json.dumps(list(zip(ids, afters, strict=True)))}
             rows = connection.execute(_READ_AFTER_MANY[db.kind], {**lists, "limit": min(limit, MAX_ID // 2)})
         for job_id, sequence, payload, terminal in rows:
             event = StoredEvent(sequence, payload, bool(terminal))

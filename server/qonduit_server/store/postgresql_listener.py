@@ -76,16 +76,13 @@ def payloads(server: str, notification: Notification) -> Iterator[str]:
     packed = _packed(ids, notification.events)
     sent = {job_id for group in packed for job_id in group}
     others = [job_id for job_id in ids if job_id not in sent]
-    if len(others) > _IDS_A_PAYLOAD or not packed:
-        message["j"] = others[:_IDS_A_PAYLOAD]
-        yield json.dumps(message, separators=(",", ":"))
-        others, message = others[_IDS_A_PAYLOAD:], {"s": server}
-    for start in range(0, len(others), _IDS_A_PAYLOAD):
-        yield json.dumps(message | {"j": others[start : start + _IDS_A_PAYLOAD]}, separators=(",", ":"))
-        message = {"s": server}
-    for group in packed:
-        # The ids also for servers of releases before, which know no events.
-        yield json.dumps(message | {"j": list(group), "e": list(group.values())}, separators=(",", ":"))
+    changes: list[dict[str, Any]] = [
+        {"j": others[start : start + _IDS_A_PAYLOAD]} for start in range(0, len(others), _IDS_A_PAYLOAD)
+    ]
+    # The ids also for servers of releases before, which know no events.
+    changes += ({"j": list(group), "e": list(group.values())} for group in packed)
+    for change in changes or [{"j": []}]:
+        yield json.dumps(message | change, separators=(",", ":"))
         message = {"s": server}
 
 

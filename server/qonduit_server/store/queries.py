@@ -13,7 +13,7 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Select, TextualSelect
+from sqlalchemy import Connection, Dialect, Select, TextualSelect, literal
 
 from qonduit_server.store import postgresql_pipeline, sqlite_driver
 
@@ -85,10 +85,14 @@ def _compile_for_postgresql(statement: Select[*tuple[Any, ...]] | TextualSelect,
     compiled = statement.compile(dialect=dialect)
     whole = compiled.construct_expanded_state(compiled.params)
     required = {name for name, bind in compiled.binds.items() if bind.required}
-    text = _PARAMETER.sub(
-        lambda found: found[0] if found["name"] in required else _literal(whole.parameters[found["name"]]),
-        whole.statement,
-    )
+
+    def constant(found: re.Match[str]) -> str:
+        if found["name"] in required:
+            return found[0]
+        value = literal(whole.parameters[found["name"]])
+        return f"({value.compile(dialect=dialect, compile_kwargs={'literal_binds': True})})"
+
+    text = _PARAMETER.sub(constant, whole.statement)
     processors = _processors(compiled, dialect)
     names = [(name, processors.get(name, _unchanged)) for name in whole.parameters if name in required]
     lists = [found["name"] for found in _LIST.finditer(text)]
@@ -105,13 +109,6 @@ def _processors(compiled: Any, dialect: Dialect) -> dict[str, _Process]:
 def _maker(statement: Select[*tuple[Any, ...]] | TextualSelect) -> Callable[[Sequence[Any]], Any]:
     row = namedtuple("row", [column.name for column in statement.selected_columns], rename=True)  # type: ignore[misc]
     return row._make
-
-
-def _literal(value: int | str | None) -> str:
-    """Return a constant as a part of a statement for PostgreSQL."""
-    if value is None or isinstance(value, int):
-        return "NULL" if value is None else str(value).lower() if isinstance(value, bool) else f"({int(value)})"
-    return "'" + value.replace("'", "''").replace("%", "%%") + "'"
 
 
 def _unchanged(value: Any) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -297,10 +296,10 @@ def run_claims(
     quotas = ClaimQuotas(transaction)
     claimed = [Claimed([], {}, [], {}, {}) for _ in claims]
     if len(claims) == 1 and (programs := claim_fresh(unit, share, claims[0], claimed[0])) is not None:
-        fresh = tasks_of(transaction, unit, [claimed[0].jobs], {}, programs)
+        (fresh,) = tasks_of(transaction, unit, [claimed[0].jobs], {}, programs)
         nothing: Mapping[Pool, Ranges] = dict.fromkeys(claims[0].capacity, ())
         first = claimed[0]
-        return [ClaimResult(lambda: fresh()[0], first.charges, first.turns, share.flush(), unexamined=nothing)]
+        return [ClaimResult(fresh, first.charges, first.turns, share.flush(), unexamined=nothing)]
     found_waiting = ask_waiting(transaction.connection)
     elsewhere = ask_elsewhere(transaction.connection, claims[0].claimable)
     windows = ask_windows(transaction.connection, claims, queued)
@@ -329,7 +328,7 @@ def run_claims(
         more.update(map(provider_name, pinned))  # another server may have their versions
     return [
         ClaimResult(
-            partial(_tasks_of_claim, tasks, place),
+            leased,
             found.charges,
             found.turns,
             unwritten if place == 0 else dict,
@@ -337,12 +336,8 @@ def run_claims(
             pinned=pinned,
             unexamined={pool: found.unexamined.get(pool, ()) for pool in wanted.capacity},
         )
-        for place, (wanted, found) in enumerate(zip(claims, claimed, strict=True))
+        for place, (wanted, leased, found) in enumerate(zip(claims, tasks, claimed, strict=True))
     ]
-
-
-def _tasks_of_claim(tasks: Callable[[], list[list[Task]]], place: int) -> list[Task]:
-    return tasks()[place]
 
 
 def _queues(connection: Connection, wanted: Claim, pool: Pool, waiting: Waiting, claimed: Claimed) -> dict[int, float]:
@@ -370,7 +365,7 @@ def _claimed_by(transaction: Transaction, lookup: _Lookup) -> dict[str, list[Tas
     read = job_credentials.read(transaction.connection, lookup.sealer, jobs_found)
     credentials = {job_id: each for job_id, each in read.items() if isinstance(each, str)}
     tasks: dict[str, list[Task]] = {}
-    for entry, task in zip(entries, tasks_of(transaction, unit, [entries], credentials)()[0], strict=True):
+    for entry, task in zip(entries, tasks_of(transaction, unit, [entries], credentials)[0](), strict=True):
         tasks.setdefault(entry.owner or "", []).append(task)
     return tasks
 

@@ -391,7 +391,7 @@ def _task(transaction: Transaction, reads: Sequence[_Reading]) -> list[Task | No
     using = [each.job for each in held if each is not None]
     secrets = job_credentials.read(transaction.connection, reads[0].sealer, using)
     readable = {job_id: secret for job_id, secret in secrets.items() if isinstance(secret, str)}
-    return [tasks[0] if tasks else None for tasks in tasks_of(transaction, unit, wanted, readable)()]
+    return [next(iter(tasks()), None) for tasks in tasks_of(transaction, unit, wanted, readable)]
 
 
 def _credentials(transaction: Transaction, reads: Sequence[_Credentials]) -> list[list[Credential | None]]:

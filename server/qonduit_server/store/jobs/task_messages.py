@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection, false, select
@@ -34,7 +35,7 @@ def tasks_of(
     claimed: Sequence[Sequence[JobChange]],
     credentials: Mapping[int, str],
     known: Mapping[int, bytes] | None = None,
-) -> Callable[[], list[list[Task]]]:
+) -> list[Callable[[], list[Task]]]:
     """Read what the tasks of jobs consist of, with the credentials of the jobs that use one.
 
     Args:
@@ -45,34 +46,35 @@ def tasks_of(
         known: all programs, by id, of jobs whose devices are no vendor's; by default, they are read.
 
     Returns:
-        A function that returns the tasks of each claim. Call it after the commit, in which the answers arrive
+        For each claim a function that returns its tasks. Call it after the commit, in which the answers arrive
         (queries.py).
     """
     if not any(claimed):
-        return lambda: [[] for _ in claimed]
+        return [list for _ in claimed]
     jobs = [entry.job for entry in unit.entries.values()]
     read = (lambda: (known, {})) if known is not None else _ask(transaction.connection, jobs)
     whole = whole_specs(transaction.connection, jobs, for_tasks=True)
     specs = {job.id: spec for job, spec in zip(jobs, whole, strict=True)}
 
-    def tasks() -> list[list[Task]]:
+    def tasks(leased: Sequence[JobChange]) -> list[Task]:
         programs, at_vendors = read()
-        sources = {program_id: QuantumProgram.FromString(program) for program_id, program in programs.items()}
+        sources = {
+            run.program_id: QuantumProgram.FromString(programs[run.program_id])
+            for entry in leased
+            for run in entry.job.program_runs
+        }
         return [
-            [
-                _task(
-                    entry.job,
-                    specs[entry.job.id],
-                    sources,
-                    credentials.get(entry.job.id, ""),
-                    at_vendors.get(entry.job.executed_on_id),
-                )
-                for entry in leased
-            ]
-            for leased in claimed
+            _task(
+                entry.job,
+                specs[entry.job.id],
+                sources,
+                credentials.get(entry.job.id, ""),
+                at_vendors.get(entry.job.executed_on_id),
+            )
+            for entry in leased
         ]
 
-    return tasks
+    return [partial(tasks, leased) for leased in claimed]
 
 
 def _ask(connection: Connection, jobs: Sequence[Job]) -> Callable[[], tuple[Mapping[int, bytes], Mapping[int, Device]]]:

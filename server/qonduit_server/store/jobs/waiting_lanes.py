@@ -145,7 +145,8 @@ def windows(
         values |= {"owner": project, "project": project_of(project)}
     seen: set[str] = set()
     for query, start in ((following, after), (first, "")) if after else ((first, ""),):
-        rows, asked = query(connection, {**values, "after": start}) if asked is None else asked(), None
+        rows = query(connection, {**values, "after": start}) if asked is None else asked()
+        asked = None
         while fresh := [row for row in rows if _name_of(row) not in seen]:
             yield fresh
             seen.update(map(_name_of, fresh))
